@@ -1,0 +1,49 @@
+# Everything a fresh machine needs: python3 (3.11 or later), git, make, a C compiler.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# Stages call `python`, and that is the environment's.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## make .venv with everything in it
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or later is needed; call make PYTHON=python3.12")'
+	test -d .venv || $(PYTHON) -m venv .venv
+	@# torch first: a later install then finds it and brings no other build.
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch torchvision
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	@touch $@
+
+demo: setup ## draw the demo videos, train on them, measure: minutes on two cores
+	dvc repro
+	@dvc metrics show
+	@echo
+	@echo 'Look at:'
+	@echo '  demo/videos/                 the videos'
+	@echo '  metrics/metrics.json         the measurement; metrics/history.csv every epoch'
+	@echo '  metrics/predictions.csv      every test video and what it was taken for'
+	@echo '  models/best.pt               the best epoch; models/best_model.pt2 the full model'
+	@echo '  dvc plots show               the plots (in .venv/bin, or: source .venv/bin/activate)'
+	@echo 'Your own videos: slowfast preset slowfast_r50 --videos FOLDER, then dvc repro'
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest
+
+check: setup ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment; results and the clip store stay
+	rm -rf .venv

@@ -1,0 +1,49 @@
+"""Every error a person can cause, in one place.
+
+``InputError``                 what the person gave cannot be used; one clear line, exit code 1
+├── ``ParamsError``            params.yaml: unknown, missing or impossible values
+├── ``DataError``              the videos folder, manifest.csv, clips.csv
+│   └── ``VideoError``         one video cannot be decoded; carries a reason code
+├── ``WeightsError``           pretrained weights: download, format, architecture
+├── ``CheckpointError``        a models/best.pt of ours that cannot be used
+└── ``TrainingError``          training cannot go on: failed sanity check, non-finite loss
+"""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Something the person can mend. The message says what, where, found, allowed."""
+
+
+class ParamsError(InputError):
+    """params.yaml holds an unknown, missing or impossible value."""
+
+
+class DataError(InputError):
+    """The videos or one of the tables made from them cannot be used."""
+
+
+class VideoError(DataError):
+    """One video is refused. ``reason`` is a code of docs/formats.md, the message a sentence."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
+        # Exceptions pickle by their args; ours has two where ValueError keeps one.
+        return (VideoError, (self.reason, self.detail))
+
+
+class WeightsError(InputError):
+    """Pretrained weights cannot be fetched, read or fitted to the model."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint of ours is missing, truncated, or not one of ours."""
+
+
+class TrainingError(InputError):
+    """Training stops: the sanity check failed or the loss is not finite."""

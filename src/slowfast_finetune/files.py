@@ -1,0 +1,105 @@
+"""Files that are whole or not there, and CSV tables with a checked schema."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pydantic
+
+from slowfast_finetune.errors import DataError
+
+
+class Row(pydantic.BaseModel):
+    """One row of a CSV table: its fields, in order, are the columns."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of ``path`` that becomes ``path`` when the block succeeds.
+
+    A crash or an exception leaves the old file as it was and no half-written one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; ours are as readable as any other the person makes.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_table(path: Path, rows: Sequence[RowT], row_type: type[RowT]) -> None:
+    """Write rows as CSV (RFC 4180 quoting, UTF-8, ``\\n``), atomically; None is an empty cell."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        plain = csv.writer(file, lineterminator="\n")
+        # The plain writer leaves a lone carriage return unquoted, and no reader takes that.
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        plain.writerow(row_type.model_fields)
+        for row in rows:
+            cells = [_cell(value) for value in row.model_dump().values()]
+            (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def read_table(path: Path, row_type: type[RowT]) -> list[RowT]:
+    """Read a CSV table written by :func:`write_table`; extra columns are ignored.
+
+    Raises:
+        DataError: the file is missing, lacks a column, or a cell does not fit its column.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            lacking = [
+                name for name in row_type.model_fields if name not in (reader.fieldnames or ())
+            ]
+            if lacking:
+                raise DataError(f"{path}: column {', '.join(lacking)} is missing")
+            rows = [{name: _value(row[name]) for name in row_type.model_fields} for row in reader]
+        return pydantic.TypeAdapter(list[row_type]).validate_python(rows)  # type: ignore[valid-type]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; run `dvc repro`") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: is not a CSV table: {error}") from error
+    except pydantic.ValidationError as error:
+        fault = error.errors()[0]
+        row, column = fault["loc"][0], fault["loc"][-1]
+        raise DataError(
+            f"{path}: row {int(row) + 1}, column {column}: found {fault['input']!r}, {fault['msg']}"
+        ) from error
+
+
+def _value(cell: str | None) -> str | None:
+    return cell or None
