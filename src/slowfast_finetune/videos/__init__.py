@@ -1,0 +1,1 @@
+"""From class folders to a manifest, and from a video to frames."""

@@ -1,0 +1,318 @@
+"""The only importer of the video decoder: one pass over a file, frames in true time.
+
+PyAV reads what decord reads and more, shows no frame that an edit list hides, and converts only
+the frames that are kept; docs/architecture.md has the comparison.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from slowfast_finetune.errors import VideoError
+from slowfast_finetune.videos.sampling import instants_before
+
+Frame = npt.NDArray[np.uint8]
+
+# A panorama of 20:1 is a video; a strip of 10000×2 is a fault that scaling would blow up.
+MAX_ASPECT_RATIO = 20
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """How frames are taken from a video.
+
+    Attributes:
+        sample_fps: instants a second.
+        short_side: shorter side of the upright, scaled frame [px].
+        max_seconds: what lies later is left out [s].
+        max_megapixels: larger frames are refused before memory is taken [10⁶ px].
+    """
+
+    sample_fps: float
+    short_side: int
+    max_seconds: float
+    max_megapixels: float
+
+
+@dataclass
+class DecodeReport:
+    """What was found while decoding; complete once the frames are exhausted.
+
+    Attributes:
+        codec: FFmpeg's name of the decoder.
+        source_width, source_height: of the upright picture [px].
+        num_packets: frames the file claims to show, as far as it was read.
+        num_decoded: frames that were really decoded.
+        num_errors: packets that failed to decode, and frames decoded with faults.
+        duration_seconds: from the first frame shown to the end of the last, as far as was read.
+        truncated: the video goes on after ``max_seconds``.
+    """
+
+    codec: str = ""
+    source_width: int = 0
+    source_height: int = 0
+    num_packets: int = 0
+    num_decoded: int = 0
+    num_errors: int = 0
+    duration_seconds: float = 0.0
+    truncated: bool = False
+
+    @property
+    def decodable_fraction(self) -> float:
+        """Share of the claimed frames that were decoded, from 0 to 1."""
+        return min(1.0, self.num_decoded / max(self.num_packets, self.num_decoded, 1))
+
+
+def sampled_frames(
+    path: Path, *, settings: DecodeSettings, report: DecodeReport
+) -> Iterator[Frame]:
+    """Yield the frame shown at each sampled instant: upright, scaled, RGB uint8 (H, W, 3).
+
+    Fills ``report`` on the way. Damaged packets are counted and passed over. The same array is
+    yielded again where a frame is shown at several instants.
+
+    Raises:
+        VideoError: with a reason code where nothing can be decoded.
+    """
+    with _open(path) as container:
+        stream = _video_stream(container)
+        _check_frame_size(stream.codec_context.width, stream.codec_context.height, settings)
+        # One thread a video: the stage decodes many videos at once, which wastes less.
+        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_type = "NONE"
+        report.codec = stream.codec_context.name
+        timed = _timed_frames(container, stream, report=report, settings=settings)
+        yield from _take_shown(timed, settings=settings, report=report)
+    if report.num_decoded == 0:
+        raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
+
+
+def _open(path: Path) -> av.container.InputContainer:
+    try:
+        # Metadata may be in any encoding; it is none of our business.
+        return av.open(str(path.absolute()), metadata_errors="replace")
+    except FileNotFoundError as error:
+        raise VideoError("missing", "the file is no longer there") from error
+    except PermissionError as error:
+        raise VideoError("unreadable", "no permission to read the file") from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise VideoError("not_a_video", f"cannot be opened: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())
+
+
+def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    # A cover picture is a video stream to FFmpeg, but not a video.
+    streams = [s for s in container.streams.video if not _is_cover(s)]
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams})
+        raise VideoError("no_video_stream", f"holds {', '.join(kinds) or 'no streams'}, no video")
+    if streams[0].codec_context is None:
+        raise VideoError("unknown_codec", "the codec is not known to this FFmpeg")
+    return streams[0]
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _check_frame_size(width: int, height: int, settings: DecodeSettings) -> None:
+    if width * height > settings.max_megapixels * 1e6:
+        raise VideoError(
+            "too_large",
+            f"frames of {width}×{height} px; cache.max_megapixels is {settings.max_megapixels:g}",
+        )
+    if width and height and max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise VideoError(
+            "too_narrow", f"frames of {width}×{height} px; 1:{MAX_ASPECT_RATIO} at most"
+        )
+
+
+@dataclass(frozen=True)
+class _TimedFrame:
+    frame: av.VideoFrame
+    time: Fraction
+    end: Fraction
+
+
+def _timed_frames(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    *,
+    report: DecodeReport,
+    settings: DecodeSettings,
+) -> Iterator[_TimedFrame]:
+    """Decode frames in presentation order with times from 0 that never go back [s]."""
+    usual = _usual_duration(stream)
+    first: Fraction | None = None
+    previous_end = Fraction(0)
+    previous_time = Fraction(0)
+    for frame in _decode(container, stream, report):
+        _check_frame_size(frame.width, frame.height, settings)
+        if frame.pts is None or frame.time_base is None:
+            time = previous_end
+        else:
+            stamp = frame.pts * frame.time_base
+            first = stamp if first is None else first
+            # Broken stamps that go back (AVI with B-frames) become "right after the last one".
+            time = stamp - first
+            if report.num_decoded and time <= previous_time:
+                time = previous_end
+        if frame.duration and frame.time_base:
+            usual = frame.duration * frame.time_base
+        elif time > previous_time:
+            # Matroska may claim 1000 frames a second; the last step is the better guess.
+            usual = time - previous_time
+        previous_time, previous_end = time, time + usual
+        report.num_decoded += 1
+        yield _TimedFrame(frame, time, previous_end)
+
+
+def _usual_duration(stream: av.VideoStream) -> Fraction:
+    """How long a frame lasts that does not say so: by the stream's average rate, else 1/30 s."""
+    rate = stream.average_rate or stream.base_rate
+    return Fraction(1, 30) if not rate or rate <= 0 else 1 / Fraction(rate)
+
+
+def _decode(
+    container: av.container.InputContainer, stream: av.VideoStream, report: DecodeReport
+) -> Iterator[av.VideoFrame]:
+    """Decode every packet; a damaged one is counted and passed over, as a player does."""
+    hidden = 0
+    for packet in _packets(container, stream, report):
+        hidden += packet is not None and packet.is_discard
+        report.num_packets += packet is not None and packet.size > 0 and not packet.is_discard
+        try:
+            for frame in stream.codec_context.decode(packet):
+                report.num_errors += bool(getattr(frame, "is_corrupt", False))
+                yield frame
+        except (av.error.FFmpegError, ValueError):
+            report.num_errors += 1
+    # Only the header of a cut-off file still knows how many frames it once held.
+    report.num_packets = max(report.num_packets, (stream.frames or 0) - hidden)
+
+
+def _packets(
+    container: av.container.InputContainer, stream: av.VideoStream, report: DecodeReport
+) -> Iterator[av.Packet[av.VideoStream] | None]:
+    """The stream's packets as far as they can be read, then None: "give out what you hold"."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except (av.error.FFmpegError, OSError):
+        report.num_errors += 1
+    yield None
+
+
+def _take_shown(
+    timed: Iterator[_TimedFrame], *, settings: DecodeSettings, report: DecodeReport
+) -> Iterator[Frame]:
+    """Yield each frame once for every sampled instant at which it is shown.
+
+    The same rule as ``sampling.shown_frames``, one frame at a time: memory stays at one frame.
+    """
+    fps = Fraction(settings.sample_fps).limit_denominator(100_000)
+    limit = instants_before(Fraction(settings.max_seconds), sample_fps=fps)
+    shape = _Reshaper(settings.short_side)
+    current: _TimedFrame | None = None
+    taken = 0
+    for following in timed:
+        if current is not None:
+            due = min(limit, instants_before(following.time, sample_fps=fps))
+            yield from shape.repeated(current.frame, due - taken, report)
+            taken = max(taken, due)
+        current = following
+        if taken >= limit:
+            report.truncated = True
+            # Frames that were read ahead but not given out are not lost ones.
+            report.num_packets = report.num_decoded + report.num_errors
+            break
+    if current is None:
+        return
+    report.duration_seconds = float(current.end)
+    due = min(limit, max(1, instants_before(current.end, sample_fps=fps)))
+    yield from shape.repeated(current.frame, due - taken, report)
+
+
+class _Reshaper:
+    """Turns decoded frames into upright RGB arrays of one fixed size."""
+
+    def __init__(self, short_side: int) -> None:
+        self._short_side = short_side
+        self._reformatter = VideoReformatter()
+        self._size: tuple[int, int] | None = None
+
+    def repeated(self, frame: av.VideoFrame, times: int, report: DecodeReport) -> Iterator[Frame]:
+        if times > 0:
+            array = self._upright(frame, report)
+            for _ in range(times):
+                yield array
+
+    def _upright(self, frame: av.VideoFrame, report: DecodeReport) -> Frame:
+        if self._size is None:
+            # The first frame fixes the size; a stream that changes its own is scaled to it.
+            self._size = scaled_size(frame.width, frame.height, short_side=self._short_side)
+            upright = orient(np.empty((frame.height, frame.width, 1), np.bool_), frame)
+            report.source_height, report.source_width = upright.shape[:2]
+        width, height = self._size
+        scaled = self._reformatter.reformat(
+            frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR
+        )
+        return orient(scaled.to_ndarray(), frame)
+
+
+def scaled_size(width: int, height: int, *, short_side: int) -> tuple[int, int]:
+    """Width and height with the shorter one set to ``short_side``, the ratio kept [px]."""
+    if width <= height:
+        return short_side, max(short_side, round(height * short_side / width))
+    return max(short_side, round(width * short_side / height)), short_side
+
+
+def orient(image: npt.NDArray[Any], frame: av.VideoFrame) -> npt.NDArray[Any]:
+    """Turn and mirror an (H, W, C) array as the container's display matrix says.
+
+    The matrix maps a source pixel (x, y) to (a·x + c·y, b·x + d·y); FFmpeg's display.h.
+    Angles that are no multiple of 90° are left alone, as players do.
+    """
+    matrix = _display_matrix(frame)
+    if matrix is None:
+        return image
+    a, b, c, d = matrix
+    if abs(b) > abs(a):
+        # x and y change places: the new row runs along the old column.
+        image = image.transpose(1, 0, 2)
+        flip_rows, flip_columns = b < 0, c < 0
+    else:
+        flip_rows, flip_columns = d < 0, a < 0
+    image = image[::-1] if flip_rows else image
+    image = image[:, ::-1] if flip_columns else image
+    return np.ascontiguousarray(image)
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    # Nine int32: a b u, c d v, x y w; a to d are 16.16 fixed point.
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(cast(Any, data))[:36])
+    if (a, b, c, d) == (65536, 0, 0, 65536):
+        return None
+    scale = max(abs(a), abs(b), abs(c), abs(d))
+    turned = min(abs(a), abs(b)) > scale * math.sin(math.radians(10))
+    return None if turned or scale == 0 else (a, b, c, d)

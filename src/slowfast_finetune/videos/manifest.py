@@ -1,0 +1,265 @@
+"""data/manifest.csv: one row per video, with its label, split, group and content hash."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slowfast_finetune.console import progress
+from slowfast_finetune.errors import DataError
+from slowfast_finetune.files import Row
+from slowfast_finetune.params import DataParams
+from slowfast_finetune.videos.discovery import SPLITS, Discovery, FoundVideo, Split, find_videos
+from slowfast_finetune.videos.splits import Item, assign_splits
+
+HASH_BYTES = 16  # of BLAKE2b: 32 hex digits, no accidental collision in any collection
+GROUPS_FILE = "groups.csv"
+
+
+class ManifestRow(Row):
+    """One video. ``label`` counts the sorted class names; ``content_hash`` is BLAKE2b-128."""
+
+    video_path: str
+    class_name: str
+    label: int
+    split: Split
+    group: str | None
+    content_hash: str
+
+
+@dataclass
+class Manifest:
+    """The rows, sorted by class and path, and what the person should know about them."""
+
+    rows: list[ManifestRow]
+    notes: list[str] = field(default_factory=list)
+
+
+def build_manifest(params: DataParams, *, project: Path) -> Manifest:
+    """Find, hash, group and split the videos of ``params.videos``.
+
+    Args:
+        project: folder that relative paths in the manifest start from.
+
+    Raises:
+        DataError: nothing usable there, or no honest split is possible; see ``find_videos`` and
+            ``assign_splits``.
+    """
+    root = project / Path(params.videos).expanduser()
+    discovery = find_videos(root, extensions=params.extensions)
+    if len(discovery.class_names) < 2:
+        raise DataError(
+            f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
+            "telling actions apart needs at least two class folders"
+        )
+    notes = _ignored_notes(discovery)
+    hashes = hash_files([video.path for video in discovery.videos])
+    groups, group_notes = _find_groups(discovery.videos, root=root, pattern=params.group_pattern)
+    splits, split_notes = _split(discovery.videos, hashes=hashes, groups=groups, params=params)
+    label_of = {name: label for label, name in enumerate(discovery.class_names)}
+    rows = [
+        ManifestRow(
+            video_path=_path_from(project, video.path),
+            class_name=video.class_name,
+            label=label_of[video.class_name],
+            split=splits[video.name],
+            group=groups.get(video.name),
+            content_hash=content_hash,
+        )
+        for video, content_hash in zip(discovery.videos, hashes, strict=True)
+    ]
+    return Manifest(rows, notes + group_notes + split_notes)
+
+
+def _path_from(project: Path, path: Path) -> str:
+    """Relative to the project where it lies in it, else absolute; symlinks stay as they are."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links
+    base = Path(os.path.abspath(project))  # noqa: PTH100
+    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
+
+
+def _ignored_notes(discovery: Discovery) -> list[str]:
+    if not discovery.ignored:
+        return []
+    counts = ", ".join(f"{count} {kind}" for kind, count in discovery.ignored.most_common(6))
+    return [f"passed over {discovery.ignored.total()} other files: {counts}"]
+
+
+def hash_files(paths: Sequence[Path]) -> list[str]:
+    """BLAKE2b-128 of each file's bytes, as 32 hex digits, in the order given.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    # hashlib releases the GIL, so threads read and hash in parallel.
+    with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as pool:
+        return list(progress(pool.map(hash_file, paths), total=len(paths), label="hashing videos"))
+
+
+def hash_file(path: Path) -> str:
+    """BLAKE2b-128 of one file's bytes, as 32 hex digits."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(
+                file, lambda: hashlib.blake2b(digest_size=HASH_BYTES)
+            ).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _find_groups(
+    videos: Sequence[FoundVideo], *, root: Path, pattern: str | None
+) -> tuple[dict[str, str], list[str]]:
+    """Group of each video's name, by groups.csv in the videos folder or by the pattern."""
+    groups_file = root / GROUPS_FILE
+    if groups_file.exists():
+        groups = _read_groups(groups_file, {video.name for video in videos})
+        source = str(groups_file)
+    elif pattern is not None:
+        groups = _match_groups(videos, pattern)
+        source = f"data.group_pattern {pattern!r}"
+    else:
+        return {}, []
+    without = len(videos) - len(groups)
+    note = f"{len(set(groups.values()))} groups by {source}"
+    return groups, [note + (f"; {without} videos in no group" if without else "")]
+
+
+def _read_groups(path: Path, names: set[str]) -> dict[str, str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if not {"video_path", "group"} <= set(reader.fieldnames or ()):
+                raise DataError(
+                    f"{path}: found columns {', '.join(reader.fieldnames or ['none'])}; "
+                    "expected video_path (from this folder) and group"
+                )
+            groups = {row["video_path"]: row["group"] for row in reader if row["group"]}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 CSV: {error}") from error
+    strangers = sorted(set(groups) - names)
+    if strangers and len(strangers) == len(groups):
+        raise DataError(
+            f"{path}: names none of the videos; found {strangers[0]!r}, "
+            f"expected paths such as {min(names)!r}"
+        )
+    return {name: group for name, group in groups.items() if name in names}
+
+
+def _match_groups(videos: Sequence[FoundVideo], pattern: str) -> dict[str, str]:
+    groups = {}
+    for video in videos:
+        match = re.search(pattern, video.name)
+        if match:
+            # The first capture group that took part names the group; without any, the match does.
+            groups[video.name] = next((part for part in match.groups() if part), match.group(0))
+    if not groups:
+        raise DataError(
+            f"data.group_pattern: {pattern!r} matches none of the {len(videos)} videos, "
+            f"e.g. {videos[0].name!r}"
+        )
+    return groups
+
+
+def _split(
+    videos: Sequence[FoundVideo],
+    *,
+    hashes: Sequence[str],
+    groups: dict[str, str],
+    params: DataParams,
+) -> tuple[dict[str, Split], list[str]]:
+    """Split of each video's name, and what to tell about duplicates and given splits."""
+    given = {video.name: video.given_split for video in videos}
+    notes = _honour_duplicates(videos, hashes=hashes, given=given)
+    present = {split for split in given.values() if split}
+    fractions: dict[Split, float] = {
+        "train": 1 - params.val_fraction - params.test_fraction,
+        "val": params.val_fraction,
+        "test": params.test_fraction,
+    }
+    if present:
+        missing = [split for split in SPLITS if split not in present]
+        notes.append(
+            f"the folders fix the split: {', '.join(s for s in SPLITS if s in present)}"
+            + (f"; {' and '.join(missing)} taken from train" if missing else "")
+        )
+        if missing:
+            given = {name: None if split == "train" else split for name, split in given.items()}
+            fractions = {s: fractions[s] if s in missing or s == "train" else 0.0 for s in SPLITS}
+            fractions["train"] = 1 - sum(fractions[split] for split in missing)
+    items = [
+        Item(
+            key=video.name,
+            class_name=video.class_name,
+            ties=_ties(groups.get(video.name), content_hash, video),
+            given_split=given[video.name],
+        )
+        for video, content_hash in zip(videos, hashes, strict=True)
+    ]
+    return assign_splits(items, fractions=fractions, seed=params.split_seed), notes
+
+
+def _ties(group: str | None, content_hash: str, video: FoundVideo) -> tuple[str, ...]:
+    ties = () if group is None else (f"group {group}",)
+    return ties if _is_empty(video.path) else (*ties, f"content {content_hash}")
+
+
+def _is_empty(path: Path) -> bool:
+    """Empty files are all alike without being the same video; the cache stage refuses them."""
+    return path.stat().st_size == 0
+
+
+def _honour_duplicates(
+    videos: Sequence[FoundVideo], *, hashes: Sequence[str], given: dict[str, Split | None]
+) -> list[str]:
+    """Move copies of a video that lie in several given splits to the one nearest the test.
+
+    Changes ``given`` in place; returns a note for copies within, across classes and splits.
+    """
+    copies: dict[str, list[FoundVideo]] = defaultdict(list)
+    for video, content_hash in zip(videos, hashes, strict=True):
+        if not _is_empty(video.path):
+            copies[content_hash].append(video)
+    notes = []
+    sets = [same for same in copies.values() if len(same) > 1]
+    if sets:
+        example = " = ".join(repr(video.name) for video in sets[0][:3])
+        notes.append(f"{len(sets)} videos occur more than once and stay in one split: {example}")
+    crossing = Counter[str]()
+    for same in sets:
+        splits = {given[video.name] for video in same}
+        if len(splits) > 1:
+            crossing.update(str(split) for split in splits)
+            strongest = max(splits, key=lambda split: SPLITS.index(split) if split else -1)
+            given.update((video.name, strongest) for video in same)
+    if crossing:
+        notes.append(
+            "WARNING: the same video lies in several of your split folders "
+            f"({', '.join(sorted(crossing))}); all its copies now count for the later one"
+        )
+    for same in sets:
+        classes = sorted({video.class_name for video in same})
+        if len(classes) > 1:
+            names = " and ".join(repr(video.name) for video in same[:3])
+            notes.append(f"WARNING: {names} are the same video in classes {', '.join(classes)}")
+    return notes
+
+
+def describe(manifest: Manifest) -> str:
+    """How many videos of each class went to each split, and the notes, as lines of text."""
+    counts = Counter((row.class_name, row.split) for row in manifest.rows)
+    classes = sorted({row.class_name for row in manifest.rows})
+    width = max(len(name) for name in ["class", *classes])
+    lines = [f"{'class':{width}}  " + "  ".join(f"{split:>5}" for split in SPLITS)]
+    lines += [
+        f"{name:{width}}  " + "  ".join(f"{counts[name, split]:5}" for split in SPLITS)
+        for name in classes
+    ]
+    return "\n".join([*lines, *manifest.notes])

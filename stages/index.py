@@ -1,0 +1,27 @@
+"""Stage 1: class folders → data/manifest.csv."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from slowfast_finetune.console import run, say
+from slowfast_finetune.files import write_table
+from slowfast_finetune.params import load_params
+from slowfast_finetune.videos.manifest import ManifestRow, build_manifest, describe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--manifest", type=Path, default=Path("data/manifest.csv"))
+    args = parser.parse_args()
+
+    params = load_params(args.params)
+    manifest = build_manifest(params.data, project=Path.cwd())
+    write_table(args.manifest, manifest.rows, ManifestRow)
+    say(describe(manifest))
+
+
+if __name__ == "__main__":
+    run(main)
