@@ -1,0 +1,42 @@
+"""Stage 2: decode every video of the manifest once into the clip store → data/clips.csv."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from slowfast_finetune.clips.caching import cache_videos, check_rejected, summary
+from slowfast_finetune.clips.clip_store import ClipStore, store_root
+from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.console import run, say
+from slowfast_finetune.files import read_table, write_table
+from slowfast_finetune.params import load_params
+from slowfast_finetune.videos.manifest import ManifestRow
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--manifest", type=Path, default=Path("data/manifest.csv"))
+    parser.add_argument("--clips", type=Path, default=Path("data/clips.csv"))
+    parser.add_argument("--rejected", type=Path, default=Path("data/rejected.csv"))
+    args = parser.parse_args()
+
+    params = load_params(args.params)
+    clips, rejected = cache_videos(
+        read_table(args.manifest, ManifestRow),
+        clip=params.clip,
+        cache=params.cache,
+        store=ClipStore(store_root(Path.cwd()), params.clip),
+        project=Path.cwd(),
+        num_workers=params.runtime.num_workers,
+    )
+    # Both tables first: what was refused is what the person needs when the check fails.
+    write_table(args.clips, clips, ClipRow)
+    write_table(args.rejected, rejected, RejectedRow)
+    say(summary(clips, rejected))
+    check_rejected(clips, rejected, cache=params.cache, table=args.rejected)
+
+
+if __name__ == "__main__":
+    run(main)
