@@ -1,0 +1,1 @@
+"""SlowFast: built by pytorchvideo, loaded, given a new head, saved and exported."""

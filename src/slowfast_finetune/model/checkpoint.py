@@ -1,0 +1,138 @@
+"""models/best.pt: the weights and everything needed to use them; loads without running code."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slowfast_finetune.errors import CheckpointError, ParamsError
+from slowfast_finetune.files import atomic_path
+from slowfast_finetune.model.slowfast import ALPHA, MEAN, STD, ClipClassifier, build_slowfast
+from slowfast_finetune.params import ClipParams, ModelName, Params
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a clip is made from a video; what the model has been trained on.
+
+    Attributes:
+        num_frames: frames of a clip.
+        sample_fps: frames taken a second.
+        short_side: of the scaled frame [px].
+        crop_size: side of the square that is cut out [px].
+        padding: how a video shorter than a clip is filled.
+        alpha: fast frames to each slow frame.
+        mean, std: of the normalised value (x / 255 - mean) / std; inside the model.
+    """
+
+    num_frames: int
+    sample_fps: float
+    short_side: int
+    crop_size: int
+    padding: str
+    alpha: int = ALPHA
+    mean: float = MEAN
+    std: float = STD
+
+    @classmethod
+    def from_params(cls, clip: ClipParams, *, crop_size: int) -> Preprocessing:
+        """Collect the values that params.yaml holds in two sections."""
+        return cls(
+            num_frames=clip.num_frames,
+            sample_fps=clip.sample_fps,
+            short_side=clip.short_side,
+            crop_size=crop_size,
+            padding=clip.padding,
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model at its best epoch.
+
+    Attributes:
+        model_state: tensors under pytorchvideo's names.
+        class_names: name of each label.
+        params: all of params.yaml as it was.
+        epoch: counted from 1.
+        val_loss: cross-entropy on the validation split.
+    """
+
+    model_state: dict[str, Tensor]
+    class_names: list[str]
+    preprocessing: Preprocessing
+    params: dict[str, Any]
+    epoch: int
+    val_loss: float
+
+    @property
+    def model_name(self) -> ModelName:
+        """Which architecture the weights belong to."""
+        name: ModelName = self.params["model"]["name"]
+        return name
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically; it is a plain dict for ``torch.load(weights_only=True)``."""
+    # asdict would copy every tensor.
+    content = dict(vars(checkpoint)) | {
+        "preprocessing": asdict(checkpoint.preprocessing),
+        "format_version": FORMAT_VERSION,
+    }
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of ours.
+
+    Raises:
+        CheckpointError: missing, cut short, of another kind, or of a newer format.
+    """
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint; run `dvc repro`") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: is no checkpoint, or is cut short") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version is None:
+        raise CheckpointError(f"{path}: is not a checkpoint of this project")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: has format {version}; this version reads {FORMAT_VERSION}")
+    try:
+        fields = {name: content[name] for name in Checkpoint.__dataclass_fields__}
+        fields["preprocessing"] = Preprocessing(**content["preprocessing"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: lacks {error}") from error
+    return Checkpoint(**fields)
+
+
+def classifier_from(checkpoint: Checkpoint) -> ClipClassifier:
+    """Build the network of a checkpoint with its weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: weights and architecture do not fit.
+    """
+    try:
+        network = build_slowfast(checkpoint.model_name, num_classes=len(checkpoint.class_names))
+        network.load_state_dict(checkpoint.model_state, strict=True)
+    except (RuntimeError, KeyError, ParamsError) as error:
+        first_line = str(error).split("\n")[0]
+        raise CheckpointError(f"the checkpoint's weights do not fit: {first_line}") from error
+    return ClipClassifier(network).eval()
+
+
+def params_as_plain_values(params: Params) -> dict[str, Any]:
+    """params.yaml as dicts, lists and scalars, which ``weights_only`` loading accepts."""
+    values: dict[str, Any] = params.model_dump(mode="json")
+    return values

@@ -1,0 +1,123 @@
+"""Build SlowFast, give it a new head, and turn uint8 clips into its two pathways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slowfast_finetune.params import ModelName
+
+# Of the Kinetics-400 checkpoints: the same for all three channels.
+MEAN = 0.45
+STD = 0.225
+ALPHA = 4  # the fast pathway has this many times the frames of the slow one
+KINETICS_CLASSES = 400
+MODEL_ZOO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of pytorchvideo: which function builds it, and its Kinetics-400 checkpoint."""
+
+    builder: str
+    arguments: dict[str, Any]
+    checkpoint: str | None
+
+
+ARCHITECTURES: dict[ModelName, Architecture] = {
+    "slowfast_r50": Architecture("slowfast_r50", {}, "SLOWFAST_8x8_R50.pyth"),
+    "slowfast_r101": Architecture("slowfast_r101", {}, "SLOWFAST_8x8_R101.pyth"),
+    "slowfast_16x8_r101_50_50": Architecture(
+        "slowfast_16x8_r101_50_50", {}, "SLOWFAST_16x8_R101_50_50.pyth"
+    ),
+    # One block a stage and half the width: learns small videos from scratch in minutes.
+    "slowfast_shallow": Architecture(
+        "create_slowfast", {"model_depth": 18, "stem_dim_outs": (32, 4)}, None
+    ),
+}
+
+
+def build_slowfast(name: ModelName, *, num_classes: int, dropout_rate: float = 0.5) -> nn.Module:
+    """Build a network with random weights.
+
+    Its pools adapt to any frame count and size; at 224 px and the published frame count they
+    equal the fixed ones of the paper. It takes ``[slow, fast]``, each (B, 3, T, H, W), changes
+    that list, and gives logits (B, num_classes).
+    """
+    from slowfast_finetune.model.torchvision_schemas import import_torchvision
+
+    import_torchvision()
+    from pytorchvideo.models import hub, slowfast
+
+    architecture = ARCHITECTURES[name]
+    builder: Callable[..., nn.Module] = getattr(hub, architecture.builder, None) or getattr(
+        slowfast, architecture.builder
+    )
+    return builder(
+        model_num_class=num_classes,
+        dropout_rate=dropout_rate,
+        head_pool=nn.AdaptiveAvgPool3d,
+        **architecture.arguments,
+    )
+
+
+def head_of(network: nn.Module) -> nn.Linear:
+    """The last layer, ``blocks[6].proj``: Linear from 2304 features (R50) to the classes."""
+    head = network.get_submodule("blocks.6.proj")
+    assert isinstance(head, nn.Linear)
+    return head
+
+
+def replace_head(network: nn.Module, *, num_classes: int) -> None:
+    """Put a new ``nn.Linear`` with small random weights (std 0.01) in place of the last layer."""
+    old = head_of(network)
+    new = nn.Linear(old.in_features, num_classes)
+    nn.init.normal_(new.weight, std=0.01)
+    nn.init.zeros_(new.bias)
+    network.get_submodule("blocks.6").proj = new
+
+
+def freeze_backbone(network: nn.Module) -> None:
+    """Let only the last layer learn."""
+    network.requires_grad_(False)
+    head_of(network).requires_grad_(True)
+
+
+def pack_pathways(clips: Tensor, *, alpha: int = ALPHA) -> list[Tensor]:
+    """Split clips (B, C, T, H, W) into a new list ``[slow (B, C, T // alpha, H, W), fast]``.
+
+    The slow frames stand at ``linspace(0, T - 1, T // alpha)`` rounded down, as in PySlowFast:
+    for T = 32 and alpha = 4 at 0, 4, 8, 13, 17, 22, 26, 31.
+    """
+    num_frames = clips.shape[2]
+    index = torch.linspace(0, num_frames - 1, num_frames // alpha, device=clips.device).long()
+    return [clips.index_select(2, index), clips]
+
+
+def to_channels_last(module: nn.Module) -> None:
+    """Lay weights out channels-last, which multiplies faster; the numbers stay the same."""
+    for parameter in module.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+
+
+class ClipClassifier(nn.Module):
+    """uint8 clips in, logits out: normalising and the two pathways are part of the model.
+
+    Training, evaluation, prediction and export share it, so they cannot differ.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Classify clips, uint8 (B, T, H, W, 3) in RGB; gives logits, float (B, num_classes)."""
+        # Channels last is how frames are stored; the permuted view is channels_last_3d already.
+        scaled = clips.permute(0, 4, 1, 2, 3).float() / 255
+        logits: Tensor = self.network(pack_pathways((scaled - MEAN) / STD))
+        return logits

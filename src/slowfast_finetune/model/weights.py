@@ -1,0 +1,190 @@
+"""Pretrained weights: found or downloaded, read without running code, fitted strictly."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slowfast_finetune.console import say
+from slowfast_finetune.errors import WeightsError
+from slowfast_finetune.files import atomic_path
+from slowfast_finetune.model.slowfast import (
+    ARCHITECTURES,
+    MODEL_ZOO,
+    build_slowfast,
+    replace_head,
+)
+from slowfast_finetune.params import ModelParams
+
+DOWNLOAD_TIMEOUT_SECONDS = 30
+HEAD_WEIGHT = "blocks.6.proj.weight"
+STATE_KEYS = ("model_state", "state_dict", "model")  # pytorchvideo and PySlowFast use the first
+KEY_PREFIXES = ("module.", "model.")
+
+
+@dataclass(frozen=True)
+class PretrainedNetwork:
+    """A network with a new head, and one sentence on where its weights come from."""
+
+    network: nn.Module
+    description: str
+
+
+def build_pretrained(params: ModelParams, *, num_classes: int) -> PretrainedNetwork:
+    """Build the network, load ``params.weights`` strictly, and replace the head.
+
+    Raises:
+        WeightsError: the weights cannot be fetched or read, or are of another architecture.
+    """
+    if params.weights == "none":
+        network = build_slowfast(
+            params.name, num_classes=num_classes, dropout_rate=params.dropout_rate
+        )
+        return PretrainedNetwork(network, f"{params.name} with random weights")
+    path, is_download = locate_weights(params)
+    try:
+        state = read_state(path)
+        old_classes = _class_count(state, path)
+        network = build_slowfast(
+            params.name, num_classes=old_classes, dropout_rate=params.dropout_rate
+        )
+        _load_strictly(network, state, path=path, name=params.name)
+    except WeightsError:
+        if is_download:
+            # A damaged download must not be found again at the next try.
+            path.unlink(missing_ok=True)
+        raise
+    replace_head(network, num_classes=num_classes)
+    return PretrainedNetwork(
+        network,
+        f"{params.name} from {params.weights} ({len(state)} tensors loaded; "
+        f"head of {old_classes} classes replaced by a new one of {num_classes})",
+    )
+
+
+def locate_weights(params: ModelParams) -> tuple[Path, bool]:
+    """The file that holds the weights, downloaded if need be, and whether it is a download.
+
+    Raises:
+        WeightsError: no such file, or the download failed.
+    """
+    if params.weights == "kinetics400":
+        checkpoint = ARCHITECTURES[params.name].checkpoint
+        assert checkpoint is not None, "params.py refuses this"
+        url = MODEL_ZOO + checkpoint
+        # The name torch.hub uses, so that an earlier download is found.
+        return _download_once(url, checkpoint), True
+    if params.weights.startswith(("http://", "https://")):
+        url_digest = hashlib.blake2b(params.weights.encode(), digest_size=4).hexdigest()
+        name = f"{url_digest}-{params.weights.split('?')[0].rsplit('/', 1)[-1]}"
+        return _download_once(params.weights, name), True
+    path = Path(params.weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"model.weights: {path} is not a file; "
+            "give kinetics400, none, a checkpoint file, or an http(s) address"
+        )
+    return path, False
+
+
+def _download_once(url: str, name: str) -> Path:
+    target = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not target.exists():
+        say(f"downloading {url} to {target}")
+        try:
+            _download(url, target)
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise WeightsError(
+                f"model.weights: {url} cannot be downloaded: {reason}; fetch it on a machine with "
+                f"internet and put it at {target}, or set model.weights to a file or to none"
+            ) from error
+    return target
+
+
+def _download(url: str, target: Path) -> None:
+    from tqdm import tqdm
+
+    with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
+        length = int(response.headers.get("Content-Length") or 0)
+        received = 0
+        with (
+            atomic_path(target) as temporary,
+            temporary.open("wb") as file,
+            tqdm(total=length or None, unit="B", unit_scale=True, file=sys.stderr) as bar,
+        ):
+            while chunk := response.read(1 << 20):
+                file.write(chunk)
+                received += len(chunk)
+                bar.update(len(chunk))
+            if length and received != length:
+                raise OSError(f"the connection closed after {received} of {length} bytes")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint in pytorchvideo's or PySlowFast's layout.
+
+    Only tensors and plain values are unpickled; a file that carries code is refused.
+
+    Raises:
+        WeightsError: not a checkpoint, truncated, or without a dictionary of tensors.
+    """
+    try:
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        first_line = str(error).strip().split("\n")[0][:120]
+        raise WeightsError(
+            f"model.weights: {path} is no checkpoint of tensors, or is cut short: {first_line}"
+        ) from error
+    except OSError as error:
+        raise WeightsError(f"model.weights: {path} cannot be read: {error.strerror}") from error
+    if isinstance(checkpoint, dict):
+        for key in STATE_KEYS:
+            if isinstance(checkpoint.get(key), dict):
+                checkpoint = checkpoint[key]
+                break
+    if not isinstance(checkpoint, dict) or not all(
+        isinstance(value, Tensor) for value in checkpoint.values()
+    ):
+        raise WeightsError(
+            f"model.weights: {path} holds no dictionary of tensors under {' or '.join(STATE_KEYS)}"
+        )
+    return {_plain_key(key): value for key, value in checkpoint.items()}
+
+
+def _plain_key(key: str) -> str:
+    for prefix in KEY_PREFIXES:
+        key = key.removeprefix(prefix)
+    return key
+
+
+def _class_count(state: dict[str, Tensor], path: Path) -> int:
+    head = state.get(HEAD_WEIGHT)
+    if head is None or head.ndim != 2:
+        raise WeightsError(
+            f"model.weights: {path} is of another architecture: it has no matrix {HEAD_WEIGHT}"
+        )
+    return head.shape[0]
+
+
+def _load_strictly(network: nn.Module, state: dict[str, Tensor], *, path: Path, name: str) -> None:
+    own = network.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    unknown = sorted(state.keys() - own.keys())
+    misfit = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
+    if missing or unknown or misfit:
+        example = (missing or unknown or misfit)[0]
+        raise WeightsError(
+            f"model.weights: {path} is of another architecture than {name}: {len(missing)} tensors "
+            f"missing, {len(unknown)} unknown, {len(misfit)} of another shape, e.g. {example}"
+        )
+    network.load_state_dict(state, strict=True)
