@@ -1,0 +1,1 @@
+"""The measurement: numbers from predictions, and predictions from a checkpoint."""

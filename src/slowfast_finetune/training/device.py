@@ -1,0 +1,57 @@
+"""Where and in which precision to compute."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import torch
+
+from slowfast_finetune.errors import ParamsError
+from slowfast_finetune.params import RuntimeParams
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+def choose_device(params: RuntimeParams) -> torch.device:
+    """CUDA if it is there and not refused, else the CPU.
+
+    Raises:
+        ParamsError: CUDA is asked for and not there.
+    """
+    has_cuda = torch.cuda.is_available()
+    if params.device == "cuda" and not has_cuda:
+        raise ParamsError("runtime.device: cuda is asked for, but torch finds no CUDA device")
+    return torch.device("cuda" if has_cuda and params.device != "cpu" else "cpu")
+
+
+def choose_precision(params: RuntimeParams, device: torch.device) -> Precision:
+    """The precision in Fabric's words; ``auto`` is bf16 where the device multiplies it natively.
+
+    Raises:
+        ParamsError: fp16 on a CPU, which has neither speed nor range to offer there.
+    """
+    if params.precision == "fp16" and device.type == "cpu":
+        raise ParamsError("runtime.precision: fp16 needs CUDA; on a CPU use auto, bf16 or fp32")
+    if params.precision == "auto":
+        return "bf16-mixed" if has_native_bf16(device) else "32-true"
+    names: dict[str, Precision] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+    return names[params.precision]
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether bf16 products run in hardware: Ampere and later, AVX512-BF16, AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def make_fabric(device: torch.device, precision: Precision) -> Any:
+    """A Lightning Fabric on one device."""
+    with warnings.catch_warnings():
+        # Lightning recommends its own packages and settings while it imports and starts.
+        warnings.simplefilter("ignore")
+        from lightning_fabric import Fabric
+
+        return Fabric(accelerator=device.type, devices=1, precision=precision)

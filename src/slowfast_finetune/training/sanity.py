@@ -1,0 +1,80 @@
+"""One forward and backward before the first epoch: does every parameter get to learn?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slowfast_finetune.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class SanityReport:
+    """What the check saw: the loss of one batch and how many tensors got a gradient."""
+
+    loss: float
+    num_parameters: int
+    num_frozen: int
+
+
+def check_gradients(
+    classifier: nn.Module, clips: Tensor, labels: Tensor, criterion: nn.Module, *, fabric: Any
+) -> SanityReport:
+    """Run one step without taking it; the model and the random state stay as they were.
+
+    Args:
+        classifier: set up by ``fabric``.
+        clips: uint8 (B, T, H, W, 3).
+        labels: int64 (B,).
+
+    Raises:
+        TrainingError: the loss is not finite, or a parameter that should learn has no gradient,
+            or one that is zero or not finite.
+    """
+    named = [(name, p) for name, p in classifier.named_parameters() if p.requires_grad]
+    num_frozen = sum(not p.requires_grad for p in classifier.parameters())
+    with _put_back(classifier):
+        classifier.train()
+        loss = criterion(classifier(clips), labels)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"sanity check: the loss of the first batch is {loss.item()}")
+        fabric.backward(loss)
+        for name, parameter in named:
+            _check_gradient(name, parameter.grad)
+    return SanityReport(loss.item(), len(named), num_frozen)
+
+
+def _check_gradient(name: str, gradient: Tensor | None) -> None:
+    if gradient is None:
+        raise TrainingError(f"sanity check: {name} gets no gradient; it would never learn")
+    if not torch.isfinite(gradient).all():
+        raise TrainingError(f"sanity check: the gradient of {name} is not finite")
+    if not gradient.any():
+        raise TrainingError(f"sanity check: the gradient of {name} is zero; it would never learn")
+
+
+@contextmanager
+def _put_back(classifier: nn.Module) -> Iterator[None]:
+    """Restore parameters, statistics, mode and random state afterwards.
+
+    Inside, a batch norm whose scale starts at zero (the last of each residual block, when weights
+    are random) is opened: it lets nothing through at the first step, by design.
+    """
+    state = {name: value.clone() for name, value in classifier.state_dict().items()}
+    was_training = classifier.training
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            for module in classifier.modules():
+                if isinstance(module, nn.BatchNorm3d) and not module.weight.any():
+                    nn.init.ones_(module.weight)
+            yield
+        finally:
+            classifier.load_state_dict(state)
+            classifier.train(was_training)
+            classifier.zero_grad(set_to_none=True)

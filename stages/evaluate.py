@@ -1,0 +1,40 @@
+"""Stage 4: measure the best checkpoint on the test split → metrics/metrics.json and plots."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from slowfast_finetune.clips.clip_store import ClipStore, store_root
+from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.console import run
+from slowfast_finetune.evaluation.evaluate import EvaluationOutputs, evaluate_checkpoint
+from slowfast_finetune.files import read_table
+from slowfast_finetune.params import load_params
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--clips", type=Path, default=Path("data/clips.csv"))
+    parser.add_argument("--checkpoint", type=Path, default=Path("models/best.pt"))
+    parser.add_argument("--metrics", type=Path, default=Path("metrics/metrics.json"))
+    parser.add_argument("--predictions", type=Path, default=Path("metrics/predictions.csv"))
+    parser.add_argument("--per-class", type=Path, default=Path("metrics/plots/per_class.csv"))
+    args = parser.parse_args()
+
+    params = load_params(args.params)
+    evaluate_checkpoint(
+        read_table(args.clips, ClipRow),
+        checkpoint_path=args.checkpoint,
+        params=params,
+        store=ClipStore(store_root(Path.cwd()), params.clip),
+        project=Path.cwd(),
+        outputs=EvaluationOutputs(
+            metrics=args.metrics, predictions=args.predictions, per_class=args.per_class
+        ),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,44 @@
+"""Stage 3: fine-tune SlowFast from the clip store → the best checkpoint and its history."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from slowfast_finetune.clips.clip_store import ClipStore, store_root
+from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.console import run
+from slowfast_finetune.files import read_table
+from slowfast_finetune.params import load_params
+from slowfast_finetune.training.train import TrainingOutputs, train_model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--clips", type=Path, default=Path("data/clips.csv"))
+    parser.add_argument("--best-checkpoint", type=Path, default=Path("models/best.pt"))
+    parser.add_argument("--best-model", type=Path, default=Path("models/best_model.pt2"))
+    parser.add_argument("--history", type=Path, default=Path("metrics/history.csv"))
+    parser.add_argument("--summary", type=Path, default=Path("metrics/train.json"))
+    parser.add_argument("--log", type=Path, default=Path("logs/train.log"))
+    args = parser.parse_args()
+
+    params = load_params(args.params)
+    train_model(
+        read_table(args.clips, ClipRow),
+        params=params,
+        store=ClipStore(store_root(Path.cwd()), params.clip),
+        project=Path.cwd(),
+        outputs=TrainingOutputs(
+            best_checkpoint=args.best_checkpoint,
+            best_model=args.best_model,
+            history=args.history,
+            summary=args.summary,
+            log=args.log,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    run(main)
