@@ -1,0 +1,110 @@
+"""Switch params.yaml to one of the complete files in presets/, comments and all."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from slowfast_finetune.errors import ParamsError
+from slowfast_finetune.files import write_text
+from slowfast_finetune.params import load_params
+
+PARAMS = "params.yaml"
+
+
+def list_presets(project: Path) -> list[tuple[str, str]]:
+    """Name and first comment line of each preset.
+
+    Raises:
+        ParamsError: there is no presets folder here.
+    """
+    paths = sorted((project / "presets").glob("*.yaml"))
+    if not paths:
+        raise ParamsError(f"{project}: holds no presets/*.yaml; run this in the project's folder")
+    first_lines = [path.read_text(encoding="utf-8").split("\n", 1)[0] for path in paths]
+    return [
+        (path.stem, line.removeprefix("# ")) for path, line in zip(paths, first_lines, strict=True)
+    ]
+
+
+def apply_preset(project: Path, name: str, *, videos: Path | None) -> str:
+    """Make a preset the params.yaml, with ``data.videos`` set if given.
+
+    An edited params.yaml is kept as params.yaml.bak. A folder inside the project is added to
+    .gitignore, for videos must never be committed.
+
+    Returns:
+        What was done, as text.
+
+    Raises:
+        ParamsError: no such preset, or no such folder.
+    """
+    known = [preset for preset, _ in list_presets(project)]
+    if name not in known:
+        raise ParamsError(f"no preset {name!r}; there are {', '.join(known)}")
+    text = (project / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    done = [f"{PARAMS} is now presets/{name}.yaml"]
+    if videos is not None:
+        folder = Path(os.path.abspath(videos.expanduser()))  # noqa: PTH100 - links stay links
+        if not folder.is_dir():
+            raise ParamsError(f"--videos: {videos} is not a folder")
+        written = _as_written(folder, project)
+        text = _with_videos(text, written)
+        done[0] += f", pointing at {written}"
+        done += _ignore_in_git(folder, project)
+    done += _keep_edits(project)
+    write_text(project / PARAMS, text)
+    load_params(project / PARAMS)
+    return "\n".join(done)
+
+
+def _as_written(folder: Path, project: Path) -> str:
+    base = Path(os.path.abspath(project))  # noqa: PTH100
+    return folder.relative_to(base).as_posix() if folder.is_relative_to(base) else str(folder)
+
+
+def _with_videos(text: str, videos: str) -> str:
+    """Set data.videos and leave out the demo's own group pattern; all else stays as written."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width = 4096
+    document = yaml.load(text)
+    if document["data"]["videos"] != videos:
+        document["data"]["group_pattern"] = None
+        document["data"]["videos"] = videos
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    # ruamel writes a bare "key:" for None; the word is clearer to people.
+    return stream.getvalue().replace("group_pattern: #", "group_pattern: null #")
+
+
+def _keep_edits(project: Path) -> list[str]:
+    current = project / PARAMS
+    presets = (path.read_bytes() for path in (project / "presets").glob("*.yaml"))
+    if not current.exists() or current.read_bytes() in presets:
+        return []
+    shutil.copyfile(current, project / f"{PARAMS}.bak")
+    return [f"the {PARAMS} before is kept as {PARAMS}.bak"]
+
+
+def _ignore_in_git(folder: Path, project: Path) -> list[str]:
+    """Add a folder inside the project to .gitignore, unless git ignores it already."""
+    written = _as_written(folder, project)
+    if Path(written).is_absolute():
+        return []
+    check = subprocess.run(
+        ["git", "check-ignore", "--quiet", "--no-index", f"{written}/x"],
+        cwd=project,
+        check=False,
+        capture_output=True,
+    )
+    if check.returncode != 1:  # 0: ignored; 128: not a git repository
+        return []
+    ignore = project / ".gitignore"
+    old = ignore.read_text(encoding="utf-8") if ignore.exists() else ""
+    write_text(ignore, f"{old.rstrip()}\n/{written}/\n".lstrip())
+    return [f"added /{written}/ to .gitignore: videos never go to git"]
