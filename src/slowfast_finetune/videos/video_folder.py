@@ -1,0 +1,165 @@
+"""A plain torch dataset over class folders that decodes on the fly, without DVC or a cache.
+
+For a notebook or a quick look. It decodes each video anew every time it is asked for one; the
+pipeline's clip store gives the same frames hundreds of times faster.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from slowfast_finetune.errors import VideoError
+from slowfast_finetune.params import Padding
+from slowfast_finetune.videos.discovery import find_videos
+from slowfast_finetune.videos.sampling import padded_indices, shown_frames, window_starts
+
+
+class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
+    """Clips from ``root/<class>/*.mp4``: float32 (T, C, H, W) in [0, 1], RGB, and a label.
+
+    Frames are those shown at ``sample_fps`` instants a second, the middle ``num_frames`` of them;
+    shorter videos are padded. Labels count the sorted class names, :attr:`class_names`.
+
+    Args:
+        root: folder that holds one folder per class.
+        short_side: shorter side after scaling, None for as filmed [px].
+        crop_size: side of a square cut from the centre, None for the whole frame [px]. Frames of
+            different shapes cannot be batched.
+
+    Raises:
+        DataError: when made, if the folder holds no classes or an empty one.
+        VideoError: when read, if a video cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        num_frames: int = 32,
+        sample_fps: float = 15.0,
+        short_side: int | None = 256,
+        crop_size: int | None = None,
+        padding: Padding = "repeat_last",
+        extensions: Sequence[str] = (".mp4",),
+    ) -> None:
+        discovery = find_videos(Path(root), extensions=tuple(extensions))
+        self.class_names = discovery.class_names
+        self.videos = [video.path for video in discovery.videos]
+        self.labels = [self.class_names.index(video.class_name) for video in discovery.videos]
+        self._num_frames = num_frames
+        self._sample_fps = Fraction(sample_fps).limit_denominator(100_000)
+        self._short_side = short_side
+        self._crop_size = crop_size
+        self._padding = padding
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        frames = self._read(self.videos[index])
+        clip = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+        return clip, self.labels[index]
+
+    def _read(self, path: Path) -> npt.NDArray[np.uint8]:
+        """The chosen frames of a video, uint8 (T, H, W, 3)."""
+        try:
+            return self._choose(open_with_decord(path))
+        except VideoError as error:
+            raise VideoError(error.reason, f"{path}: {error.detail}") from error
+        except _decord_errors() as error:
+            raise VideoError("decoder_error", f"{path}: {_first_line(error)}") from error
+
+    def _choose(self, reader: Any) -> npt.NDArray[np.uint8]:
+        shown, times, end_time = frame_times(reader)
+        sampled = shown_frames(times, end_time=end_time, sample_fps=self._sample_fps)
+        padded = padded_indices(len(sampled), min_frames=self._num_frames, padding=self._padding)
+        (start,) = window_starts(len(padded), window=self._num_frames, views=1)
+        window = padded[start : start + self._num_frames]
+        frames = reader.get_batch([shown[sampled[i]] for i in window]).asnumpy()
+        scaled = frames if self._short_side is None else scale(frames, short_side=self._short_side)
+        return scaled if self._crop_size is None else _centre(scaled, self._crop_size)
+
+
+def open_with_decord(path: Path) -> Any:
+    """A ``decord.VideoReader`` over a file.
+
+    Raises:
+        VideoError: decord cannot open it.
+    """
+    # Read when decord is imported; its default of 10240 tries hangs for minutes on a cut-off file.
+    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "128")
+    import decord
+
+    try:
+        return decord.VideoReader(str(path), num_threads=1)
+    except _decord_errors() as error:
+        detail = f"decord cannot open it: {_first_line(error)}"
+        raise VideoError("not_a_video", detail) from error
+
+
+def _decord_errors() -> tuple[type[Exception], ...]:
+    import decord
+
+    return (decord.DECORDError, RuntimeError, OSError)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def frame_times(reader: Any) -> tuple[list[int], list[Fraction], Fraction]:
+    """Which of decord's frames are shown, when, and when the last one ends [s].
+
+    decord also counts frames that the container's edit list hides; their times are negative.
+    """
+    stamps = reader.get_frame_timestamp(range(len(reader))).astype(np.float64)
+    shown = [index for index in range(len(stamps)) if stamps[index, 0] >= 0]
+    if not shown:
+        raise VideoError("no_frames", "decord finds no frame that is shown")
+    # decord keeps times as 32-bit floats; a microsecond is as fine as those are.
+    micro = np.rint(stamps * 1e6).astype(np.int64)
+    times = [Fraction(int(micro[index, 0]), 1_000_000) for index in shown]
+    return shown, times, max(Fraction(int(micro[shown[-1], 1]), 1_000_000), times[-1])
+
+
+def scale(frames: npt.NDArray[np.uint8], *, short_side: int) -> npt.NDArray[np.uint8]:
+    """Scale frames (F, H, W, 3) as the clip store does, with FFmpeg's bilinear filter."""
+    import av
+    from av.video.reformatter import Interpolation, VideoReformatter
+
+    from slowfast_finetune.videos.decoding import scaled_size
+
+    height, width = frames.shape[1:3]
+    new_width, new_height = scaled_size(width, height, short_side=short_side)
+    if (new_width, new_height) == (width, height):
+        return frames
+    reformatter = VideoReformatter()
+    return np.stack(
+        [
+            reformatter.reformat(
+                av.VideoFrame.from_ndarray(frame, format="rgb24"),
+                new_width,
+                new_height,
+                interpolation=Interpolation.BILINEAR,
+            ).to_ndarray()
+            for frame in frames
+        ]
+    )
+
+
+def _centre(frames: npt.NDArray[np.uint8], crop_size: int) -> npt.NDArray[np.uint8]:
+    height, width = frames.shape[1:3]
+    if min(height, width) < crop_size:
+        raise VideoError("too_small", f"frames of {width}×{height} px; crop_size is {crop_size}")
+    top, left = (height - crop_size) // 2, (width - crop_size) // 2
+    return frames[:, top : top + crop_size, left : left + crop_size]
