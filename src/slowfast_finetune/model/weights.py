@@ -7,6 +7,7 @@ import pickle
 import sys
 import urllib.error
 import urllib.request
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         WeightsError: not a checkpoint, truncated, or without a dictionary of tensors.
     """
     try:
-        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # A notice to torch's own developers about the pickle protocol of foreign files.
+            warnings.simplefilter("ignore")
+            checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         first_line = str(error).strip().split("\n")[0][:120]
         raise WeightsError(

@@ -1,0 +1,149 @@
+"""models/best.pt and models/best_model.pt2: what is written can be used, what is not is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from slowfast_finetune.errors import CheckpointError
+from slowfast_finetune.model.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+    classifier_from,
+    load_checkpoint,
+    save_checkpoint,
+)
+from slowfast_finetune.model.exported import export_program
+from slowfast_finetune.model.slowfast import build_slowfast
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    torch.manual_seed(3)
+    network = build_slowfast("slowfast_shallow", num_classes=3)
+    return Checkpoint(
+        model_state=network.state_dict(),
+        class_names=["jump", "run", "walk, slowly"],
+        preprocessing=Preprocessing(
+            num_frames=8, sample_fps=10.0, short_side=40, crop_size=32, padding="repeat_last"
+        ),
+        params={"model": {"name": "slowfast_shallow"}},
+        epoch=4,
+        val_loss=0.5,
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "best.pt"
+    save_checkpoint(path, checkpoint)
+    return path
+
+
+def test_checkpoint_is_a_plain_dict_with_the_documented_keys(saved: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    assert set(content) == {
+        "model_state",
+        "class_names",
+        "preprocessing",
+        "params",
+        "epoch",
+        "val_loss",
+        "format_version",
+    }
+    assert content["preprocessing"] == {
+        "num_frames": 8,
+        "sample_fps": 10.0,
+        "short_side": 40,
+        "crop_size": 32,
+        "padding": "repeat_last",
+        "alpha": 4,
+        "mean": 0.45,
+        "std": 0.225,
+    }
+
+
+def test_loaded_classifier_gives_the_same_logits(saved: Path, checkpoint: Checkpoint) -> None:
+    clips = torch.randint(0, 256, (2, 8, 32, 32, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(
+            classifier_from(load_checkpoint(saved))(clips), classifier_from(checkpoint)(clips)
+        )
+
+
+def test_cut_short_checkpoint(saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.pt"
+    path.write_bytes(saved.read_bytes()[:-2000])
+    with pytest.raises(CheckpointError, match="cut short"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model_state": {}}, "not a checkpoint of this project"),
+        ([1], "not a checkpoint of this project"),
+        ({"format_version": 99}, "has format 99; this version reads 1"),
+        ({"format_version": 1, "model_state": {}}, "lacks 'class_names'"),
+    ],
+)
+def test_foreign_and_future_checkpoints(content: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(path)
+
+
+def test_missing_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_weights_that_do_not_fit(checkpoint: Checkpoint) -> None:
+    other = Checkpoint(**{**vars(checkpoint), "class_names": ["only", "two"]})
+    with pytest.raises(CheckpointError, match="do not fit"):
+        classifier_from(other)
+
+
+def test_exported_program_runs_without_this_project(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "best_model.pt2"
+    export_program(checkpoint, path)
+    clips = torch.randint(0, 256, (3, 8, 32, 32, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = classifier_from(checkpoint)(clips)
+    torch.save({"clips": clips, "expected": expected}, tmp_path / "io.pt")
+    script = """
+import json, sys, torch
+sys.modules["slowfast_finetune"] = sys.modules["pytorchvideo"] = None  # not importable
+extra = {"class_names.json": "", "preprocessing.json": ""}
+model = torch.export.load("best_model.pt2", extra_files=extra).module()
+io = torch.load("io.pt")
+with torch.no_grad():
+    whole = model(io["clips"])
+    single = model(io["clips"][:1])
+print(json.dumps([
+    (whole - io["expected"]).abs().max().item(),
+    (single - io["expected"][:1]).abs().max().item(),
+    json.loads(extra["class_names.json"]),
+    json.loads(extra["preprocessing.json"])["num_frames"],
+]))
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    difference, single_difference, names, num_frames = json.loads(result.stdout)
+    assert difference < 1e-4
+    assert single_difference < 1e-4
+    assert names == ["jump", "run", "walk, slowly"]
+    assert num_frames == 8
+    assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []

@@ -1,0 +1,99 @@
+"""The model's contract with pytorchvideo."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from slowfast_finetune.model.slowfast import (
+    ClipClassifier,
+    build_slowfast,
+    freeze_backbone,
+    head_of,
+    pack_pathways,
+    replace_head,
+    to_channels_last,
+)
+
+
+@pytest.fixture(scope="module")
+def shallow() -> nn.Module:
+    torch.manual_seed(0)
+    return build_slowfast("slowfast_shallow", num_classes=5).eval()
+
+
+def test_slow_pathway_takes_the_published_frames() -> None:
+    clips = torch.arange(32.0).reshape(1, 1, 32, 1, 1)
+    slow, fast = pack_pathways(clips)
+    assert slow.flatten().tolist() == [0, 4, 8, 13, 17, 22, 26, 31]
+    assert fast is clips
+
+
+def test_pathways_are_a_new_list_each_time(shallow: nn.Module) -> None:
+    """forward changes the list it is given; a second call must not see that."""
+    clips = torch.rand(2, 3, 16, 64, 64)
+    with torch.no_grad():
+        first = shallow(pack_pathways(clips))
+        second = shallow(pack_pathways(clips))
+    assert torch.equal(first, second)
+
+
+def test_classifier_normalises_with_the_published_mean_and_std(shallow: nn.Module) -> None:
+    clips = torch.randint(0, 256, (2, 16, 64, 64, 3), dtype=torch.uint8)
+    by_hand = (clips.permute(0, 4, 1, 2, 3) / 255.0 - 0.45) / 0.225
+    with torch.no_grad():
+        expected = shallow(pack_pathways(by_hand))
+        given = ClipClassifier(shallow)(clips)
+    torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_are_logits_in_training_and_evaluation(shallow: nn.Module) -> None:
+    clips = torch.randint(0, 256, (2, 16, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        rows = ClipClassifier(shallow)(clips)
+    assert rows.shape == (2, 5)
+    assert not torch.allclose(rows.sum(dim=1), torch.ones(2)), "these look like probabilities"
+
+
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [("slowfast_r50", 2304), ("slowfast_shallow", 1152)],
+)
+def test_head_is_replaced_and_nothing_else(name: str, features: int) -> None:
+    network = build_slowfast(name, num_classes=400)  # type: ignore[arg-type]
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    replace_head(network, num_classes=3)
+    after = network.state_dict()
+    assert (head_of(network).in_features, head_of(network).out_features) == (features, 3)
+    changed = {key for key in before if before[key].shape != after[key].shape}
+    assert changed == {"blocks.6.proj.weight", "blocks.6.proj.bias"}
+    assert all(torch.equal(before[key], after[key]) for key in before.keys() - changed)
+
+
+def test_frozen_backbone_leaves_only_the_head_to_learn() -> None:
+    network = build_slowfast("slowfast_shallow", num_classes=3)
+    freeze_backbone(network)
+    learning = [name for name, p in network.named_parameters() if p.requires_grad]
+    assert learning == ["blocks.6.proj.weight", "blocks.6.proj.bias"]
+
+
+def test_channels_last_changes_strides_not_numbers(shallow: nn.Module) -> None:
+    clips = torch.randint(0, 256, (1, 16, 64, 64, 3), dtype=torch.uint8)
+    network = build_slowfast("slowfast_shallow", num_classes=5).eval()
+    network.load_state_dict(shallow.state_dict())
+    to_channels_last(network)
+    stem = next(p for p in network.parameters() if p.ndim == 5)
+    assert stem.is_contiguous(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            ClipClassifier(network)(clips), ClipClassifier(shallow)(clips), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_any_geometry_is_accepted(shallow: nn.Module) -> None:
+    with torch.no_grad():
+        assert ClipClassifier(shallow)(torch.zeros(1, 8, 96, 96, 3, dtype=torch.uint8)).shape == (
+            1,
+            5,
+        )
