@@ -1,0 +1,122 @@
+"""Generate the demo data set: a folder of videos, complete or not there at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from slowfast_finetune.console import progress
+from slowfast_finetune.demo.catalog import (
+    CLASS_NAMES,
+    LETTERS,
+    MAX_PEOPLE,
+    VideoName,
+    is_demo_file,
+    list_videos,
+)
+from slowfast_finetune.errors import InputError
+
+
+def generate_demo(
+    folder: Path,
+    *,
+    people: int = 40,
+    videos_per_person: int = 2,
+    seed: int = 0,
+    num_workers: int | None = None,
+) -> list[Path]:
+    """Write the demo data set to a folder and return its videos, sorted.
+
+    Each person performs each of the six classes `videos_per_person` times. The same people,
+    videos per person and seed give the same bytes for any number of worker processes, by
+    default one for each CPU. A folder that exists is replaced only if it is empty or holds
+    nothing but videos of this generator.
+
+    Raises:
+        InputError: a number is out of its range, or the folder holds something else.
+    """
+    workers = _available_cpus() if num_workers is None else num_workers
+    check_numbers(people=people, videos_per_person=videos_per_person, seed=seed, workers=workers)
+    target = folder.resolve()
+    _check_replaceable(target)
+    videos = list_videos(people=people, videos_per_person=videos_per_person)
+    with _built_aside(target) as unfinished:
+        for class_name in CLASS_NAMES:
+            (unfinished / class_name).mkdir()
+        _film_all(videos, folder=unfinished, seed=seed, num_workers=min(workers, len(videos)))
+    return [folder / video.path for video in videos]
+
+
+def check_numbers(*, people: int, videos_per_person: int, seed: int, workers: int) -> None:
+    """Refuse numbers that `generate_demo` has no use for."""
+    for name, value, least, most in (
+        ("people", people, 1, MAX_PEOPLE),
+        ("videos per person", videos_per_person, 1, len(LETTERS)),
+        ("seed", seed, 0, None),
+        ("workers", workers, 1, None),
+    ):
+        if value < least or (most is not None and value > most):
+            allowed = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise InputError(f"{name} must be {allowed}, not {value}")
+
+
+def _check_replaceable(target: Path) -> None:
+    """Refuse a target that holds anything this generator did not write."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise InputError(f"{target} is a file; give a new or empty folder")
+    for found in sorted(target.rglob("*")):
+        relative = found.relative_to(target)
+        is_class_folder = found.is_dir() and str(relative) in CLASS_NAMES
+        if not is_class_folder and not is_demo_file(relative):
+            raise InputError(
+                f"{target} is not empty and holds {relative}, which is no demo video; "
+                "give a new or empty folder"
+            )
+
+
+@contextmanager
+def _built_aside(target: Path) -> Iterator[Path]:
+    """A new folder beside the target that takes its place when the block succeeds."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # On the same disk as the target, so that moving it into place is a single rename.
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    try:
+        # A folder inside: the temporary one itself can be read by its owner only.
+        unfinished = aside / "new"
+        unfinished.mkdir()
+        yield unfinished
+        if target.exists():
+            target.rename(aside / "old")
+        unfinished.rename(target)
+    finally:
+        shutil.rmtree(aside)
+
+
+def _film_all(videos: list[VideoName], *, folder: Path, seed: int, num_workers: int) -> None:
+    # Here, not above: PyAV, Pillow and NumPy take a while, and --help needs none of them.
+    from slowfast_finetune.demo.filming import film_video
+
+    film_one = partial(film_video, folder=folder, seed=seed)
+    with ExitStack() as stack:
+        films: Iterator[None] = map(film_one, videos)
+        if num_workers > 1:
+            # Spawned, not forked: a caller's threads or GPU would not survive a fork.
+            pool = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"))
+            films = stack.enter_context(pool).map(film_one, videos, chunksize=4)
+        for _ in progress(films, total=len(videos), label="demo videos"):
+            pass
+
+
+def _available_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))  # those this process may use
+    return os.cpu_count() or 1
