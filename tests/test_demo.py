@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from slowfast_finetune.demo import CLASS_NAMES, ClassName, generate_demo
 from slowfast_finetune.demo import filming as filming_module
-from slowfast_finetune.demo.casting import cast_person
 from slowfast_finetune.demo.catalog import VideoName
 from slowfast_finetune.demo.encoding import write_video
+from slowfast_finetune.demo.figure.casting import cast_person
+from slowfast_finetune.demo.figure.performance import FRAME_RATES, Performance, rehearse
+from slowfast_finetune.demo.figure.poses import Manner, joint_positions, travel_distance
+from slowfast_finetune.demo.figure.skeleton import BONES, Body, Joint, Joints
 from slowfast_finetune.demo.filming import film, film_video
-from slowfast_finetune.demo.framing import SIZES, plan_shot
-from slowfast_finetune.demo.performance import FRAME_RATES, Performance, rehearse
-from slowfast_finetune.demo.poses import Manner, joint_positions, travel_distance
 from slowfast_finetune.demo.randomness import named_generator
-from slowfast_finetune.demo.skeleton import BONES, Body, Joint, Joints
+from slowfast_finetune.demo.scene.framing import SIZES, plan_shot
 from slowfast_finetune.errors import InputError
 
 FULL_TURN = [step / 24 for step in range(25)]
@@ -189,9 +189,9 @@ def test_videos_are_as_long_as_they_should_be() -> None:
     everyone = [perform(name, number) for number in range(60) for name in CLASS_NAMES]
     seconds = [performance.num_frames / performance.frame_rate for performance in everyone]
     assert 0.55 < min(seconds) < 0.9
-    assert 3.3 < max(seconds) < 4.1
-    # Some are shorter than a clip of 16 frames at 12 frames per second, most are not.
-    assert 0.05 < np.mean([length < Fraction(16, 12) for length in seconds]) < 0.3
+    assert 2.8 < max(seconds) < 3.3
+    # Some are shorter than a clip of 16 frames at 10 frames per second, most are not.
+    assert 0.05 < np.mean([length < Fraction(16, 10) for length in seconds]) < 0.3
     found_rates = {performance.frame_rate for performance in everyone}
     assert found_rates == {15, 24, 25, Fraction(30_000, 1001), 30, 50, 60}
 

@@ -10,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from slowfast_finetune.demo.camera import Camera, Floats
-from slowfast_finetune.demo.casting import Person, cast_person
 from slowfast_finetune.demo.catalog import VideoName
-from slowfast_finetune.demo.drawing import Figure, draw_frame
 from slowfast_finetune.demo.encoding import write_video
-from slowfast_finetune.demo.framing import Shot, plan_shot
-from slowfast_finetune.demo.furniture import build_chair, draw_chair, place_chair
-from slowfast_finetune.demo.performance import Performance, rehearse
+from slowfast_finetune.demo.figure.casting import Person, cast_person
+from slowfast_finetune.demo.figure.drawing import Figure, draw_frame
+from slowfast_finetune.demo.figure.performance import Performance, rehearse
+from slowfast_finetune.demo.figure.skeleton import Joint
 from slowfast_finetune.demo.randomness import named_generator
-from slowfast_finetune.demo.scenes import paint_scene
-from slowfast_finetune.demo.skeleton import Joint
+from slowfast_finetune.demo.scene.camera import Camera, Floats
+from slowfast_finetune.demo.scene.framing import Shot, plan_shot
+from slowfast_finetune.demo.scene.furniture import build_chair, draw_chair, place_chair
+from slowfast_finetune.demo.scene.scenes import paint_scene
+
+PAPER = (236, 233, 226)
+FADING = 0.6  # of the backdrop towards the colour of paper, from 0 to 1
 
 Pixels = NDArray[np.uint8]
 Origin = tuple[float, float]
@@ -76,6 +79,9 @@ def _set_scene(
         pitch_radians=shot.camera.pitch_radians,
         rng=rng,
     )
+    # Pale behind the figure, as in a picture book: in the few minutes that a demo may take, a
+    # small model should learn the action, not the wallpaper.
+    level = Image.blend(level, Image.new("RGB", level.size, PAPER), FADING)
     turned = level.rotate(math.degrees(roll), Image.Resampling.BILINEAR, center=centre)
     spot = place_chair(performance, rng=rng)
     chair = build_chair(person.body, person.look, rng=rng)

@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast_finetune.demo.vectors import Vector, unit, vector
+from slowfast_finetune.demo.figure.vectors import Vector, unit, vector
 
 Joints = NDArray[np.float64]  # (17, 3), one row for each Joint
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from slowfast_finetune.demo.casting import Colour
+from slowfast_finetune.demo.figure.casting import Colour
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 

@@ -8,11 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from slowfast_finetune.demo.camera import Floats, face
 from slowfast_finetune.demo.catalog import ClassName
-from slowfast_finetune.demo.poses import Manner, joint_positions, travel_distance
+from slowfast_finetune.demo.figure.poses import Manner, joint_positions, travel_distance
+from slowfast_finetune.demo.figure.skeleton import Body
 from slowfast_finetune.demo.randomness import chance, choose
-from slowfast_finetune.demo.skeleton import Body
+from slowfast_finetune.demo.scene.camera import Floats, face
 
 FRAME_RATES: tuple[Fraction, ...] = (
     Fraction(15),
@@ -95,7 +95,7 @@ def _random_seconds(rng: np.random.Generator) -> float:
     # A few are shorter than one clip of 16 frames at 12 frames per second.
     if chance(0.15, rng=rng):
         return float(rng.uniform(0.6, 1.25))
-    return float(rng.triangular(1.3, 1.8, 4.0))
+    return float(rng.triangular(1.3, 1.7, 3.2))
 
 
 def _random_manner(rng: np.random.Generator) -> Manner:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import ImageDraw
 
-from slowfast_finetune.demo.casting import Colour, shade
+from slowfast_finetune.demo.figure.casting import Colour, shade
 
 Point = tuple[float, float]  # pixels, x right and y down
 

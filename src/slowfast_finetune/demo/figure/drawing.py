@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from slowfast_finetune.demo.camera import Floats
-from slowfast_finetune.demo.casting import Look, shade
-from slowfast_finetune.demo.heads import draw_hair_behind, draw_head
-from slowfast_finetune.demo.shapes import Brush, Point
-from slowfast_finetune.demo.skeleton import Joint
+from slowfast_finetune.demo.figure.casting import Look, shade
+from slowfast_finetune.demo.figure.heads import draw_hair_behind, draw_head
+from slowfast_finetune.demo.figure.shapes import Brush, Point
+from slowfast_finetune.demo.figure.skeleton import Joint
+from slowfast_finetune.demo.scene.camera import Floats
 
 SUPERSAMPLING = 3
 FAR = 0.84  # the shade of the limbs behind the body

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from slowfast_finetune.demo.camera import Floats
-from slowfast_finetune.demo.casting import Look, shade
-from slowfast_finetune.demo.shapes import Brush, Point
+from slowfast_finetune.demo.figure.casting import Look, shade
+from slowfast_finetune.demo.figure.shapes import Brush, Point
+from slowfast_finetune.demo.scene.camera import Floats
 
 INK = (34, 26, 30)
 

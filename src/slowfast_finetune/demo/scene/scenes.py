@@ -7,9 +7,10 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from slowfast_finetune.demo.canvas import Canvas, around, paint_gradient, places
-from slowfast_finetune.demo.casting import Colour, hsv, shade
-from slowfast_finetune.demo.props import (
+from slowfast_finetune.demo.figure.casting import Colour, hsv, shade
+from slowfast_finetune.demo.randomness import chance, choose
+from slowfast_finetune.demo.scene.canvas import Canvas, around, paint_gradient, places
+from slowfast_finetune.demo.scene.props import (
     paint_ball,
     paint_blob,
     paint_cloud,
@@ -21,7 +22,6 @@ from slowfast_finetune.demo.props import (
     paint_tree,
     paint_window,
 )
-from slowfast_finetune.demo.randomness import chance, choose
 
 
 def paint_scene(

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from slowfast_finetune.demo.figure.skeleton import Body
 from slowfast_finetune.demo.randomness import chance, choose
-from slowfast_finetune.demo.skeleton import Body
 
 Colour = tuple[int, int, int]  # red, green, blue, each 0 to 255
 Hair = Literal["short", "bun", "long", "ponytail", "curly", "cap", "bald"]

@@ -11,8 +11,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from slowfast_finetune.demo.catalog import ClassName
-from slowfast_finetune.demo.skeleton import LEFT, RIGHT, Body, Joints, Posture, Side, assemble
-from slowfast_finetune.demo.vectors import Vector, blend, direction, mix, smooth, unit, vector
+from slowfast_finetune.demo.figure.skeleton import (
+    LEFT,
+    RIGHT,
+    Body,
+    Joints,
+    Posture,
+    Side,
+    assemble,
+)
+from slowfast_finetune.demo.figure.vectors import (
+    Vector,
+    blend,
+    direction,
+    mix,
+    smooth,
+    unit,
+    vector,
+)
 
 Arms = Literal["hanging", "forward", "folded"]
 WavingArms = Literal["left", "right", "both"]

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from slowfast_finetune.demo.canvas import Box, Canvas, around
-from slowfast_finetune.demo.casting import Colour, hsv, shade
+from slowfast_finetune.demo.figure.casting import Colour, hsv, shade
 from slowfast_finetune.demo.randomness import chance, choose
+from slowfast_finetune.demo.scene.canvas import Box, Canvas, around
 
 
 def paint_window(canvas: Canvas, x: float, rng: np.random.Generator) -> None:

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from slowfast_finetune.demo.camera import Camera, Floats, face
-from slowfast_finetune.demo.casting import Colour, Look, hsv, shade
-from slowfast_finetune.demo.performance import Performance
+from slowfast_finetune.demo.figure.casting import Colour, Look, hsv, shade
+from slowfast_finetune.demo.figure.performance import Performance
+from slowfast_finetune.demo.figure.skeleton import Body
 from slowfast_finetune.demo.randomness import chance, choose
-from slowfast_finetune.demo.skeleton import Body
+from slowfast_finetune.demo.scene.camera import Camera, Floats, face
 
 Style = Literal["panel", "slats", "armchair", "stool"]
 Box = tuple[float, float, float, float, float, float]  # x, y, z of two opposite corners

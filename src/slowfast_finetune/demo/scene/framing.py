@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast_finetune.demo.camera import Camera, Floats
-from slowfast_finetune.demo.drawing import SUPERSAMPLING
-from slowfast_finetune.demo.performance import Performance
+from slowfast_finetune.demo.figure.drawing import SUPERSAMPLING
+from slowfast_finetune.demo.figure.performance import Performance
 from slowfast_finetune.demo.randomness import chance, choose
+from slowfast_finetune.demo.scene.camera import Camera, Floats
 
 SIZES: tuple[tuple[int, int], ...] = ((160, 120), (128, 128), (176, 144), (120, 160))
 # How far before its feet the middle of a figure and its chair is, in body heights.
@@ -45,7 +45,7 @@ def plan_shot(performance: Performance, *, rng: np.random.Generator) -> Shot:
     size = choose(SIZES, rng=rng)
     width, height = (side * SUPERSAMPLING for side in size)
     camera = Camera(
-        pixels_per_height=min(rng.uniform(0.66, 0.84) * height, 0.95 * width),
+        pixels_per_height=min(rng.uniform(0.76, 0.84) * height, 0.95 * width),
         pitch_radians=math.radians(rng.uniform(3, 11)),
         roll_radians=math.radians(rng.uniform(-4, 4)),
     )
@@ -58,7 +58,7 @@ def plan_shot(performance: Performance, *, rng: np.random.Generator) -> Shot:
         # Whole pixels, so that figure and backdrop move by the very same amount.
         origins=path.round().astype(np.int64),
         light=_random_light(size, rng=rng),
-        grain=rng.uniform(0.0, 5.0),
+        grain=rng.uniform(0.0, 3.0),
         mirrored=chance(0.5, rng=rng),
         crf=int(rng.integers(20, 27)),
     )
@@ -116,4 +116,4 @@ def _random_light(size: tuple[int, int], *, rng: np.random.Generator) -> NDArray
     slope = rng.uniform(0.0, 0.3) * (x * math.cos(towards) + y * math.sin(towards))
     vignette = rng.uniform(0.0, 0.5) * (x * x + y * y)
     tint = rng.uniform(0.94, 1.06, size=3)
-    return np.asarray(rng.uniform(0.75, 1.12) * tint * (1 + slope - vignette), dtype=np.float32)
+    return np.asarray(rng.uniform(0.85, 1.08) * tint * (1 + slope - vignette), dtype=np.float32)

@@ -1,0 +1,1 @@
+"""The jointed figure: its body, its movements, its looks and how they are drawn."""

@@ -1,0 +1,1 @@
+"""Where the figure acts: backdrops, furniture, and the camera that films it."""
