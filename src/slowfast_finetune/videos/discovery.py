@@ -61,7 +61,7 @@ def find_videos(root: Path, *, extensions: Sequence[str]) -> Discovery:
     for given_split, folder in _class_folders(root, ignored):
         found = [
             FoundVideo(path, path.relative_to(root).as_posix(), folder.name, given_split)
-            for path in _files_below(folder)
+            for path in _files_below(folder, above=frozenset({root.resolve()}))
             if _counts(path, extensions, ignored)
         ]
         if not found and given_split is None:
@@ -124,22 +124,26 @@ def _entries(folder: Path) -> list[Path]:
     return entries
 
 
-def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+def _files_below(folder: Path, *, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """All files below a folder, depth first. A link back to a folder above is not followed."""
     real = folder.resolve()
     if real in above:
         return
     for path in _entries(folder):
         if path.is_dir():
-            yield from _files_below(path, above | {real})
+            yield from _files_below(path, above=above | {real})
         else:
             yield path
 
 
 def _counts(path: Path, extensions: Sequence[str], ignored: Counter[str]) -> bool:
-    if path.suffix.lower() in extensions:
+    if path.suffix.lower() not in extensions:
+        ignored[path.suffix.lower() or "no extension"] += 1
+    elif not path.is_file():
+        # Opening a pipe would wait for ever.
+        ignored["broken links" if path.is_symlink() else "not files"] += 1
+    else:
         return True
-    ignored[path.suffix.lower() or "no extension"] += 1
     return False
 
 

@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from slowfast_finetune.console import progress
@@ -17,7 +17,7 @@ from slowfast_finetune.errors import DataError
 from slowfast_finetune.files import Row
 from slowfast_finetune.params import DataParams
 from slowfast_finetune.videos.discovery import SPLITS, Discovery, FoundVideo, Split, find_videos
-from slowfast_finetune.videos.splits import Item, assign_splits
+from slowfast_finetune.videos.splits import Item, assign_splits, check_given_splits
 
 HASH_BYTES = 16  # of BLAKE2b: 32 hex digits, no accidental collision in any collection
 GROUPS_FILE = "groups.csv"
@@ -120,19 +120,19 @@ def _find_groups(
     """Group of each video's name, by groups.csv in the videos folder or by the pattern."""
     groups_file = root / GROUPS_FILE
     if groups_file.exists():
-        groups = _read_groups(groups_file, {video.name for video in videos})
+        groups, notes = _read_groups(groups_file, {video.name for video in videos})
         source = str(groups_file)
     elif pattern is not None:
-        groups = _match_groups(videos, pattern)
+        groups, notes = _match_groups(videos, pattern), []
         source = f"data.group_pattern {pattern!r}"
     else:
         return {}, []
     without = len(videos) - len(groups)
     note = f"{len(set(groups.values()))} groups by {source}"
-    return groups, [note + (f"; {without} videos in no group" if without else "")]
+    return groups, [note + (f"; {without} videos in no group" if without else ""), *notes]
 
 
-def _read_groups(path: Path, names: set[str]) -> dict[str, str]:
+def _read_groups(path: Path, names: set[str]) -> tuple[dict[str, str], list[str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -141,16 +141,23 @@ def _read_groups(path: Path, names: set[str]) -> dict[str, str]:
                     f"{path}: found columns {', '.join(reader.fieldnames or ['none'])}; "
                     "expected video_path (from this folder) and group"
                 )
-            groups = {row["video_path"]: row["group"] for row in reader if row["group"]}
+            pairs = {(row["video_path"], row["group"]) for row in reader if row["group"]}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 CSV: {error}") from error
+    groups = dict(sorted(pairs))
+    if len(groups) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise DataError(f"{path}: {twice!r} is listed in more than one group")
     strangers = sorted(set(groups) - names)
     if strangers and len(strangers) == len(groups):
         raise DataError(
             f"{path}: names none of the videos; found {strangers[0]!r}, "
             f"expected paths such as {min(names)!r}"
         )
-    return {name: group for name, group in groups.items() if name in names}
+    notes = []
+    if strangers:
+        notes = [f"WARNING: {len(strangers)} rows of {path} name no video, e.g. {strangers[0]!r}"]
+    return {name: group for name, group in groups.items() if name in names}, notes
 
 
 def _match_groups(videos: Sequence[FoundVideo], pattern: str) -> dict[str, str]:
@@ -184,14 +191,13 @@ def _split(
         "val": params.val_fraction,
         "test": params.test_fraction,
     }
+    missing = [split for split in SPLITS if split not in present]
     if present:
-        missing = [split for split in SPLITS if split not in present]
         notes.append(
             f"the folders fix the split: {', '.join(s for s in SPLITS if s in present)}"
             + (f"; {' and '.join(missing)} taken from train" if missing else "")
         )
         if missing:
-            given = {name: None if split == "train" else split for name, split in given.items()}
             fractions = {s: fractions[s] if s in missing or s == "train" else 0.0 for s in SPLITS}
             fractions["train"] = 1 - sum(fractions[split] for split in missing)
     items = [
@@ -203,6 +209,13 @@ def _split(
         )
         for video, content_hash in zip(videos, hashes, strict=True)
     ]
+    check_given_splits(items)
+    if missing and present:
+        # What is missing is taken from train: its videos are free again.
+        items = [
+            replace(item, given_split=None) if item.given_split == "train" else item
+            for item in items
+        ]
     return assign_splits(items, fractions=fractions, seed=params.split_seed), notes
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from slowfast_finetune.errors import DataError
 from slowfast_finetune.videos.discovery import SPLITS, Split
 
+Need = tuple[Split, str]  # a split, and a class that it lacks
+MAX_SEARCH_STEPS = 20_000  # of the search for a split; 137 was the most in 1,200 random cases
+
 
 @dataclass(frozen=True)
 class Item:
@@ -43,25 +46,44 @@ def assign_splits(
             whose given splits differ.
     """
     units = _units(items)
+    check_given_splits(items)
     assigned: dict[str, Split] = {}
     free: list[list[Item]] = []
     for unit in units:
-        given = {item.given_split for item in unit} - {None}
-        if len(given) > 1:
-            names = ", ".join(item.key for item in unit[:3])
-            raise DataError(f"{names}: belong together but lie in {_join(given)}; move them")
-        for split in given:
-            assert split is not None
-            assigned.update((item.key, split) for item in unit)
-        if not given:
+        given = next((item.given_split for item in unit if item.given_split), None)
+        if given is None:
             free.append(unit)
-    _deal(free, fractions=fractions, seed=seed, assigned=assigned)
-    _check_every_class_everywhere(items, assigned, fractions, units)
-    return assigned
+        else:
+            assigned.update((item.key, given) for item in unit)
+    dealt = assigned | _deal(free, fractions=fractions, seed=seed, placed={})
+    lacking = _lacking(items, dealt, fractions)
+    if lacking:
+        # Groups that span classes can paint greedy dealing into a corner: place those first
+        # that no other can replace, then deal the rest.
+        needed = _lacking(items, assigned, fractions)
+        placed = _cover(free, needed)
+        if placed is None:
+            raise DataError(_too_small(lacking, items, units))
+        dealt = assigned | _deal(free, fractions=fractions, seed=seed, placed=placed)
+    return dealt
 
 
-def _join(values: set[Split | None]) -> str:
-    return " and ".join(sorted(str(value) for value in values))
+def check_given_splits(items: Sequence[Item]) -> None:
+    """Refuse items that belong together but are given to different splits.
+
+    Raises:
+        DataError: naming them.
+    """
+    for unit in _units(items):
+        given = {item.given_split for item in unit if item.given_split}
+        if len(given) > 1:
+            examples = {item.given_split: item.key for item in unit if item.given_split}
+            names = ", ".join(examples[split] for split in SPLITS if split in examples)
+            raise DataError(f"{names}: belong together but lie in {_join(given)}; move them")
+
+
+def _join(values: set[Split]) -> str:
+    return " and ".join(split for split in SPLITS if split in values)
 
 
 def _units(items: Sequence[Item]) -> list[list[Item]]:
@@ -88,32 +110,35 @@ def _deal(
     *,
     fractions: Mapping[Split, float],
     seed: int,
-    assigned: dict[str, Split],
-) -> None:
-    """Deal units to splits in place, the hardest to place first, equals in seeded order."""
+    placed: Mapping[str, Split],
+) -> dict[str, Split]:
+    """Deal units to splits, the hardest to place first, equals in seeded order.
+
+    Units whose items are in ``placed`` go where that says, before all others.
+    """
     totals = Counter(item.class_name for unit in units for item in unit)
+    # Small splits get at least one video of every class, so that none is measured on nothing.
     lacking = {
-        (split, class_name): fractions[split] * count
+        (split, class_name): max(fractions[split] * count, 1.0) if fractions[split] > 0 else 0.0
         for split in SPLITS
         for class_name, count in totals.items()
     }
-    # Small splits get at least one video of every class, so that none is measured on nothing.
-    for (split, class_name), target in lacking.items():
-        if 0 < target < 1:
-            lacking[split, class_name] = 1.0
 
-    def hardest_first(unit: list[Item]) -> tuple[float, bytes]:
-        return -_largest_share(unit, totals), _shuffle_key(unit, seed)
+    def hardest_first(unit: list[Item]) -> tuple[bool, float, bytes]:
+        return unit[0].key not in placed, -_largest_share(unit, totals), _shuffle_key(unit, seed)
 
+    dealt: dict[str, Split] = {}
     for unit in sorted(units, key=hardest_first):
         counts = Counter(item.class_name for item in unit)
-        split = max(
+        by_claim = sorted(
             (split for split in SPLITS if fractions[split] > 0),
-            key=lambda split: _claim(split, counts, lacking, totals, fractions),
+            key=lambda split: -_claim(split, counts, lacking, totals, fractions),
         )
+        split = placed.get(unit[0].key, by_claim[0])
         for class_name, count in counts.items():
             lacking[split, class_name] -= count
-        assigned.update((item.key, split) for item in unit)
+        dealt.update((item.key, split) for item in unit)
+    return dealt
 
 
 def _largest_share(unit: list[Item], totals: Counter[str]) -> float:
@@ -142,29 +167,71 @@ def _claim(
     )
 
 
-def _check_every_class_everywhere(
-    items: Sequence[Item],
-    assigned: Mapping[str, Split],
-    fractions: Mapping[Split, float],
-    units: list[list[Item]],
-) -> None:
-    present = {(assigned[item.key], item.class_name) for item in items}
-    given = {item.given_split for item in items} - {None}
+def _lacking(
+    items: Sequence[Item], assigned: Mapping[str, Split], fractions: Mapping[Split, float]
+) -> list[Need]:
+    """Which class is missing from which split."""
+    present = {(assigned[item.key], item.class_name) for item in items if item.key in assigned}
+    given = {item.given_split for item in items}
     wanted = [split for split in SPLITS if fractions[split] > 0 or split in given]
-    for class_name in sorted({item.class_name for item in items}):
-        lacking = [split for split in wanted if (split, class_name) not in present]
-        if lacking:
-            raise DataError(_too_small(class_name, lacking, items, units))
+    class_names = sorted({item.class_name for item in items})
+    needs = [(split, class_name) for class_name in class_names for split in wanted]
+    return [need for need in needs if need not in present]
 
 
-def _too_small(
-    class_name: str, lacking: list[Split], items: Sequence[Item], units: list[list[Item]]
-) -> str:
+def _cover(units: list[list[Item]], needs: Sequence[Need]) -> dict[str, Split] | None:
+    """Place as few units as it takes to bring every class into every split that lacks it.
+
+    A search that goes back where it gets stuck: the need that fewest units can meet comes first,
+    and the units that meet most needs at once. None if there is no way, or none was found.
+    """
+    classes_of = [{item.class_name for item in unit} for unit in units]
+    chosen: dict[int, Split] = {}
+    steps = 0
+
+    def candidates(need: Need) -> list[int]:
+        return [
+            unit
+            for unit, classes in enumerate(classes_of)
+            if unit not in chosen and need[1] in classes
+        ]
+
+    def search(open_needs: frozenset[Need]) -> bool:
+        nonlocal steps
+        steps += 1
+        if not open_needs:
+            return True
+        if steps > MAX_SEARCH_STEPS:
+            return False
+        split, class_name = min(sorted(open_needs), key=lambda need: len(candidates(need)))
+
+        def met_by(unit: int) -> frozenset[Need]:
+            return frozenset((split, name) for name in classes_of[unit])
+
+        best_first = sorted(
+            candidates((split, class_name)),
+            key=lambda unit: (-len(met_by(unit) & open_needs), len(units[unit])),
+        )
+        for unit in best_first:
+            chosen[unit] = split
+            if search(open_needs - met_by(unit)):
+                return True
+            del chosen[unit]
+        return False
+
+    if not search(frozenset(needs)):
+        return None
+    return {item.key: split for unit, split in chosen.items() for item in units[unit]}
+
+
+def _too_small(lacking: Sequence[Need], items: Sequence[Item], units: list[list[Item]]) -> str:
+    class_name = lacking[0][1]
+    splits = [split for split, name in lacking if name == class_name]
     num_videos = sum(item.class_name == class_name for item in items)
     num_units = sum(any(item.class_name == class_name for item in unit) for unit in units)
     videos = "video" if num_videos == 1 else "videos"
     return (
         f"class {class_name!r} has {num_videos} {videos} in {num_units} independent groups, and "
-        f"none is left for {' and '.join(lacking)}; add videos (at least one group for each of "
+        f"none is left for {' and '.join(splits)}; add videos (at least one group for each of "
         "train, val and test), or remove the class"
     )
