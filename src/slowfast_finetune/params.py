@@ -26,6 +26,17 @@ class _Section(pydantic.BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_not_a_number(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        # YAML reads yes and on as true, and pydantic reads true as 1.
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[str(info.field_name)].annotation is not bool
+        ):
+            raise ValueError(f"found {str(value).lower()}, expected another kind of value")
+        return value
+
 
 class DataParams(_Section):
     """``data:`` — which videos, and how they are split."""
@@ -67,9 +78,9 @@ class ClipParams(_Section):
     """``clip:`` — what the model is shown of a video. Any change decodes anew."""
 
     num_frames: int = Field(ge=4, le=512)
-    sample_fps: float = Field(gt=0, le=240)
+    sample_fps: float = Field(ge=0.1, le=240)
     short_side: int = Field(ge=16, le=1080)
-    max_seconds: float = Field(gt=0, le=86_400)
+    max_seconds: float = Field(ge=0.1, le=86_400)
     padding: Padding
 
 

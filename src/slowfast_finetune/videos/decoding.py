@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,12 +22,14 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from slowfast_finetune.errors import VideoError
-from slowfast_finetune.videos.sampling import instants_before
+from slowfast_finetune.videos.sampling import TOLERANCE_SECONDS, instants_before
 
 Frame = npt.NDArray[np.uint8]
 
 # A panorama of 20:1 is a video; a strip of 10000×2 is a fault that scaling would blow up.
 MAX_ASPECT_RATIO = 20
+# Time stamps of broken files may claim any length; nobody waits for more than this.
+FOREVER_SECONDS = 7 * 86_400
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,13 @@ class DecodeSettings:
 
     Attributes:
         sample_fps: instants a second.
-        short_side: shorter side of the upright, scaled frame [px].
+        short_side: shorter side of the upright, scaled frame; None for as filmed [px].
         max_seconds: what lies later is left out [s].
         max_megapixels: larger frames are refused before memory is taken [10⁶ px].
     """
 
     sample_fps: float
-    short_side: int
+    short_side: int | None
     max_seconds: float
     max_megapixels: float
 
@@ -162,25 +165,44 @@ def _timed_frames(
     first: Fraction | None = None
     previous_end = Fraction(0)
     previous_time = Fraction(0)
-    for frame in _decode(container, stream, report):
+    for frame in _in_slots(container, stream, report):
         _check_frame_size(frame.width, frame.height, settings)
-        if frame.pts is None or frame.time_base is None:
+        # Frames that were held back until the end of the file come without a time base.
+        time_base = frame.time_base or stream.time_base
+        if frame.pts is None or time_base is None:
             time = previous_end
         else:
-            stamp = frame.pts * frame.time_base
+            stamp = frame.pts * time_base
             first = stamp if first is None else first
-            # Broken stamps that go back (AVI with B-frames) become "right after the last one".
+            # Broken stamps that go back become "right after the last one".
             time = stamp - first
             if report.num_decoded and time <= previous_time:
                 time = previous_end
-        if frame.duration and frame.time_base:
-            usual = frame.duration * frame.time_base
-        elif time > previous_time:
-            # Matroska may claim 1000 frames a second; the last step is the better guess.
-            usual = time - previous_time
+        step = time - previous_time
+        stated = frame.duration * time_base if frame.duration and time_base else Fraction(0)
+        # Matroska may state no duration, or a thousandth: the last step is the better guess.
+        if stated > step / 10:
+            usual = stated
+        elif step > 0:
+            usual = step
         previous_time, previous_end = time, time + usual
         report.num_decoded += 1
         yield _TimedFrame(frame, time, previous_end)
+
+
+def _in_slots(
+    container: av.container.InputContainer, stream: av.VideoStream, report: DecodeReport
+) -> Iterator[av.VideoFrame]:
+    """Decoded frames, those of an AVI with the time of their place.
+
+    AVI has no presentation times: it numbers packets in the order of decoding, one a frame. The
+    i-th frame shown belongs in the i-th of these slots.
+    """
+    slots: deque[int | None] = deque()
+    for frame in _decode(container, stream, report, slots):
+        if container.format.name == "avi" and slots:
+            frame.pts = slots.popleft()
+        yield frame
 
 
 def _usual_duration(stream: av.VideoStream) -> Fraction:
@@ -190,13 +212,21 @@ def _usual_duration(stream: av.VideoStream) -> Fraction:
 
 
 def _decode(
-    container: av.container.InputContainer, stream: av.VideoStream, report: DecodeReport
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    report: DecodeReport,
+    slots: deque[int | None],
 ) -> Iterator[av.VideoFrame]:
-    """Decode every packet; a damaged one is counted and passed over, as a player does."""
+    """Decode every packet; a damaged one is counted and passed over, as a player does.
+
+    Adds each packet's decoding time to ``slots``.
+    """
     hidden = 0
     for packet in _packets(container, stream, report):
         hidden += packet is not None and packet.is_discard
         report.num_packets += packet is not None and packet.size > 0 and not packet.is_discard
+        if packet is not None:
+            slots.append(packet.dts)
         try:
             for frame in stream.codec_context.decode(packet):
                 report.num_errors += bool(getattr(frame, "is_corrupt", False))
@@ -228,7 +258,10 @@ def _take_shown(
     The same rule as ``sampling.shown_frames``, one frame at a time: memory stays at one frame.
     """
     fps = Fraction(settings.sample_fps).limit_denominator(100_000)
-    limit = instants_before(Fraction(settings.max_seconds), sample_fps=fps)
+    longest = Fraction(min(settings.max_seconds, FOREVER_SECONDS))
+    limit = instants_before(longest, sample_fps=fps)
+    # A video that ends at max_seconds is not cut, whatever way its container rounds.
+    max_time = longest - TOLERANCE_SECONDS
     shape = _Reshaper(settings.short_side)
     current: _TimedFrame | None = None
     taken = 0
@@ -238,13 +271,14 @@ def _take_shown(
             yield from shape.repeated(current.frame, due - taken, report)
             taken = max(taken, due)
         current = following
-        if taken >= limit:
+        if following.time >= max_time:
             report.truncated = True
             # Frames that were read ahead but not given out are not lost ones.
             report.num_packets = report.num_decoded + report.num_errors
             break
     if current is None:
         return
+    report.truncated |= current.end > max_time + 2 * TOLERANCE_SECONDS
     report.duration_seconds = float(current.end)
     due = min(limit, max(1, instants_before(current.end, sample_fps=fps)))
     yield from shape.repeated(current.frame, due - taken, report)
@@ -253,7 +287,7 @@ def _take_shown(
 class _Reshaper:
     """Turns decoded frames into upright RGB arrays of one fixed size."""
 
-    def __init__(self, short_side: int) -> None:
+    def __init__(self, short_side: int | None) -> None:
         self._short_side = short_side
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
@@ -277,8 +311,10 @@ class _Reshaper:
         return orient(scaled.to_ndarray(), frame)
 
 
-def scaled_size(width: int, height: int, *, short_side: int) -> tuple[int, int]:
+def scaled_size(width: int, height: int, *, short_side: int | None) -> tuple[int, int]:
     """Width and height with the shorter one set to ``short_side``, the ratio kept [px]."""
+    if short_side is None:
+        return width, height
     if width <= height:
         return short_side, max(short_side, round(height * short_side / width))
     return max(short_side, round(width * short_side / height)), short_side
@@ -303,6 +339,17 @@ def orient(image: npt.NDArray[Any], frame: av.VideoFrame) -> npt.NDArray[Any]:
     image = image[::-1] if flip_rows else image
     image = image[:, ::-1] if flip_columns else image
     return np.ascontiguousarray(image)
+
+
+def is_mirrored(path: Path) -> bool:
+    """Whether the container asks for mirrored frames; False where that cannot be read."""
+    try:
+        with _open(path) as container:
+            frame = next(container.decode(_video_stream(container)), None)
+            matrix = None if frame is None else _display_matrix(frame)
+    except (VideoError, av.error.FFmpegError, OSError, ValueError):
+        return False
+    return matrix is not None and matrix[0] * matrix[3] - matrix[1] * matrix[2] < 0
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:

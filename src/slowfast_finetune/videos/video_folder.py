@@ -1,4 +1,4 @@
-"""A plain torch dataset over class folders that decodes on the fly, without DVC or a cache.
+"""A plain torch dataset over class folders that decodes on the fly with decord, without a cache.
 
 For a notebook or a quick look. It decodes each video anew every time it is asked for one; the
 pipeline's clip store gives the same frames hundreds of times faster.
@@ -6,6 +6,7 @@ pipeline's clip store gives the same frames hundreds of times faster.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,13 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from slowfast_finetune.errors import VideoError
 from slowfast_finetune.params import Padding
+from slowfast_finetune.videos.decoding import (
+    DecodeReport,
+    DecodeSettings,
+    is_mirrored,
+    sampled_frames,
+    scaled_size,
+)
+from slowfast_finetune.videos.decoding import Frame as Frames
 from slowfast_finetune.videos.discovery import find_videos
 from slowfast_finetune.videos.sampling import padded_indices, shown_frames, window_starts
 
@@ -52,7 +60,9 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         padding: Padding = "repeat_last",
         extensions: Sequence[str] = (".mp4",),
     ) -> None:
-        discovery = find_videos(Path(root), extensions=tuple(extensions))
+        discovery = find_videos(
+            Path(root), extensions=tuple(suffix.lower() for suffix in extensions)
+        )
         self.class_names = discovery.class_names
         self.videos = [video.path for video in discovery.videos]
         self.labels = [self.class_names.index(video.class_name) for video in discovery.videos]
@@ -70,24 +80,43 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         clip = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
         return clip, self.labels[index]
 
-    def _read(self, path: Path) -> npt.NDArray[np.uint8]:
+    def _read(self, path: Path) -> Frames:
         """The chosen frames of a video, uint8 (T, H, W, 3)."""
         try:
-            return self._choose(open_with_decord(path))
+            frames = self._read_with_decord(path)
+        except _decord_errors():
+            # What decord refuses or shows wrongly, PyAV reads, or says why not.
+            frames = self._read_with_pyav(path)
+        return frames if self._crop_size is None else _centre(frames, self._crop_size, path)
+
+    def _read_with_decord(self, path: Path) -> Frames:
+        if is_mirrored(path):
+            raise VideoError("decoder_error", "decord does not mirror")
+        reader = open_with_decord(path)
+        times, end_time = frame_times(reader)
+        sampled = shown_frames(times, end_time=end_time, sample_fps=self._sample_fps)
+        frames = reader.get_batch([sampled[index] for index in self._window(len(sampled))])
+        array: Frames = frames.asnumpy()
+        return array if self._short_side is None else scale(array, short_side=self._short_side)
+
+    def _read_with_pyav(self, path: Path) -> Frames:
+        settings = DecodeSettings(
+            sample_fps=float(self._sample_fps),
+            short_side=self._short_side,
+            max_seconds=math.inf,
+            max_megapixels=math.inf,
+        )
+        try:
+            frames = list(sampled_frames(path, settings=settings, report=DecodeReport()))
         except VideoError as error:
             raise VideoError(error.reason, f"{path}: {error.detail}") from error
-        except _decord_errors() as error:
-            raise VideoError("decoder_error", f"{path}: {_first_line(error)}") from error
+        return np.stack([frames[index] for index in self._window(len(frames))])
 
-    def _choose(self, reader: Any) -> npt.NDArray[np.uint8]:
-        shown, times, end_time = frame_times(reader)
-        sampled = shown_frames(times, end_time=end_time, sample_fps=self._sample_fps)
-        padded = padded_indices(len(sampled), min_frames=self._num_frames, padding=self._padding)
+    def _window(self, num_sampled: int) -> list[int]:
+        """Which of the sampled frames make the clip: the middle ones, padded if too few."""
+        padded = padded_indices(num_sampled, min_frames=self._num_frames, padding=self._padding)
         (start,) = window_starts(len(padded), window=self._num_frames, views=1)
-        window = padded[start : start + self._num_frames]
-        frames = reader.get_batch([shown[sampled[i]] for i in window]).asnumpy()
-        scaled = frames if self._short_side is None else scale(frames, short_side=self._short_side)
-        return scaled if self._crop_size is None else _centre(scaled, self._crop_size)
+        return padded[start : start + self._num_frames]
 
 
 def open_with_decord(path: Path) -> Any:
@@ -110,34 +139,33 @@ def open_with_decord(path: Path) -> Any:
 def _decord_errors() -> tuple[type[Exception], ...]:
     import decord
 
-    return (decord.DECORDError, RuntimeError, OSError)
+    return (decord.DECORDError, VideoError, RuntimeError, OSError)
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def frame_times(reader: Any) -> tuple[list[int], list[Fraction], Fraction]:
-    """Which of decord's frames are shown, when, and when the last one ends [s].
+def frame_times(reader: Any) -> tuple[list[Fraction], Fraction]:
+    """When each of decord's frames is shown, and when the last one ends [s].
 
-    decord also counts frames that the container's edit list hides; their times are negative.
+    Raises:
+        VideoError: the container's edit list hides frames. decord counts them, gives them negative
+            times, and then numbers frames otherwise than times.
     """
     stamps = reader.get_frame_timestamp(range(len(reader))).astype(np.float64)
-    shown = [index for index in range(len(stamps)) if stamps[index, 0] >= 0]
-    if not shown:
-        raise VideoError("no_frames", "decord finds no frame that is shown")
+    if len(stamps) == 0 or stamps.min() < 0:
+        raise VideoError("decoder_error", "decord counts frames that are not shown")
     # decord keeps times as 32-bit floats; a microsecond is as fine as those are.
     micro = np.rint(stamps * 1e6).astype(np.int64)
-    times = [Fraction(int(micro[index, 0]), 1_000_000) for index in shown]
-    return shown, times, max(Fraction(int(micro[shown[-1], 1]), 1_000_000), times[-1])
+    times = [Fraction(start, 1_000_000) for start in micro[:, 0].tolist()]
+    return times, max(Fraction(int(micro[-1, 1]), 1_000_000), times[-1])
 
 
-def scale(frames: npt.NDArray[np.uint8], *, short_side: int) -> npt.NDArray[np.uint8]:
+def scale(frames: Frames, *, short_side: int) -> Frames:
     """Scale frames (F, H, W, 3) as the clip store does, with FFmpeg's bilinear filter."""
     import av
     from av.video.reformatter import Interpolation, VideoReformatter
-
-    from slowfast_finetune.videos.decoding import scaled_size
 
     height, width = frames.shape[1:3]
     new_width, new_height = scaled_size(width, height, short_side=short_side)
@@ -157,9 +185,11 @@ def scale(frames: npt.NDArray[np.uint8], *, short_side: int) -> npt.NDArray[np.u
     )
 
 
-def _centre(frames: npt.NDArray[np.uint8], crop_size: int) -> npt.NDArray[np.uint8]:
+def _centre(frames: Frames, crop_size: int, path: Path) -> Frames:
     height, width = frames.shape[1:3]
     if min(height, width) < crop_size:
-        raise VideoError("too_small", f"frames of {width}×{height} px; crop_size is {crop_size}")
+        raise VideoError(
+            "too_small", f"{path}: frames of {width}×{height} px; crop_size is {crop_size}"
+        )
     top, left = (height - crop_size) // 2, (width - crop_size) // 2
     return frames[:, top : top + crop_size, left : left + crop_size]
