@@ -20,6 +20,8 @@ from slowfast_finetune.videos.manifest import ManifestRow, hash_file
 
 TIMEOUT_SECONDS_PER_MEGABYTE = 2.0
 DAMAGED_BELOW = 0.95
+# Marks the temporary files of this process's workers: another run may share the store.
+RUN_NAME = f"{os.getpid():x}-{os.urandom(4).hex()}"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Job:
     clip: ClipParams
     max_megapixels: float
     timeout_seconds: float
+    run_name: str
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,7 @@ def decode_to_store(job: Job) -> EntryInfo:
     from slowfast_finetune.videos.decoding import DecodeReport, DecodeSettings, sampled_frames
     from slowfast_finetune.videos.sampling import padded_indices
 
-    if not job.video.exists():
-        raise VideoError("missing", "the file is no longer there")
-    if job.video.stat().st_size == 0:
-        raise VideoError("empty_file", "the file has no bytes")
-    if hash_file(job.video) != job.content_hash:
-        raise VideoError("changed", "the file changed since it was indexed; run the index again")
+    _check_file(job)
     settings = DecodeSettings(
         sample_fps=job.clip.sample_fps,
         short_side=job.clip.short_side,
@@ -66,7 +64,7 @@ def decode_to_store(job: Job) -> EntryInfo:
     )
     report = DecodeReport()
     try:
-        with job.store.writer(job.content_hash) as writer:
+        with job.store.writer(job.content_hash, run_name=job.run_name) as writer:
             for frame in sampled_frames(job.video, settings=settings, report=report):
                 writer.append(frame)
             num_sampled = writer.num_frames
@@ -90,6 +88,22 @@ def decode_to_store(job: Job) -> EntryInfo:
         raise VideoError("out_of_memory", "decoding needs more memory than there is") from error
 
 
+def _check_file(job: Job) -> None:
+    """Refuse a file that is not there, not readable, empty, or not the one that was indexed."""
+    try:
+        if job.video.stat().st_size == 0:
+            raise VideoError("empty_file", "the file has no bytes")
+        content_hash = hash_file(job.video)
+    except FileNotFoundError as error:
+        raise VideoError("missing", "the file is no longer there") from error
+    except (OSError, DataError) as error:
+        if isinstance(error, VideoError):
+            raise
+        raise VideoError("unreadable", f"the file cannot be read: {error}") from error
+    if content_hash != job.content_hash:
+        raise VideoError("changed", "the file changed since it was indexed; run the index again")
+
+
 def cache_videos(
     manifest: Sequence[ManifestRow],
     *,
@@ -107,7 +121,10 @@ def cache_videos(
     Raises:
         DataError: the store cannot be written.
     """
-    store.prepare()
+    try:
+        store.prepare()
+    except OSError as error:
+        raise DataError(f"the clip store {store.folder}: {error.strerror or error}") from error
     outcomes = held_entries(store, {row.content_hash for row in manifest})
     # One job a content: copies of a video share an entry.
     first_rows: dict[str, ManifestRow] = {}
@@ -180,6 +197,7 @@ def _job(
         clip=clip,
         max_megapixels=cache.max_megapixels,
         timeout_seconds=cache.timeout_seconds,
+        run_name=RUN_NAME,
     )
 
 
@@ -224,6 +242,7 @@ def decode_all(
                 wait(running, return_when=FIRST_COMPLETED)
                 for future in [future for future in running if future.done()]:
                     job = running.pop(future)
+                    job.store.discard_temporary(job.content_hash, run_name=job.run_name)
                     yield job, _outcome(future, job)
         finally:
             # Also when the person or a full disk stops the loop: no worker outlives it.
@@ -294,7 +313,16 @@ def _tables(
 
 
 def _judge(outcome: EntryInfo | Refusal, cache: CacheParams) -> EntryInfo | Refusal:
-    if isinstance(outcome, Refusal) or outcome.decodable_fraction >= cache.min_decodable_fraction:
+    """Apply the limits to what decoding found, so that an older entry is judged like a new one."""
+    if isinstance(outcome, Refusal):
+        return outcome
+    if outcome.source_height * outcome.source_width > cache.max_megapixels * 1e6:
+        return Refusal(
+            "too_large",
+            f"frames of {outcome.source_width}×{outcome.source_height} px; "
+            f"cache.max_megapixels is {cache.max_megapixels:g}",
+        )
+    if outcome.decodable_fraction >= cache.min_decodable_fraction:
         return outcome
     return Refusal(
         "mostly_damaged",
@@ -354,7 +382,7 @@ def check_rejected(
         DataError: saying which.
     """
     total = len(clips) + len(rejected)
-    if len(rejected) > cache.max_rejected_fraction * total:
+    if total and len(rejected) / total > cache.max_rejected_fraction:
         raise DataError(
             f"{len(rejected)} of {total} videos are refused ({len(rejected) / total:.1%}); "
             f"cache.max_rejected_fraction allows {cache.max_rejected_fraction:.1%}; see {table}"

@@ -91,6 +91,7 @@ class ClipReader:
             except (OSError, ValueError) as error:
                 raise DataError(f"{row.video_path}: its clip {path} is gone: {error}") from error
         self._maps[clip] = frames
+        self._maps.move_to_end(clip)
         while len(self._maps) > MAX_OPEN_MAPS:
             self._maps.popitem(last=False)
         return frames

@@ -111,13 +111,21 @@ class ClipStore:
 
     def __init__(self, root: Path, clip: ClipParams) -> None:
         self.folder = root / settings_digest(clip)
-        self._clip = clip
+        self._clip: ClipParams | None = clip
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> ClipStore:
+        """A store to read from one folder whose settings may be unknown."""
+        store = cls.__new__(cls)
+        store.folder = folder
+        store._clip = None
+        return store
 
     def prepare(self) -> None:
         """Make the folder and write down its settings."""
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = self.folder / "settings.json"
-        if not settings.exists():
+        if self._clip is not None and not settings.exists():
             values = {"format_version": FORMAT_VERSION, "clip": self._clip.model_dump()}
             write_text(settings, json.dumps(values, indent=2) + "\n")
 
@@ -179,14 +187,19 @@ class ClipStore:
         return info
 
     @contextmanager
-    def writer(self, content_hash: str) -> Iterator[EntryWriter]:
+    def writer(self, content_hash: str, *, run_name: str = "") -> Iterator[EntryWriter]:
         """Write an entry frame by frame; it appears under its name only when finished.
+
+        Args:
+            run_name: marks the temporary file, for :meth:`discard_temporary`.
 
         Raises:
             OSError: the disk is full or the folder cannot be written.
         """
         self.prepare()
-        handle, name = tempfile.mkstemp(prefix=f".{content_hash}.", suffix=".tmp", dir=self.folder)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{content_hash}.{run_name}.", suffix=".tmp", dir=self.folder
+        )
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -199,6 +212,11 @@ class ClipStore:
             temporary.replace(self.path(content_hash))
         finally:
             temporary.unlink(missing_ok=True)
+
+    def discard_temporary(self, content_hash: str, *, run_name: str) -> None:
+        """Delete what a killed writer of this run left of an entry."""
+        for path in self.folder.glob(f".{content_hash}.{run_name}.*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 class EntryWriter:

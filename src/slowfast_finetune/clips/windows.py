@@ -38,8 +38,8 @@ def plan_training_epoch(
 ) -> list[list[Window]]:
     """One window of every video, in random order, in batches: what an epoch trains on.
 
-    Depends on the arguments alone. A last batch of a single clip joins the one before it, for
-    batch norm cannot work on one clip.
+    Depends on the arguments alone. A last batch of a single clip joins the one before it: its
+    batch-norm statistics would be those of one video.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(rows))
@@ -60,8 +60,9 @@ def plan_training_epoch(
             )
         )
     batches = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2] += batches.pop()
+    if len(batches) > 1 and batch_size > 1 and len(batches[-1]) == 1:
+        (last,) = batches.pop()
+        batches[-1].append(last)
     return batches
 
 
