@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import Any, Literal
 
@@ -49,8 +50,9 @@ def has_native_bf16(device: torch.device) -> bool:
 
 def make_fabric(device: torch.device, precision: Precision) -> Any:
     """A Lightning Fabric on one device."""
+    # Lightning tells of its own packages and settings while it imports and starts.
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        # Lightning recommends its own packages and settings while it imports and starts.
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
 
