@@ -50,10 +50,10 @@ def has_native_bf16(device: torch.device) -> bool:
 
 def make_fabric(device: torch.device, precision: Precision) -> Any:
     """A Lightning Fabric on one device."""
-    # Lightning tells of its own packages and settings while it imports and starts.
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     with warnings.catch_warnings():
+        # Lightning tells of its own packages and settings while it imports and starts.
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
 
+        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
         return Fabric(accelerator=device.type, devices=1, precision=precision)
