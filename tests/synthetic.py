@@ -345,6 +345,7 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
             "min_decodable_fraction": 0.5,
             "max_megapixels": 36,
             "timeout_seconds": 60,
+            "worker_memory_mb": 1024,
         },
         "model": {
             "name": "slowfast_shallow",

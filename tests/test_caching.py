@@ -363,6 +363,7 @@ def make_job(video: Path, *, store_root: Path) -> Job:
         clip=PARAMS.clip,
         max_megapixels=1,
         timeout_seconds=60,
+        worker_memory_mb=1024,
         run_name="test",
     )
 

@@ -91,6 +91,7 @@ class CacheParams(_Section):
     min_decodable_fraction: Annotated[float, Field(ge=0, le=1)]
     max_megapixels: float = Field(gt=0)
     timeout_seconds: float = Field(gt=0)
+    worker_memory_mb: int = Field(ge=256)
 
 
 class ModelParams(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ class Job:
     clip: ClipParams
     max_megapixels: float
     timeout_seconds: float
+    worker_memory_mb: int
     run_name: str
 
 
@@ -56,6 +58,7 @@ def decode_to_store(job: Job) -> EntryInfo:
     from slowfast_finetune.videos.sampling import padded_indices
 
     _check_file(job)
+    limit_memory(job.worker_memory_mb)
     settings = DecodeSettings(
         sample_fps=job.clip.sample_fps,
         short_side=job.clip.short_side,
@@ -85,7 +88,26 @@ def decode_to_store(job: Job) -> EntryInfo:
                 truncated=report.truncated,
             )
     except MemoryError as error:
-        raise VideoError("out_of_memory", "decoding needs more memory than there is") from error
+        raise VideoError("out_of_memory", _out_of_memory(job)) from error
+    except BlockingIOError as error:
+        # FFmpeg's "try again" inside a decoder that could not start a thread or get a buffer.
+        raise VideoError("out_of_memory", _out_of_memory(job)) from error
+
+
+def _out_of_memory(job: Job) -> str:
+    return f"decoding needs more than cache.worker_memory_mb: {job.worker_memory_mb}"
+
+
+def limit_memory(megabytes: int) -> None:
+    """Let this process allocate no more; where the system cannot limit it (macOS), do nothing."""
+    import resource
+
+    # Private writable memory, so that libraries and mapped files do not count.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = megabytes * 2**20
+    if hard == resource.RLIM_INFINITY or wanted <= hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
 def _check_file(job: Job) -> None:
@@ -197,6 +219,7 @@ def _job(
         clip=clip,
         max_megapixels=cache.max_megapixels,
         timeout_seconds=cache.timeout_seconds,
+        worker_memory_mb=cache.worker_memory_mb,
         run_name=RUN_NAME,
     )
 

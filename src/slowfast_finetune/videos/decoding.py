@@ -25,6 +25,7 @@ from slowfast_finetune.errors import VideoError
 from slowfast_finetune.videos.sampling import TOLERANCE_SECONDS, instants_before
 
 Frame = npt.NDArray[np.uint8]
+DisplayMatrix = tuple[int, int, int, int]  # a, b, c, d of FFmpeg's display.h, in 1/65536
 
 # A panorama of 20:1 is a video; a strip of 10000×2 is a fault that scaling would blow up.
 MAX_ASPECT_RATIO = 20
@@ -231,6 +232,8 @@ def _decode(
             for frame in stream.codec_context.decode(packet):
                 report.num_errors += bool(getattr(frame, "is_corrupt", False))
                 yield frame
+        except MemoryError:
+            raise
         except (av.error.FFmpegError, ValueError):
             report.num_errors += 1
     # Only the header of a cut-off file still knows how many frames it once held.
@@ -291,6 +294,7 @@ class _Reshaper:
         self._short_side = short_side
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
+        self._matrix: DisplayMatrix | None = None
 
     def repeated(self, frame: av.VideoFrame, times: int, report: DecodeReport) -> Iterator[Frame]:
         if times > 0:
@@ -300,15 +304,18 @@ class _Reshaper:
 
     def _upright(self, frame: av.VideoFrame, report: DecodeReport) -> Frame:
         if self._size is None:
-            # The first frame fixes the size; a stream that changes its own is scaled to it.
+            # The first frame fixes the size; a stream that changes its own is scaled to it. It
+            # alone is asked for its matrix: PyAV ties asked frames into cycles that live long.
             self._size = scaled_size(frame.width, frame.height, short_side=self._short_side)
-            upright = orient(np.empty((frame.height, frame.width, 1), np.bool_), frame)
-            report.source_height, report.source_width = upright.shape[:2]
+            self._matrix = display_matrix(frame)
+            sides = (frame.height, frame.width)
+            turned = self._matrix is not None and abs(self._matrix[1]) > abs(self._matrix[0])
+            report.source_height, report.source_width = sides[::-1] if turned else sides
         width, height = self._size
         scaled = self._reformatter.reformat(
             frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR
         )
-        return orient(scaled.to_ndarray(), frame)
+        return orient(cast(Frame, scaled.to_ndarray()), self._matrix)
 
 
 def scaled_size(width: int, height: int, *, short_side: int | None) -> tuple[int, int]:
@@ -320,13 +327,12 @@ def scaled_size(width: int, height: int, *, short_side: int | None) -> tuple[int
     return max(short_side, round(width * short_side / height)), short_side
 
 
-def orient(image: npt.NDArray[Any], frame: av.VideoFrame) -> npt.NDArray[Any]:
+def orient(image: Frame, matrix: DisplayMatrix | None) -> Frame:
     """Turn and mirror an (H, W, C) array as the container's display matrix says.
 
     The matrix maps a source pixel (x, y) to (a·x + c·y, b·x + d·y); FFmpeg's display.h.
     Angles that are no multiple of 90° are left alone, as players do.
     """
-    matrix = _display_matrix(frame)
     if matrix is None:
         return image
     a, b, c, d = matrix
@@ -346,13 +352,14 @@ def is_mirrored(path: Path) -> bool:
     try:
         with _open(path) as container:
             frame = next(container.decode(_video_stream(container)), None)
-            matrix = None if frame is None else _display_matrix(frame)
+            matrix = None if frame is None else display_matrix(frame)
     except (VideoError, av.error.FFmpegError, OSError, ValueError):
         return False
     return matrix is not None and matrix[0] * matrix[3] - matrix[1] * matrix[2] < 0
 
 
-def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+def display_matrix(frame: av.VideoFrame) -> DisplayMatrix | None:
+    """The a, b, c, d of a frame's display matrix; None where it asks for nothing to be done."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return None
