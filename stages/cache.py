@@ -30,6 +30,7 @@ def main() -> None:
         store=ClipStore(store_root(Path.cwd()), params.clip),
         project=Path.cwd(),
         num_workers=params.runtime.num_workers,
+        engine=params.runtime.engine,
     )
     # Both tables first: what was refused is what the person needs when the check fails.
     write_table(args.clips, clips, ClipRow)

@@ -6,7 +6,7 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ import pytest
 import yaml
 from av.stream import Disposition
 
-from slowfast_finetune.clips.caching import Job, decode_to_store
 from slowfast_finetune.clips.clip_store import EntryInfo
+from slowfast_finetune.clips.decode_job import Job, decode_to_store
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.files import Row
 from slowfast_finetune.params import Params
+from slowfast_finetune.videos import decoding
 from slowfast_finetune.videos.manifest import ManifestRow
 
 Frame = npt.NDArray[np.uint8]
@@ -368,7 +369,7 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
             "max_grad_norm": None,
         },
         "evaluate": {"temporal_views": 2, "spatial_crops": 1},
-        "runtime": {"device": "cpu", "precision": "fp32", "num_workers": 1},
+        "runtime": {"engine": "local", "device": "cpu", "precision": "fp32", "num_workers": 1},
     }
     for name, changes in sections.items():
         values[name] = {**values[name], **changes}
@@ -463,6 +464,20 @@ def decode_or_fail(job: Job) -> EntryInfo:
     """Decode, but stumble over ``fail.mp4`` in a way that nobody foresaw."""
     if job.video.name == "fail.mp4":
         raise LookupError("nobody\nforesaw this")
+    return decode_to_store(job)
+
+
+def decode_or_eat(job: Job) -> EntryInfo:
+    """Decode, but take ever more memory over ``eat.mp4``."""
+    if job.video.name == "eat.mp4":
+
+        def eat(*_: object, **__: object) -> Iterator[np.ndarray]:
+            eaten = []
+            while True:
+                eaten.append(np.ones(50_000_000, np.uint8))
+                yield numbered_frame(0)
+
+        decoding.sampled_frames = eat
     return decode_to_store(job)
 
 

@@ -14,16 +14,15 @@ import pytest
 import synthetic
 from synthetic import make_manifest, make_rows, read_numbers, steady, write_video
 
-from slowfast_finetune.clips import caching
+from slowfast_finetune.clips import caching, workers
 from slowfast_finetune.clips.caching import (
-    Job,
     cache_videos,
     check_rejected,
-    decode_to_store,
     restore_entries,
     summary,
 )
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
+from slowfast_finetune.clips.decode_job import Job, decode_to_store
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
 from slowfast_finetune.errors import DataError, VideoError
 from slowfast_finetune.files import read_table, write_table
@@ -264,8 +263,8 @@ def test_the_number_of_workers_changes_nothing(
 
 def test_auto_uses_the_cores_that_are_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
-    assert caching._worker_count("auto") == 3
-    assert [caching._worker_count(number) for number in (0, 1, 7)] == [1, 1, 7]
+    assert workers.worker_count("auto") == 3
+    assert [workers.worker_count(number) for number in (0, 1, 7)] == [1, 1, 7]
 
 
 @pytest.fixture
@@ -291,6 +290,12 @@ def few(tmp_path: Path) -> Callable[..., list[ManifestRow]]:
             "timeout",
             "decoding took longer than 2 s and was stopped",
         ),
+        (
+            synthetic.decode_or_eat,
+            "eat",
+            "out_of_memory",
+            "decoding needs more than cache.worker_memory_mb: 512",
+        ),
         (synthetic.decode_or_fail, "fail", "decoder_error", "LookupError: nobody foresaw this"),
     ],
 )
@@ -304,8 +309,10 @@ def test_a_worker_that_goes_wrong_costs_only_its_video(
     detail: str,
 ) -> None:
     rows = few(f"jump/{bad}.mp4")
-    params = synthetic.make_params(cache={"timeout_seconds": 2})
-    monkeypatch.setattr(caching, "decode_to_store", worker)
+    params = synthetic.make_params(
+        cache={"timeout_seconds": 2 if bad == "hang" else 60, "worker_memory_mb": 512}
+    )
+    monkeypatch.setattr(workers, "decode_to_store", worker)
     clips, rejected = cache(
         rows, project=tmp_path, store_root=tmp_path / "store", params=params, num_workers=2
     )
@@ -321,15 +328,17 @@ def test_a_worker_that_goes_wrong_costs_only_its_video(
 def test_the_time_allowed_grows_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"x" * 3_000_000)
-    assert caching._extra_seconds(path) == 6.0
-    assert caching._extra_seconds(tmp_path / "gone.mp4") == 0.0
+    job = make_job(path, store_root=tmp_path)
+    assert job.seconds_allowed == 60 + 3 * 2.0
+    path.unlink()
+    assert job.seconds_allowed == 60
 
 
 def test_a_full_disk_stops_the_run(
     few: Callable[..., list[ManifestRow]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = few("jump/x.mp4")
-    monkeypatch.setattr(caching, "decode_to_store", synthetic.decode_on_full_disk)
+    monkeypatch.setattr(workers, "decode_to_store", synthetic.decode_on_full_disk)
     with pytest.raises(DataError, match=r"the clip store .*store/\w+: No space left on device"):
         cache(rows, project=tmp_path, store_root=tmp_path / "store")
 
@@ -364,7 +373,6 @@ def make_job(video: Path, *, store_root: Path) -> Job:
         max_megapixels=1,
         timeout_seconds=60,
         worker_memory_mb=1024,
-        run_name="test",
     )
 
 
@@ -389,7 +397,7 @@ def test_a_video_that_becomes_unreadable_is_unreadable(
 # The second time
 
 
-def no_decoding(jobs: Sequence[Job], *, num_workers: object) -> Iterator[Any]:
+def no_decoding(jobs: Sequence[Job], **_: Any) -> Iterator[Any]:
     assert not jobs, f"{[job.video.name for job in jobs]} would be decoded"
     return iter(())
 

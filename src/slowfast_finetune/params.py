@@ -18,6 +18,7 @@ from slowfast_finetune.errors import ParamsError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ModelName = Literal["slowfast_r50", "slowfast_r101", "slowfast_16x8_r101_50_50", "slowfast_shallow"]
+Engine = Literal["local", "ray"]
 Padding = Literal["repeat_last", "loop"]
 
 
@@ -138,6 +139,7 @@ class EvaluateParams(_Section):
 class RuntimeParams(_Section):
     """``runtime:`` — how it runs, not what comes out; no stage lists it, so it re-runs nothing."""
 
+    engine: Engine
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=1024)]

@@ -1,0 +1,127 @@
+"""One video to the clip store: what a worker does. Imports no torch, and the decoder only here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
+from slowfast_finetune.errors import DataError, VideoError
+from slowfast_finetune.params import ClipParams
+from slowfast_finetune.videos.manifest import hash_file
+
+TIMEOUT_SECONDS_PER_MEGABYTE = 2.0
+# Marks the temporary files of this process's workers: another run may share the store.
+RUN_NAME = f"{os.getpid():x}-{os.urandom(4).hex()}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to decode: everything a worker needs, small enough to send."""
+
+    video: Path
+    content_hash: str
+    store: ClipStore
+    clip: ClipParams
+    max_megapixels: float
+    timeout_seconds: float
+    worker_memory_mb: int
+    run_name: str = RUN_NAME
+
+    @property
+    def seconds_allowed(self) -> float:
+        """The time limit, longer for larger files."""
+        try:
+            megabytes = self.video.stat().st_size / 1e6
+        except OSError:
+            megabytes = 0.0
+        return self.timeout_seconds + megabytes * TIMEOUT_SECONDS_PER_MEGABYTE
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a video is not in the store."""
+
+    reason: str
+    detail: str
+
+
+def decode_to_store(job: Job) -> EntryInfo:
+    """Decode one video into the store. Runs in a worker; imports the decoder only there.
+
+    Raises:
+        VideoError: the video is refused, with a reason code.
+        OSError: the store cannot be written.
+    """
+    from slowfast_finetune.videos.decoding import DecodeReport, DecodeSettings, sampled_frames
+    from slowfast_finetune.videos.sampling import padded_indices
+
+    _check_file(job)
+    limit_memory(job.worker_memory_mb)
+    settings = DecodeSettings(
+        sample_fps=job.clip.sample_fps,
+        short_side=job.clip.short_side,
+        max_seconds=job.clip.max_seconds,
+        max_megapixels=job.max_megapixels,
+    )
+    report = DecodeReport()
+    try:
+        with job.store.writer(job.content_hash, run_name=job.run_name) as writer:
+            for frame in sampled_frames(job.video, settings=settings, report=report):
+                writer.append(frame)
+            num_sampled = writer.num_frames
+            indices = padded_indices(
+                num_sampled, min_frames=job.clip.num_frames, padding=job.clip.padding
+            )
+            for index in indices[num_sampled:]:
+                writer.append(writer.read_back(index))
+            return writer.finish(
+                num_sampled=num_sampled,
+                source_height=report.source_height,
+                source_width=report.source_width,
+                codec=report.codec,
+                num_packets=report.num_packets,
+                num_decoded=report.num_decoded,
+                num_errors=report.num_errors,
+                duration_seconds=round(report.duration_seconds, 6),
+                truncated=report.truncated,
+            )
+    except MemoryError as error:
+        raise VideoError("out_of_memory", _out_of_memory(job)) from error
+    except BlockingIOError as error:
+        # FFmpeg's "try again" inside a decoder that could not start a thread or get a buffer.
+        raise VideoError("out_of_memory", _out_of_memory(job)) from error
+
+
+def _out_of_memory(job: Job) -> str:
+    return f"decoding needs more than cache.worker_memory_mb: {job.worker_memory_mb}"
+
+
+def limit_memory(megabytes: int) -> None:
+    """Let this process allocate no more; where the system cannot limit it (macOS), do nothing."""
+    import resource
+
+    # Private writable memory, so that libraries and mapped files do not count.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = megabytes * 2**20
+    if hard == resource.RLIM_INFINITY or wanted <= hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def _check_file(job: Job) -> None:
+    """Refuse a file that is not there, not readable, empty, or not the one that was indexed."""
+    try:
+        if job.video.stat().st_size == 0:
+            raise VideoError("empty_file", "the file has no bytes")
+        content_hash = hash_file(job.video)
+    except FileNotFoundError as error:
+        raise VideoError("missing", "the file is no longer there") from error
+    except (OSError, DataError) as error:
+        if isinstance(error, VideoError):
+            raise
+        raise VideoError("unreadable", f"the file cannot be read: {error}") from error
+    if content_hash != job.content_hash:
+        raise VideoError("changed", "the file changed since it was indexed; run the index again")

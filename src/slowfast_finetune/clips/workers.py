@@ -1,0 +1,161 @@
+"""Many videos decoded at once by processes that can be killed: on this machine, or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from multiprocessing import get_context
+from typing import Any, Literal
+
+from slowfast_finetune.clips.clip_store import EntryInfo
+from slowfast_finetune.clips.decode_job import Job, Refusal, decode_to_store
+from slowfast_finetune.errors import DataError, VideoError
+from slowfast_finetune.params import Engine
+
+RAY_RETRIES = 1  # a lost node is not the video's fault; a video that kills twice is refused
+Decoded = tuple[Job, EntryInfo | Refusal]
+
+
+def decode_all(
+    jobs: Sequence[Job], *, num_workers: int | Literal["auto"], engine: Engine = "local"
+) -> Iterator[Decoded]:
+    """Decode in worker processes; yield each job as it ends, in any order.
+
+    A worker that hangs or dies costs its video, not the run.
+
+    Args:
+        num_workers: processes on this machine; a cluster uses all of its cores.
+
+    Raises:
+        DataError: the store cannot be written, or the cluster cannot be used.
+    """
+    if jobs and engine == "ray":
+        yield from _decode_on_ray(jobs)
+    elif jobs:
+        yield from _decode_here(jobs, workers=min(len(jobs), worker_count(num_workers)))
+
+
+def worker_count(num_workers: int | Literal["auto"]) -> int:
+    """How many processes to start: as many as asked for, or one for each core that is ours."""
+    if num_workers != "auto":
+        return max(1, num_workers)
+    # A container or a scheduler may grant fewer cores than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _decode_here(jobs: Sequence[Job], *, workers: int) -> Iterator[Decoded]:
+    from pebble import ProcessFuture, ProcessPool
+
+    # forkserver: workers start from a small clean process, not from one with threads.
+    with ProcessPool(max_workers=workers, context=get_context("forkserver")) as pool:
+        waiting = iter(jobs)
+        running: dict[ProcessFuture[EntryInfo], Job] = {}
+        try:
+            while True:
+                while len(running) < 2 * workers and (job := next(waiting, None)):
+                    future = pool.schedule(decode_to_store, args=[job], timeout=job.seconds_allowed)
+                    running[future] = job
+                if not running:
+                    return
+                wait(running, return_when=FIRST_COMPLETED)
+                for future in [future for future in running if future.done()]:
+                    job = running.pop(future)
+                    job.store.discard_temporary(job.content_hash, run_name=job.run_name)
+                    yield job, _outcome_here(future, job)
+        finally:
+            # Also when the person or a full disk stops the loop: no worker outlives it.
+            pool.stop()  # type: ignore[no-untyped-call]
+
+
+def _outcome_here(future: Future[EntryInfo], job: Job) -> EntryInfo | Refusal:
+    from pebble import ProcessExpired
+
+    try:
+        return future.result()
+    except TimeoutError:
+        return _timed_out(job)
+    except ProcessExpired as error:
+        return Refusal("crashed", f"the decoder crashed (exit code {error.exitcode})")
+    except Exception as error:
+        return _refusal(error, job)
+
+
+def _timed_out(job: Job) -> Refusal:
+    limit = f"{job.seconds_allowed:.0f} s"
+    return Refusal("timeout", f"decoding took longer than {limit} and was stopped")
+
+
+def _refusal(error: BaseException, job: Job) -> Refusal:
+    """What an exception in the worker says of the video.
+
+    Raises:
+        DataError: it says nothing of the video: the store cannot be written.
+    """
+    if isinstance(error, VideoError):
+        return Refusal(error.reason, error.detail)
+    if isinstance(error, OSError):
+        # Without a place to write, going on would refuse all the others too.
+        raise DataError(f"the clip store {job.store.folder}: {error.strerror or error}") from error
+    detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return Refusal("decoder_error", detail)
+
+
+def _decode_on_ray(jobs: Sequence[Job]) -> Iterator[Decoded]:
+    """The same function for each video, as tasks of the Ray cluster that RAY_ADDRESS names.
+
+    Without one, of the cluster this machine belongs to, or of one started for the moment.
+    """
+    ray = _connect_to_ray()
+    decode = ray.remote(num_cpus=1, max_retries=RAY_RETRIES, retry_exceptions=False)(
+        decode_to_store
+    )
+    waiting = iter(jobs)
+    running: dict[Any, tuple[Job, float]] = {}
+    overdue: set[Any] = set()
+    while True:
+        # No more than the cluster can run: a task's time counts from when it is handed over.
+        slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        while len(running) < slots and (job := next(waiting, None)):
+            running[decode.remote(job)] = (job, time.monotonic() + job.seconds_allowed)
+        if not running:
+            return
+        done, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
+        for reference in done:
+            job, _ = running.pop(reference)
+            job.store.discard_temporary(job.content_hash, run_name=job.run_name)
+            yield job, _outcome_on_ray(ray, reference, job, is_overdue=reference in overdue)
+        for reference, (_, deadline) in running.items():
+            if time.monotonic() > deadline and reference not in overdue:
+                overdue.add(reference)
+                ray.cancel(reference, force=True)
+
+
+def _connect_to_ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise DataError("runtime.engine: ray needs Ray; pip install '.[ray]'") from error
+    if not ray.is_initialized():
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            first_line = str(error).split("\n")[0]
+            raise DataError(f"runtime.engine: ray cannot be reached: {first_line}") from error
+    return ray
+
+
+def _outcome_on_ray(ray: Any, reference: Any, job: Job, *, is_overdue: bool) -> EntryInfo | Refusal:
+    try:
+        info: EntryInfo = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        return _timed_out(job) if is_overdue else _refusal(error.cause, job)
+    except ray.exceptions.RayError as error:
+        if is_overdue:
+            return _timed_out(job)
+        return Refusal("crashed", f"the decoder crashed ({type(error).__name__})")
+    return info
