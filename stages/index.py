@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from slowfast_finetune.clips.clip_store import store_root
 from slowfast_finetune.console import run, say
 from slowfast_finetune.files import write_table
 from slowfast_finetune.params import load_params
+from slowfast_finetune.videos.hash_memo import HashMemo
 from slowfast_finetune.videos.manifest import ManifestRow, build_manifest, describe
 
 
@@ -18,7 +20,8 @@ def main() -> None:
     args = parser.parse_args()
 
     params = load_params(args.params)
-    manifest = build_manifest(params.data, project=Path.cwd())
+    memo = HashMemo(store_root(Path.cwd()) / "hashes.sqlite")
+    manifest = build_manifest(params.data, project=Path.cwd(), memo=memo)
     write_table(args.manifest, manifest.rows, ManifestRow)
     say(describe(manifest))
 

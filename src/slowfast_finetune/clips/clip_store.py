@@ -106,6 +106,11 @@ def store_root(project: Path) -> Path:
     return Path(cache).parent / "clips"
 
 
+def entry_bytes(num_frames: int, height: int, width: int) -> int:
+    """How long the file of an entry of this shape is [bytes]."""
+    return HEADER_BYTES + num_frames * height * width * 3
+
+
 class ClipStore:
     """The entries of one setting, by the content hash of their video."""
 
@@ -153,10 +158,22 @@ class ClipStore:
         info, owner = header
         if owner != content_hash:
             raise EntryError(f"{path}: holds another video, {owner}")
-        expected = HEADER_BYTES + info.num_frames * info.height * info.width * 3
+        expected = entry_bytes(info.num_frames, info.height, info.width)
         if size != expected:
             raise EntryError(f"{path}: has {size} bytes, its header tells {expected}")
         return info
+
+    def sizes(self) -> dict[str, int]:
+        """The length of every entry's file by content hash [bytes], from one listing."""
+        try:
+            with os.scandir(self.folder) as found:
+                return {
+                    entry.name.removesuffix(SUFFIX): entry.stat().st_size
+                    for entry in found
+                    if entry.name.endswith(SUFFIX)
+                }
+        except FileNotFoundError:
+            return {}
 
     def frames(self, content_hash: str, info: EntryInfo) -> Frames:
         """Map an entry's frames: uint8 (F, H, W, 3), read-only, read from disk when touched.

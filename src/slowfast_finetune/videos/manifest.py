@@ -17,6 +17,7 @@ from slowfast_finetune.errors import DataError
 from slowfast_finetune.files import Row
 from slowfast_finetune.params import DataParams
 from slowfast_finetune.videos.discovery import SPLITS, Discovery, FoundVideo, Split, find_videos
+from slowfast_finetune.videos.hash_memo import Fingerprint, HashMemo, fingerprint
 from slowfast_finetune.videos.splits import Item, assign_splits, check_given_splits
 
 HASH_BYTES = 16  # of BLAKE2b: 32 hex digits, no accidental collision in any collection
@@ -42,11 +43,12 @@ class Manifest:
     notes: list[str] = field(default_factory=list)
 
 
-def build_manifest(params: DataParams, *, project: Path) -> Manifest:
+def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None = None) -> Manifest:
     """Find, hash, group and split the videos of ``params.videos``.
 
     Args:
         project: folder that relative paths in the manifest start from.
+        memo: saves reading files that have not changed.
 
     Raises:
         DataError: nothing usable there, or no honest split is possible; see ``find_videos`` and
@@ -60,7 +62,7 @@ def build_manifest(params: DataParams, *, project: Path) -> Manifest:
             "telling actions apart needs at least two class folders"
         )
     notes = _ignored_notes(discovery)
-    hashes = hash_files([video.path for video in discovery.videos])
+    hashes = hash_files([video.path for video in discovery.videos], memo=memo)
     groups, group_notes = _find_groups(discovery.videos, root=root, pattern=params.group_pattern)
     splits, split_notes = _split(discovery.videos, hashes=hashes, groups=groups, params=params)
     label_of = {name: label for label, name in enumerate(discovery.class_names)}
@@ -92,15 +94,35 @@ def _ignored_notes(discovery: Discovery) -> list[str]:
     return [f"passed over {discovery.ignored.total()} other files: {counts}"]
 
 
-def hash_files(paths: Sequence[Path]) -> list[str]:
+def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[str]:
     """BLAKE2b-128 of each file's bytes, as 32 hex digits, in the order given.
+
+    Args:
+        memo: where the hashes of unchanged files are found and new ones are kept.
 
     Raises:
         DataError: a file cannot be read.
     """
+    memo = memo or HashMemo(None)
+    prints = {path: _fingerprint(path) for path in paths}
+    known = memo.recall(prints)
+    unknown = [path for path in dict.fromkeys(paths) if path not in known]
     # hashlib releases the GIL, so threads read and hash in parallel.
     with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as pool:
-        return list(progress(pool.map(hash_file, paths), total=len(paths), label="hashing videos"))
+        hashes = pool.map(hash_file, unknown)
+        for path, content_hash in zip(
+            unknown, progress(hashes, total=len(unknown), label="hashing videos"), strict=True
+        ):
+            known[path] = content_hash
+    memo.remember([(path, found, known[path]) for path in unknown if (found := prints[path])])
+    return [known[path] for path in paths]
+
+
+def _fingerprint(path: Path) -> Fingerprint | None:
+    try:
+        return fingerprint(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def hash_file(path: Path) -> str:

@@ -1,0 +1,83 @@
+"""Remember the hash of a file that has not changed, so that a large collection is read once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+# A file changed twice within the clock's grain looks unchanged; git waits in the same way.
+SETTLED_SECONDS = 2.0
+Fingerprint = tuple[int, int, int]  # size [bytes], modification time [ns], inode
+
+
+def fingerprint(path: Path) -> Fingerprint | None:
+    """What changes when a file does; None if it changed so lately that it may change unseen.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    status = path.stat()
+    if time.time() - status.st_mtime < SETTLED_SECONDS:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+class HashMemo:
+    """Content hashes by path, valid while size, time and inode stay; kept in an SQLite file.
+
+    It is only a shortcut: a memo that cannot be read or written is as good as an empty one.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def recall(self, prints: Mapping[Path, Fingerprint | None]) -> dict[Path, str]:
+        """The hashes of those files that are remembered and have not changed."""
+        known: dict[str, tuple[tuple[int, ...], str]] = {}
+        with contextlib.suppress(sqlite3.Error, OSError), self._connect() as connection:
+            rows = connection.execute("SELECT path, size, mtime_ns, inode, hash FROM hashes")
+            known = {
+                path: ((size, mtime, inode), found) for path, size, mtime, inode, found in rows
+            }
+        return {
+            path: known[_key(path)][1]
+            for path, found in prints.items()
+            if found is not None and _key(path) in known and known[_key(path)][0] == found
+        }
+
+    def remember(self, hashes: Sequence[tuple[Path, Fingerprint, str]]) -> None:
+        """Add or replace hashes."""
+        with contextlib.suppress(sqlite3.Error, OSError), self._connect() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)",
+                [(_key(path), *found, digest) for path, found, digest in hashes],
+            )
+
+    @contextlib.contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        if self._path is None:
+            raise OSError("no memo is kept")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=10)
+        try:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS hashes"
+                " (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, hash TEXT)"
+            )
+            with connection:
+                yield connection
+        except sqlite3.OperationalError:
+            raise  # locked by another run, or a full disk
+        except sqlite3.DatabaseError:
+            self._path.unlink(missing_ok=True)  # damaged: begin anew the next time
+            raise
+        finally:
+            connection.close()
+
+
+def _key(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would ask the disk for every part
