@@ -72,14 +72,17 @@ def _with_videos(text: str, videos: str) -> str:
 
     yaml = YAML()
     yaml.width = 4096
+    # By default a bare "key:" stands for None; the word is clearer to people.
+    yaml.representer.add_representer(
+        type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     document = yaml.load(text)
     if document["data"]["videos"] != videos:
         document["data"]["group_pattern"] = None
         document["data"]["videos"] = videos
     stream = io.StringIO()
     yaml.dump(document, stream)
-    # ruamel writes a bare "key:" for None; the word is clearer to people.
-    return stream.getvalue().replace("group_pattern: #", "group_pattern: null #")
+    return stream.getvalue()
 
 
 def _keep_edits(project: Path) -> list[str]:
