@@ -100,6 +100,23 @@ def test_foreign_and_future_checkpoints(content: Any, message: str, tmp_path: Pa
         load_checkpoint(path)
 
 
+def test_full_disk_is_an_os_error_and_keeps_the_old_checkpoint(
+    saved: Path, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "best.pt"
+    path.write_bytes(saved.read_bytes())
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for write in (save_checkpoint, lambda target, what: export_program(what, target)):
+        with pytest.raises(OSError, match="No space left"):
+            write(path, checkpoint)
+    assert load_checkpoint(path).epoch == checkpoint.epoch
+    assert [found.name for found in tmp_path.iterdir()] == ["best.pt"]
+
+
 def test_missing_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_checkpoint(tmp_path / "none.pt")

@@ -55,6 +55,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write bytes atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_table(path: Path, rows: Sequence[RowT], row_type: type[RowT]) -> None:
     """Write rows as CSV (RFC 4180 quoting, UTF-8, ``\\n``), atomically; None is an empty cell."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

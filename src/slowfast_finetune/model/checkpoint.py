@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from slowfast_finetune.errors import CheckpointError, ParamsError
-from slowfast_finetune.files import atomic_path
+from slowfast_finetune.files import write_bytes
 from slowfast_finetune.model.slowfast import ALPHA, MEAN, STD, ClipClassifier, build_slowfast
 from slowfast_finetune.params import ClipParams, ModelName, Params
 
@@ -86,8 +87,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "preprocessing": asdict(checkpoint.preprocessing),
         "format_version": FORMAT_VERSION,
     }
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    # By way of memory: on a full disk torch's own writer fails with an error about positions.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

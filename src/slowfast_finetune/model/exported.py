@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from slowfast_finetune.files import atomic_path
+from slowfast_finetune.files import write_bytes
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 
 
@@ -30,18 +31,13 @@ def export_program(checkpoint: Checkpoint, path: Path) -> None:
         program = torch.export.export(
             classifier, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
         )
-        with atomic_path(path) as temporary:
-            # torch.export asks for this suffix.
-            named = temporary.with_suffix(".pt2")
-            try:
-                torch.export.save(
-                    program,
-                    named,
-                    extra_files={
-                        "class_names.json": json.dumps(checkpoint.class_names),
-                        "preprocessing.json": json.dumps(asdict(shape)),
-                    },
-                )
-                named.replace(temporary)
-            finally:
-                named.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        torch.export.save(
+            program,
+            buffer,
+            extra_files={
+                "class_names.json": json.dumps(checkpoint.class_names),
+                "preprocessing.json": json.dumps(asdict(shape)),
+            },
+        )
+    write_bytes(path, buffer.getbuffer())
