@@ -77,6 +77,22 @@ def test_loaded_classifier_gives_the_same_logits(saved: Path, checkpoint: Checkp
         )
 
 
+def whole(**changes: Any) -> dict[str, Any]:
+    """A small checkpoint file's content with something else in it."""
+    preprocessing = Preprocessing(
+        num_frames=8, sample_fps=10.0, short_side=40, crop_size=32, padding="repeat_last"
+    )
+    return {
+        "model_state": {},
+        "class_names": ["a", "b"],
+        "preprocessing": vars(preprocessing),
+        "params": {"model": {"name": "slowfast_shallow"}},
+        "epoch": 1,
+        "val_loss": 0.5,
+        "format_version": 1,
+    } | changes
+
+
 def test_cut_short_checkpoint(saved: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.pt"
     path.write_bytes(saved.read_bytes()[:-2000])
@@ -90,7 +106,11 @@ def test_cut_short_checkpoint(saved: Path, tmp_path: Path) -> None:
         ({"model_state": {}}, "not a checkpoint of this project"),
         ([1], "not a checkpoint of this project"),
         ({"format_version": 99}, "has format 99; this version reads 1"),
-        ({"format_version": 1, "model_state": {}}, "lacks 'class_names'"),
+        ({"format_version": 1, "model_state": {}}, "lacks class_names, preprocessing, params"),
+        (whole(class_names=None), "its class_names, preprocessing or params are not as"),
+        (whole(preprocessing=None), "its class_names, preprocessing or params are not as"),
+        (whole(params={}), "its class_names, preprocessing or params are not as"),
+        (whole(params={"model": {"name": "other"}}), "its class_names, preprocessing or params"),
     ],
 )
 def test_foreign_and_future_checkpoints(content: Any, message: str, tmp_path: Path) -> None:
@@ -124,7 +144,7 @@ def test_missing_checkpoint(tmp_path: Path) -> None:
 
 def test_weights_that_do_not_fit(checkpoint: Checkpoint) -> None:
     other = Checkpoint(**{**vars(checkpoint), "class_names": ["only", "two"]})
-    with pytest.raises(CheckpointError, match="do not fit"):
+    with pytest.raises(CheckpointError, match="not those of slowfast_shallow with 2 classes"):
         classifier_from(other)
 
 

@@ -29,7 +29,7 @@ RECIPE: dict[str, Any] = {
     "weight_decay": 0.0,
     "schedule": "constant",
     "label_smoothing": 0.0,
-    "crop_size": 16,
+    "crop_size": 32,
     "random_crop": True,
     "horizontal_flip": 0.0,
     "max_grad_norm": None,
@@ -164,7 +164,8 @@ def test_loss_that_is_not_finite_stops_with_epoch_step_and_clips(fabric: Any) ->
     scheduler = build_scheduler(optimizer, recipe(), steps_per_epoch=2)
     model, optimizer = fabric.setup(model, optimizer)
     with pytest.raises(
-        TrainingError, match=r"epoch 2: the loss is nan at step 2, on 'clip 0.mp4', 'clip 1.mp4'"
+        TrainingError,
+        match=r"epoch 2: the loss is nan at step 2; .* the clips are 'clip 0.mp4', 'clip 1.mp4'",
     ):
         fit(
             model,
@@ -344,7 +345,7 @@ def test_optimizers_take_rate_decay_and_only_what_learns(name: str, kind: type) 
 
 def runtime(**changes: Any) -> RuntimeParams:
     return RuntimeParams.model_validate(
-        {"device": "auto", "precision": "auto", "num_workers": "auto"} | changes
+        {"engine": "local", "device": "auto", "precision": "auto", "num_workers": "auto"} | changes
     )
 
 

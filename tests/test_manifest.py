@@ -203,11 +203,11 @@ def test_one_class_is_not_enough(tmp_path: Path, videos: Path) -> None:
 
 def test_a_class_too_small(tmp_path: Path, videos: Path) -> None:
     touch_videos(videos, [*names("jump", 9), *names("wave", 2)])
-    with pytest.raises(DataError, match=r"class 'wave' has 2 videos .* none is left for"):
+    with pytest.raises(DataError, match=r"class 'wave' has 2 videos: none is left for"):
         build(tmp_path)
 
 
-@pytest.mark.parametrize("folder", ["gone", "../gone", "~/surely not there", "/gone"])
+@pytest.mark.parametrize("folder", ["gone", "../gone", "/gone"])
 def test_a_missing_videos_folder(tmp_path: Path, folder: str) -> None:
     with pytest.raises(DataError, match=r"data\.videos: .* does not exist"):
         build(tmp_path, videos=folder)
@@ -367,7 +367,7 @@ def test_copies_stay_in_one_split_and_are_told(tmp_path: Path, videos: Path) -> 
         for index in range(10):
             assert found[f"videos/jump/copy {index}.mp4"] == found[f"videos/jump/{index}.mp4"]
     assert any(
-        "10 videos occur more than once and stay in one split" in note
+        "10 sets of copies of one video, each kept in one split" in note
         and "'jump/0.mp4' = 'jump/copy 0.mp4'" in note
         for note in manifest.notes
     )

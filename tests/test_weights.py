@@ -128,7 +128,7 @@ def test_damaged_download_is_not_kept(
     address, _ = server
     cut = published.with_name("cut.pyth")
     cut.write_bytes(published.read_bytes()[:200_000])
-    with pytest.raises(WeightsError, match="cut short"):
+    with pytest.raises(WeightsError, match="it is cut short or damaged"):
         build_pretrained(model_params(f"{address}/cut.pyth"), num_classes=2)
     assert list(hub_folder.iterdir()) == []
 
@@ -178,7 +178,9 @@ def test_code_in_a_checkpoint_does_not_run(
         torch.save({"model_state": _Hostile()}, path)
     else:
         path.write_bytes(pickle.dumps({"model_state": _Hostile()}))
-    with pytest.raises(WeightsError, match="no checkpoint of tensors"):
+    with pytest.raises(
+        WeightsError, match=r"it carries code, which is not run|it is not a file of tensors"
+    ):
         read_state(path)
     assert not Path("hostile-code-ran").exists()
 

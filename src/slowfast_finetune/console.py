@@ -20,8 +20,8 @@ def progress(items: Iterable[T], *, total: int, label: str, unit: str = "video")
     """Yield ``items`` under a bar with count, rate and time left; silent where stderr is a file."""
     from tqdm import tqdm
 
-    # On a pipe or in a log, one line every ten seconds is enough.
-    interval = 0.2 if sys.stderr.isatty() else 10.0
+    # On a pipe or in a log, one line every ten seconds is enough, and none for what is quick.
+    interval, delay = (0.2, 0.0) if sys.stderr.isatty() else (10.0, 10.0)
     yield from tqdm(
         items,
         total=total,
@@ -29,6 +29,7 @@ def progress(items: Iterable[T], *, total: int, label: str, unit: str = "video")
         unit=unit,
         mininterval=interval,
         maxinterval=interval,
+        delay=delay,
         dynamic_ncols=True,
         leave=False,
         file=sys.stderr,

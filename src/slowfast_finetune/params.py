@@ -49,6 +49,20 @@ class DataParams(_Section):
     group_pattern: str | None
     split_seed: int = Field(ge=0)
 
+    @field_validator("videos")
+    @classmethod
+    def _written_out(cls, videos: str) -> str:
+        if videos.startswith("~"):
+            raise ValueError(f"{videos!r} is not understood by DVC; write the whole path")
+        return videos
+
+    @field_validator("extensions", mode="before")
+    @classmethod
+    def _a_list(cls, extensions: Any) -> Any:
+        if not isinstance(extensions, list | tuple):
+            raise ValueError(f"found {extensions!r}, expected a list such as [.mp4, .mov]")
+        return extensions
+
     @field_validator("extensions")
     @classmethod
     def _extensions_start_with_a_dot(cls, extensions: tuple[str, ...]) -> tuple[str, ...]:
@@ -78,9 +92,9 @@ class DataParams(_Section):
 class ClipParams(_Section):
     """``clip:`` — what the model is shown of a video. Any change decodes anew."""
 
-    num_frames: int = Field(ge=4, le=512)
+    num_frames: int = Field(ge=4, le=512, multiple_of=4)  # the slow pathway takes every fourth
     sample_fps: float = Field(ge=0.1, le=240)
-    short_side: int = Field(ge=16, le=1080)
+    short_side: int = Field(ge=32, le=1080)
     max_seconds: float = Field(ge=0.1, le=86_400)
     padding: Padding
 
@@ -123,7 +137,7 @@ class TrainParams(_Section):
     weight_decay: float = Field(ge=0)
     schedule: Literal["constant", "one_cycle"]
     label_smoothing: Fraction
-    crop_size: int = Field(ge=16)
+    crop_size: int = Field(ge=32)  # the network halves it five times
     random_crop: bool
     horizontal_flip: Annotated[float, Field(ge=0, le=1)]
     max_grad_norm: float | None = Field(gt=0)

@@ -51,8 +51,14 @@ def apply_preset(project: Path, name: str, *, videos: Path | None) -> str:
         folder = Path(os.path.abspath(videos.expanduser()))  # noqa: PTH100 - links stay links
         if not folder.is_dir():
             raise ParamsError(f"--videos: {videos} is not a folder")
+        if project.resolve().is_relative_to(folder.resolve()):
+            raise ParamsError(f"--videos: {videos} holds this project; give a folder of classes")
         written = _as_written(folder, project)
         text = _with_videos(text, written)
+        done.append(
+            "data.group_pattern is not set: if one person, camera or recording is in several "
+            "videos, set it, or the result will flatter"
+        )
         done[0] += f", pointing at {written}"
         done += _ignore_in_git(folder, project)
     done += _keep_edits(project)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slowfast_finetune.errors import CheckpointError, ParamsError
+from slowfast_finetune.errors import CheckpointError
 from slowfast_finetune.files import write_bytes
-from slowfast_finetune.model.slowfast import ALPHA, MEAN, STD, ClipClassifier, build_slowfast
+from slowfast_finetune.model.loading import UnreadableError, load_plain
+from slowfast_finetune.model.slowfast import (
+    ALPHA,
+    ARCHITECTURES,
+    MEAN,
+    STD,
+    ClipClassifier,
+    build_slowfast,
+)
 from slowfast_finetune.params import ClipParams, ModelName, Params
 
 FORMAT_VERSION = 1
@@ -100,11 +107,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: missing, cut short, of another kind, or of a newer format.
     """
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_plain(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint; run `dvc repro`") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: is no checkpoint, or is cut short") from error
+    except UnreadableError as error:
+        raise CheckpointError(f"{path}: cannot be used: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     version = content.get("format_version") if isinstance(content, dict) else None
@@ -112,12 +119,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: has format {version}; this version reads {FORMAT_VERSION}")
+    lacking = [name for name in Checkpoint.__dataclass_fields__ if name not in content]
+    if lacking:
+        raise CheckpointError(f"{path}: lacks {', '.join(lacking)}")
+    fields = {name: content[name] for name in Checkpoint.__dataclass_fields__}
     try:
-        fields = {name: content[name] for name in Checkpoint.__dataclass_fields__}
         fields["preprocessing"] = Preprocessing(**content["preprocessing"])
+        checkpoint = Checkpoint(**fields)
+        if checkpoint.model_name not in ARCHITECTURES:
+            raise KeyError(checkpoint.model_name)
+        ", ".join(checkpoint.class_names)
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: lacks {error}") from error
-    return Checkpoint(**fields)
+        raise CheckpointError(
+            f"{path}: its class_names, preprocessing or params are not as this project writes them"
+        ) from error
+    return checkpoint
 
 
 def classifier_from(checkpoint: Checkpoint) -> ClipClassifier:
@@ -126,12 +142,14 @@ def classifier_from(checkpoint: Checkpoint) -> ClipClassifier:
     Raises:
         CheckpointError: weights and architecture do not fit.
     """
+    network = build_slowfast(checkpoint.model_name, num_classes=len(checkpoint.class_names))
     try:
-        network = build_slowfast(checkpoint.model_name, num_classes=len(checkpoint.class_names))
         network.load_state_dict(checkpoint.model_state, strict=True)
-    except (RuntimeError, KeyError, ParamsError) as error:
-        first_line = str(error).split("\n")[0]
-        raise CheckpointError(f"the checkpoint's weights do not fit: {first_line}") from error
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"the checkpoint's tensors are not those of {checkpoint.model_name} with "
+            f"{len(checkpoint.class_names)} classes"
+        ) from error
     return ClipClassifier(network).eval()
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import sys
 import urllib.error
 import urllib.request
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 from slowfast_finetune.console import say
 from slowfast_finetune.errors import WeightsError
 from slowfast_finetune.files import atomic_path
+from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.model.slowfast import (
     ARCHITECTURES,
     MODEL_ZOO,
@@ -91,7 +89,7 @@ def locate_weights(params: ModelParams) -> tuple[Path, bool]:
     path = Path(params.weights).expanduser()
     if not path.is_file():
         raise WeightsError(
-            f"model.weights: {path} is not a file; "
+            f"model.weights: {params.weights} is not a file; "
             "give kinetics400, none, a checkpoint file, or an http(s) address"
         )
     return path, False
@@ -140,15 +138,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         WeightsError: not a checkpoint, truncated, or without a dictionary of tensors.
     """
     try:
-        with warnings.catch_warnings():
-            # A notice to torch's own developers about the pickle protocol of foreign files.
-            warnings.simplefilter("ignore")
-            checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        first_line = str(error).strip().split("\n")[0][:120]
-        raise WeightsError(
-            f"model.weights: {path} is no checkpoint of tensors, or is cut short: {first_line}"
-        ) from error
+        checkpoint = load_plain(path)
+    except UnreadableError as error:
+        raise WeightsError(f"model.weights: {path} cannot be used: {error}") from error
     except OSError as error:
         raise WeightsError(f"model.weights: {path} cannot be read: {error.strerror}") from error
     if isinstance(checkpoint, dict):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -98,7 +97,8 @@ def train_one_epoch(
 
 def _not_finite(loss: float, step: int, batch: Batch, name_of_clip: Callable[[int], str]) -> str:
     names = ", ".join(repr(name_of_clip(clip)) for clip in batch.clip_indices.tolist())
-    return f"the loss is {loss} at step {step}, on {names}; try a smaller train.learning_rate"
+    advice = "try a smaller train.learning_rate"
+    return f"the loss is {loss} at step {step}; {advice}; the clips are {names}"
 
 
 @torch.inference_mode()
@@ -181,8 +181,3 @@ def fit(
         rows.append(row)
         on_epoch(row, is_best)
     return rows
-
-
-def labels_of(rows: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Labels of table rows as int64 (N,)."""
-    return np.array([row.label for row in rows], dtype=np.int64)

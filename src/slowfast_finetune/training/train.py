@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -138,13 +139,16 @@ def _lock(best_checkpoint: Path) -> Iterator[None]:
 
     path = best_checkpoint.parent / ".training.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
+    owner = path.with_suffix(".pid")
     try:
         with FileLock(path, blocking=False):
+            owner.write_text(str(os.getpid()))
             yield
     except Timeout as error:
+        process = owner.read_text() if owner.exists() else "?"
         raise TrainingError(
-            f"another process is training into {best_checkpoint.parent} (it holds {path}); "
-            "wait for it or stop it"
+            f"process {process} is training into {best_checkpoint.parent}, perhaps left over from "
+            f"a killed `dvc repro`; wait for it, or stop it: kill {process}"
         ) from error
 
 

@@ -266,7 +266,7 @@ def _honour_duplicates(
     sets = [same for same in copies.values() if len(same) > 1]
     if sets:
         example = " = ".join(repr(video.name) for video in sets[0][:3])
-        notes.append(f"{len(sets)} videos occur more than once and stay in one split: {example}")
+        notes.append(f"{len(sets)} sets of copies of one video, each kept in one split: {example}")
     crossing = Counter[str]()
     for same in sets:
         splits = {given[video.name] for video in same}

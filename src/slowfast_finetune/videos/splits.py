@@ -230,8 +230,9 @@ def _too_small(lacking: Sequence[Need], items: Sequence[Item], units: list[list[
     num_videos = sum(item.class_name == class_name for item in items)
     num_units = sum(any(item.class_name == class_name for item in unit) for unit in units)
     videos = "video" if num_videos == 1 else "videos"
+    grouped = "" if num_units == num_videos else f" that belong to {num_units} separate groups"
     return (
-        f"class {class_name!r} has {num_videos} {videos} in {num_units} independent groups, and "
-        f"none is left for {' and '.join(splits)}; add videos (at least one group for each of "
-        "train, val and test), or remove the class"
+        f"class {class_name!r} has {num_videos} {videos}{grouped}: none is left for "
+        f"{' and '.join(splits)}; add videos (train, val and test each need one of every class, "
+        "and groups and copies stay together), or remove the class"
     )
