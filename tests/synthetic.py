@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +20,9 @@ import yaml
 from av.stream import Disposition
 
 from slowfast_finetune.clips.clip_store import EntryInfo
-from slowfast_finetune.clips.decode_job import Job, decode_to_store
+from slowfast_finetune.clips.decode_job import Job, decode_to_store, limit_memory
 from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.errors import VideoError
 from slowfast_finetune.files import Row
 from slowfast_finetune.params import Params
 from slowfast_finetune.videos import decoding
@@ -478,6 +480,25 @@ def decode_or_eat(job: Job) -> EntryInfo:
                 yield numbered_frame(0)
 
         decoding.sampled_frames = eat
+    return decode_to_store(job)
+
+
+FAULTS = ("crash", "spin", "eat")
+
+
+def decode_with_faults(job: Job) -> EntryInfo:
+    """Decode, but go wrong in a way of FAULTS on files whose hash begins with 0, 1 or 2."""
+    fault = {"0": "crash", "1": "spin", "2": "eat"}.get(job.content_hash[0])
+    if fault == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    while fault == "spin":
+        pass
+    if fault == "eat":
+        limit_memory(job.worker_memory_mb)
+        try:
+            [np.ones(50_000_000, np.uint8) for _ in range(1000)]
+        except MemoryError as error:
+            raise VideoError("out_of_memory", "eaten") from error
     return decode_to_store(job)
 
 

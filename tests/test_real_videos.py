@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from slowfast_finetune.clips import workers
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
@@ -91,6 +92,40 @@ def test_no_file_breaks_a_worker(cached: Tables) -> None:
     _, _, rejected = cached
     reasons = {row.reason for row in rejected.values()}
     assert reasons <= {"not_a_video", "no_video_stream", "no_frames", "unknown_codec", "too_large"}
+
+
+def test_faults_in_the_decoder_cost_only_their_videos(
+    cached: Tables,
+    catalog: dict[str, dict[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some crash with a segmentation fault, some spin, some eat memory: all others come through."""
+    _, sound, refused = cached
+    params = synthetic.make_params(
+        clip={"max_seconds": MAX_SECONDS, "short_side": 32},
+        cache={"min_decodable_fraction": 0, "timeout_seconds": 5, "worker_memory_mb": 512},
+    )
+    monkeypatch.setattr(workers, "decode_to_store", synthetic.decode_with_faults)
+    clips, rejected = cache_videos(
+        synthetic.make_manifest(FOLDER, sorted(catalog)),
+        clip=params.clip,
+        cache=params.cache,
+        store=ClipStore(tmp_path / "store", params.clip),
+        project=FOLDER,
+        num_workers=2,
+    )
+    reasons = {"0": "crashed", "1": "timeout", "2": "out_of_memory"}
+    hit = {
+        row.video_path: reasons[row.content_hash[0]]
+        for row in [*sound.values(), *refused.values()]
+        if row.content_hash[0] in reasons
+    }
+    assert set(hit.values()) == set(reasons.values()), "each fault strikes somewhere"
+    found = {row.video_path: row.reason for row in rejected}
+    assert {path: found[path] for path in hit} == hit
+    assert {row.video_path for row in clips} == set(sound) - set(hit)
+    assert set(found) == set(refused) | set(hit)
 
 
 def shown_times(path: Path) -> tuple[list[Fraction], Fraction]:
