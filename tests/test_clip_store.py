@@ -135,7 +135,7 @@ def test_place_and_settings(store: ClipStore, clip: ClipParams, tmp_path: Path) 
 def test_every_clip_parameter_has_a_corner_of_its_own(small_params: Callable[..., Params]) -> None:
     changes: list[dict[str, Any]] = [
         {},
-        {"num_frames": 9},
+        {"num_frames": 12},
         {"sample_fps": 14},
         {"short_side": 49},
         {"max_seconds": 11},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +19,7 @@ from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.clips.windows import Window
 from slowfast_finetune.errors import DataError
 
+MAX_FREE_BUFFERS = 8  # more than are read ahead and in use at once
 MAX_OPEN_MAPS = 512  # below the usual limits for open files and maps, whatever the collection
 
 
@@ -58,6 +61,7 @@ class ClipReader:
         self._crop_size = crop_size
         self._pin_memory = pin_memory
         self._maps: OrderedDict[int, Frames] = OrderedDict()
+        self._buffers = _Buffers()
 
     def gather(self, windows: Sequence[Window]) -> Batch:
         """Copy windows into one batch.
@@ -67,7 +71,12 @@ class ClipReader:
         """
         size = self._crop_size
         shape = (len(windows), self._num_frames, size, size, 3)
-        clips = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pin_memory)
+        # Pinned memory is used again by torch itself, which knows when CUDA has read it.
+        clips = (
+            torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+            if self._pin_memory
+            else self._buffers.take(shape)
+        )
         target = clips.numpy()
         for position, window in enumerate(windows):
             box = self._map(window.clip)[
@@ -75,7 +84,7 @@ class ClipReader:
                 window.top : window.top + size,
                 window.left : window.left + size,
             ]
-            np.copyto(target[position], box[:, :, ::-1] if window.mirrored else box)
+            (_copy_mirrored if window.mirrored else np.copyto)(target[position], box)
         indices = torch.tensor([window.clip for window in windows])
         labels = torch.tensor([self.rows[window.clip].label for window in windows])
         return Batch(clips, labels, indices)
@@ -95,6 +104,39 @@ class ClipReader:
         while len(self._maps) > MAX_OPEN_MAPS:
             self._maps.popitem(last=False)
         return frames
+
+
+def _copy_mirrored(target: Frames, box: Frames) -> None:
+    """Copy (T, S, S, 3), left and right exchanged.
+
+    numpy turns pixels round one by one. torch does it with vector instructions if they lie as
+    (1, 3, S, S) channels last; frame by frame, what lies between stays in the processor's cache.
+    """
+    for frame, source in zip(target, box, strict=True):
+        image = torch.from_numpy(source.copy()).permute(2, 0, 1)[None]
+        np.copyto(frame, image.flip(3)[0].permute(1, 2, 0).numpy())
+
+
+class _Buffers:
+    """Memory for batches, used again once nobody holds the batch that lay in it.
+
+    New memory of this size comes from the kernel page by page, zeroed: that takes several times
+    as long as copying the frames.
+    """
+
+    def __init__(self) -> None:
+        self._free: deque[Frames] = deque(maxlen=MAX_FREE_BUFFERS)
+
+    def take(self, shape: tuple[int, ...]) -> Tensor:
+        """An uninitialised uint8 tensor."""
+        size = math.prod(shape)
+        whole = self._free.pop() if self._free else np.empty(size, np.uint8)
+        if len(whole) < size:
+            whole = np.empty(size, np.uint8)
+        # The tensor and every view of it hold this array; when the last goes, so does it.
+        part = whole[:size]
+        weakref.finalize(part, self._free.append, whole)
+        return torch.from_numpy(part).view(shape)
 
 
 class ClipLoader:

@@ -16,6 +16,7 @@ from slowfast_finetune.errors import DataError, VideoError
 from slowfast_finetune.params import Engine
 
 RAY_RETRIES = 1  # a lost node is not the video's fault; a video that kills twice is refused
+DECODER_MODULE = "slowfast_finetune.videos.decoding"
 Decoded = tuple[Job, EntryInfo | Refusal]
 
 
@@ -52,7 +53,10 @@ def _decode_here(jobs: Sequence[Job], *, workers: int) -> Iterator[Decoded]:
     from pebble import ProcessFuture, ProcessPool
 
     # forkserver: workers start from a small clean process, not from one with threads.
-    with ProcessPool(max_workers=workers, context=get_context("forkserver")) as pool:
+    context = get_context("forkserver")
+    # What every worker needs is imported once, and there again when one has been killed.
+    context.set_forkserver_preload([DECODER_MODULE, __name__])
+    with ProcessPool(max_workers=workers, context=context) as pool:
         waiting = iter(jobs)
         running: dict[ProcessFuture[EntryInfo], Job] = {}
         try:

@@ -312,8 +312,9 @@ class _Reshaper:
             turned = self._matrix is not None and abs(self._matrix[1]) > abs(self._matrix[0])
             report.source_height, report.source_width = sides[::-1] if turned else sides
         width, height = self._size
+        # By itself FFmpeg starts a thread for every core, and again for every video.
         scaled = self._reformatter.reformat(
-            frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR
+            frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
         )
         return orient(cast(Frame, scaled.to_ndarray()), self._matrix)
 

@@ -126,7 +126,7 @@ def open_with_decord(path: Path) -> Any:
         VideoError: decord cannot open it.
     """
     # Read when decord is imported; its default of 10240 tries hangs for minutes on a cut-off file.
-    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "128")
+    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1024")
     import decord
 
     try:
@@ -179,6 +179,7 @@ def scale(frames: Frames, *, short_side: int) -> Frames:
                 new_width,
                 new_height,
                 interpolation=Interpolation.BILINEAR,
+                threads=1,
             ).to_ndarray()
             for frame in frames
         ]

@@ -1,0 +1,1 @@
+"""How fast the clip cache is, as ratios against something measured in the same run."""

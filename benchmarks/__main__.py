@@ -1,0 +1,124 @@
+"""``python -m benchmarks decode|reader|incremental|fuzz``: prints a table, writes JSON."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+# The benchmarks are imported when they are run: help is answered without torch.
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for add in (_add_decode, _add_reader, _add_incremental, _add_fuzz):
+        command = add(commands.add_parser)
+        command.add_argument(
+            "--out",
+            type=Path,
+            default=Path("benchmarks/results"),
+            help="folder for the JSON files [%(default)s]",
+        )
+    args = parser.parse_args()
+    args.run(args)
+
+
+AddParser = Callable[..., argparse.ArgumentParser]
+
+
+def _add_decode(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "decode", help="the cache stage against ffmpeg processes, decord, PyAV and torchcodec"
+    )
+    parser.add_argument(
+        "--count", type=_positive, help="videos of each size [a few seconds' worth: 48 to 8]"
+    )
+    parser.add_argument(
+        "--sizes", nargs="*", default=["340x256", "1280x720", "1920x1080"], metavar="WxH"
+    )
+    parser.add_argument("--videos", type=Path, help="measure on the videos of a folder too")
+    parser.add_argument("--workers", type=_positive, help="processes of each side [one a core]")
+    parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
+    parser.add_argument("--scratch", type=Path, help="where frames are written [temporary folder]")
+    parser.set_defaults(run=_run_decode)
+    return parser
+
+
+def _run_decode(args: argparse.Namespace) -> None:
+    from benchmarks import decode
+
+    decode.run(
+        sizes=args.sizes,
+        count=args.count,
+        videos=args.videos,
+        workers=args.workers,
+        rounds=args.rounds,
+        scratch=args.scratch,
+        out=args.out,
+    )
+
+
+def _add_reader(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "reader", help="clips a second from the cache against decoding on the fly, and memcpy"
+    )
+    parser.add_argument(
+        "--count", type=_positive, default=16, help="videos of each size [%(default)s]"
+    )
+    parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
+    parser.set_defaults(run=_run_reader)
+    return parser
+
+
+def _run_reader(args: argparse.Namespace) -> None:
+    from benchmarks import reader
+
+    reader.run(count=args.count, rounds=args.rounds, out=args.out)
+
+
+def _add_incremental(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "incremental", help="index and cache with nothing changed, one video added, one removed"
+    )
+    parser.add_argument(
+        "--sizes", type=_positive, nargs="+", default=[100, 1000, 10_000], metavar="N"
+    )
+    parser.add_argument("--rounds", type=_positive, default=3, help="[%(default)s]")
+    parser.set_defaults(run=_run_incremental)
+    return parser
+
+
+def _run_incremental(args: argparse.Namespace) -> None:
+    from benchmarks import incremental
+
+    incremental.run(sizes=args.sizes, rounds=args.rounds, out=args.out)
+
+
+def _add_fuzz(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("fuzz", help="damaged videos through the cache stage; all must be rows")
+    parser.add_argument("--count", type=_positive, default=3000, help="files [%(default)s]")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage [%(default)s]")
+    parser.add_argument("--batch", type=_positive, default=500, help="files a run [%(default)s]")
+    parser.add_argument(
+        "--keep", type=Path, help="copy the files that crashed or stopped a worker into a folder"
+    )
+    parser.set_defaults(run=_run_fuzz)
+    return parser
+
+
+def _run_fuzz(args: argparse.Namespace) -> None:
+    from benchmarks import fuzz
+
+    fuzz.run(count=args.count, seed=args.seed, batch=args.batch, keep=args.keep, out=args.out)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected 1 or more")
+    return number
+
+
+if __name__ == "__main__":
+    main()

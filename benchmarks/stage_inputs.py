@@ -1,0 +1,61 @@
+"""What the stages ask for: parameters like the project's own, and manifest rows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slowfast_finetune.params import Params
+from slowfast_finetune.videos.manifest import ManifestRow, hash_files
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def project_params(**sections: dict[str, Any]) -> Params:
+    """The project's params.yaml with some values changed: ``project_params(clip={…})``."""
+    return Params.model_validate(changed_values(**sections))
+
+
+def changed_values(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """As :func:`project_params`, unchecked, to be written to another params.yaml."""
+    text = (PROJECT / "params.yaml").read_text(encoding="utf-8")
+    values: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    for name, changes in sections.items():
+        values[name] = {**values[name], **changes}
+    # Nothing is trained here; a crop that fits the clip keeps the parameters valid.
+    values["train"]["crop_size"] = values["clip"]["short_side"]
+    return values
+
+
+def manifest_of(videos: Sequence[Path], *, class_names: Sequence[str]) -> list[ManifestRow]:
+    """Rows for the cache stage, all in train."""
+    labels = {name: label for label, name in enumerate(sorted(set(class_names)))}
+    with quiet():
+        hashes = hash_files(videos)
+    return [
+        ManifestRow(
+            video_path=str(video.absolute()),
+            class_name=class_name,
+            label=labels[class_name],
+            split="train",
+            group=None,
+            content_hash=content_hash,
+        )
+        for video, class_name, content_hash in zip(videos, class_names, hashes, strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the stages' progress off the screen."""
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
