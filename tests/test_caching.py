@@ -325,6 +325,38 @@ def test_a_worker_that_goes_wrong_costs_only_its_video(
     assert sorted(left) == [".json", *[".safetensors"] * 4]
 
 
+def test_copy_is_decoded_when_the_first_of_them_has_gone(tmp_path: Path) -> None:
+    write_video(tmp_path / "jump/0.mp4", steady(5, 15))
+    (tmp_path / "jump/1.mp4").write_bytes((tmp_path / "jump/0.mp4").read_bytes())
+    rows = make_manifest(tmp_path, ["jump/0.mp4", "jump/1.mp4"])
+    (tmp_path / "jump/0.mp4").unlink()
+    clips, rejected = cache(
+        rows, project=tmp_path, store_root=tmp_path / "store", params=PARAMS, num_workers=1
+    )
+    assert len(clips) == 2
+    assert rejected == []
+
+
+def test_a_list_of_other_files_is_no_video(tmp_path: Path) -> None:
+    write_video(tmp_path / "jump/0.mp4", steady(5, 15))
+    (tmp_path / "jump/list.mp4").write_text("ffconcat version 1.0\nfile 0.mp4\n")
+    job = make_job(tmp_path / "jump/list.mp4", store_root=tmp_path / "store")
+    with pytest.raises(VideoError, match=r"a list of other files|cannot be opened"):
+        decode_to_store(job)
+
+
+def test_limits_of_a_worker_end_with_its_video(tmp_path: Path) -> None:
+    import resource
+    import signal
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    decode_to_store(
+        make_job(write_video(tmp_path / "0.mp4", steady(5, 15)), store_root=tmp_path / "store")
+    )
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
 def test_the_time_allowed_grows_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"x" * 3_000_000)

@@ -149,6 +149,20 @@ def test_every_clip_parameter_has_a_corner_of_its_own(small_params: Callable[...
     assert settings_digest(same.clip) == digests[0]
 
 
+def test_header_of_brackets_is_damage_not_a_crash(store: ClipStore) -> None:
+    store.prepare()
+    store.path(HASH).write_bytes((4088).to_bytes(8, "little") + b"[" * 4088)
+    with pytest.raises(EntryError, match="the header is damaged"):
+        store.info(HASH)
+
+
+def test_dangling_link_hides_no_other_entry(store: ClipStore) -> None:
+    store.prepare()
+    (store.folder / "aa.safetensors").symlink_to("/nowhere")
+    store.path(HASH).write_bytes(b"12345")
+    assert store.sizes() == {HASH: 5}
+
+
 def test_earlier_frames_can_be_read_back_for_padding(store: ClipStore) -> None:
     frames = make_frames(3)
     with store.writer(HASH) as writer:

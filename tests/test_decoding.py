@@ -6,6 +6,7 @@ import contextlib
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import synthetic
@@ -492,3 +493,28 @@ def test_too_narrow(tmp_path: Path) -> None:
     assert reason(narrow) == "too_narrow"
     assert reason(tall) == "too_narrow"
     assert len(numbers(allowed)) == 3
+
+
+def test_frames_lost_from_an_avi_leave_the_others_at_their_times(tmp_path: Path) -> None:
+    """Forty grey MJPEG frames at 10 a second; the packets of 10 to 19 are zeroed."""
+    path = tmp_path / "damaged.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number in range(40):
+            image = np.full((48, 64, 3), 6 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    for position, size in packets[10:20]:
+        data[position : position + size] = bytes(size)
+    path.write_bytes(data)
+
+    settings = DecodeSettings(sample_fps=10, short_side=48, max_seconds=60, max_megapixels=1)
+    report = DecodeReport()
+    frames = list(sampled_frames(path, settings=settings, report=report))
+    shown = [round(float(frame.mean()) / 6) for frame in frames]
+    assert shown == [*range(10), *[9] * 10, *range(20, 40)]
+    assert (report.num_decoded, report.num_errors) == (30, 10)

@@ -88,7 +88,7 @@ def test_prune_first_only_tells_then_deletes_what_nothing_refers_to(project: Pat
     store = fill(project, make_params(), NAMES)
     keep = {row.content_hash for row in make_manifest(project, NAMES[:3])}
     write_table(project / "data/manifest.csv", make_manifest(project, NAMES[:3]), ManifestRow)
-    old, fresh = store.folder / ".0.x.tmp", store.folder / ".1.y.tmp"
+    old, fresh = (store.folder / f".{digit * 32}.run.tmp" for digit in "01")
     for path in (old, fresh):
         path.write_text("half")
     long_ago = time.time() - 7200
@@ -105,6 +105,32 @@ def test_prune_first_only_tells_then_deletes_what_nothing_refers_to(project: Pat
     assert fresh.exists(), "another run may be writing it"
     assert not old.exists()
     assert "nothing to delete" in slowfast(project, "clips", "prune", "--yes").stdout
+
+
+def test_prune_touches_nothing_that_is_not_the_stores(project: Path) -> None:
+    store = fill(project, make_params(), NAMES)
+    foreign = [
+        project / "store/walking/a.mp4",
+        project / "store/walking/model.safetensors",
+        project / "store/0123456789abcdef/notes.txt",
+        store.folder / "notes.txt",
+        store.folder / "weights.safetensors",
+    ]
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("precious")
+    (project / "store/0123456789abcdef/settings.json").write_text("{}")
+    write_table(project / "data/manifest.csv", make_manifest(project, NAMES[:1]), ManifestRow)
+    assert slowfast(project, "clips", "prune", "--yes").returncode == 0
+    assert all(path.read_text() == "precious" for path in foreign)
+    assert slowfast(project, "clips", "verify").returncode == 0, "and foreign files are not read"
+
+
+def test_store_that_is_a_file_is_said_to_be_one(project: Path) -> None:
+    (project / "store").write_text("")
+    result = slowfast(project, "clips", "status")
+    assert result.returncode == 1
+    assert "must be a folder; this is a file" in result.stderr
 
 
 def test_prune_without_a_manifest_deletes_nothing(project: Path) -> None:

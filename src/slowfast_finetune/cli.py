@@ -102,7 +102,7 @@ def _clips_verify(args: argparse.Namespace) -> None:
     for path, reason in damaged:
         say(reason)
         if args.remove:
-            path.unlink()
+            path.unlink(missing_ok=True)
     if damaged and not args.remove:
         raise DataError(f"{len(damaged)} clips are damaged; --remove deletes them")
     say(f"removed {len(damaged)} damaged clips" if damaged else "every clip is as it was written")

@@ -42,10 +42,12 @@ def cache_videos(
     except OSError as error:
         raise DataError(f"the clip store {store.folder}: {error.strerror or error}") from error
     outcomes = held_entries(store, {row.content_hash for row in manifest})
-    # One job a content: copies of a video share an entry.
+    # One job a content: copies of a video share an entry, made from one that is still there.
     first_rows: dict[str, ManifestRow] = {}
     for row in manifest:
-        first_rows.setdefault(row.content_hash, row)
+        known = first_rows.setdefault(row.content_hash, row)
+        if known is not row and not (project / known.video_path).is_file():
+            first_rows[row.content_hash] = row
     jobs = [
         _job(row, clip, cache, store, project)
         for content_hash, row in first_rows.items()
@@ -61,7 +63,9 @@ def cache_videos(
 def restore_entries(
     rows: Sequence[ClipRow], *, params: Params, store: ClipStore, project: Path
 ) -> None:
-    """Decode again what the store should hold for these rows and does not, or holds damaged.
+    """Decode again what the store should hold for these rows and does not, or not in full.
+
+    Entries of the right length are trusted; `slowfast clips verify` compares their checksums.
 
     Raises:
         DataError: a video cannot be decoded again, or no longer gives the clip it gave.

@@ -18,7 +18,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def store_root(project: Path) -> Path:
     """
     chosen = os.environ.get("CLIP_STORE")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(chosen).expanduser().absolute()
     dvc_folder = next(
         (folder / ".dvc" for folder in (project, *project.parents) if (folder / ".dvc").is_dir()),
         None,
@@ -153,7 +153,7 @@ class ClipStore:
             raise EntryError(f"{path}: no such entry") from error
         except OSError as error:
             raise EntryError(f"{path}: cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError, struct.error) as error:
+        except (ValueError, KeyError, TypeError, struct.error, RecursionError) as error:
             raise EntryError(f"{path}: the header is damaged") from error
         info, owner = header
         if owner != content_hash:
@@ -165,15 +165,16 @@ class ClipStore:
 
     def sizes(self) -> dict[str, int]:
         """The length of every entry's file by content hash [bytes], from one listing."""
-        try:
-            with os.scandir(self.folder) as found:
-                return {
-                    entry.name.removesuffix(SUFFIX): entry.stat().st_size
-                    for entry in found
-                    if entry.name.endswith(SUFFIX)
-                }
-        except FileNotFoundError:
-            return {}
+        sizes: dict[str, int] = {}
+        if not self.folder.is_dir():
+            return sizes
+        with os.scandir(self.folder) as found:
+            for entry in found:
+                if entry.name.endswith(SUFFIX):
+                    # An entry that has just been removed is as good as missing.
+                    with suppress(OSError):
+                        sizes[entry.name.removesuffix(SUFFIX)] = entry.stat().st_size
+        return sizes
 
     def frames(self, content_hash: str, info: EntryInfo) -> Frames:
         """Map an entry's frames: uint8 (F, H, W, 3), read-only, read from disk when touched.
@@ -309,7 +310,8 @@ def _parse_header(data: bytes) -> tuple[EntryInfo, str]:
     if metadata["format_version"] != str(FORMAT_VERSION):
         raise ValueError("another format version")
     info = EntryInfo(**json.loads(metadata["info"]))
-    if header["frames"]["shape"] != [info.num_frames, info.height, info.width, 3]:
+    shape = [info.num_frames, info.height, info.width, 3]
+    if header["frames"]["shape"] != shape or not all(type(side) is int for side in shape):
         raise ValueError("shape and facts differ")
     return info, metadata["content_hash"]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +57,15 @@ def decode_to_store(job: Job) -> EntryInfo:
         VideoError: the video is refused, with a reason code.
         OSError: the store cannot be written.
     """
+    _check_file(job)
+    with _within_limits(job):
+        return _decode(job)
+
+
+def _decode(job: Job) -> EntryInfo:
     from slowfast_finetune.videos.decoding import DecodeReport, DecodeSettings, sampled_frames
     from slowfast_finetune.videos.sampling import padded_indices
 
-    _check_file(job)
-    limit_memory(job.worker_memory_mb)
     settings = DecodeSettings(
         sample_fps=job.clip.sample_fps,
         short_side=job.clip.short_side,
@@ -93,6 +99,26 @@ def decode_to_store(job: Job) -> EntryInfo:
     except BlockingIOError as error:
         # FFmpeg's "try again" inside a decoder that could not start a thread or get a buffer.
         raise VideoError("out_of_memory", _out_of_memory(job)) from error
+
+
+@contextlib.contextmanager
+def _within_limits(job: Job) -> Iterator[None]:
+    """Limit memory, and end this process some time after its limit if nobody else does.
+
+    The stage stops a worker that takes too long; if the stage itself was killed, the system's
+    alarm clock does it, whatever the decoder is busy with.
+    """
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit_memory(job.worker_memory_mb)
+    signal.setitimer(signal.ITIMER_REAL, job.seconds_allowed * 1.5 + 5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _out_of_memory(job: Job) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,11 @@ from slowfast_finetune.params import ClipParams
 
 # A writer that is still alive has touched its file since; an older one was killed.
 STALE_SECONDS = 3600
+# Only what bears such a name is ours to read, count or delete.
+CORNER_NAME = "[0-9a-f]{16}"
+ENTRY_NAME = rf"[0-9a-f]{{32}}\{SUFFIX}"
+TEMPORARY_NAME = r"\.[0-9a-f]{32}\..*tmp"
+SETTINGS_NAME = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Leftovers:
     def add(self, path: Path, kind: str) -> None:
         """Count a file."""
         self.files.append(path)
-        self.bytes_by_kind[kind] = self.bytes_by_kind.get(kind, 0) + path.stat().st_size
+        self.bytes_by_kind[kind] = self.bytes_by_kind.get(kind, 0) + _bytes(path)
         self.count_by_kind[kind] = self.count_by_kind.get(kind, 0) + 1
 
 
@@ -59,17 +65,35 @@ def corners(root: Path) -> list[Corner]:
         Corner(
             digest=folder.name,
             settings=_settings(folder),
-            num_entries=len(entries := list(folder.glob(f"*{SUFFIX}"))),
-            num_bytes=sum(entry.stat().st_size for entry in entries),
+            num_entries=len(entries := _entries(folder)),
+            num_bytes=sum(map(_bytes, entries)),
         )
         for folder in _folders(root)
     ]
 
 
 def _folders(root: Path) -> list[Path]:
+    """The corners of the store. Folders that are not of our making are none of our business."""
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root}: the clip store must be a folder; this is a file")
     if not root.is_dir():
         raise DataError(f"{root}: there is no clip store yet; `dvc repro` makes it")
-    return sorted(path for path in root.iterdir() if path.is_dir())
+    return sorted(
+        path
+        for path in root.iterdir()
+        if re.fullmatch(CORNER_NAME, path.name) and (path / SETTINGS_NAME).is_file()
+    )
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if re.fullmatch(ENTRY_NAME, path.name))
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a running stage has just renamed or removed it
+        return 0
 
 
 def _settings(folder: Path) -> ClipParams | None:
@@ -112,7 +136,7 @@ def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
     stores = [
         (ClipStore.of_folder(folder), path)
         for folder in _folders(root)
-        for path in sorted(folder.glob(f"*{SUFFIX}"))
+        for path in _entries(folder)
     ]
     for store, path in progress(stores, total=len(stores), label="verifying", unit="clip"):
         try:
@@ -132,11 +156,13 @@ def find_leftovers(root: Path, *, current: str, content_hashes: set[str]) -> Lef
     now = time.time()
     for folder in _folders(root):
         for path in sorted(folder.iterdir()):
-            if path.suffix == ".tmp" and now - path.stat().st_mtime > STALE_SECONDS:
-                found.add(path, "half-written by a process that was killed")
-            elif folder.name != current and path.suffix != ".tmp":
+            is_entry = re.fullmatch(ENTRY_NAME, path.name)
+            if re.fullmatch(TEMPORARY_NAME, path.name):
+                if now - path.stat().st_mtime > STALE_SECONDS:
+                    found.add(path, "half-written by a process that was killed")
+            elif folder.name != current and (is_entry or path.name == SETTINGS_NAME):
                 found.add(path, "of other clip settings than params.yaml has")
-            elif path.suffix == SUFFIX and path.stem not in content_hashes:
+            elif is_entry and path.stem not in content_hashes:
                 found.add(path, "of videos that data/manifest.csv does not list")
     return found
 

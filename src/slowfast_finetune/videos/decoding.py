@@ -29,6 +29,8 @@ DisplayMatrix = tuple[int, int, int, int]  # a, b, c, d of FFmpeg's display.h, i
 
 # A panorama of 20:1 is a video; a strip of 10000×2 is a fault that scaling would blow up.
 MAX_ASPECT_RATIO = 20
+# FFmpeg's formats that show what lies in other files: an entry would not be that of its bytes.
+PLAYLISTS = {"concat", "hls", "dash", "sdp", "image2", "applehttp"}
 # Time stamps of broken files may claim any length; nobody waits for more than this.
 FOREVER_SECONDS = 7 * 86_400
 
@@ -106,13 +108,19 @@ def sampled_frames(
 def _open(path: Path) -> av.container.InputContainer:
     try:
         # Metadata may be in any encoding; it is none of our business.
-        return av.open(str(path.absolute()), metadata_errors="replace")
+        container = av.open(
+            str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"}
+        )
     except FileNotFoundError as error:
         raise VideoError("missing", "the file is no longer there") from error
     except PermissionError as error:
         raise VideoError("unreadable", "no permission to read the file") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise VideoError("not_a_video", f"cannot be opened: {_one_line(error)}") from error
+    if PLAYLISTS & set(container.format.name.split(",")):
+        container.close()
+        raise VideoError("not_a_video", "a list of other files, not a video")
+    return container
 
 
 def _one_line(error: BaseException) -> str:
@@ -196,13 +204,14 @@ def _in_slots(
 ) -> Iterator[av.VideoFrame]:
     """Decoded frames, those of an AVI with the time of their place.
 
-    AVI has no presentation times: it numbers packets in the order of decoding, one a frame. The
-    i-th frame shown belongs in the i-th of these slots.
+    AVI has no presentation times: it numbers packets in the order of decoding, one a frame. Where
+    that is not the order of showing, the i-th frame shown belongs in the i-th of these slots.
     """
     slots: deque[int | None] = deque()
     for frame in _decode(container, stream, report, slots):
-        if container.format.name == "avi" and slots:
-            frame.pts = slots.popleft()
+        slot = slots.popleft() if slots else None
+        if slot is not None:
+            frame.pts = slot if stream.codec_context.has_b_frames else frame.dts
         yield frame
 
 
@@ -226,7 +235,7 @@ def _decode(
     for packet in _packets(container, stream, report):
         hidden += packet is not None and packet.is_discard
         report.num_packets += packet is not None and packet.size > 0 and not packet.is_discard
-        if packet is not None:
+        if packet is not None and container.format.name == "avi":
             slots.append(packet.dts)
         try:
             for frame in stream.codec_context.decode(packet):
@@ -236,6 +245,8 @@ def _decode(
             raise
         except (av.error.FFmpegError, ValueError):
             report.num_errors += 1
+            if slots:
+                slots.pop()  # the place of a frame that will not come
     # Only the header of a cut-off file still knows how many frames it once held.
     report.num_packets = max(report.num_packets, (stream.frames or 0) - hidden)
 
