@@ -142,17 +142,17 @@ def _copying(cached: Cached, crop_size: int, *, rounds: int) -> dict[str, Any]:
 
 def _plan(
     rows: Sequence[ClipRow], crop_size: int, *, mirrored: float, epochs: int
-) -> list[list[Window]]:
+) -> list[Sequence[Window]]:
     return [
-        batch
+        step.windows
         for epoch in range(-(-epochs // len(rows)))
-        for batch in plan_training_epoch(
+        for step in plan_training_epoch(
             rows,
+            project_params(augment={"horizontal_flip": mirrored, "max_zoom": 1.0}).augment,
             num_frames=NUM_FRAMES,
             crop_size=crop_size,
             batch_size=BATCH,
-            random_crop=True,
-            horizontal_flip=mirrored,
+            balanced=False,
             seed=0,
             epoch=epoch,
         )

@@ -10,7 +10,8 @@ from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.console import run
 from slowfast_finetune.files import read_table
 from slowfast_finetune.params import load_params
-from slowfast_finetune.training.train import TrainingOutputs, train_model
+from slowfast_finetune.training.run_files import TrainingOutputs
+from slowfast_finetune.training.train import train_model
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
     parser.add_argument("--history", type=Path, default=Path("metrics/history.csv"))
     parser.add_argument("--summary", type=Path, default=Path("metrics/train.json"))
     parser.add_argument("--log", type=Path, default=Path("logs/train.log"))
+    parser.add_argument("--events", type=Path, default=Path("logs/tensorboard"))
     args = parser.parse_args()
 
     params = load_params(args.params)
@@ -36,6 +38,7 @@ def main() -> None:
             history=args.history,
             summary=args.summary,
             log=args.log,
+            events=args.events,
         ),
     )
 

@@ -36,6 +36,7 @@ def checkpoint() -> Checkpoint:
         params={"model": {"name": "slowfast_shallow"}},
         epoch=4,
         val_loss=0.5,
+        provenance={"seed": 3},
     )
 
 
@@ -55,6 +56,7 @@ def test_checkpoint_is_a_plain_dict_with_the_documented_keys(saved: Path) -> Non
         "params",
         "epoch",
         "val_loss",
+        "provenance",
         "format_version",
     }
     assert content["preprocessing"] == {
@@ -89,7 +91,8 @@ def whole(**changes: Any) -> dict[str, Any]:
         "params": {"model": {"name": "slowfast_shallow"}},
         "epoch": 1,
         "val_loss": 0.5,
-        "format_version": 1,
+        "provenance": {},
+        "format_version": 2,
     } | changes
 
 
@@ -105,8 +108,8 @@ def test_cut_short_checkpoint(saved: Path, tmp_path: Path) -> None:
     [
         ({"model_state": {}}, "not a checkpoint of this project"),
         ([1], "not a checkpoint of this project"),
-        ({"format_version": 99}, "has format 99; this version reads 1"),
-        ({"format_version": 1, "model_state": {}}, "lacks class_names, preprocessing, params"),
+        ({"format_version": 99}, "has format 99; this version reads 2"),
+        ({"format_version": 2, "model_state": {}}, "lacks class_names, preprocessing, params"),
         (whole(class_names=None), "its class_names, preprocessing or params are not as"),
         (whole(preprocessing=None), "its class_names, preprocessing or params are not as"),
         (whole(params={}), "its class_names, preprocessing or params are not as"),

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from synthetic import make_rows
+from toy_learner import augment
 
 from slowfast_finetune.clips import clip_reader
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader, ClipReader
@@ -67,7 +69,9 @@ def reader(store: ClipStore, rows: list[ClipRow], videos: list[Frames]) -> ClipR
 
 
 def test_a_batch_by_hand(reader: ClipReader, videos: list[Frames]) -> None:
-    batch = reader.gather([Window(4, 4, 32, 16), Window(0, 0, 0, 0), Window(2, 12, 16, 32)])
+    batch = reader.gather(
+        [Window(4, 4, 32, 16, 32), Window(0, 0, 0, 0, 32), Window(2, 12, 16, 32, 32)]
+    )
     assert batch.clips.dtype == torch.uint8
     assert batch.clips.shape == (3, 8, 32, 32, 3)
     expected = [videos[4][4:12, 32:64, 16:48], videos[0][:8, :32, :32], videos[2][12:, 16:, 32:]]
@@ -78,10 +82,30 @@ def test_a_batch_by_hand(reader: ClipReader, videos: list[Frames]) -> None:
     assert (batch.labels.dtype, batch.clip_indices.dtype) == (torch.int64, torch.int64)
 
 
+def test_a_smaller_window_is_scaled_up(store: ClipStore, rows: list[ClipRow]) -> None:
+    """A ramp stays a ramp: bilinear, as an independent library does it."""
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None] * 4, (48, 64, 3))
+    with store.writer(rows[0].content_hash) as writer:
+        for _ in range(20):
+            writer.append(np.ascontiguousarray(ramp))
+        writer.finish(num_sampled=20, source_height=48, source_width=64, codec="h264",
+                      num_packets=20, num_decoded=20, num_errors=0, duration_seconds=1.0,
+                      truncated=False)  # fmt: skip
+    reader = ClipReader(rows[:1], folder=store.folder, num_frames=8, crop_size=32)
+    zoomed, mirrored = reader.gather(
+        [Window(0, 2, 5, 10, side=20), Window(0, 2, 5, 10, side=20, mirrored=True)]
+    ).clips.numpy()
+    box = PIL.Image.fromarray(ramp[5:25, 10:30])
+    expected = np.asarray(box.resize((32, 32), PIL.Image.Resampling.BILINEAR)).astype(int)
+    for frame in zoomed:
+        assert np.abs(frame.astype(int) - expected).max() <= 1
+    assert np.array_equal(mirrored, zoomed[:, :, ::-1])
+
+
 def test_a_mirrored_window_is_the_same_box_from_right_to_left(
     reader: ClipReader, videos: list[Frames]
 ) -> None:
-    batch = reader.gather([Window(1, 3, 5, 7), Window(1, 3, 5, 7, mirrored=True)])
+    batch = reader.gather([Window(1, 3, 5, 7, 32), Window(1, 3, 5, 7, 32, mirrored=True)])
     plain, mirrored = batch.clips.numpy()
     assert np.array_equal(plain, videos[1][3:11, 5:37, 7:39])
     for column in (0, 1, 15, 31):
@@ -92,14 +116,14 @@ def test_a_mirrored_window_is_the_same_box_from_right_to_left(
 
 
 def test_the_same_video_twice_in_a_batch(reader: ClipReader, videos: list[Frames]) -> None:
-    batch = reader.gather([Window(0, 0, 0, 0), Window(0, 5, 1, 2)])
+    batch = reader.gather([Window(0, 0, 0, 0, 32), Window(0, 5, 1, 2, 32)])
     assert np.array_equal(batch.clips[1].numpy(), videos[0][5:13, 1:33, 2:34])
 
 
 def test_a_batch_is_the_callers_own(reader: ClipReader, videos: list[Frames]) -> None:
-    first = reader.gather([Window(0, 0, 0, 0)])
+    first = reader.gather([Window(0, 0, 0, 0, 32)])
     first.clips.zero_()
-    assert np.array_equal(reader.gather([Window(0, 0, 0, 0)]).clips[0], videos[0][:8, :32, :32])
+    assert np.array_equal(reader.gather([Window(0, 0, 0, 0, 32)]).clips[0], videos[0][:8, :32, :32])
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"short")])
@@ -111,7 +135,7 @@ def test_an_entry_that_is_gone_is_named(
 ) -> None:
     damage(store.path(rows[3].content_hash))
     with pytest.raises(DataError, match=r"jump/3\.mp4: its clip .*0003\.safetensors is gone"):
-        reader.gather([Window(3, 0, 0, 0)])
+        reader.gather([Window(3, 0, 0, 0, 32)])
 
 
 # Maps
@@ -127,7 +151,7 @@ def test_the_number_of_open_maps_is_bounded(
 ) -> None:
     monkeypatch.setattr(clip_reader, "MAX_OPEN_MAPS", 2)
     for clip in [*range(NUM_ROWS), *range(NUM_ROWS)]:
-        batch = reader.gather([Window(clip, 0, 0, 0)])
+        batch = reader.gather([Window(clip, 0, 0, 0, 32)])
         assert np.array_equal(batch.clips[0], videos[clip][:8, :32, :32])
         assert open_maps(store.folder) <= 2
     assert open_maps(store.folder) == 2
@@ -146,27 +170,28 @@ def test_what_was_used_last_stays_open(
 ) -> None:
     monkeypatch.setattr(clip_reader, "MAX_OPEN_MAPS", 2)
     for clip in (0, 1, 0, 2):
-        reader.gather([Window(clip, 0, 0, 0)])
+        reader.gather([Window(clip, 0, 0, 0, 32)])
     # 1 is the one that was not used for longest. An open map outlives its file's name.
     store.path(rows[0].content_hash).unlink()
     store.path(rows[2].content_hash).unlink()
-    reader.gather([Window(0, 0, 0, 0), Window(2, 0, 0, 0)])
+    reader.gather([Window(0, 0, 0, 0, 32), Window(2, 0, 0, 0, 32)])
 
 
 # The loader
 
 
-def plan_of(rows: Sequence[ClipRow], batch_size: int = 2) -> list[list[Window]]:
-    return plan_training_epoch(
+def plan_of(rows: Sequence[ClipRow], batch_size: int = 2) -> list[Sequence[Window]]:
+    steps = plan_training_epoch(
         rows,
+        augment(max_zoom=1.25),
         num_frames=8,
         crop_size=32,
         batch_size=batch_size,
-        random_crop=True,
-        horizontal_flip=0.5,
+        balanced=False,
         seed=0,
         epoch=0,
     )
+    return [step.windows for step in steps]
 
 
 def assert_same(given: Batch, expected: Batch) -> None:
@@ -189,10 +214,18 @@ def test_batches_come_in_the_order_of_the_plan(
             assert_same(batch, reader.gather(windows))
 
 
+@pytest.mark.parametrize("num_threads", [2, 5])
+def test_threads_change_nothing(reader: ClipReader, rows: list[ClipRow], num_threads: int) -> None:
+    plan = plan_of(rows, batch_size=1) * 20
+    several = ClipLoader(reader, plan, num_threads=num_threads)
+    for batch, windows in zip(several, plan, strict=True):
+        assert_same(batch, reader.gather(windows))
+
+
 def test_no_more_is_read_ahead_than_asked(
     reader: ClipReader, rows: list[ClipRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = [[Window(0, 0, 0, 0)]] * 20
+    plan = [[Window(0, 0, 0, 0, 32)]] * 20
     begun = []
     gather = reader.gather
     monkeypatch.setattr(reader, "gather", lambda windows: (begun.append(1), gather(windows))[1])
@@ -212,7 +245,7 @@ def test_a_fault_reaches_the_one_who_asks(
     reader: ClipReader, store: ClipStore, rows: list[ClipRow]
 ) -> None:
     store.path(rows[4].content_hash).unlink()
-    plan = [[Window(clip, 0, 0, 0)] for clip in range(NUM_ROWS)]
+    plan = [[Window(clip, 0, 0, 0, 32)] for clip in range(NUM_ROWS)]
     loader = iter(ClipLoader(reader, plan))
     assert [next(loader).clip_indices.item() for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(DataError, match=r"jump/4\.mp4"):

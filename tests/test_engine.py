@@ -1,103 +1,34 @@
-"""The loop, the sanity check, optimisers and schedules."""
+"""The loop: what it learns, which epoch is the best, when it stops."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from test_device import cpu_fabric
 from torch import Tensor, nn
+from toy_learner import Batches, MeanColour, coloured, feed, make_learner
 
-from slowfast_finetune.clips.clip_reader import Batch
-from slowfast_finetune.errors import ParamsError, TrainingError
-from slowfast_finetune.model.slowfast import ClipClassifier, build_slowfast
-from slowfast_finetune.params import RuntimeParams, TrainParams
-from slowfast_finetune.training.device import choose_device, choose_precision, make_fabric
-from slowfast_finetune.training.engine import fit, train_one_epoch, validate
+from slowfast_finetune.clips.windows import MicroBatch, Mix, Window
+from slowfast_finetune.errors import TrainingError
+from slowfast_finetune.training.engine import EpochFeed, Sofar, fit, train_one_epoch, validate
 from slowfast_finetune.training.history import EpochRow
-from slowfast_finetune.training.optimisation import build_optimizer, build_scheduler
-from slowfast_finetune.training.sanity import check_gradients
-
-RECIPE: dict[str, Any] = {
-    "seed": 0,
-    "epochs": 4,
-    "batch_size": 2,
-    "optimizer": "adam",
-    "learning_rate": 0.1,
-    "weight_decay": 0.0,
-    "schedule": "constant",
-    "label_smoothing": 0.0,
-    "crop_size": 32,
-    "random_crop": True,
-    "horizontal_flip": 0.0,
-    "max_grad_norm": None,
-}
-
-
-def recipe(**changes: Any) -> TrainParams:
-    return TrainParams.model_validate(RECIPE | changes)
 
 
 @pytest.fixture(scope="module")
 def fabric() -> Any:
-    return make_fabric(torch.device("cpu"), "32-true")
+    return cpu_fabric()
 
 
-class MeanColour(nn.Module):
-    """The smallest classifier of clips: a linear layer over the mean colour."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3, 2)
-
-    def forward(self, clips: Tensor) -> Tensor:
-        logits: Tensor = self.layer(clips.float().mean(dim=(1, 2, 3)) / 255)
-        return logits
-
-
-class Batches:
-    """A loader of given batches."""
-
-    def __init__(self, *batches: Batch) -> None:
-        self.batches = batches
-        self.num_clips = sum(len(batch.labels) for batch in batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self.batches)
-
-
-def coloured(labels: list[int]) -> Batch:
-    """Class 0 is red, class 1 is blue."""
-    clips = torch.zeros(len(labels), 4, 2, 2, 3, dtype=torch.uint8)
-    for position, label in enumerate(labels):
-        clips[position, ..., 2 * label] = 200
-    return Batch(clips, torch.tensor(labels), torch.arange(len(labels)))
-
-
-def run_fit(fabric: Any, *, epochs: int = 4, seed: int = 0, **changes: Any) -> list[EpochRow]:
-    torch.manual_seed(seed)
-    params = recipe(epochs=epochs, **changes)
-    model = MeanColour()
-    optimizer = build_optimizer(model.parameters(), params)
-    scheduler = build_scheduler(optimizer, params, steps_per_epoch=2)
-    model, optimizer = fabric.setup(model, optimizer)
+def run_fit(fabric: Any, model: nn.Module | None = None, **changes: Any) -> list[EpochRow]:
     return fit(
-        model,
-        optimizer,
-        scheduler,
-        train_loader_of=lambda _: Batches(coloured([0, 1]), coloured([1, 0])),  # type: ignore[return-value,arg-type]
+        make_learner(fabric, model, **changes),
+        feed_of=lambda _: feed([0, 1], [1, 0]),
         val_loader=Batches(coloured([0, 1, 1])),  # type: ignore[arg-type]
-        label_smoothing=params.label_smoothing,
-        max_grad_norm=params.max_grad_norm,
-        epochs=epochs,
-        fabric=fabric,
         name_of_clip=lambda clip: f"clip {clip}.mp4",
-        on_epoch=lambda *_: None,
     )
 
 
@@ -108,89 +39,135 @@ def test_fit_learns_a_separable_task(fabric: Any) -> None:
     assert [row.epoch for row in rows] == list(range(1, 31))
 
 
-def test_best_epoch_is_the_first_with_the_lowest_validation_loss(fabric: Any) -> None:
+class Scripted(MeanColour):
+    """Has the validation losses it is told, on batches of one clip of class 0."""
+
+    def __init__(self, *losses: float) -> None:
+        super().__init__()
+        self.losses = iter(losses)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        logits = super().forward(clips)
+        if self.training:
+            return logits
+        # Two classes, label 0: a margin of -ln(e^loss - 1) gives just this loss.
+        margin = -math.log(math.expm1(next(self.losses)))
+        return torch.tensor([[margin, 0.0]]) + 0 * logits
+
+
+def fit_scripted(fabric: Any, *losses: float, **changes: Any) -> tuple[list[EpochRow], list[Any]]:
     told: list[tuple[int, bool]] = []
-    losses = iter([0.9, 0.5, 0.7, 0.5, 0.4])
-
-    class Scripted(MeanColour):
-        def forward(self, clips: Tensor) -> Tensor:
-            logits = super().forward(clips)
-            if self.training:
-                return logits
-            # Two classes, label 0: a margin of -ln(e^loss - 1) gives just this loss.
-            margin = -math.log(math.expm1(next(losses)))
-            return torch.tensor([[margin, 0.0]]) + 0 * logits
-
-    model = Scripted()
-    optimizer = build_optimizer(model.parameters(), recipe())
-    scheduler = build_scheduler(optimizer, recipe(), steps_per_epoch=1)
-    model, optimizer = fabric.setup(model, optimizer)
     rows = fit(
-        model,
-        optimizer,
-        scheduler,
-        train_loader_of=lambda _: Batches(coloured([0, 1])),  # type: ignore[return-value,arg-type]
+        make_learner(fabric, Scripted(*losses), steps_per_epoch=1, epochs=len(losses), **changes),
+        feed_of=lambda _: feed([0, 1]),
         val_loader=Batches(coloured([0])),  # type: ignore[arg-type]
-        label_smoothing=0.1,
-        max_grad_norm=None,
-        epochs=5,
-        fabric=fabric,
-        name_of_clip=str,
         on_epoch=lambda row, is_best: told.append((row.epoch, is_best)),
     )
+    return rows, told
+
+
+def test_best_epoch_is_the_first_with_the_lowest_validation_loss(fabric: Any) -> None:
+    rows, told = fit_scripted(fabric, 0.9, 0.5, 0.7, 0.5, 0.4, label_smoothing=0.1)
     assert [row.val_loss for row in rows] == pytest.approx([0.9, 0.5, 0.7, 0.5, 0.4], rel=1e-5)
     assert told == [(1, True), (2, True), (3, False), (4, False), (5, True)]
 
 
+@pytest.mark.parametrize(
+    ("patience", "epochs"),
+    [(1, 3), (2, 4), (3, 8), (None, 9)],  # epoch 2 is the best, then 5, then none
+)
+def test_patience_is_counted_in_epochs_without_a_lower_loss(
+    fabric: Any, patience: int | None, epochs: int
+) -> None:
+    losses = (0.9, 0.5, 0.7, 0.6, 0.4, 0.6, 0.5, 0.7, 0.8)
+    rows, _ = fit_scripted(fabric, *losses, patience=patience)
+    assert len(rows) == epochs
+
+
+def numbers(rows: list[EpochRow]) -> list[Any]:
+    """Rows without what differs between two runs of the same: times, and memory."""
+    measured = {
+        "train_seconds",
+        "epoch_seconds",
+        "clips_per_second",
+        "data_wait_fraction",
+        "peak_memory_mb",
+    }
+    return [row.model_dump(exclude=measured) for row in rows]
+
+
 def test_same_seed_same_history(fabric: Any) -> None:
-    def numbers(seed: int) -> list[Any]:
-        rows = run_fit(fabric, seed=seed)
-        return [row.model_dump(exclude={"train_seconds", "epoch_seconds"}) for row in rows]
-
-    assert numbers(5) == numbers(5)
-    assert numbers(5) != numbers(6)
+    assert numbers(run_fit(fabric, seed=5)) == numbers(run_fit(fabric, seed=5))
+    assert numbers(run_fit(fabric, seed=5)) != numbers(run_fit(fabric, seed=6))
 
 
-def test_loss_that_is_not_finite_stops_with_epoch_step_and_clips(fabric: Any) -> None:
+class Noisy(MeanColour):
+    """Draws random numbers, as dropout does."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        noise = torch.rand(len(clips), 2) if self.training else 0.0
+        return super().forward(clips) + noise
+
+
+def test_random_numbers_of_a_step_do_not_depend_on_what_was_drawn_before(fabric: Any) -> None:
+    def losses(draws: int) -> list[Any]:
+        torch.manual_seed(0)
+        learner = make_learner(fabric, Noisy())
+        torch.rand(draws)
+        rows = fit(
+            learner,
+            feed_of=lambda _: feed([0, 1], [1, 0]),
+            val_loader=Batches(coloured([0, 1, 1])),  # type: ignore[arg-type]
+            on_epoch=lambda *_: torch.rand(draws),
+        )
+        return numbers(rows)
+
+    assert losses(0) == losses(7)
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_not_finite_stops_with_epoch_step_and_clips(fabric: Any, where: str) -> None:
     class Broken(MeanColour):
         calls = 0
 
         def forward(self, clips: Tensor) -> Tensor:
-            Broken.calls += self.training
-            return super().forward(clips) * (math.nan if Broken.calls == 4 else 1.0)
+            logits = super().forward(clips)
+            self.calls += self.training
+            if self.calls == 4 and self.training:
+                if where == "loss":
+                    return logits * math.nan
+                logits.register_hook(lambda gradient: gradient * math.inf)
+            return logits
 
-    model = Broken()
-    optimizer = build_optimizer(model.parameters(), recipe())
-    scheduler = build_scheduler(optimizer, recipe(), steps_per_epoch=2)
-    model, optimizer = fabric.setup(model, optimizer)
+    what = "loss is nan" if where == "loss" else "gradient norm is (nan|inf)"
     with pytest.raises(
         TrainingError,
-        match=r"epoch 2: the loss is nan at step 2; .* the clips are 'clip 0.mp4', 'clip 1.mp4'",
+        match=rf"epoch 2: the {what} at step 2; .* the clips are 'clip 0.mp4', 'clip 1.mp4'",
     ):
-        fit(
-            model,
-            optimizer,
-            scheduler,
-            train_loader_of=lambda _: Batches(coloured([0, 1]), coloured([0, 1])),  # type: ignore[return-value,arg-type]
-            val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
-            label_smoothing=0.0,
-            max_grad_norm=None,
-            epochs=3,
-            fabric=fabric,
-            name_of_clip=lambda clip: f"clip {clip}.mp4",
-            on_epoch=lambda *_: None,
-        )
+        run_fit(fabric, Broken(), epochs=3)
+
+
+def test_validation_loss_that_is_not_finite_stops(fabric: Any) -> None:
+    class Broken(MeanColour):
+        def forward(self, clips: Tensor) -> Tensor:
+            return super().forward(clips) * (1.0 if self.training else math.inf)
+
+    with pytest.raises(TrainingError, match="epoch 1: the validation loss is"):
+        run_fit(fabric, Broken())
 
 
 def test_validate_is_plain_and_changes_nothing() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(MeanColour(), nn.BatchNorm1d(2)).train()
+    frozen = nn.BatchNorm1d(2)
+    model = nn.Sequential(MeanColour(), nn.BatchNorm1d(2), frozen).train()
+    frozen.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     batches = [coloured([0, 1, 0]), coloured([1])]
     result = validate(model, batches, nn.CrossEntropyLoss(), torch.device("cpu"))
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert model.training, "the mode is given back"
+    assert not frozen.training, "to each module its own"
     model.eval()
     with torch.no_grad():
         logits = torch.cat([model(batch.clips) for batch in batches])
@@ -202,167 +179,84 @@ def test_validate_is_plain_and_changes_nothing() -> None:
     )
 
 
-def one_pass(fabric: Any, *, max_grad_norm: float | None) -> tuple[float, Tensor]:
-    """Mean gradient norm and the change of the weights in one SGD step at rate 1."""
-    torch.manual_seed(0)
-    model = MeanColour()
-    before = model.layer.weight.detach().clone()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    scheduler = build_scheduler(optimizer, recipe(), steps_per_epoch=1)
-    setup_model, optimizer = fabric.setup(model, optimizer)
-    result = train_one_epoch(
-        setup_model,
-        Batches(coloured([0, 0])),  # type: ignore[arg-type]
-        nn.CrossEntropyLoss(),
-        optimizer,
-        scheduler,
-        fabric=fabric,
-        max_grad_norm=max_grad_norm,
-        label="",
-        name_of_clip=str,
-    )
-    gradients = [model.layer.weight.detach() - before]
-    return result.grad_norm, gradients[0]
+def one_epoch(
+    fabric: Any, an_epoch: EpochFeed, model: nn.Module | None = None, **changes: Any
+) -> tuple[Sofar, Tensor]:
+    """What an epoch of SGD at rate 1 gives, and how it changed the weights."""
+    learner = make_learner(
+        fabric, model, steps_per_epoch=len(an_epoch.steps), optimizer="sgd", learning_rate=1.0,
+        **changes,
+    )  # fmt: skip
+    layer = learner.classifier.get_submodule("layer").weight
+    before = layer.detach().clone()
+    sofar = Sofar()
+    train_one_epoch(learner, an_epoch, epoch=1, sofar=sofar)
+    return sofar, layer.detach() - before
 
 
 def test_grad_norm_is_measured_before_clipping(fabric: Any) -> None:
-    free_norm, free_change = one_pass(fabric, max_grad_norm=None)
-    clipped_norm, clipped_change = one_pass(fabric, max_grad_norm=free_norm / 4)
-    assert clipped_norm == pytest.approx(free_norm)
+    free, free_change = one_epoch(fabric, feed([0, 0]))
+    norm = free.grad_norms["head"][0].item()
+    assert free.grad_norms["backbone"][0].item() == 0
+    clipped, clipped_change = one_epoch(fabric, feed([0, 0]), max_grad_norm=norm / 4)
+    assert clipped.grad_norms["head"][0].item() == pytest.approx(norm)
     torch.testing.assert_close(clipped_change, free_change / 4, rtol=1e-4, atol=1e-7)
 
 
-class TestSanityCheck:
-    """It finds what would not learn, and leaves no trace."""
-
-    @pytest.fixture
-    def clips(self) -> tuple[Tensor, Tensor]:
-        torch.manual_seed(0)
-        return torch.randint(0, 256, (4, 8, 32, 32, 3), dtype=torch.uint8), torch.tensor(
-            [0, 1, 0, 1]
+def parts_of(labels: list[int], *sizes: int) -> EpochFeed:
+    """One step in parts of these sizes."""
+    bounds = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
+    parts = [
+        MicroBatch(
+            tuple(Window(clip, 0, 0, 0, 2) for clip in range(first, last)),
+            (),
+            None,
+            last - first,
+            len(labels),
+            last == len(labels),
         )
-
-    @pytest.fixture
-    def classifier(self) -> ClipClassifier:
-        torch.manual_seed(0)
-        return ClipClassifier(build_slowfast("slowfast_shallow", num_classes=2, dropout_rate=0.1))
-
-    def check(self, model: nn.Module, clips: tuple[Tensor, Tensor], fabric: Any) -> Any:
-        setup_model = fabric.setup_module(model)
-        return check_gradients(setup_model, *clips, nn.CrossEntropyLoss(), fabric=fabric)
-
-    def test_sound_model_passes_and_is_unchanged(
-        self, classifier: ClipClassifier, clips: tuple[Tensor, Tensor], fabric: Any
-    ) -> None:
-        before = {name: value.clone() for name, value in classifier.state_dict().items()}
-        random_state = torch.random.get_rng_state()
-        report = self.check(classifier, clips, fabric)
-        assert report.num_parameters == len(list(classifier.parameters()))
-        assert report.num_frozen == 0
-        after = classifier.state_dict()
-        assert all(torch.equal(before[name], after[name]) for name in before)
-        assert torch.equal(random_state, torch.random.get_rng_state())
-        assert all(parameter.grad is None for parameter in classifier.parameters())
-
-    def test_frozen_backbone_is_not_asked_for_gradients(
-        self, classifier: ClipClassifier, clips: tuple[Tensor, Tensor], fabric: Any
-    ) -> None:
-        total = len(list(classifier.parameters()))
-        classifier.network.requires_grad_(False)
-        classifier.network.get_submodule("blocks.6.proj").requires_grad_(True)
-        report = self.check(classifier, clips, fabric)
-        assert (report.num_parameters, report.num_frozen) == (2, total - 2)
-
-    def test_parameter_that_takes_no_part(
-        self, classifier: ClipClassifier, clips: tuple[Tensor, Tensor], fabric: Any
-    ) -> None:
-        classifier.register_parameter("idle", nn.Parameter(torch.ones(1)))
-        with pytest.raises(TrainingError, match="idle gets no gradient"):
-            self.check(classifier, clips, fabric)
-
-    def test_gradient_of_zero(
-        self, classifier: ClipClassifier, clips: tuple[Tensor, Tensor], fabric: Any
-    ) -> None:
-        head = classifier.network.get_submodule("blocks.6.proj")
-        assert isinstance(head, nn.Linear)
-        nn.init.zeros_(head.weight)
-        with pytest.raises(TrainingError, match="is zero; it would never learn"):
-            self.check(classifier, clips, fabric)
-
-    def test_loss_that_is_not_finite(
-        self, classifier: ClipClassifier, clips: tuple[Tensor, Tensor], fabric: Any
-    ) -> None:
-        head = classifier.network.get_submodule("blocks.6.proj")
-        assert isinstance(head, nn.Linear)
-        nn.init.constant_(head.bias, math.inf)
-        with pytest.raises(TrainingError, match="loss of the first batch is"):
-            self.check(classifier, clips, fabric)
+        for first, last in itertools.pairwise(bounds)
+    ]
+    batches = Batches(*(coloured(labels[a:b]) for a, b in itertools.pairwise(bounds)))
+    return EpochFeed([parts], lambda _: batches)  # type: ignore[arg-type,return-value]
 
 
-def test_one_cycle_by_hand() -> None:
-    """Rises along a cosine from 1/25 over 30 % of the steps, then falls to 1/250,000."""
-    params = recipe(schedule="one_cycle", epochs=10, learning_rate=1.0)
-    optimizer = build_optimizer([nn.Parameter(torch.zeros(1))], params)
-    scheduler = build_scheduler(optimizer, params, steps_per_epoch=10)
-    rates = []
-    for _ in range(100):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step() if len(rates) < 100 else None
-    rise, peak, low, end = 1 / 25, 1.0, 1 / 25 / 1e4, 29
-    for step, rate in enumerate(rates):
-        if step <= end:
-            expected = rise + (peak - rise) * (1 - math.cos(math.pi * step / end)) / 2
-        else:
-            expected = low + (peak - low) * (1 + math.cos(math.pi * (step - end) / (99 - end))) / 2
-        assert rate == pytest.approx(expected, rel=1e-6), step
+@pytest.mark.parametrize("sizes", [(5,), (2, 2, 1), (4, 1), (1, 1, 1, 1, 1)])
+def test_gradients_of_parts_add_up_to_those_of_the_step(fabric: Any, sizes: tuple[int]) -> None:
+    labels = [0, 1, 1, 0, 1]
+    _, whole_change = one_epoch(fabric, parts_of(labels, 5))
+    parted, parted_change = one_epoch(fabric, parts_of(labels, *sizes))
+    torch.testing.assert_close(parted_change, whole_change)
+    assert parted.step == 1
+    assert torch.cat(parted.tally.true).tolist() == labels
 
 
-def test_constant_rate_stays() -> None:
-    optimizer = build_optimizer([nn.Parameter(torch.zeros(1))], recipe())
-    scheduler = build_scheduler(optimizer, recipe(), steps_per_epoch=3)
-    for _ in range(7):
-        optimizer.step()
-        scheduler.step()
-    assert optimizer.param_groups[0]["lr"] == 0.1
+def test_clips_that_do_not_count_change_nothing(fabric: Any) -> None:
+    idle = MicroBatch((Window(0, 0, 0, 0, 2),), (), None, 0, 2, True)
+    an_epoch = EpochFeed([[idle]], lambda _: Batches(coloured([0])))  # type: ignore[arg-type,return-value]
+    sofar, change = one_epoch(fabric, an_epoch)
+    assert not change.any()
+    assert sum(map(len, sofar.tally.true)) == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)],
-)
-def test_optimizers_take_rate_decay_and_only_what_learns(name: str, kind: type) -> None:
-    frozen = nn.Parameter(torch.zeros(1), requires_grad=False)
-    learning = nn.Parameter(torch.zeros(1))
-    optimizer = build_optimizer(
-        [frozen, learning], recipe(optimizer=name, learning_rate=0.3, weight_decay=0.2)
+def test_mixed_clips_weigh_both_labels(fabric: Any) -> None:
+    """Blending red and blue: the gradient is that of the mean colour under both labels."""
+    window = Window(0, 0, 0, 0, 2)
+    share = 0.75
+    part = MicroBatch((window,), (window,), Mix(share), 1, 1, True)
+    red, blue = coloured([0]), coloured([1])
+    both = coloured([0, 1])
+    sofar, change = one_epoch(
+        fabric,
+        EpochFeed([[part]], lambda _: Batches(both)),  # type: ignore[arg-type,return-value]
     )
-    assert type(optimizer) is kind
-    (group,) = optimizer.param_groups
-    assert (group["lr"], group["weight_decay"]) == (0.3, 0.2)
-    assert [id(parameter) for parameter in group["params"]] == [id(learning)]
-
-
-def runtime(**changes: Any) -> RuntimeParams:
-    return RuntimeParams.model_validate(
-        {"engine": "local", "device": "auto", "precision": "auto", "num_workers": "auto"} | changes
-    )
-
-
-def test_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device(runtime()).type == "cpu"
-    with pytest.raises(ParamsError, match=r"runtime\.device: cuda"):
-        choose_device(runtime(device="cuda"))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device(runtime()).type == "cuda"
-    assert choose_device(runtime(device="cpu")).type == "cpu"
-    cpu = torch.device("cpu")
-    with pytest.raises(ParamsError, match="fp16 needs CUDA"):
-        choose_precision(runtime(precision="fp16"), cpu)
-    for native, expected in [(True, "bf16-mixed"), (False, "32-true")]:
-        monkeypatch.setattr(
-            "slowfast_finetune.training.device.has_native_bf16", lambda _, n=native: n
-        )
-        assert choose_precision(runtime(), cpu) == expected
-    assert choose_precision(runtime(precision="fp32"), cpu) == "32-true"
+    learner = make_learner(fabric)
+    colour = (
+        share * red.clips.float() + (1 - share) * blue.clips.float()
+    ).mean(dim=(1, 2, 3)) / 255  # fmt: skip
+    layer = learner.classifier.get_submodule("layer")
+    logits = layer(colour)
+    target = torch.tensor([[share, 1 - share]])
+    nn.functional.cross_entropy(logits, target).backward()
+    torch.testing.assert_close(change, -1.9 * layer.weight.grad, rtol=1e-4, atol=1e-6)
+    assert torch.cat(sofar.tally.true).tolist() == [0], "the score is against the larger share"

@@ -36,6 +36,7 @@ def checkpoint_for(params: Params, class_names: list[str]) -> Checkpoint:
         params={"model": {"name": "slowfast_shallow"}},
         epoch=1,
         val_loss=1.0,
+        provenance={},
     )
 
 

@@ -78,7 +78,27 @@ def complaint(path: Path, *, params: Params, **changes: dict[str, Any]) -> str:
         ("model", "name", "resnet", "model.name: found 'resnet'"),
         ("model", "weights", "", "model.weights"),
         ("model", "weights", "kinetics400", "slowfast_shallow has no Kinetics-400 weights"),
-        ("model", "freeze_backbone", True, "would freeze random weights"),
+        ("train", "frozen_epochs", 1, "train.frozen_epochs: 1 would freeze random weights"),
+        ("train", "batch_norm", "frozen", "batch_norm: frozen would keep the statistics of random"),
+        ("train", "batch_norm", "sync", "train.batch_norm: found 'sync'"),
+        ("train", "warmup_epochs", 2, "train: warmup_epochs: 2 leaves nothing of epochs: 2"),
+        ("train", "warmup_epochs", -1, "train.warmup_epochs: found -1"),
+        ("train", "frozen_epochs", 3, "frozen_epochs: 3 is more than epochs: 2"),
+        ("train", "patience", 0, "train.patience: found 0"),
+        ("train", "backbone_rate", 0, "train.backbone_rate: found 0"),
+        ("train", "backbone_rate", 2, "train.backbone_rate: found 2"),
+        ("train", "layer_decay", 1.1, "train.layer_decay: found 1.1"),
+        ("train", "class_balance", "focal", "train.class_balance: found 'focal'"),
+        ("train", "ema_decay", 1, "train.ema_decay: found 1"),
+        ("augment", "max_zoom", 0.5, "augment.max_zoom: found 0.5"),
+        ("augment", "rand_augment_ops", -1, "augment.rand_augment_ops: found -1"),
+        ("augment", "rand_augment_magnitude", 31, "augment.rand_augment_magnitude: found 31"),
+        ("augment", "mixup_alpha", -1, "augment.mixup_alpha: found -1"),
+        ("augment", "cutmix_alpha", "yes", "augment.cutmix_alpha: found 'yes'"),
+        ("runtime", "devices", 0, "runtime.devices"),
+        ("runtime", "batch_size_per_device", 0, "runtime.batch_size_per_device"),
+        ("runtime", "save_minutes", 0, "runtime.save_minutes: found 0"),
+        ("runtime", "compile", "maybe", "runtime.compile: found 'maybe'"),
         ("model", "dropout_rate", 1, "model.dropout_rate: found 1"),
         ("train", "seed", -1, "train.seed: found -1"),
         ("train", "seed", 2**32, "train.seed: found 4294967296"),
@@ -93,11 +113,11 @@ def complaint(path: Path, *, params: Params, **changes: dict[str, Any]) -> str:
         ("train", "learning_rate", -1e-3, "train.learning_rate: found -0.001"),
         ("train", "learning_rate", "fast", "train.learning_rate: found 'fast'"),
         ("train", "weight_decay", -1, "train.weight_decay: found -1"),
-        ("train", "schedule", "cosine", "train.schedule: found 'cosine'"),
+        ("train", "schedule", "step", "train.schedule: found 'step'"),
         ("train", "label_smoothing", 1, "train.label_smoothing: found 1"),
         ("train", "crop_size", 49, "train.crop_size: 49 is larger than clip.short_side: 48"),
-        ("train", "random_crop", "perhaps", "train.random_crop: found 'perhaps'"),
-        ("train", "horizontal_flip", 1.5, "train.horizontal_flip: found 1.5"),
+        ("augment", "random_crop", "perhaps", "augment.random_crop: found 'perhaps'"),
+        ("augment", "horizontal_flip", 1.5, "augment.horizontal_flip: found 1.5"),
         ("train", "max_grad_norm", 0, "train.max_grad_norm: found 0"),
         ("evaluate", "temporal_views", 0, "evaluate.temporal_views: found 0"),
         ("evaluate", "spatial_crops", 2, "evaluate.spatial_crops: found 2"),
@@ -239,3 +259,22 @@ def test_every_parameter_is_there_once_and_explained_on_its_line(path: Path) -> 
 def test_no_parameter_has_a_name_that_dvc_leaves_out_of_its_hashes() -> None:
     for field in Params.model_fields.values():
         assert not {"size", "nfiles"} & set(field.annotation.model_fields)  # type: ignore[union-attr]
+
+
+def test_warm_up_after_frozen_epochs_must_fit_too(
+    tmp_path: Path, small_params: Callable[..., Params]
+) -> None:
+    path = tmp_path / "params.yaml"
+    changes = {"epochs": 5, "frozen_epochs": 3, "warmup_epochs": 2}
+    assert "frozen_epochs: 3 and then warmup_epochs: 2 leave nothing of epochs: 5" in complaint(
+        path, params=small_params(), train=changes, model={"weights": "some.pyth"}
+    )
+
+
+def test_as_many_frozen_epochs_as_epochs_train_the_last_layer_only(
+    small_params: Callable[..., Params],
+) -> None:
+    params = small_params(
+        train={"epochs": 5, "frozen_epochs": 5, "warmup_epochs": 2}, model={"weights": "some.pyth"}
+    )
+    assert params.train.frozen_epochs == params.train.epochs

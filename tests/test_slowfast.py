@@ -8,8 +8,8 @@ from torch import nn
 
 from slowfast_finetune.model.slowfast import (
     ClipClassifier,
+    block_of,
     build_slowfast,
-    freeze_backbone,
     head_of,
     pack_pathways,
     replace_head,
@@ -71,11 +71,15 @@ def test_head_is_replaced_and_nothing_else(name: str, features: int) -> None:
     assert all(torch.equal(before[key], after[key]) for key in before.keys() - changed)
 
 
-def test_frozen_backbone_leaves_only_the_head_to_learn() -> None:
+def test_block_of_a_parameter() -> None:
     network = build_slowfast("slowfast_shallow", num_classes=3)
-    freeze_backbone(network)
-    learning = [name for name, p in network.named_parameters() if p.requires_grad]
-    assert learning == ["blocks.6.proj.weight", "blocks.6.proj.bias"]
+    blocks = {name: block_of(name) for name, _ in network.named_parameters()}
+    assert [name for name, block in blocks.items() if block == 6] == [
+        "blocks.6.proj.weight",
+        "blocks.6.proj.bias",
+    ]
+    assert set(blocks.values()) == {0, 1, 2, 3, 4, 6}, "block 5 pools and learns nothing"
+    assert block_of("network.blocks.3.x.weight") == 3, "wherever the network hangs"
 
 
 def test_channels_last_changes_strides_not_numbers(shallow: nn.Module) -> None:

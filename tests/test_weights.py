@@ -15,14 +15,14 @@ import torch
 
 from slowfast_finetune.errors import WeightsError
 from slowfast_finetune.model.slowfast import build_slowfast, head_of
-from slowfast_finetune.model.weights import build_pretrained, read_state
+from slowfast_finetune.model.weights import build_pretrained, read_weights
 from slowfast_finetune.params import ModelParams
+
+SIX, TWO = ["a", "b", "c", "d", "e", "f"], ["a", "b"]
 
 
 def model_params(weights: str, name: str = "slowfast_shallow") -> ModelParams:
-    return ModelParams.model_validate(
-        {"name": name, "weights": weights, "dropout_rate": 0.0, "freeze_backbone": False}
-    )
+    return ModelParams.model_validate({"name": name, "weights": weights, "dropout_rate": 0.0})
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +82,18 @@ def test_published_checkpoint_is_downloaded_once_and_gets_a_new_head(
     address, handler = server
     params = model_params(f"{address}/{published.name}")
     torch.manual_seed(1)
-    first = build_pretrained(params, num_classes=6)
-    build_pretrained(params, num_classes=6)
+    first = build_pretrained(params, class_names=SIX)
+    build_pretrained(params, class_names=SIX)
     assert handler.served == 1, "the second time it comes from the cache"
     assert next(hub_folder.iterdir()).name.endswith("-SMALL.pyth")
     state, loaded = torch.load(published)["model_state"], first.network.state_dict()
     for key in state.keys() - {"blocks.6.proj.weight", "blocks.6.proj.bias"}:
         assert torch.equal(state[key], loaded[key]), key
     assert head_of(first.network).out_features == 6
-    assert "400 classes replaced by a new one of 6" in first.description
+    assert first.description.endswith(
+        f"{len(state) - 2} tensors loaded; in the last layer 6 classes are new, 0 kept by their "
+        "names, 400 dropped"
+    )
 
 
 def test_kinetics_address_is_the_published_one(
@@ -104,7 +107,7 @@ def test_kinetics_address_is_the_published_one(
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     with pytest.raises(WeightsError, match="cannot be downloaded: no internet here; fetch it"):
-        build_pretrained(model_params("kinetics400", "slowfast_r50"), num_classes=2)
+        build_pretrained(model_params("kinetics400", "slowfast_r50"), class_names=TWO)
     assert asked == [
         "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/SLOWFAST_8x8_R50.pyth"
     ]
@@ -116,10 +119,10 @@ def test_connection_that_breaks_off_leaves_nothing(
     address, handler = server
     handler.cut_at = 100_000
     with pytest.raises(WeightsError, match="100000 of"):
-        build_pretrained(model_params(f"{address}/{published.name}"), num_classes=2)
+        build_pretrained(model_params(f"{address}/{published.name}"), class_names=TWO)
     assert list(hub_folder.iterdir()) == []
     handler.cut_at = None
-    build_pretrained(model_params(f"{address}/{published.name}"), num_classes=2)
+    build_pretrained(model_params(f"{address}/{published.name}"), class_names=TWO)
 
 
 def test_damaged_download_is_not_kept(
@@ -129,13 +132,13 @@ def test_damaged_download_is_not_kept(
     cut = published.with_name("cut.pyth")
     cut.write_bytes(published.read_bytes()[:200_000])
     with pytest.raises(WeightsError, match="it is cut short or damaged"):
-        build_pretrained(model_params(f"{address}/cut.pyth"), num_classes=2)
+        build_pretrained(model_params(f"{address}/cut.pyth"), class_names=TWO)
     assert list(hub_folder.iterdir()) == []
 
 
 def test_missing_file_on_a_server(server: tuple[str, type[_Handler]]) -> None:
     with pytest.raises(WeightsError, match="Not Found"):
-        build_pretrained(model_params(f"{server[0]}/nothing.pyth"), num_classes=2)
+        build_pretrained(model_params(f"{server[0]}/nothing.pyth"), class_names=TWO)
 
 
 def test_server_that_is_not_there() -> None:
@@ -143,24 +146,24 @@ def test_server_that_is_not_there() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with pytest.raises(WeightsError, match=r"Connection refused.*model.weights to a file"):
-        build_pretrained(model_params(f"http://127.0.0.1:{port}/x.pyth"), num_classes=2)
+        build_pretrained(model_params(f"http://127.0.0.1:{port}/x.pyth"), class_names=TWO)
 
 
 def test_another_architecture_is_refused(published: Path) -> None:
     with pytest.raises(WeightsError, match=r"another architecture than slowfast_r50: .* missing"):
-        build_pretrained(model_params(str(published), "slowfast_r50"), num_classes=2)
+        build_pretrained(model_params(str(published), "slowfast_r50"), class_names=TWO)
 
 
 def test_prefixed_keys_of_pyslowfast_are_understood(published: Path, tmp_path: Path) -> None:
     state = torch.load(published)["model_state"]
     path = tmp_path / "prefixed.pyth"
     torch.save({"model_state": {f"model.{key}": value for key, value in state.items()}}, path)
-    assert read_state(path).keys() == state.keys()
+    assert read_weights(path)[0].keys() == state.keys()
 
 
 def test_missing_file_names_the_choices(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no\.pyth is not a file; give kinetics400, none"):
-        build_pretrained(model_params(str(tmp_path / "no.pyth")), num_classes=2)
+        build_pretrained(model_params(str(tmp_path / "no.pyth")), class_names=TWO)
 
 
 class _Hostile:
@@ -181,7 +184,7 @@ def test_code_in_a_checkpoint_does_not_run(
     with pytest.raises(
         WeightsError, match=r"it carries code, which is not run|it is not a file of tensors"
     ):
-        read_state(path)
+        read_weights(path)
     assert not Path("hostile-code-ran").exists()
 
 
@@ -190,4 +193,31 @@ def test_other_content_is_refused(content: Any, tmp_path: Path) -> None:
     path = tmp_path / "other.pyth"
     torch.save(content, path)
     with pytest.raises(WeightsError, match="no dictionary of tensors"):
-        read_state(path)
+        read_weights(path)
+
+
+def test_checkpoint_of_ours_keeps_what_it_knows_of_the_same_classes(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = build_slowfast("slowfast_shallow", num_classes=3)
+    path = tmp_path / "best.pt"
+    torch.save({"model_state": network.state_dict(), "class_names": ["run", "jump", "clap"]}, path)
+    names = ["clap", "hop", "run", "sit"]
+    pretrained = build_pretrained(model_params(str(path)), class_names=names)
+    old, new = head_of(network), head_of(pretrained.network)
+    for new_row, old_row in ((0, 2), (2, 0)):
+        assert torch.equal(new.weight[new_row], old.weight[old_row])
+        assert new.bias[new_row] == old.bias[old_row]
+    for new_row in (1, 3):
+        assert not any(torch.equal(new.weight[new_row], row) for row in old.weight)
+        assert new.bias[new_row] == 0
+    assert pretrained.description.endswith(
+        "in the last layer 2 classes are new, 2 kept by their names, 1 dropped"
+    )
+
+
+def test_class_names_that_do_not_fit_the_last_layer_are_not_believed(tmp_path: Path) -> None:
+    network = build_slowfast("slowfast_shallow", num_classes=3)
+    path = tmp_path / "odd.pt"
+    torch.save({"model_state": network.state_dict(), "class_names": ["run"]}, path)
+    pretrained = build_pretrained(model_params(str(path)), class_names=["run", "sit"])
+    assert "2 classes are new, 0 kept" in pretrained.description

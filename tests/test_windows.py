@@ -7,26 +7,37 @@ from typing import Any
 
 import pytest
 from synthetic import make_rows
+from toy_learner import augment
 
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.clips.windows import Window, plan_training_epoch, plan_views
+from slowfast_finetune.clips.windows import (
+    Mix,
+    Step,
+    Window,
+    deal_out,
+    in_batches,
+    plan_training_epoch,
+    plan_views,
+)
+
+AUGMENT = ("random_crop", "max_zoom", "horizontal_flip", "mixup_alpha", "cutmix_alpha")
 
 
-def train_plan(rows: list[ClipRow], **changes: Any) -> list[list[Window]]:
+def train_plan(rows: list[ClipRow], **changes: Any) -> list[Step]:
+    looks = {name: changes.pop(name) for name in AUGMENT if name in changes}
     settings: dict[str, Any] = {
         "num_frames": 8,
         "crop_size": 32,
         "batch_size": 4,
-        "random_crop": True,
-        "horizontal_flip": 0.5,
+        "balanced": False,
         "seed": 0,
         "epoch": 0,
     }
-    return plan_training_epoch(rows, **{**settings, **changes})
+    return plan_training_epoch(rows, augment(**looks), **{**settings, **changes})
 
 
-def flat(plan: list[list[Window]]) -> list[Window]:
-    return [window for batch in plan for window in batch]
+def flat(plan: list[Step]) -> list[Window]:
+    return [window for step in plan for window in step.windows]
 
 
 def mixed_rows() -> list[ClipRow]:
@@ -58,9 +69,9 @@ def test_an_epoch_sees_every_video_once(num_rows: int) -> None:
         (3, 100, [3]),
     ],
 )
-def test_sizes_of_batches(num_rows: int, batch_size: int, sizes: list[int]) -> None:
+def test_sizes_of_steps(num_rows: int, batch_size: int, sizes: list[int]) -> None:
     plan = train_plan(make_rows(num_rows), batch_size=batch_size)
-    assert [len(batch) for batch in plan] == sizes
+    assert [len(step.windows) for step in plan] == sizes
 
 
 def test_windows_lie_inside_the_video() -> None:
@@ -148,57 +159,197 @@ def test_without_random_crop_the_centre_is_cut() -> None:
     assert {(window.top, window.left) for window in odd} <= {(0, 1), (1, 1), (0, 2), (1, 2)}
 
 
+def test_zoom_cuts_smaller_boxes_inside_the_video() -> None:
+    rows = mixed_rows()
+    sides = Counter[int]()
+    for epoch in range(50):
+        for window in flat(train_plan(rows, epoch=epoch, max_zoom=2.0)):
+            row = rows[window.clip]
+            sides[window.side] += 1
+            assert 0 <= window.top <= row.height - window.side
+            assert 0 <= window.left <= row.width - window.side
+    # Enlarged once to twice: 32 px are cut from 32 to 16.
+    assert set(sides) == set(range(16, 33))
+    assert {window.side for window in flat(train_plan(rows))} == {32}
+
+
+def test_zoom_changes_neither_order_nor_time() -> None:
+    plans = [flat(train_plan(mixed_rows(), max_zoom=zoom)) for zoom in (1.0, 1.5)]
+    kept = [[(w.clip, w.start, w.mirrored, w.draw) for w in plan] for plan in plans]
+    assert kept[0] == kept[1]
+
+
+def test_every_window_has_a_draw_of_its_own() -> None:
+    windows = [w for epoch in range(10) for w in flat(train_plan(mixed_rows(), epoch=epoch))]
+    assert len({window.draw for window in windows}) == len(windows)
+
+
+# Balance
+
+
+def imbalanced_rows() -> list[ClipRow]:
+    """Ten clips of class 0, three of class 1, one of class 2."""
+    return [*make_rows(10, label=0), *make_rows(3, label=1), *make_rows(1, label=2)]
+
+
+def test_balanced_epochs_show_every_class_alike() -> None:
+    rows = imbalanced_rows()
+    seen = Counter[int]()
+    for epoch in range(60):
+        windows = flat(train_plan(rows, balanced=True, epoch=epoch))
+        assert len(windows) == len(rows)
+        by_class = Counter(rows[window.clip].label for window in windows)
+        assert sorted(by_class.values()) == [4, 5, 5], "14 clips, 3 classes"
+        by_clip = Counter(window.clip for window in windows)
+        # Within a class no clip is shown again before all others were.
+        for label in range(3):
+            counts = [by_clip[clip] for clip, row in enumerate(rows) if row.label == label]
+            assert max(counts) - min(counts) <= 1
+        seen.update(by_clip)
+    assert set(seen) == set(range(14)), "every clip has its turn"
+
+
+def test_balanced_epochs_of_balanced_clips_show_each_once() -> None:
+    windows = flat(train_plan(make_rows(12), balanced=True))
+    assert sorted(window.clip for window in windows) == list(range(12))
+
+
+# Mixing
+
+
+def test_no_mixing_unless_asked_for() -> None:
+    assert {step.mix for step in train_plan(mixed_rows())} == {None}
+
+
+def test_mixup_draws_a_share_a_step() -> None:
+    steps = [
+        step
+        for epoch in range(100)
+        for step in train_plan(mixed_rows(), mixup_alpha=1.0, epoch=epoch)
+    ]
+    shares = [step.mix.share for step in steps if step.mix and step.mix.box is None]
+    assert len(shares) == len(steps)
+    # Beta(1, 1) is uniform: mean 1/2, standard deviation of the mean of 800 is 0.01.
+    assert abs(sum(shares) / len(shares) - 0.5) < 0.06
+    assert min(shares) < 0.1 < 0.9 < max(shares)
+
+
+def test_cutmix_weighs_by_what_is_left_of_the_area() -> None:
+    clipped = 0
+    for epoch in range(100):
+        for step in train_plan(mixed_rows(), cutmix_alpha=1.0, epoch=epoch):
+            mix = step.mix
+            assert mix is not None
+            assert mix.box is not None
+            top, left, height, width = mix.box
+            assert top >= 0
+            assert left >= 0
+            assert top + height <= 32
+            assert left + width <= 32
+            assert mix.share == 1 - height * width / 32**2
+            clipped += height != width
+    assert clipped > 100, "boxes over the edge are cut there"
+
+
+def test_both_kinds_of_mixing_take_turns() -> None:
+    steps = [
+        step
+        for epoch in range(50)
+        for step in train_plan(mixed_rows(), mixup_alpha=1.0, cutmix_alpha=1.0, epoch=epoch)
+    ]
+    pasted = sum(step.mix is not None and step.mix.box is not None for step in steps)
+    # 400 steps; standard deviation 10.
+    assert 140 < pasted < 260
+
+
+# Dealing out
+
+
+def step_of(count: int, mix: Mix | None = None) -> Step:
+    return Step(tuple(Window(clip, 0, 0, 0, 32) for clip in range(count)), mix)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9])
+@pytest.mark.parametrize("num_devices", [1, 2, 3, 8])
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_every_clip_of_a_step_counts_once(count: int, num_devices: int, size: int) -> None:
+    counted = []
+    for rank in range(num_devices):
+        (parts,) = deal_out([step_of(count)], rank=rank, num_devices=num_devices, size=size)
+        assert [part.ends_step for part in parts] == [False] * (len(parts) - 1) + [True]
+        for part in parts:
+            assert 1 <= len(part.windows) <= size
+            assert part.step_size == count
+            counted += [window.clip for window in part.windows[: part.num_counted]]
+    assert sorted(counted) == list(range(count))
+
+
+def test_device_without_clips_repeats_one_that_does_not_count() -> None:
+    (parts,) = deal_out([step_of(2)], rank=2, num_devices=3, size=4)
+    assert [(part.windows[0].clip, part.num_counted) for part in parts] == [(0, 0)]
+
+
+def test_partners_are_the_same_however_a_step_is_dealt_out() -> None:
+    pairs = {}
+    for rank in range(3):
+        (parts,) = deal_out([step_of(7, Mix(0.3))], rank=rank, num_devices=3, size=2)
+        for part in parts:
+            pairs.update(zip(part.windows, part.partners, strict=True))
+    assert {own.clip: partner.clip for own, partner in pairs.items()} == {
+        0: 1, 1: 2, 2: 3, 3: 4, 4: 5, 5: 6, 6: 0,
+    }  # fmt: skip
+
+
 # Views
 
 
-def views(rows: list[ClipRow], **changes: Any) -> list[list[Window]]:
-    settings: dict[str, Any] = {"num_frames": 8, "crop_size": 32, "batch_size": 100}
+def views(rows: list[ClipRow], **changes: Any) -> list[Window]:
+    settings: dict[str, Any] = {"num_frames": 8, "crop_size": 32}
     return plan_views(rows, **{**settings, **changes})
 
 
 def test_one_view_is_the_middle() -> None:
-    assert views(make_rows(2)) == [[Window(0, 6, 8, 16), Window(1, 6, 8, 16)]]
+    assert views(make_rows(2)) == [Window(0, 6, 8, 16, 32), Window(1, 6, 8, 16, 32)]
 
 
 def test_views_in_time_and_space() -> None:
     assert views(make_rows(1), temporal_views=3, spatial_crops=3) == [
-        [
-            Window(0, start, 8, left)
-            for start, left in [
-                (0, 0),
-                (0, 16),
-                (0, 32),
-                (6, 0),
-                (6, 16),
-                (6, 32),
-                (12, 0),
-                (12, 16),
-                (12, 32),
-            ]
+        Window(0, start, 8, left, 32)
+        for start, left in [
+            (0, 0),
+            (0, 16),
+            (0, 32),
+            (6, 0),
+            (6, 16),
+            (6, 32),
+            (12, 0),
+            (12, 16),
+            (12, 32),
         ]
     ]
 
 
 def test_crops_lie_along_the_longer_side() -> None:
     tall = make_rows(1, height=64, width=48)
-    assert [(w.top, w.left) for w in flat(views(tall, spatial_crops=3))] == [
+    assert [(w.top, w.left) for w in views(tall, spatial_crops=3)] == [
         (0, 8),
         (16, 8),
         (32, 8),
     ]
     square = make_rows(1, height=32, width=32)
-    assert [(w.top, w.left) for w in flat(views(square, spatial_crops=3))] == [(0, 0)] * 3
+    assert [(w.top, w.left) for w in views(square, spatial_crops=3)] == [(0, 0)] * 3
 
 
 def test_views_of_a_video_as_short_as_a_window() -> None:
     short = make_rows(1, num_frames=8)
-    assert [window.start for window in flat(views(short, temporal_views=3))] == [0, 0, 0]
+    assert [window.start for window in views(short, temporal_views=3)] == [0, 0, 0]
 
 
 def test_views_in_batches_keep_their_order_and_are_never_mirrored() -> None:
     rows = make_rows(5)
-    plan = views(rows, temporal_views=3, batch_size=4)
+    plan = in_batches(views(rows, temporal_views=3), size=4)
     assert [len(batch) for batch in plan] == [4, 4, 4, 3]
-    assert [window.clip for window in flat(plan)] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
-    assert not any(window.mirrored for window in flat(plan))
-    assert flat(plan) == flat(views(rows, temporal_views=3))
+    windows = [window for batch in plan for window in batch]
+    assert [window.clip for window in windows] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
+    assert not any(window.mirrored for window in windows)
+    assert windows == views(rows, temporal_views=3)

@@ -18,22 +18,47 @@ def say(message: str = "") -> None:
 
 def progress(items: Iterable[T], *, total: int, label: str, unit: str = "video") -> Iterator[T]:
     """Yield ``items`` under a bar with count, rate and time left; silent where stderr is a file."""
-    from tqdm import tqdm
+    with Bar(label, total=total, unit=unit) as bar:
+        for item in items:
+            yield item
+            bar.advance(1)
 
-    # On a pipe or in a log, one line every ten seconds is enough, and none for what is quick.
-    interval, delay = (0.2, 0.0) if sys.stderr.isatty() else (10.0, 10.0)
-    yield from tqdm(
-        items,
-        total=total,
-        desc=label,
-        unit=unit,
-        mininterval=interval,
-        maxinterval=interval,
-        delay=delay,
-        dynamic_ncols=True,
-        leave=False,
-        file=sys.stderr,
-    )
+
+class Bar:
+    """A bar for work that is counted by hand: ``with Bar("epoch 1", total=80) as bar: …``."""
+
+    def __init__(
+        self, label: str, *, total: int, unit: str = "video", done: int = 0, hidden: bool = False
+    ) -> None:
+        from tqdm import tqdm
+
+        # On a pipe or in a log, one line every ten seconds is enough, and none for what is quick.
+        interval, delay = (0.2, 0.0) if sys.stderr.isatty() else (10.0, 10.0)
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=label,
+            unit=unit,
+            mininterval=interval,
+            maxinterval=interval,
+            delay=delay,
+            dynamic_ncols=True,
+            leave=False,
+            file=sys.stderr,
+            disable=hidden,
+        )
+
+    def advance(self, count: int, *, note: str = "") -> None:
+        """Count some more; ``note`` is shown behind the rate."""
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(count)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
 
 
 def run(main: Callable[[], None]) -> None:

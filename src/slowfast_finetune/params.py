@@ -115,14 +115,11 @@ class ModelParams(_Section):
     name: ModelName
     weights: str = Field(min_length=1)
     dropout_rate: Annotated[float, Field(ge=0, lt=1)]
-    freeze_backbone: bool
 
     @model_validator(mode="after")
     def _no_kinetics_for_shallow(self) -> Self:
         if self.name == "slowfast_shallow" and self.weights == "kinetics400":
             raise ValueError("slowfast_shallow has no Kinetics-400 weights; set weights: none")
-        if self.freeze_backbone and self.weights == "none":
-            raise ValueError("freeze_backbone: true would freeze random weights (weights: none)")
         return self
 
 
@@ -131,16 +128,52 @@ class TrainParams(_Section):
 
     seed: int = Field(ge=0, lt=2**32)
     epochs: int = Field(ge=1)
+    patience: int | None = Field(ge=1)
     batch_size: int = Field(ge=1)
     optimizer: Literal["adam", "adamw", "sgd"]
     learning_rate: float = Field(gt=0)
+    backbone_rate: Annotated[float, Field(gt=0, le=1)]
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    frozen_epochs: int = Field(ge=0)
+    schedule: Literal["constant", "cosine"]
+    warmup_epochs: Annotated[float, Field(ge=0)]
     weight_decay: float = Field(ge=0)
-    schedule: Literal["constant", "one_cycle"]
-    label_smoothing: Fraction
-    crop_size: int = Field(ge=32)  # the network halves it five times
-    random_crop: bool
-    horizontal_flip: Annotated[float, Field(ge=0, le=1)]
     max_grad_norm: float | None = Field(gt=0)
+    label_smoothing: Fraction
+    class_balance: Literal["none", "weights", "sampler"]
+    batch_norm: Literal["batch", "frozen", "precise"]
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    crop_size: int = Field(ge=32)  # the network halves it five times
+
+    @model_validator(mode="after")
+    def _something_is_left_after_the_start(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs:g} leaves nothing of epochs: {self.epochs}"
+            )
+        if self.frozen_epochs > self.epochs:
+            raise ValueError(
+                f"frozen_epochs: {self.frozen_epochs} is more than epochs: {self.epochs}; "
+                "as many train the last layer only"
+            )
+        if self.frozen_epochs < self.epochs <= self.frozen_epochs + self.warmup_epochs:
+            raise ValueError(
+                f"frozen_epochs: {self.frozen_epochs} and then warmup_epochs: "
+                f"{self.warmup_epochs:g} leave nothing of epochs: {self.epochs}"
+            )
+        return self
+
+
+class AugmentParams(_Section):
+    """``augment:`` — how training clips differ from epoch to epoch."""
+
+    random_crop: bool
+    max_zoom: Annotated[float, Field(ge=1, le=4)]
+    horizontal_flip: Annotated[float, Field(ge=0, le=1)]
+    rand_augment_ops: int = Field(ge=0, le=8)
+    rand_augment_magnitude: int = Field(ge=0, le=30)
+    mixup_alpha: Annotated[float, Field(ge=0, le=10)]
+    cutmix_alpha: Annotated[float, Field(ge=0, le=10)]
 
 
 class EvaluateParams(_Section):
@@ -154,9 +187,14 @@ class RuntimeParams(_Section):
     """``runtime:`` — how it runs, not what comes out; no stage lists it, so it re-runs nothing."""
 
     engine: Engine
-    device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=1024)]
+    device: Literal["auto", "cpu", "cuda"]
+    devices: Literal["auto"] | Annotated[int, Field(ge=1, le=64)]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    batch_size_per_device: Literal["auto"] | Annotated[int, Field(ge=1)]
+    compile: bool
+    save_minutes: float = Field(gt=0)
+    tensorboard: bool
 
 
 class Params(_Section):
@@ -167,8 +205,24 @@ class Params(_Section):
     cache: CacheParams
     model: ModelParams
     train: TrainParams
+    augment: AugmentParams
     evaluate: EvaluateParams
     runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _frozen_weights_know_something(self) -> Self:
+        if self.model.weights == "none":
+            if self.train.frozen_epochs > 0:
+                raise ValueError(
+                    f"train.frozen_epochs: {self.train.frozen_epochs} would freeze random weights "
+                    "(model.weights: none)"
+                )
+            if self.train.batch_norm == "frozen":
+                raise ValueError(
+                    "train.batch_norm: frozen would keep the statistics of random weights "
+                    "(model.weights: none); use batch or precise"
+                )
+        return self
 
     @model_validator(mode="after")
     def _crop_fits_the_frame(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from slowfast_finetune.clips.clip_store import SUFFIX, Frames, map_frames
 from slowfast_finetune.clips.tables import ClipRow
@@ -42,7 +44,7 @@ class ClipReader:
 
     Args:
         num_frames: frames of a window, T.
-        crop_size: side of a window, S [px].
+        crop_size: side of a clip, S [px]; windows of another side are scaled to it.
         pin_memory: gather into page-locked memory, from where CUDA copies while it computes.
     """
 
@@ -61,6 +63,7 @@ class ClipReader:
         self._crop_size = crop_size
         self._pin_memory = pin_memory
         self._maps: OrderedDict[int, Frames] = OrderedDict()
+        self._lock = threading.Lock()  # of the maps: several threads may gather at once
         self._buffers = _Buffers()
 
     def gather(self, windows: Sequence[Window]) -> Batch:
@@ -81,40 +84,51 @@ class ClipReader:
         for position, window in enumerate(windows):
             box = self._map(window.clip)[
                 window.start : window.start + self._num_frames,
-                window.top : window.top + size,
-                window.left : window.left + size,
+                window.top : window.top + window.side,
+                window.left : window.left + window.side,
             ]
-            (_copy_mirrored if window.mirrored else np.copyto)(target[position], box)
+            if window.mirrored or window.side != size:
+                _copy_transformed(target[position], box, mirrored=window.mirrored)
+            else:
+                np.copyto(target[position], box)
         indices = torch.tensor([window.clip for window in windows])
         labels = torch.tensor([self.rows[window.clip].label for window in windows])
         return Batch(clips, labels, indices)
 
     def _map(self, clip: int) -> Frames:
         """The mapped frames of a row, (F, H, W, 3); the least recently used maps are let go."""
-        frames = self._maps.get(clip)
-        if frames is None:
-            row = self.rows[clip]
-            path = self._folder / f"{row.content_hash}{SUFFIX}"
-            try:
-                frames = map_frames(path, (row.num_frames, row.height, row.width, 3))
-            except (OSError, ValueError) as error:
-                raise DataError(f"{row.video_path}: its clip {path} is gone: {error}") from error
-        self._maps[clip] = frames
-        self._maps.move_to_end(clip)
-        while len(self._maps) > MAX_OPEN_MAPS:
-            self._maps.popitem(last=False)
-        return frames
+        with self._lock:
+            frames = self._maps.get(clip)
+            if frames is None:
+                frames = self._maps[clip] = self._open(clip)
+            self._maps.move_to_end(clip)
+            while len(self._maps) > MAX_OPEN_MAPS:
+                self._maps.popitem(last=False)
+            return frames
+
+    def _open(self, clip: int) -> Frames:
+        row = self.rows[clip]
+        path = self._folder / f"{row.content_hash}{SUFFIX}"
+        try:
+            return map_frames(path, (row.num_frames, row.height, row.width, 3))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{row.video_path}: its clip {path} is gone: {error}") from error
 
 
-def _copy_mirrored(target: Frames, box: Frames) -> None:
-    """Copy (T, S, S, 3), left and right exchanged.
+def _copy_transformed(target: Frames, box: Frames, *, mirrored: bool) -> None:
+    """Copy (T, s, s, 3) scaled to (T, S, S, 3), bilinearly; mirrored, if wanted.
 
     numpy turns pixels round one by one. torch does it with vector instructions if they lie as
     (1, 3, S, S) channels last; frame by frame, what lies between stays in the processor's cache.
     """
+    side = target.shape[1]
     for frame, source in zip(target, box, strict=True):
         image = torch.from_numpy(source.copy()).permute(2, 0, 1)[None]
-        np.copyto(frame, image.flip(3)[0].permute(1, 2, 0).numpy())
+        if source.shape[0] != side:
+            image = interpolate(image, (side, side), mode="bilinear", antialias=True)
+        if mirrored:
+            image = image.flip(3)
+        np.copyto(frame, image[0].permute(1, 2, 0).numpy())
 
 
 class _Buffers:
@@ -140,18 +154,25 @@ class _Buffers:
 
 
 class ClipLoader:
-    """Gives the batches of a plan in order, reading ahead in a thread.
+    """Gives the batches of a plan in order, reading ahead in threads.
 
-    A window is one copy out of mapped memory, during which numpy lets other threads run: one
-    thread keeps ahead of any model, with no processes to start and nothing to pickle.
+    A window is one copy out of mapped memory, during which numpy and torch let other threads run:
+    one thread keeps ahead of a CPU, a few of a GPU, with no processes to start and nothing to
+    pickle.
     """
 
     def __init__(
-        self, reader: ClipReader, plan: Sequence[Sequence[Window]], *, read_ahead: int = 3
+        self,
+        reader: ClipReader,
+        plan: Sequence[Sequence[Window]],
+        *,
+        read_ahead: int = 3,
+        num_threads: int = 1,
     ) -> None:
         self._reader = reader
         self._plan = plan
-        self._read_ahead = read_ahead
+        self._num_threads = num_threads
+        self._read_ahead = read_ahead + num_threads - 1
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -162,7 +183,7 @@ class ClipLoader:
         return sum(len(windows) for windows in self._plan)
 
     def __iter__(self) -> Iterator[Batch]:
-        with ThreadPoolExecutor(max_workers=1) as pool:
+        with ThreadPoolExecutor(max_workers=self._num_threads) as pool:
             ahead: deque[Future[Batch]] = deque()
             try:
                 for windows in self._plan:

@@ -1,69 +1,202 @@
-"""Pure: which window of which stored video is looked at. Decided here, read elsewhere."""
+"""Pure: which windows of which stored videos are looked at, and how. Decided here, read elsewhere.
+
+Everything random about an epoch's data is drawn here from (seed, epoch): results depend neither on
+how the reading is done nor on how many devices share the work.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.params import AugmentParams
 from slowfast_finetune.videos.sampling import window_starts
 
 
 @dataclass(frozen=True)
 class Window:
-    """A box of a stored video: frames from ``start``, pixels from ``(top, left)``.
+    """A box of a stored video: frames from ``start``, ``side`` × ``side`` px from (top, left).
 
-    ``clip`` counts the rows that the windows were planned for.
+    Attributes:
+        clip: which row, of those that the windows were planned for.
+        mirrored: left and right exchanged.
+        draw: what the random choices of its appearance are seeded with.
     """
 
     clip: int
     start: int
     top: int
     left: int
+    side: int
     mirrored: bool = False
+    draw: int = 0
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How the clips of a step are joined with their partners.
+
+    Attributes:
+        share: of the clip's own label in the loss; the partner's has the rest.
+        box: (top, left, height, width) in px, where the partner is pasted in; None blends.
+    """
+
+    share: float
+    box: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the optimiser learns from; ``mix`` joins each window with the next one."""
+
+    windows: tuple[Window, ...]
+    mix: Mix | None = None
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The part of a step that one device computes at once.
+
+    Attributes:
+        windows: the clips.
+        partners: what each is joined with; empty without ``mix``.
+        num_counted: so many of the clips count; the others only keep the devices in step.
+        step_size: clips of the whole step, over all devices.
+        ends_step: whether the optimiser moves after it.
+    """
+
+    windows: tuple[Window, ...]
+    partners: tuple[Window, ...]
+    mix: Mix | None
+    num_counted: int
+    step_size: int
+    ends_step: bool
 
 
 def plan_training_epoch(
     rows: Sequence[ClipRow],
+    augment: AugmentParams,
     *,
     num_frames: int,
     crop_size: int,
     batch_size: int,
-    random_crop: bool,
-    horizontal_flip: float,
+    balanced: bool,
     seed: int,
     epoch: int,
-) -> list[list[Window]]:
-    """One window of every video, in random order, in batches: what an epoch trains on.
+) -> list[Step]:
+    """One window of every video, in random order, in steps: what an epoch trains on.
 
-    Depends on the arguments alone. A last batch of a single clip joins the one before it: its
-    batch-norm statistics would be those of one video.
+    Depends on the arguments alone. With ``balanced`` an epoch has as many windows, but the same
+    number of every class. A last step of a single clip joins the one before it: its batch-norm
+    statistics would be those of one video.
     """
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(rows))
-    windows = []
-    for clip in order.tolist():
-        row = rows[clip]
-        # The same number of draws for every video, so that one choice does not shift the next.
-        time, vertical, horizontal, mirror = rng.random(4).tolist()
-        if not random_crop:
-            vertical = horizontal = 0.5
-        windows.append(
-            Window(
-                clip=clip,
-                start=int(time * (row.num_frames - num_frames + 1)),
-                top=int(vertical * (row.height - crop_size + 1)),
-                left=int(horizontal * (row.width - crop_size + 1)),
-                mirrored=mirror < horizontal_flip,
-            )
+    order = _balanced_order(rows, rng) if balanced else rng.permutation(len(rows)).tolist()
+    windows = [
+        _random_window(clip, rows[clip], rng, augment, num_frames=num_frames, crop_size=crop_size)
+        for clip in order
+    ]
+    parts = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
+    if len(parts) > 1 and batch_size > 1 and len(parts[-1]) == 1:
+        (last,) = parts.pop()
+        parts[-1].append(last)
+    return [Step(tuple(part), _draw_mix(rng, augment, crop_size)) for part in parts]
+
+
+def _balanced_order(rows: Sequence[ClipRow], rng: np.random.Generator) -> list[int]:
+    """As many clips as there are, the same number of each class, repeated as late as can be."""
+    labels = np.array([row.label for row in rows])
+    classes = rng.permutation(np.unique(labels))
+    wanted, left_over = divmod(len(rows), len(classes))
+    chosen: list[int] = []
+    for position, label in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        number = wanted + (position < left_over)
+        rounds = [rng.permutation(members) for _ in range(math.ceil(number / len(members)))]
+        chosen += np.concatenate([members[:0], *rounds])[:number].tolist()
+    return [chosen[position] for position in rng.permutation(len(chosen))]
+
+
+def _random_window(
+    clip: int,
+    row: ClipRow,
+    rng: np.random.Generator,
+    augment: AugmentParams,
+    *,
+    num_frames: int,
+    crop_size: int,
+) -> Window:
+    # The same number of draws for every video, so that one choice does not shift the next.
+    time, vertical, horizontal, mirror, zoom = rng.random(5).tolist()
+    draw = int(rng.integers(2**62))
+    side = round(crop_size / (1 + zoom * (augment.max_zoom - 1)))
+    if not augment.random_crop:
+        vertical = horizontal = 0.5
+    return Window(
+        clip=clip,
+        start=int(time * (row.num_frames - num_frames + 1)),
+        top=int(vertical * (row.height - side + 1)),
+        left=int(horizontal * (row.width - side + 1)),
+        side=side,
+        mirrored=mirror < augment.horizontal_flip,
+        draw=draw,
+    )
+
+
+def _draw_mix(rng: np.random.Generator, augment: AugmentParams, crop_size: int) -> Mix | None:
+    """One draw a step; where both kinds are wanted, each is taken half of the time."""
+    kinds = [kind for kind in ("mixup", "cutmix") if getattr(augment, f"{kind}_alpha") > 0]
+    if not kinds:
+        return None
+    kind = kinds[int(rng.integers(len(kinds)))]
+    alpha = getattr(augment, f"{kind}_alpha")
+    share = float(rng.beta(alpha, alpha))
+    return Mix(share) if kind == "mixup" else _cut(rng, share, crop_size)
+
+
+def _cut(rng: np.random.Generator, share: float, crop_size: int) -> Mix:
+    """A box of ``1 - share`` of the area round a random centre, cut at the edges.
+
+    Yun et al., "CutMix", 2019; the label's share is that of the pixels that are left.
+    """
+    half = math.sqrt(1 - share) * crop_size / 2
+    y, x = rng.integers(crop_size, size=2).tolist()
+    top, bottom = (min(max(round(y + offset), 0), crop_size) for offset in (-half, half))
+    left, right = (min(max(round(x + offset), 0), crop_size) for offset in (-half, half))
+    height, width = bottom - top, right - left
+    return Mix(1 - height * width / crop_size**2, (top, left, height, width))
+
+
+def deal_out(
+    steps: Sequence[Step], *, rank: int, num_devices: int, size: int
+) -> list[list[MicroBatch]]:
+    """The share of one device, step by step, in parts of at most ``size`` clips.
+
+    Every device has a part of every step. One for which no clip is left repeats the first, which
+    then counts nothing.
+    """
+    return [_share_of(step, rank, num_devices, size) for step in steps]
+
+
+def _share_of(step: Step, rank: int, num_devices: int, size: int) -> list[MicroBatch]:
+    count = len(step.windows)
+    own = list(range(rank, count, num_devices))
+    parts = [own[i : i + size] for i in range(0, len(own), size)] or [[0]]
+    return [
+        MicroBatch(
+            windows=tuple(step.windows[i] for i in part),
+            partners=tuple(step.windows[(i + 1) % count] for i in part) if step.mix else (),
+            mix=step.mix,
+            num_counted=len(part) if own else 0,
+            step_size=count,
+            ends_step=part is parts[-1],
         )
-    batches = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
-    if len(batches) > 1 and batch_size > 1 and len(batches[-1]) == 1:
-        (last,) = batches.pop()
-        batches[-1].append(last)
-    return batches
+        for part in parts
+    ]
 
 
 def plan_views(
@@ -71,22 +204,25 @@ def plan_views(
     *,
     num_frames: int,
     crop_size: int,
-    batch_size: int,
     temporal_views: int = 1,
     spatial_crops: int = 1,
-) -> list[list[Window]]:
-    """The fixed windows of every video, in batches: time by time, crop by crop.
+) -> list[Window]:
+    """The fixed windows of every video: time by time, crop by crop.
 
     With three crops they lie at the start, centre and end of the longer side, as in the
     SlowFast paper's test; with one, at the centre.
     """
-    windows = [
-        Window(clip, start, top, left)
+    return [
+        Window(clip, start, top, left, crop_size)
         for clip, row in enumerate(rows)
         for start in window_starts(row.num_frames, window=num_frames, views=temporal_views)
         for top, left in _corners(row.height, row.width, crop_size, spatial_crops)
     ]
-    return [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
+
+
+def in_batches(windows: Sequence[Window], *, size: int) -> list[Sequence[Window]]:
+    """Windows in their order, ``size`` at a time."""
+    return [windows[i : i + size] for i in range(0, len(windows), size)]
 
 
 def _corners(height: int, width: int, crop_size: int, crops: int) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.clips.windows import plan_views
+from slowfast_finetune.clips.windows import in_batches, plan_views
 from slowfast_finetune.console import progress, say
 from slowfast_finetune.errors import CheckpointError, DataError
 from slowfast_finetune.evaluation.metrics import (
@@ -32,6 +32,7 @@ from slowfast_finetune.model.slowfast import to_channels_last
 from slowfast_finetune.params import Params
 from slowfast_finetune.training.device import choose_device, choose_precision, make_fabric
 
+VIEWS_AT_ONCE = 8  # keeps any device busy; without gradients they need little memory
 DIGITS = 4  # of a score in metrics.json; more would be noise
 
 
@@ -130,15 +131,15 @@ def predict_clips(
         crop_size=shape.crop_size,
         pin_memory=device.type == "cuda",
     )
-    plan = plan_views(
+    windows = plan_views(
         rows,
         num_frames=shape.num_frames,
         crop_size=shape.crop_size,
-        batch_size=params.train.batch_size,
         temporal_views=params.evaluate.temporal_views,
         spatial_crops=params.evaluate.spatial_crops,
     )
-    loader = ClipLoader(reader, plan)
+    size = params.runtime.batch_size_per_device
+    loader = ClipLoader(reader, in_batches(windows, size=VIEWS_AT_ONCE if size == "auto" else size))
     views, clip_indices = [], []
     for batch in progress(loader, total=len(loader), label="evaluating", unit="batch"):
         logits = model(batch.clips.to(device, non_blocking=True))

@@ -23,7 +23,7 @@ from slowfast_finetune.model.slowfast import (
 )
 from slowfast_finetune.params import ClipParams, ModelName, Params
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Checkpoint:
         params: all of params.yaml as it was.
         epoch: counted from 1.
         val_loss: cross-entropy on the validation split.
+        provenance: seed, versions, digest of the data, commit, device, first weights.
     """
 
     model_state: dict[str, Tensor]
@@ -79,6 +80,7 @@ class Checkpoint:
     params: dict[str, Any]
     epoch: int
     val_loss: float
+    provenance: dict[str, Any]
 
     @property
     def model_name(self) -> ModelName:

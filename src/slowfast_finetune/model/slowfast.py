@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from slowfast_finetune.params import ModelName
 MEAN = 0.45
 STD = 0.225
 ALPHA = 4  # the fast pathway has this many times the frames of the slow one
+HEAD_BLOCK = 6  # blocks 0 to 4 are the stem and four stages, 5 pools
 KINETICS_CLASSES = 400
 MODEL_ZOO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
 
@@ -81,10 +83,10 @@ def replace_head(network: nn.Module, *, num_classes: int) -> None:
     network.get_submodule("blocks.6").proj = new
 
 
-def freeze_backbone(network: nn.Module) -> None:
-    """Let only the last layer learn."""
-    network.requires_grad_(False)
-    head_of(network).requires_grad_(True)
+def block_of(parameter: str) -> int:
+    """Which of the network's blocks a parameter belongs to, by its name; 0 is the stem."""
+    found = re.search(r"(?:^|\.)blocks\.(\d+)\.", parameter)
+    return int(found.group(1)) if found else HEAD_BLOCK
 
 
 def pack_pathways(clips: Tensor, *, alpha: int = ALPHA) -> list[Tensor]:
@@ -120,4 +122,4 @@ class ClipClassifier(nn.Module):
         # Channels last is how frames are stored; the permuted view is channels_last_3d already.
         scaled = clips.permute(0, 4, 1, 2, 3).float() / 255
         logits: Tensor = self.network(pack_pathways((scaled - MEAN) / STD))
-        return logits
+        return logits.float()

@@ -6,8 +6,10 @@ import hashlib
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from slowfast_finetune.model.slowfast import (
     ARCHITECTURES,
     MODEL_ZOO,
     build_slowfast,
+    head_of,
     replace_head,
 )
 from slowfast_finetune.params import ModelParams
@@ -38,21 +41,26 @@ class PretrainedNetwork:
     description: str
 
 
-def build_pretrained(params: ModelParams, *, num_classes: int) -> PretrainedNetwork:
+def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> PretrainedNetwork:
     """Build the network, load ``params.weights`` strictly, and replace the head.
+
+    Where the weights are of a checkpoint of ours, the new head keeps what it knows of classes of
+    the same name.
 
     Raises:
         WeightsError: the weights cannot be fetched or read, or are of another architecture.
     """
     if params.weights == "none":
         network = build_slowfast(
-            params.name, num_classes=num_classes, dropout_rate=params.dropout_rate
+            params.name, num_classes=len(class_names), dropout_rate=params.dropout_rate
         )
-        return PretrainedNetwork(network, f"{params.name} with random weights")
+        return PretrainedNetwork(network, f"{params.name} with random weights; nothing was loaded")
     path, is_download = locate_weights(params)
     try:
-        state = read_state(path)
+        state, old_names = read_weights(path)
         old_classes = _class_count(state, path)
+        if len(old_names) != old_classes:
+            old_names = []
         network = build_slowfast(
             params.name, num_classes=old_classes, dropout_rate=params.dropout_rate
         )
@@ -62,12 +70,28 @@ def build_pretrained(params: ModelParams, *, num_classes: int) -> PretrainedNetw
             # A damaged download must not be found again at the next try.
             path.unlink(missing_ok=True)
         raise
-    replace_head(network, num_classes=num_classes)
+    head = head_of(network)
+    replace_head(network, num_classes=len(class_names))
+    kept = _keep_rows(head, head_of(network), old_names, class_names)
     return PretrainedNetwork(
         network,
-        f"{params.name} from {params.weights} ({len(state)} tensors loaded; "
-        f"head of {old_classes} classes replaced by a new one of {num_classes})",
+        f"{params.name} from {params.weights}: {len(state) - 2} tensors loaded; in the last layer "
+        f"{len(class_names) - kept} classes are new, {kept} kept by their names, "
+        f"{old_classes - kept} dropped",
     )
+
+
+@torch.no_grad()
+def _keep_rows(
+    old: nn.Linear, new: nn.Linear, old_names: Sequence[str], new_names: Sequence[str]
+) -> int:
+    """Copy what the old head knows of classes that the new one has too; how many these are."""
+    both = [name for name in new_names if name in old_names]
+    for name in both:
+        source, target = old_names.index(name), new_names.index(name)
+        new.weight[target] = old.weight[source]
+        new.bias[target] = old.bias[source]
+    return len(both)
 
 
 def locate_weights(params: ModelParams) -> tuple[Path, bool]:
@@ -129,10 +153,11 @@ def _download(url: str, target: Path) -> None:
                 raise OSError(f"the connection closed after {received} of {length} bytes")
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint in pytorchvideo's or PySlowFast's layout.
+def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Read the tensors of a checkpoint in pytorchvideo's, PySlowFast's or our own layout.
 
-    Only tensors and plain values are unpickled; a file that carries code is refused.
+    Also gives the class names, of which only our own knows any. Only tensors and plain values are
+    unpickled; a file that carries code is refused.
 
     Raises:
         WeightsError: not a checkpoint, truncated, or without a dictionary of tensors.
@@ -143,6 +168,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"model.weights: {path} cannot be used: {error}") from error
     except OSError as error:
         raise WeightsError(f"model.weights: {path} cannot be read: {error.strerror}") from error
+    class_names = _class_names(checkpoint)
     if isinstance(checkpoint, dict):
         for key in STATE_KEYS:
             if isinstance(checkpoint.get(key), dict):
@@ -154,7 +180,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"model.weights: {path} holds no dictionary of tensors under {' or '.join(STATE_KEYS)}"
         )
-    return {_plain_key(key): value for key, value in checkpoint.items()}
+    return {_plain_key(key): value for key, value in checkpoint.items()}, class_names
+
+
+def _class_names(checkpoint: Any) -> list[str]:
+    names = checkpoint.get("class_names") if isinstance(checkpoint, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return []
+    return names
 
 
 def _plain_key(key: str) -> str:

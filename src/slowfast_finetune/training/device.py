@@ -1,8 +1,9 @@
-"""Where and in which precision to compute."""
+"""Where and in which precision to compute, alone or with others."""
 
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from typing import Any, Literal
 
@@ -48,12 +49,44 @@ def has_native_bf16(device: torch.device) -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-def make_fabric(device: torch.device, precision: Precision) -> Any:
-    """A Lightning Fabric on one device."""
+def count_devices(params: RuntimeParams, device: torch.device) -> tuple[int, int]:
+    """Devices of a node, and nodes: torchrun's where it started us, else ``runtime.devices``.
+
+    Raises:
+        ParamsError: more GPUs are asked for than there are.
+    """
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, int(os.environ["WORLD_SIZE"]) // local
+    # auto takes every GPU; one CPU process already computes with all cores.
+    present = torch.cuda.device_count() if device.type == "cuda" else None
+    if params.devices == "auto":
+        return present or 1, 1
+    if present is not None and params.devices > present:
+        raise ParamsError(f"runtime.devices: found {params.devices}, this machine has {present}")
+    return params.devices, 1
+
+
+def process_rank() -> int:
+    """Which of the processes that train together this one is, before they have met; 0 leads."""
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
+
+
+def make_fabric(
+    device: torch.device, precision: Precision, *, devices: int = 1, num_nodes: int = 1
+) -> Any:
+    """A Lightning Fabric; with several devices, each has a process and they share gradients."""
+    several = devices * num_nodes > 1
     with warnings.catch_warnings():
         # Lightning tells of its own packages and settings while it imports and starts.
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
 
         logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-        return Fabric(accelerator=device.type, devices=1, precision=precision)
+        return Fabric(
+            accelerator=device.type,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy="ddp" if several else "auto",
+            precision=precision,
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from slowfast_finetune.console import say
+from slowfast_finetune.errors import TrainingError
 from slowfast_finetune.evaluation.metrics import Scores
 from slowfast_finetune.files import Row, write_table
 
@@ -23,8 +24,12 @@ class EpochRow(Row):
 
     Attributes:
         epoch: counted from 1.
-        grad_norm: mean L2 norm over the steps, before clipping.
-        learning_rate: at the first step of the epoch.
+        grad_norm: mean L2 norm over the steps, before clipping; of the last layer and of the rest.
+        learning_rate: at the first step of the epoch, of the last layer and of the rest (where
+            layers have rates of their own, of the highest of these).
+        clips_per_second: of the training pass.
+        data_wait_fraction: share of the training pass spent waiting for clips.
+        peak_memory_mb: most memory held so far, on the GPU or of the process [MB].
         train_seconds: of the training pass alone.
         epoch_seconds: of training and validation.
     """
@@ -47,7 +52,13 @@ class EpochRow(Row):
     train_weighted_f1: float
     val_weighted_f1: float
     grad_norm: float
+    grad_norm_head: float
+    grad_norm_backbone: float
     learning_rate: float
+    learning_rate_backbone: float
+    clips_per_second: float
+    data_wait_fraction: float
+    peak_memory_mb: float
     train_seconds: float
     epoch_seconds: float
 
@@ -70,18 +81,27 @@ class EpochRow(Row):
 
 
 COLUMNS = (
-    "  epoch   loss  val loss    acc  val acc  val F1  grad norm  learn rate  clips/s  seconds"
+    "  epoch   loss  val loss    acc  val acc  val F1  grad norm  learn rate  clips/s  data wait"
+    "  memory  seconds"
 )
 
 
 class Recorder:
-    """Writes every line to the console and the log, and every epoch to history.csv."""
+    """Writes every line to the console and the log, and every epoch to history.csv.
 
-    def __init__(self, *, log: Path, history: Path) -> None:
+    Args:
+        events: folder for TensorBoard; None for none.
+
+    Raises:
+        TrainingError: TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, *, log: Path, history: Path, events: Path | None = None) -> None:
+        self._events = None if events is None else _event_writer(events)
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log.open("w", encoding="utf-8")
         self._history = history
-        self.rows: list[EpochRow] = []
+        self._rows: list[EpochRow] = []
 
     def note(self, text: str) -> None:
         """Write a line to the console and the log."""
@@ -93,19 +113,37 @@ class Recorder:
         self._log.write(text + "\n")
         self._log.flush()
 
-    def epoch(self, row: EpochRow, *, is_best: bool, num_clips: int) -> None:
+    def epoch(self, row: EpochRow, *, is_best: bool) -> None:
         """Write an epoch as a line of the table and a row of history.csv."""
-        if not self.rows:
+        if not self._rows:
             self.note(COLUMNS)
-        self.rows.append(row)
-        write_table(self._history, self.rows, EpochRow)
+        self._rows.append(row)
+        write_table(self._history, self._rows, EpochRow)
         self.note(
             f"{row.epoch:7d}{row.train_loss:7.3f}{row.val_loss:10.3f}{row.train_accuracy:7.3f}"
             f"{row.val_accuracy:9.3f}{row.val_macro_f1:8.3f}{row.grad_norm:11.3g}"
-            f"{row.learning_rate:12.2e}{num_clips / row.train_seconds:9.1f}"
-            f"{row.epoch_seconds:9.1f}" + ("  best" if is_best else "")
+            f"{row.learning_rate:12.2e}{row.clips_per_second:9.1f}{row.data_wait_fraction:11.1%}"
+            f"{row.peak_memory_mb / 1000:5.1f} GB{row.epoch_seconds:9.1f}"
+            + ("  best" if is_best else "")
         )
+        if self._events is not None:
+            for name, value in row.model_dump(exclude={"epoch"}).items():
+                self._events.add_scalar(name, value, row.epoch)
+            self._events.flush()
 
     def close(self) -> None:
-        """Close the log."""
+        """Close the files."""
         self._log.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def _event_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainingError(
+            "runtime.tensorboard: true needs the package tensorboard: "
+            "pip install 'slowfast-finetune[tensorboard]'"
+        ) from error
+    return SummaryWriter(str(folder))

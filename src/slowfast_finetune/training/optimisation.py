@@ -1,39 +1,128 @@
-"""Optimiser and learning-rate schedule from the parameters."""
+"""The optimiser, how fast each part learns at each step, and the average of the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel
 
+from slowfast_finetune.model.slowfast import HEAD_BLOCK, block_of
 from slowfast_finetune.params import TrainParams
 
-
-def build_optimizer(parameters: Iterable[nn.Parameter], params: TrainParams) -> Optimizer:
-    """Adam, AdamW or SGD (momentum 0.9, Nesterov) over the parameters that learn."""
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
-    rate, decay = params.learning_rate, params.weight_decay
-    if params.optimizer == "sgd":
-        return torch.optim.SGD(learning, lr=rate, weight_decay=decay, momentum=0.9, nesterov=True)
-    kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
-    return kind(learning, lr=rate, weight_decay=decay)
+Part = Literal["head", "backbone"]
 
 
-def build_scheduler(
-    optimizer: Optimizer, params: TrainParams, *, steps_per_epoch: int
-) -> LRScheduler:
-    """A schedule that moves once a step.
+def build_optimizer(model: nn.Module, params: TrainParams) -> Optimizer:
+    """Adam, AdamW or SGD (momentum 0.9, Nesterov), with a group for each rate and decay.
 
-    ``one_cycle`` rises from 1/25 of the rate over the first 30 % of all steps and falls along a
-    cosine to nearly zero (Smith and Topin, "Super-Convergence", 2018; torch's defaults).
+    Each group says of itself which ``part`` it is of and its ``peak`` rate. The backbone's peak is
+    ``backbone_rate`` of the head's, and ``layer_decay`` times less with every block further down
+    (Howard and Ruder, "ULMFiT", 2018; Bao et al., "BEiT", 2021). Norms' parameters and biases
+    decay nothing (He et al., "Bag of Tricks", 2018).
     """
-    if params.schedule == "constant":
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    # OneCycleLR divides by zero where the rise has one step.
-    total = max(params.epochs * steps_per_epoch, 10)
-    return OneCycleLR(
-        optimizer, max_lr=params.learning_rate, total_steps=total, cycle_momentum=False
-    )
+    groups = _groups(model, params)
+    if params.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=params.learning_rate, momentum=0.9, nesterov=True)
+    kind = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=params.learning_rate)
+
+
+def _groups(model: nn.Module, params: TrainParams) -> list[dict[str, Any]]:
+    members: dict[tuple[int, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        decay = params.weight_decay if parameter.ndim > 1 else 0.0
+        members[block_of(name), decay].append(parameter)
+    return [
+        {
+            "params": parameters,
+            "part": "head" if block == HEAD_BLOCK else "backbone",
+            "peak": _peak(block, params),
+            "weight_decay": decay,
+        }
+        for (block, decay), parameters in sorted(members.items(), key=lambda item: item[0])
+    ]
+
+
+def _peak(block: int, params: TrainParams) -> float:
+    if block == HEAD_BLOCK:
+        return params.learning_rate
+    last = HEAD_BLOCK - 2  # the block before the head pools and learns nothing
+    return params.learning_rate * params.backbone_rate * params.layer_decay ** (last - block)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rates as a function of the step alone.
+
+    Attributes:
+        params: the recipe.
+        steps_per_epoch: steps of the optimiser.
+    """
+
+    params: TrainParams
+    steps_per_epoch: int
+
+    def factor(self, step: int, part: Part) -> float:
+        """What the peak rate is multiplied with at a step, counted from 0.
+
+        A part warms up when it begins to learn: linearly, (Goyal et al., "Accurate, Large
+        Minibatch SGD", 2017), then falls along half a cosine to zero at the end of the run
+        (Loshchilov and Hutter, "SGDR", 2016), or stays.
+        """
+        warmup = round(self.params.warmup_epochs * self.steps_per_epoch)
+        frozen = 0 if part == "head" else self.params.frozen_epochs * self.steps_per_epoch
+        since = step - frozen
+        if since < 0:
+            return 0.0
+        if since < warmup:
+            return (since + 1) / warmup
+        if self.params.schedule == "constant":
+            return 1.0
+        left = self.params.epochs * self.steps_per_epoch - frozen - warmup
+        return (1 + math.cos(math.pi * (since - warmup) / left)) / 2
+
+    def apply(self, optimizer: Optimizer, step: int) -> None:
+        """Set the rates of the optimiser's groups for a step."""
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * self.factor(step, group["part"])
+
+
+def grad_norms(optimizer: Optimizer) -> dict[Part, Tensor]:
+    """L2 norm of the gradients of each part; zero where nothing learns. 0-d tensors."""
+    gradients: dict[Part, list[Tensor]] = {"head": [], "backbone": []}
+    for group in optimizer.param_groups:
+        gradients[group["part"]] += [p.grad for p in group["params"] if p.grad is not None]
+    return {
+        part: torch.nn.utils.get_total_norm(members) if members else torch.zeros(())
+        for part, members in gradients.items()
+    }
+
+
+def weight_average(model: nn.Module, *, decay: float) -> AveragedModel:
+    """An exponential moving average of weights and statistics, called after every step.
+
+    The decay begins low and rises to ``decay``, min(decay, (1 + n) / (10 + n)) at the n-th step,
+    so that an average over a short run forgets where it began (as TensorFlow's
+    ExponentialMovingAverage does).
+    """
+
+    @torch.no_grad()
+    def move(
+        averages: Sequence[Tensor], values: Sequence[Tensor], num_averaged: Tensor | int
+    ) -> None:
+        steps = int(num_averaged)
+        share = 1 - min(decay, (1 + steps) / (10 + steps))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value.to(average.dtype), share)
+            else:
+                average.copy_(value)
+
+    return AveragedModel(model, multi_avg_fn=move, use_buffers=True)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from slowfast_finetune.errors import TrainingError
 
+LOSS_SCALE = 128.0
+
 
 @dataclass(frozen=True)
 class SanityReport:
@@ -28,9 +30,10 @@ def check_gradients(
     """Run one step without taking it; the model and the random state stay as they were.
 
     Args:
-        classifier: set up by ``fabric``.
-        clips: uint8 (B, T, H, W, 3).
+        classifier: in the mode it will be trained in, on fabric's device.
+        clips: uint8 (B, T, H, W, 3) on that device.
         labels: int64 (B,).
+        criterion: logits and labels → losses (B,).
 
     Raises:
         TrainingError: the loss is not finite, or a parameter that should learn has no gradient,
@@ -38,12 +41,13 @@ def check_gradients(
     """
     named = [(name, p) for name, p in classifier.named_parameters() if p.requires_grad]
     num_frozen = sum(not p.requires_grad for p in classifier.parameters())
-    with _put_back(classifier):
-        classifier.train()
-        loss = criterion(classifier(clips), labels)
+    with untouched(classifier):
+        with fabric.autocast():
+            loss = criterion(classifier(clips), labels).mean()
         if not torch.isfinite(loss):
             raise TrainingError(f"sanity check: the loss of the first batch is {loss.item()}")
-        fabric.backward(loss)
+        # In half precision small gradients would be zero; training scales its losses likewise.
+        (loss * LOSS_SCALE).backward()
         for name, parameter in named:
             _check_gradient(name, parameter.grad)
     return SanityReport(loss.item(), len(named), num_frozen)
@@ -59,14 +63,14 @@ def _check_gradient(name: str, gradient: Tensor | None) -> None:
 
 
 @contextmanager
-def _put_back(classifier: nn.Module) -> Iterator[None]:
+def untouched(classifier: nn.Module) -> Iterator[None]:
     """Restore parameters, statistics, mode and random state afterwards.
 
     Inside, a batch norm whose scale starts at zero (the last of each residual block, when weights
     are random) is opened: it lets nothing through at the first step, by design.
     """
     state = {name: value.clone() for name, value in classifier.state_dict().items()}
-    was_training = classifier.training
+    was_training = [module.training for module in classifier.modules()]
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         try:
@@ -76,5 +80,6 @@ def _put_back(classifier: nn.Module) -> Iterator[None]:
             yield
         finally:
             classifier.load_state_dict(state)
-            classifier.train(was_training)
+            for module, training in zip(classifier.modules(), was_training, strict=True):
+                module.training = training
             classifier.zero_grad(set_to_none=True)

@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from slowfast_finetune.clips.caching import restore_entries
-from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.clips.windows import plan_training_epoch, plan_views
-from slowfast_finetune.errors import DataError, TrainingError
-from slowfast_finetune.files import write_text
-from slowfast_finetune.model.checkpoint import (
-    Checkpoint,
-    Preprocessing,
-    params_as_plain_values,
-    save_checkpoint,
-)
-from slowfast_finetune.model.exported import export_program
-from slowfast_finetune.model.slowfast import ClipClassifier, freeze_backbone, to_channels_last
+from slowfast_finetune.errors import DataError
 from slowfast_finetune.model.weights import build_pretrained
 from slowfast_finetune.params import Params
-from slowfast_finetune.training.device import choose_device, choose_precision, make_fabric
+from slowfast_finetune.training.augmentation import check_mirroring
+from slowfast_finetune.training.device import (
+    choose_device,
+    choose_precision,
+    count_devices,
+    make_fabric,
+    process_rank,
+)
 from slowfast_finetune.training.engine import fit
-from slowfast_finetune.training.history import EpochRow, Recorder
-from slowfast_finetune.training.optimisation import build_optimizer, build_scheduler
-from slowfast_finetune.training.sanity import check_gradients
-
-
-@dataclass(frozen=True)
-class TrainingOutputs:
-    """Where the results go."""
-
-    best_checkpoint: Path
-    best_model: Path
-    history: Path
-    summary: Path
-    log: Path
+from slowfast_finetune.training.provenance import provenance
+from slowfast_finetune.training.run_files import RunFiles, TrainingOutputs, open_files
+from slowfast_finetune.training.setup import (
+    FEW_CLIPS,
+    Clips,
+    build_learner,
+    check_learner,
+    choose_batch_size,
+)
+from slowfast_finetune.training.tally import gather
 
 
 def train_model(
@@ -60,46 +46,94 @@ def train_model(
 ) -> None:
     """Fine-tune on the training rows, keep the epoch with the lowest validation loss.
 
+    With several devices every process runs this; the first one writes.
+
     Raises:
         DataError: a split is empty, or a clip cannot be restored.
+        ParamsError: the parameters do not fit the machine or the classes.
         WeightsError: the pretrained weights cannot be used.
-        TrainingError: the sanity check failed, the loss is not finite, or another run trains here.
+        TrainingError: the sanity check failed, the loss is not finite, a batch is too large, or
+            another run trains here.
     """
-    started = time.perf_counter()
     train_rows, val_rows = (_rows_of(rows, split) for split in ("train", "val"))
     class_names = class_names_of(rows)
-    with _lock(outputs.best_checkpoint), _recorder(outputs) as recorder:
-        restore_entries([*train_rows, *val_rows], params=params, store=store, project=project)
-        device = choose_device(params.runtime)
-        precision = choose_precision(params.runtime, device)
-        recorder.note(
+    warning = check_mirroring(class_names, params.augment)
+    device = choose_device(params.runtime)
+    precision = choose_precision(params.runtime, device)
+    devices, num_nodes = count_devices(params.runtime, device)
+    with open_files(outputs, params=params) as files:
+        if process_rank() == 0:
+            restore_entries([*train_rows, *val_rows], params=params, store=store, project=project)
+        fabric = make_fabric(device, precision, devices=devices, num_nodes=num_nodes)
+        fabric.launch()
+        where = device_name(fabric.device) + f" in {precision}"
+        files.note(
             f"{len(train_rows)} training and {len(val_rows)} validation videos, "
-            f"{len(class_names)} classes, on {device_name(device)} in {precision}"
+            f"{len(class_names)} classes, on "
+            + (f"{fabric.world_size} × {where}" if fabric.world_size > 1 else where)
         )
-        fabric = make_fabric(device, precision)
+        if warning:
+            files.note(warning)
         torch.manual_seed(params.train.seed)
-        pretrained = build_pretrained(params.model, num_classes=len(class_names))
-        recorder.note(f"model: {pretrained.description}")
-        saver = _BestSaver(
-            outputs.best_checkpoint, pretrained.network, class_names=class_names, params=params
+        pretrained = build_pretrained(params.model, class_names=class_names)
+        files.note(f"model: {pretrained.description}")
+        files.sign(
+            class_names,
+            provenance(
+                [*train_rows, *val_rows],
+                seed=params.train.seed,
+                weights=pretrained.description,
+                runs_on=f"{fabric.world_size} × {where}",
+                project=project,
+            ),
         )
-        history = _train(
-            pretrained.network,
-            train_rows,
-            val_rows,
-            params=params,
-            folder=store.folder,
-            fabric=fabric,
-            recorder=recorder,
-            on_best=saver.save,
+        clips = Clips(train_rows, val_rows, params, store.folder, fabric)
+        _train(pretrained.network, clips, files)
+        if fabric.is_global_zero:
+            files.finish()
+
+
+def _train(network: nn.Module, clips: Clips, files: RunFiles) -> None:
+    """Build, check, go on from where an unfinished run stopped, train to the end."""
+    fabric, runtime = clips.fabric, clips.params.runtime
+    learner = build_learner(network, clips)
+    size = choose_batch_size(learner, clips)
+    if fabric.world_size > 1:
+        size = min(gather(size))
+    files.note(_batch_line(size, clips))
+    report, reason = check_learner(learner, clips, size=size, compile_model=runtime.compile)
+    if reason:
+        files.note(f"runs without torch.compile, which failed: {reason}")
+    files.note(
+        f"sanity check: loss {report.loss:.3f}; {report.num_parameters} parameter tensors have "
+        f"finite, non-zero gradients"
+    )
+    rows, sofar = files.go_on(learner, size=size)
+    fit(
+        learner,
+        feed_of=lambda epoch: clips.feed(epoch, size=size),
+        val_loader=clips.validation(size=size),
+        rows=rows,
+        sofar=sofar,
+        name_of_clip=lambda clip: clips.rows[clip].video_path,
+        after_step=lambda sofar: files.after_step(learner, sofar),
+        on_epoch=lambda row, is_best: files.after_epoch(learner, row, is_best=is_best),
+    )
+
+
+def _batch_line(size: int, clips: Clips) -> str:
+    recipe, world_size = clips.params.train, clips.fabric.world_size
+    parts = -(-recipe.batch_size // (size * world_size))
+    line = f"{recipe.batch_size} clips a step"
+    if parts > 1 or world_size > 1:
+        line += f": {size} at once" + (f" on each of {world_size} devices" * (world_size > 1))
+        line += f", gradients added up over {parts} parts" * (parts > 1)
+    if recipe.batch_norm == "batch" and size < FEW_CLIPS:
+        line += (
+            f"\nwarning: batch norm sees only {size} clips at once; set train.batch_norm to "
+            "precise, or to frozen with pretrained weights"
         )
-        export_program(saver.best, outputs.best_model)
-        minutes = (time.perf_counter() - started) / 60
-        _write_summary(outputs.summary, history, saver.best, minutes=minutes)
-        recorder.note(
-            f"best epoch {saver.best.epoch}: validation loss {saver.best.val_loss:.3f}; "
-            f"{minutes:.1f} minutes in all; wrote {outputs.best_checkpoint}, {outputs.best_model}"
-        )
+    return line
 
 
 def class_names_of(rows: Sequence[ClipRow]) -> list[str]:
@@ -130,174 +164,3 @@ def _rows_of(rows: Sequence[ClipRow], split: str) -> list[ClipRow]:
             "at least 2 are needed"
         )
     return chosen
-
-
-@contextmanager
-def _lock(best_checkpoint: Path) -> Iterator[None]:
-    """Let one process train here at a time: a killed `dvc repro` leaves its child alive."""
-    from filelock import FileLock, Timeout
-
-    path = best_checkpoint.parent / ".training.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    owner = path.with_suffix(".pid")
-    try:
-        with FileLock(path, blocking=False):
-            owner.write_text(str(os.getpid()))
-            yield
-    except Timeout as error:
-        process = owner.read_text() if owner.exists() else "?"
-        raise TrainingError(
-            f"process {process} is training into {best_checkpoint.parent}, perhaps left over from "
-            f"a killed `dvc repro`; wait for it, or stop it: kill {process}"
-        ) from error
-
-
-@contextmanager
-def _recorder(outputs: TrainingOutputs) -> Iterator[Recorder]:
-    recorder = Recorder(log=outputs.log, history=outputs.history)
-    try:
-        yield recorder
-    except Exception as error:
-        recorder.log_only(f"stopped: {type(error).__name__}: {error}")
-        raise
-    finally:
-        recorder.close()
-
-
-class _BestSaver:
-    """Writes the checkpoint of every new best epoch and keeps it for the export."""
-
-    def __init__(
-        self, path: Path, network: nn.Module, *, class_names: list[str], params: Params
-    ) -> None:
-        self._path = path
-        self._network = network
-        self._class_names = class_names
-        self._params = params
-        self.best: Checkpoint
-
-    def save(self, row: EpochRow) -> None:
-        state = self._network.state_dict()
-        self.best = Checkpoint(
-            # Contiguous copies on the CPU: loadable anywhere, and training does not change them.
-            model_state={
-                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, value in state.items()
-            },
-            class_names=self._class_names,
-            preprocessing=Preprocessing.from_params(
-                self._params.clip, crop_size=self._params.train.crop_size
-            ),
-            params=params_as_plain_values(self._params),
-            epoch=row.epoch,
-            val_loss=row.val_loss,
-        )
-        save_checkpoint(self._path, self.best)
-
-
-def _train(
-    network: nn.Module,
-    train_rows: Sequence[ClipRow],
-    val_rows: Sequence[ClipRow],
-    *,
-    params: Params,
-    folder: Path,
-    fabric: Any,
-    recorder: Recorder,
-    on_best: Callable[[EpochRow], None],
-) -> list[EpochRow]:
-    recipe = params.train
-    if params.model.freeze_backbone:
-        freeze_backbone(network)
-    to_channels_last(network)
-    train_loader_of = _train_loaders(train_rows, params=params, folder=folder, fabric=fabric)
-    val_loader = ClipLoader(
-        _reader(val_rows, params=params, folder=folder, fabric=fabric),
-        plan_views(
-            val_rows,
-            num_frames=params.clip.num_frames,
-            crop_size=recipe.crop_size,
-            batch_size=recipe.batch_size,
-        ),
-    )
-    optimizer = build_optimizer(network.parameters(), recipe)
-    first = train_loader_of(1)
-    scheduler = build_scheduler(optimizer, recipe, steps_per_epoch=len(first))
-    model, optimizer = fabric.setup(ClipClassifier(network), optimizer)
-    batch = next(iter(first))
-    report = check_gradients(
-        model,
-        batch.clips.to(fabric.device),
-        batch.labels.to(fabric.device),
-        nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
-        fabric=fabric,
-    )
-    recorder.note(
-        f"sanity check: loss {report.loss:.3f}; {report.num_parameters} parameter tensors have "
-        f"finite, non-zero gradients, {report.num_frozen} are frozen"
-    )
-
-    def on_epoch(row: EpochRow, is_best: bool) -> None:
-        if is_best:
-            on_best(row)
-        recorder.epoch(row, is_best=is_best, num_clips=len(train_rows))
-
-    return fit(
-        model,
-        optimizer,
-        scheduler,
-        train_loader_of=train_loader_of,
-        val_loader=val_loader,
-        label_smoothing=recipe.label_smoothing,
-        max_grad_norm=recipe.max_grad_norm,
-        epochs=recipe.epochs,
-        fabric=fabric,
-        name_of_clip=lambda clip: train_rows[clip].video_path,
-        on_epoch=on_epoch,
-    )
-
-
-def _reader(rows: Sequence[ClipRow], *, params: Params, folder: Path, fabric: Any) -> ClipReader:
-    return ClipReader(
-        rows,
-        folder=folder,
-        num_frames=params.clip.num_frames,
-        crop_size=params.train.crop_size,
-        pin_memory=fabric.device.type == "cuda",
-    )
-
-
-def _train_loaders(
-    rows: Sequence[ClipRow], *, params: Params, folder: Path, fabric: Any
-) -> Callable[[int], ClipLoader]:
-    reader = _reader(rows, params=params, folder=folder, fabric=fabric)
-    recipe = params.train
-
-    def loader_of(epoch: int) -> ClipLoader:
-        plan = plan_training_epoch(
-            rows,
-            num_frames=params.clip.num_frames,
-            crop_size=recipe.crop_size,
-            batch_size=recipe.batch_size,
-            random_crop=recipe.random_crop,
-            horizontal_flip=recipe.horizontal_flip,
-            seed=recipe.seed,
-            epoch=epoch,
-        )
-        return ClipLoader(reader, plan)
-
-    return loader_of
-
-
-def _write_summary(
-    path: Path, history: Sequence[EpochRow], best: Checkpoint, *, minutes: float
-) -> None:
-    """The few numbers of a run that `dvc metrics show` prints beside the test's."""
-    row = history[best.epoch - 1]
-    values = {
-        "best_epoch": best.epoch,
-        "best_val_loss": round(row.val_loss, 4),
-        "best_val_accuracy": round(row.val_accuracy, 4),
-        "train_minutes": round(minutes, 2),
-    }
-    write_text(path, json.dumps(values, indent=2) + "\n")

@@ -1,0 +1,95 @@
+"""What changes how training clips look, on the device: RandAugment, mixup and CutMix.
+
+Crops, zoom and mirroring happen where the windows are read (clips/). Nothing here draws on the
+global random state: a clip's colours are seeded by its window, the mixing was planned with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from slowfast_finetune.clips.windows import Mix, Window
+from slowfast_finetune.errors import ParamsError
+from slowfast_finetune.params import AugmentParams
+
+SIDES = ("left", "right")
+
+
+def rand_augment(clips: Tensor, windows: Sequence[Window], augment: AugmentParams) -> Tensor:
+    """RandAugment (Cubuk et al., 2019) as torchvision has it, one draw for all frames of a clip.
+
+    Args:
+        clips: uint8 (B, T, S, S, 3); given back as they are where no operation is wanted.
+        windows: one for each clip, which seed the draws.
+    """
+    if augment.rand_augment_ops == 0:
+        return clips
+    from slowfast_finetune.model.torchvision_schemas import import_torchvision
+
+    import_torchvision()
+    from torchvision.transforms import v2
+
+    transform = v2.RandAugment(
+        num_ops=augment.rand_augment_ops,
+        magnitude=augment.rand_augment_magnitude,
+        interpolation=v2.InterpolationMode.BILINEAR,
+        fill=[114, 114, 114],  # the mean of the normalisation: what is outside looks like nothing
+    )
+    changed = torch.empty_like(clips)
+    with torch.random.fork_rng(devices=[]):
+        for clip, window, target in zip(clips, windows, changed, strict=True):
+            # torchvision draws on the CPU's generator, wherever the frames are.
+            torch.default_generator.manual_seed(window.draw)
+            target.copy_(transform(clip.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+    return changed
+
+
+def mix_clips(clips: Tensor, partners: Tensor, mix: Mix) -> Tensor:
+    """Join clips with their partners, both uint8 (B, T, S, S, 3), into a new batch.
+
+    Blending is mixup (Zhang et al., 2017); pasting a box is CutMix (Yun et al., 2019).
+    """
+    if mix.box is None:
+        return torch.lerp(partners.float(), clips.float(), mix.share).round_().to(torch.uint8)
+    top, left, height, width = mix.box
+    box = (..., slice(top, top + height), slice(left, left + width), slice(None))
+    mixed = clips.clone()
+    mixed[box] = partners[box]
+    return mixed
+
+
+def check_mirroring(class_names: Sequence[str], augment: AugmentParams) -> str | None:
+    """Whether mirrored clips would carry a wrong label; a warning, where names only hint at it.
+
+    Raises:
+        ParamsError: mirroring is on, and two classes differ only in left and right.
+    """
+    if augment.horizontal_flip == 0:
+        return None
+    sided = [name for name in class_names if _mirrored_name(name) != name.lower()]
+    lower = {name.lower() for name in class_names}
+    for name in sided:
+        if _mirrored_name(name) in lower:
+            raise ParamsError(
+                f"augment.horizontal_flip: {augment.horizontal_flip:g} would show {name!r} as its "
+                f"mirror image {_mirrored_name(name)!r}, which is another class; set it to 0"
+            )
+    if sided:
+        return (
+            f"warning: augment.horizontal_flip is {augment.horizontal_flip:g}, but "
+            f"{', '.join(map(repr, sided))} names a side; set it to 0 if sides matter"
+        )
+    return None
+
+
+def _mirrored_name(name: str) -> str:
+    """The name in lower case with left and right exchanged, where they stand as words."""
+
+    def other(found: re.Match[str]) -> str:
+        return SIDES[1 - SIDES.index(found.group())]
+
+    return re.sub(r"(?<![a-z])(left|right)(?![a-z])", other, name.lower())

@@ -1,0 +1,188 @@
+"""From parameters and rows to what the loop needs: the learner and the clips of each epoch."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from slowfast_finetune.clips.clip_reader import Batch, ClipLoader, ClipReader
+from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.windows import (
+    MicroBatch,
+    deal_out,
+    in_batches,
+    plan_training_epoch,
+    plan_views,
+)
+from slowfast_finetune.errors import TrainingError
+from slowfast_finetune.model.slowfast import ClipClassifier, to_channels_last
+from slowfast_finetune.params import Params, TrainParams
+from slowfast_finetune.training.batch_norm import begin_training
+from slowfast_finetune.training.engine import EpochFeed, Learner
+from slowfast_finetune.training.memory import batch_size_that_fits
+from slowfast_finetune.training.optimisation import Schedule, build_optimizer, weight_average
+from slowfast_finetune.training.sanity import SanityReport, check_gradients, untouched
+
+# A batch norm that sees fewer clips at once has statistics of too few videos.
+FEW_CLIPS = 4
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of a run, dealt out to this device.
+
+    Attributes:
+        rows: training videos.
+        folder: of the clip store.
+    """
+
+    rows: Sequence[ClipRow]
+    val_rows: Sequence[ClipRow]
+    params: Params
+    folder: Path
+    fabric: Any
+
+    def feed(self, epoch: int, *, size: int) -> EpochFeed:
+        """What an epoch trains on, at most ``size`` clips at once."""
+        recipe = self.params.train
+        plan = plan_training_epoch(
+            self.rows,
+            self.params.augment,
+            num_frames=self.params.clip.num_frames,
+            crop_size=recipe.crop_size,
+            batch_size=recipe.batch_size,
+            balanced=recipe.class_balance == "sampler",
+            seed=recipe.seed,
+            epoch=epoch,
+        )
+        rank, num_devices = self.fabric.global_rank, self.fabric.world_size
+        steps = deal_out(plan, rank=rank, num_devices=num_devices, size=size)
+        return EpochFeed(steps, self._loader_of(self._reader(self.rows)))
+
+    def validation(self, *, size: int) -> ClipLoader:
+        """This device's share of the centre clips of the validation videos."""
+        windows = plan_views(
+            self.val_rows,
+            num_frames=self.params.clip.num_frames,
+            crop_size=self.params.train.crop_size,
+        )
+        share = windows[self.fabric.global_rank :: self.fabric.world_size]
+        return ClipLoader(
+            self._reader(self.val_rows), in_batches(share, size=size), num_threads=self._threads
+        )
+
+    def _loader_of(self, reader: ClipReader) -> Callable[[Sequence[MicroBatch]], ClipLoader]:
+        return lambda parts: ClipLoader(
+            reader,
+            [(*part.windows, *part.partners) for part in parts],
+            num_threads=self._threads,
+        )
+
+    @property
+    def _threads(self) -> int:
+        num_devices: int = self.fabric.world_size
+        # A CPU needs its cores to compute; a GPU is fed by a quarter of them.
+        return max(1, min(8, (os.cpu_count() or 1) // (4 * num_devices)))
+
+    def _reader(self, rows: Sequence[ClipRow]) -> ClipReader:
+        return ClipReader(
+            rows,
+            folder=self.folder,
+            num_frames=self.params.clip.num_frames,
+            crop_size=self.params.train.crop_size,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+
+
+def build_learner(network: nn.Module, clips: Clips) -> Learner:
+    """Put the network on the device, with an optimiser and all else that it learns by."""
+    params, recipe, fabric = clips.params, clips.params.train, clips.fabric
+    to_channels_last(network)
+    classifier = ClipClassifier(network).to(fabric.device)
+    optimizer = build_optimizer(classifier, recipe)
+    # The number of steps depends on the plan alone, not on how a step is divided.
+    steps_per_epoch = len(clips.feed(1, size=recipe.batch_size).steps)
+    average = None
+    if recipe.ema_decay is not None:
+        average = weight_average(classifier, decay=recipe.ema_decay)
+    return Learner(
+        classifier=classifier,
+        compiled=classifier,
+        optimizer=optimizer,
+        average=average,
+        criterion=training_criterion(clips.rows, recipe).to(fabric.device),
+        schedule=Schedule(recipe, steps_per_epoch),
+        augment=params.augment,
+        fabric=fabric,
+    )
+
+
+def training_criterion(rows: Sequence[ClipRow], recipe: TrainParams) -> nn.Module:
+    """Cross-entropy of each clip, smoothed and weighted as the recipe says.
+
+    A class weighs N / (classes × its videos), 1 on average over the clips (scikit-learn's
+    "balanced"). Label smoothing is that of Szegedy et al., 2015.
+    """
+    weight = None
+    if recipe.class_balance == "weights":
+        counts = np.bincount([row.label for row in rows])
+        weight = torch.from_numpy(len(rows) / (len(counts) * counts)).float()
+    return nn.CrossEntropyLoss(weight, label_smoothing=recipe.label_smoothing, reduction="none")
+
+
+def choose_batch_size(learner: Learner, clips: Clips) -> int:
+    """Clips that this device computes at once: the whole share of a step, or what fits of it."""
+    share = math.ceil(clips.params.train.batch_size / learner.fabric.world_size)
+    wanted = clips.params.runtime.batch_size_per_device
+    if wanted != "auto":
+        return int(min(wanted, share))
+    batch = next(iter(clips.feed(1, size=1).batches()))
+    begin_training(learner.classifier, batch_norm=learner.recipe.batch_norm, backbone_frozen=False)
+    with untouched(learner.classifier):
+        return batch_size_that_fits(
+            share,
+            classifier=learner.classifier,
+            clip=batch.clips[:1].to(learner.fabric.device),
+            criterion=learner.criterion,
+            fabric=learner.fabric,
+        )
+
+
+def check_learner(
+    learner: Learner, clips: Clips, *, size: int, compile_model: bool
+) -> tuple[SanityReport, str | None]:
+    """One step that is not taken, compiled if wanted; also says why it could not be compiled.
+
+    Raises:
+        TrainingError: something would not learn.
+    """
+    feed = clips.feed(1, size=size)
+    batch: Batch = next(iter(feed.batches()))
+    count = len(feed.steps[0][0].windows)
+    device = learner.fabric.device
+    batch_clips, labels = batch.clips[:count].to(device), batch.labels[:count].to(device)
+    begin_training(learner.classifier, batch_norm=learner.recipe.batch_norm, backbone_frozen=False)
+
+    def check(model: nn.Module) -> SanityReport:
+        return check_gradients(model, batch_clips, labels, learner.criterion, fabric=learner.fabric)
+
+    if not compile_model:
+        return check(learner.classifier), None
+    # Batches of one size but the last: shapes as they come compile faster than general ones.
+    compiled: Any = torch.compile(learner.classifier, dynamic=False)
+    try:
+        report = check(compiled)
+    except TrainingError:
+        raise
+    except Exception as error:  # whatever the compiler stumbles over
+        return check(learner.classifier), " ".join(str(error).split())[:200]
+    learner.compiled = compiled
+    return report, None

@@ -1,0 +1,75 @@
+"""What one pass over a split adds up to, over all devices, each clip counted once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slowfast_finetune.evaluation.metrics import Scores, score
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over a split: mean loss a clip, and scores from 0 to 1."""
+
+    loss: float
+    scores: Scores
+
+
+@dataclass
+class Tally:
+    """Collects the loss, the prediction and the label of every clip.
+
+    They stay on the device until the end of the pass: fetching them earlier would make it wait.
+    """
+
+    losses: list[Tensor] = field(default_factory=list)
+    predicted: list[Tensor] = field(default_factory=list)
+    true: list[Tensor] = field(default_factory=list)
+
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch: losses (B,), logits (B, classes), labels (B,)."""
+        self.losses.append(losses.detach())
+        self.predicted.append(logits.detach().argmax(dim=1))
+        self.true.append(labels)
+
+    def state(self) -> dict[str, Tensor]:
+        """Losses float32, predictions and labels int64, each (N,) on the CPU."""
+        kinds = {"losses": torch.float32, "predicted": torch.int64, "true": torch.int64}
+        return {
+            name: torch.cat([torch.zeros(0, dtype=kind), *(p.cpu() for p in vars(self)[name])])
+            for name, kind in kinds.items()
+        }
+
+    @classmethod
+    def of(cls, state: dict[str, Tensor]) -> Tally:
+        """A tally that goes on where another left off."""
+        return cls(**{name: [values] for name, values in state.items()})
+
+
+def merge(tally: Tally, fabric: Any) -> Tally:
+    """The tallies of all devices together, on each of them."""
+    if fabric.world_size == 1:
+        return tally
+    states = gather(tally.state())
+    return Tally(**{name: [state[name] for state in states] for name in states[0]})
+
+
+def gather(value: Any) -> list[Any]:
+    """A small value of every process, in the order of their ranks, on each of them."""
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def result_of(tally: Tally) -> Pass:
+    """Mean loss and scores; the same numbers in whatever order the clips were counted."""
+    state = tally.state()
+    losses: Iterable[float] = state["losses"].tolist()
+    loss = math.fsum(losses) / len(state["losses"])
+    return Pass(loss, score(state["true"].numpy(), state["predicted"].numpy()))
