@@ -12,7 +12,7 @@ from pathlib import Path
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for add in (_add_decode, _add_reader, _add_incremental, _add_fuzz):
+    for add in (_add_decode, _add_reader, _add_incremental, _add_fuzz, _add_recipe, _add_transfer):
         command = add(commands.add_parser)
         command.add_argument(
             "--out",
@@ -111,6 +111,54 @@ def _run_fuzz(args: argparse.Namespace) -> None:
     from benchmarks import fuzz
 
     fuzz.run(count=args.count, seed=args.seed, batch=args.batch, keep=args.keep, out=args.out)
+
+
+def _add_recipe(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("recipe", help="the demo's recipe against a plain one, on few videos")
+    parser.add_argument(
+        "--per-class", type=_positive, default=20, help="videos for training [%(default)s]"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--epochs", type=_positive, help="[as the preset has it]")
+    parser.add_argument(
+        "--try",
+        dest="changes",
+        nargs="*",
+        default=[],
+        metavar="SECTION.NAME=VALUE,…",
+        help="further recipes: the preset with changes",
+    )
+    parser.set_defaults(run=_run_recipe)
+    return parser
+
+
+def _run_recipe(args: argparse.Namespace) -> None:
+    from benchmarks import recipes
+
+    recipes.recipe(
+        per_class=args.per_class,
+        seeds=args.seeds,
+        epochs=args.epochs,
+        changes=args.changes,
+        out=args.out,
+    )
+
+
+def _add_transfer(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("transfer", help="two classes from a model of four others, and from none")
+    parser.add_argument(
+        "--per-class", type=_positive, default=10, help="videos of the two [%(default)s]"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--epochs", type=_positive, default=10, help="[%(default)s]")
+    parser.set_defaults(run=_run_transfer)
+    return parser
+
+
+def _run_transfer(args: argparse.Namespace) -> None:
+    from benchmarks import recipes
+
+    recipes.transfer(per_class=args.per_class, seeds=args.seeds, epochs=args.epochs, out=args.out)
 
 
 def _positive(text: str) -> int:

@@ -32,6 +32,13 @@ def changed_values(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return values
 
 
+def values_of_preset(name: str) -> dict[str, dict[str, Any]]:
+    """A preset's values, unchecked."""
+    text = (PROJECT / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    values: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return values
+
+
 def manifest_of(videos: Sequence[Path], *, class_names: Sequence[str]) -> list[ManifestRow]:
     """Rows for the cache stage, all in train."""
     labels = {name: label for label, name in enumerate(sorted(set(class_names)))}

@@ -333,8 +333,15 @@ def fit(
         if _is_out_of_patience(history, learner.recipe.patience):
             break
         try:
-            row = _epoch(learner, feed_of(epoch), val_loader, epoch, sofar or Sofar(),
-                         name_of_clip, after_step)  # fmt: skip
+            row = _epoch(
+                learner,
+                feed_of(epoch),
+                val_loader,
+                epoch=epoch,
+                sofar=sofar or Sofar(),
+                name_of_clip=name_of_clip,
+                after_step=after_step,
+            )
         except TrainingError as error:
             raise TrainingError(f"epoch {epoch}: {error}") from error
         sofar = None
@@ -357,6 +364,7 @@ def _epoch(
     learner: Learner,
     feed: EpochFeed,
     val_loader: ClipLoader,
+    *,
     epoch: int,
     sofar: Sofar,
     name_of_clip: Callable[[int], str],

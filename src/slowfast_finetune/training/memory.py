@@ -91,8 +91,7 @@ def _trial(
         try:
             with fabric.autocast():
                 logits = classifier(clip.expand(size, *clip.shape[1:]))
-                labels = torch.zeros(size, dtype=torch.int64, device=device)
-                criterion(logits, labels).sum().backward()
+                criterion(logits, _labels(size, device)).sum().backward()
         except torch.OutOfMemoryError:
             return False
         finally:
@@ -101,6 +100,10 @@ def _trial(
         return torch.cuda.max_memory_allocated(device) + state < GPU_SHARE * total
 
     return fits
+
+
+def _labels(count: int, device: torch.device) -> Tensor:
+    return torch.zeros(count, dtype=torch.int64, device=device)
 
 
 def _bytes_kept(classifier: nn.Module, clip: Tensor, fabric: Any) -> int:
