@@ -1,4 +1,4 @@
-"""``python -m benchmarks decode|reader|incremental|fuzz``: prints a table, writes JSON."""
+"""``python -m benchmarks NAME``: prints a table, writes JSON. ``--help`` lists the names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pathlib import Path
 # The benchmarks are imported when they are run: help is answered without torch.
 
 
+MODELS = ("slowfast_r50", "slowfast_shallow")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for add in (_add_decode, _add_reader, _add_incremental, _add_fuzz, _add_recipe, _add_transfer):
+    for add in ADDERS:
         command = add(commands.add_parser)
         command.add_argument(
             "--out",
@@ -113,6 +116,54 @@ def _run_fuzz(args: argparse.Namespace) -> None:
     fuzz.run(count=args.count, seed=args.seed, batch=args.batch, keep=args.keep, out=args.out)
 
 
+def _add_step(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "step", help="a training step against pytorchvideo in a plain loop, and a matmul"
+    )
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--batch", type=_positive, help="clips a step [2 for R50, 8 for shallow]")
+    parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
+    parser.set_defaults(run=_run_step)
+    return parser
+
+
+def _run_step(args: argparse.Namespace) -> None:
+    from benchmarks import step
+
+    step.run(models=args.models, batch=args.batch, rounds=args.rounds, out=args.out)
+
+
+def _add_epoch(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "epoch", help="an epoch from the cache against one batch in memory, and decoding on the fly"
+    )
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
+    parser.set_defaults(run=_run_epoch)
+    return parser
+
+
+def _run_epoch(args: argparse.Namespace) -> None:
+    from benchmarks import epoch
+
+    epoch.run(models=args.models, rounds=args.rounds, out=args.out)
+
+
+def _add_startup(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "startup", help="seconds of slowfast --help, and from calling train to its first step"
+    )
+    parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
+    parser.set_defaults(run=_run_startup)
+    return parser
+
+
+def _run_startup(args: argparse.Namespace) -> None:
+    from benchmarks import startup
+
+    startup.run(rounds=args.rounds, out=args.out)
+
+
 def _add_recipe(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser("recipe", help="the demo's recipe against a plain one, on few videos")
     parser.add_argument(
@@ -167,6 +218,18 @@ def _positive(text: str) -> int:
         raise argparse.ArgumentTypeError(f"found {text}, expected 1 or more")
     return number
 
+
+ADDERS = (
+    _add_decode,
+    _add_reader,
+    _add_incremental,
+    _add_fuzz,
+    _add_step,
+    _add_epoch,
+    _add_startup,
+    _add_recipe,
+    _add_transfer,
+)
 
 if __name__ == "__main__":
     main()

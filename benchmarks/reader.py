@@ -34,7 +34,7 @@ TARGET_CROP, TARGET_WHOLE = 0.35, 0.7
 TARGETS_ON_THE_FLY = {"340x256": 100.0, "1280x720": 300.0}
 # A pass over a few clips takes milliseconds; this many are read to time one.
 CLIPS_A_TURN = 128
-CACHE, GATHER, MIRRORED = "cache", "cache, without the loader's thread", "cache, half mirrored"
+CACHE, GATHER = "cache", "cache, without the loader's thread"
 MEMCPY, MEMCPY_NEW = "memcpy, into one buffer", "memcpy, into a new buffer for each batch"
 
 
@@ -112,10 +112,7 @@ def _cached(folder: Path, size: str, count: int) -> Cached:
 
 def _copying(cached: Cached, crop_size: int, *, rounds: int) -> dict[str, Any]:
     """The reader against memcpy, for as many clips as make a turn long enough to time."""
-    plans = {
-        share: _plan(cached.rows, crop_size, mirrored=share, epochs=CLIPS_A_TURN)
-        for share in (0.0, 0.5)
-    }
+    plan = _plan(cached.rows, crop_size, epochs=CLIPS_A_TURN)
     reader = ClipReader(
         cached.rows, folder=cached.store.folder, num_frames=NUM_FRAMES, crop_size=crop_size
     )
@@ -125,14 +122,13 @@ def _copying(cached: Cached, crop_size: int, *, rounds: int) -> dict[str, Any]:
     ]
     clip_bytes = NUM_FRAMES * crop_size * crop_size * 3
     contenders: dict[str, Contender] = {
-        CACHE: lambda: _consume(ClipLoader(reader, plans[0.0])),
-        GATHER: lambda: _consume(map(reader.gather, plans[0.0])),
-        MIRRORED: lambda: _consume(ClipLoader(reader, plans[0.5])),
-        MEMCPY: lambda: _memcpy(entries, plans[0.0], clip_bytes, reuse=True),
-        MEMCPY_NEW: lambda: _memcpy(entries, plans[0.0], clip_bytes, reuse=False),
+        CACHE: lambda: _consume(ClipLoader(reader, plan)),
+        GATHER: lambda: _consume(map(reader.gather, plan)),
+        MEMCPY: lambda: _memcpy(entries, plan, clip_bytes, reuse=True),
+        MEMCPY_NEW: lambda: _memcpy(entries, plan, clip_bytes, reuse=False),
     }
     seconds = in_turn(contenders, rounds=rounds)
-    num_clips = sum(len(batch) for batch in plans[0.0])
+    num_clips = sum(len(batch) for batch in plan)
     return _table(
         f"{cached.name}: {num_clips} windows of {NUM_FRAMES} frames of {crop_size} px",
         {name: (num_clips, times) for name, times in seconds.items()},
@@ -140,15 +136,13 @@ def _copying(cached: Cached, crop_size: int, *, rounds: int) -> dict[str, Any]:
     )
 
 
-def _plan(
-    rows: Sequence[ClipRow], crop_size: int, *, mirrored: float, epochs: int
-) -> list[Sequence[Window]]:
+def _plan(rows: Sequence[ClipRow], crop_size: int, *, epochs: int) -> list[Sequence[Window]]:
     return [
         step.windows
         for epoch in range(-(-epochs // len(rows)))
         for step in plan_training_epoch(
             rows,
-            project_params(augment={"horizontal_flip": mirrored, "max_zoom": 1.0}).augment,
+            project_params(augment={"max_zoom": 1.0}).augment,
             num_frames=NUM_FRAMES,
             crop_size=crop_size,
             batch_size=BATCH,
@@ -191,7 +185,7 @@ def _memcpy(
 def _on_the_fly(cached: Cached, *, rounds: int) -> dict[str, Any]:
     """The reader against datasets that decode, one pass over the videos each."""
     num_clips = len(cached.videos)
-    plan = _plan(cached.rows, CROP, mirrored=0.0, epochs=CLIPS_A_TURN)
+    plan = _plan(cached.rows, CROP, epochs=CLIPS_A_TURN)
     reader = ClipReader(
         cached.rows, folder=cached.store.folder, num_frames=NUM_FRAMES, crop_size=CROP
     )

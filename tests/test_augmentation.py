@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +13,12 @@ from toy_learner import augment
 
 from slowfast_finetune.clips.windows import Mix, Window
 from slowfast_finetune.errors import ParamsError
-from slowfast_finetune.training.augmentation import check_mirroring, mix_clips, rand_augment
+from slowfast_finetune.training.augmentation import (
+    check_mirroring,
+    mix_clips,
+    rand_augment,
+    zoom_and_mirror,
+)
 
 
 def still_clips(count: int) -> Tensor:
@@ -19,6 +26,39 @@ def still_clips(count: int) -> Tensor:
     torch.manual_seed(0)
     picture = torch.randint(0, 256, (count, 1, 24, 24, 3), dtype=torch.uint8)
     return picture.expand(count, 5, 24, 24, 3).contiguous()
+
+
+def ramp(side: int, size: int) -> Tensor:
+    """A clip whose corner of ``side`` px grows brighter to the right; noise round it."""
+    torch.manual_seed(0)
+    clip = torch.randint(0, 256, (1, 3, size, size, 3), dtype=torch.uint8)
+    clip[:, :, :side, :side] = (torch.arange(side) * 8)[None, None, None, :, None]
+    return clip
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_smaller_window_is_enlarged_as_an_independent_library_does(mirrored: bool) -> None:
+    clips = torch.cat([ramp(20, 32), ramp(32, 32)])
+    whole = clips[1].clone()
+    picture = PIL.Image.fromarray(clips[0, 0, :20, :20].numpy())
+    expected = np.asarray(picture.resize((32, 32), PIL.Image.Resampling.BILINEAR)).astype(int)
+    if mirrored:
+        expected = expected[:, ::-1]
+    both = [Window(0, 0, 0, 0, side=20, mirrored=mirrored), Window(1, 0, 0, 0, side=32)]
+    enlarged = zoom_and_mirror(clips, both)
+    for frame in enlarged[0].numpy():
+        assert np.abs(frame.astype(int) - expected).max() <= 1
+    assert torch.equal(enlarged[1], whole), "the other clip stays"
+
+
+def test_mirrored_window_is_the_same_box_from_right_to_left() -> None:
+    torch.manual_seed(0)
+    clips = torch.randint(0, 256, (2, 4, 16, 16, 3), dtype=torch.uint8)
+    plain = clips.clone()
+    mirrored = zoom_and_mirror(clips, [Window(0, 0, 0, 0, 16, mirrored=m) for m in (True, False)])
+    for column in (0, 1, 15):
+        assert torch.equal(mirrored[0, :, :, column], plain[0, :, :, 15 - column])
+    assert torch.equal(mirrored[1], plain[1])
 
 
 def windows(*draws: int) -> list[Window]:

@@ -13,8 +13,8 @@ from slowfast_finetune.model.slowfast import (
     head_of,
     pack_pathways,
     replace_head,
-    to_channels_last,
 )
+from slowfast_finetune.model.speed import to_channels_last
 
 
 @pytest.fixture(scope="module")

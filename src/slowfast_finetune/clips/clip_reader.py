@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from slowfast_finetune.clips.clip_store import SUFFIX, Frames, map_frames
 from slowfast_finetune.clips.tables import ClipRow
@@ -29,7 +28,8 @@ class Batch(NamedTuple):
     """What a loader gives.
 
     Attributes:
-        clips: uint8 (B, T, S, S, 3), RGB.
+        clips: uint8 (B, T, S, S, 3), RGB. A window smaller than S fills the top left corner of its
+            frames, and mirrored ones are not yet: the device does both, see augmentation.
         labels: int64 (B,).
         clip_indices: int64 (B,), which row of the table each clip comes from.
     """
@@ -44,7 +44,7 @@ class ClipReader:
 
     Args:
         num_frames: frames of a window, T.
-        crop_size: side of a clip, S [px]; windows of another side are scaled to it.
+        crop_size: side of a clip, S [px].
         pin_memory: gather into page-locked memory, from where CUDA copies while it computes.
     """
 
@@ -87,10 +87,7 @@ class ClipReader:
                 window.top : window.top + window.side,
                 window.left : window.left + window.side,
             ]
-            if window.mirrored or window.side != size:
-                _copy_transformed(target[position], box, mirrored=window.mirrored)
-            else:
-                np.copyto(target[position], box)
+            np.copyto(target[position, :, : window.side, : window.side], box)
         indices = torch.tensor([window.clip for window in windows])
         labels = torch.tensor([self.rows[window.clip].label for window in windows])
         return Batch(clips, labels, indices)
@@ -113,22 +110,6 @@ class ClipReader:
             return map_frames(path, (row.num_frames, row.height, row.width, 3))
         except (OSError, ValueError) as error:
             raise DataError(f"{row.video_path}: its clip {path} is gone: {error}") from error
-
-
-def _copy_transformed(target: Frames, box: Frames, *, mirrored: bool) -> None:
-    """Copy (T, s, s, 3) scaled to (T, S, S, 3), bilinearly; mirrored, if wanted.
-
-    numpy turns pixels round one by one. torch does it with vector instructions if they lie as
-    (1, 3, S, S) channels last; frame by frame, what lies between stays in the processor's cache.
-    """
-    side = target.shape[1]
-    for frame, source in zip(target, box, strict=True):
-        image = torch.from_numpy(source.copy()).permute(2, 0, 1)[None]
-        if source.shape[0] != side:
-            image = interpolate(image, (side, side), mode="bilinear", antialias=True)
-        if mirrored:
-            image = image.flip(3)
-        np.copyto(frame, image[0].permute(1, 2, 0).numpy())
 
 
 class _Buffers:

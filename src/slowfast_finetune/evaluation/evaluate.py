@@ -28,7 +28,7 @@ from slowfast_finetune.evaluation.metrics import (
 )
 from slowfast_finetune.files import Row, write_table, write_text
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from, load_checkpoint
-from slowfast_finetune.model.slowfast import to_channels_last
+from slowfast_finetune.model.speed import speed_up
 from slowfast_finetune.params import Params
 from slowfast_finetune.training.device import choose_device, choose_precision, make_fabric
 
@@ -120,7 +120,7 @@ def predict_clips(
     device = choose_device(params.runtime)
     fabric = make_fabric(device, choose_precision(params.runtime, device))
     classifier = classifier_from(checkpoint)
-    to_channels_last(classifier)
+    speed_up(classifier)
     model = fabric.setup_module(classifier)
     model.eval()
     shape = checkpoint.preprocessing

@@ -100,13 +100,6 @@ def pack_pathways(clips: Tensor, *, alpha: int = ALPHA) -> list[Tensor]:
     return [clips.index_select(2, index), clips]
 
 
-def to_channels_last(module: nn.Module) -> None:
-    """Lay weights out channels-last, which multiplies faster; the numbers stay the same."""
-    for parameter in module.parameters():
-        if parameter.ndim == 5:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-
-
 class ClipClassifier(nn.Module):
     """uint8 clips in, logits out: normalising and the two pathways are part of the model.
 
@@ -120,6 +113,7 @@ class ClipClassifier(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """Classify clips, uint8 (B, T, H, W, 3) in RGB; gives logits, float (B, num_classes)."""
         # Channels last is how frames are stored; the permuted view is channels_last_3d already.
-        scaled = clips.permute(0, 4, 1, 2, 3).float() / 255
-        logits: Tensor = self.network(pack_pathways((scaled - MEAN) / STD))
+        # In place, as the float copy is nobody else's.
+        normalised = clips.permute(0, 4, 1, 2, 3).float().div_(255).sub_(MEAN).div_(STD)
+        logits: Tensor = self.network(pack_pathways(normalised))
         return logits.float()

@@ -1,7 +1,7 @@
-"""What changes how training clips look, on the device: RandAugment, mixup and CutMix.
+"""What changes how training clips look, on the device: zoom, mirror, RandAugment, mixup, CutMix.
 
-Crops, zoom and mirroring happen where the windows are read (clips/). Nothing here draws on the
-global random state: a clip's colours are seeded by its window, the mixing was planned with it.
+Crops are cut where the windows are read (clips/). Nothing here draws on the global random state: a
+clip's colours are seeded by its window, the rest was planned with it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,42 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from slowfast_finetune.clips.windows import Mix, Window
 from slowfast_finetune.errors import ParamsError
 from slowfast_finetune.params import AugmentParams
 
 SIDES = ("left", "right")
+
+
+def zoom_and_mirror(clips: Tensor, windows: Sequence[Window]) -> Tensor:
+    """Enlarge windows that fill a corner of their frames only, bilinearly, and mirror some.
+
+    Args:
+        clips: uint8 (B, T, S, S, 3), changed in place.
+        windows: one for each clip.
+    """
+    size = clips.shape[2]
+    for clip, window in zip(clips, windows, strict=True):
+        if window.side == size and not window.mirrored:
+            continue
+        images = clip[:, : window.side, : window.side].permute(0, 3, 1, 2)
+        if window.side != size:
+            images = _resize(images, size)
+        if window.mirrored:
+            images = images.flip(3)
+        clip.copy_(images.permute(0, 2, 3, 1))
+    return clips
+
+
+def _resize(images: Tensor, size: int) -> Tensor:
+    """Scale uint8 (T, 3, s, s) to (T, 3, size, size)."""
+    if images.device.type == "cpu":
+        # A copy without gaps takes the vectorised way for bytes.
+        images = images.contiguous(memory_format=torch.channels_last)
+        return interpolate(images, (size, size), mode="bilinear", antialias=True)
+    return interpolate(images.float(), (size, size), mode="bilinear").round_().to(torch.uint8)
 
 
 def rand_augment(clips: Tensor, windows: Sequence[Window], augment: AugmentParams) -> Tensor:

@@ -24,7 +24,7 @@ from slowfast_finetune.clips.windows import MicroBatch
 from slowfast_finetune.console import Bar
 from slowfast_finetune.errors import TrainingError
 from slowfast_finetune.params import AugmentParams, TrainParams
-from slowfast_finetune.training.augmentation import mix_clips, rand_augment
+from slowfast_finetune.training.augmentation import mix_clips, rand_augment, zoom_and_mirror
 from slowfast_finetune.training.batch_norm import begin_training, recompute_statistics
 from slowfast_finetune.training.history import EpochRow
 from slowfast_finetune.training.memory import out_of_memory_advice, peak_memory_mb
@@ -178,7 +178,8 @@ def _losses(
     device = learner.fabric.device
     clips = batch.clips.to(device, non_blocking=True)
     labels = batch.labels.to(device, non_blocking=True)
-    clips = rand_augment(clips, (*part.windows, *part.partners), learner.augment)
+    windows = (*part.windows, *part.partners)
+    clips = rand_augment(zoom_and_mirror(clips, windows), windows, learner.augment)
     count = len(part.windows)
     if part.mix is None:
         logits = model(clips)

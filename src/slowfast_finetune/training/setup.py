@@ -23,9 +23,11 @@ from slowfast_finetune.clips.windows import (
     plan_views,
 )
 from slowfast_finetune.errors import TrainingError
-from slowfast_finetune.model.slowfast import ClipClassifier, to_channels_last
-from slowfast_finetune.params import Params, TrainParams
+from slowfast_finetune.model.slowfast import ClipClassifier
+from slowfast_finetune.model.speed import speed_up
+from slowfast_finetune.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.training.batch_norm import begin_training
+from slowfast_finetune.training.device import keep_freed_memory
 from slowfast_finetune.training.engine import EpochFeed, Learner
 from slowfast_finetune.training.memory import batch_size_that_fits
 from slowfast_finetune.training.optimisation import Schedule, build_optimizer, weight_average
@@ -67,6 +69,11 @@ class Clips:
         steps = deal_out(plan, rank=rank, num_devices=num_devices, size=size)
         return EpochFeed(steps, self._loader_of(self._reader(self.rows)))
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of steps, which does not depend on how a step is divided."""
+        return len(self.feed(1, size=self.params.train.batch_size).steps)
+
     def validation(self, *, size: int) -> ClipLoader:
         """This device's share of the centre clips of the validation videos."""
         windows = plan_views(
@@ -102,25 +109,36 @@ class Clips:
         )
 
 
-def build_learner(network: nn.Module, clips: Clips) -> Learner:
-    """Put the network on the device, with an optimiser and all else that it learns by."""
-    params, recipe, fabric = clips.params, clips.params.train, clips.fabric
-    to_channels_last(network)
+def build_learner(
+    network: nn.Module,
+    *,
+    recipe: TrainParams,
+    augment: AugmentParams,
+    criterion: nn.Module,
+    steps_per_epoch: int,
+    fabric: Any,
+) -> Learner:
+    """Put the network on the device, with an optimiser and all else that it learns by.
+
+    Args:
+        criterion: logits (B, classes) and labels (B,) → losses (B,).
+    """
+    on_cpu = fabric.device.type == "cpu"
+    if on_cpu:
+        keep_freed_memory()
+    speed_up(network)
     classifier = ClipClassifier(network).to(fabric.device)
-    optimizer = build_optimizer(classifier, recipe)
-    # The number of steps depends on the plan alone, not on how a step is divided.
-    steps_per_epoch = len(clips.feed(1, size=recipe.batch_size).steps)
     average = None
     if recipe.ema_decay is not None:
         average = weight_average(classifier, decay=recipe.ema_decay)
     return Learner(
         classifier=classifier,
         compiled=classifier,
-        optimizer=optimizer,
+        optimizer=build_optimizer(classifier, recipe, fused=on_cpu or None),
         average=average,
-        criterion=training_criterion(clips.rows, recipe).to(fabric.device),
+        criterion=criterion.to(fabric.device),
         schedule=Schedule(recipe, steps_per_epoch),
-        augment=params.augment,
+        augment=augment,
         fabric=fabric,
     )
 

@@ -32,6 +32,7 @@ from slowfast_finetune.training.setup import (
     build_learner,
     check_learner,
     choose_batch_size,
+    training_criterion,
 )
 from slowfast_finetune.training.tally import gather
 
@@ -96,7 +97,14 @@ def train_model(
 def _train(network: nn.Module, clips: Clips, files: RunFiles) -> None:
     """Build, check, go on from where an unfinished run stopped, train to the end."""
     fabric, runtime = clips.fabric, clips.params.runtime
-    learner = build_learner(network, clips)
+    learner = build_learner(
+        network,
+        recipe=clips.params.train,
+        augment=clips.params.augment,
+        criterion=training_criterion(clips.rows, clips.params.train),
+        steps_per_epoch=clips.steps_per_epoch,
+        fabric=fabric,
+    )
     size = choose_batch_size(learner, clips)
     if fabric.world_size > 1:
         size = min(gather(size))
