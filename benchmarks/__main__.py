@@ -212,6 +212,30 @@ def _run_transfer(args: argparse.Namespace) -> None:
     recipes.transfer(per_class=args.per_class, seeds=args.seeds, epochs=args.epochs, out=args.out)
 
 
+def _add_real(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("real", help="class folders of one's own, beside what resolution tells")
+    parser.add_argument("videos", type=Path, help="folder of class folders")
+    parser.add_argument("--groups", type=Path, metavar="CSV", help="columns: path, group")
+    parser.add_argument("--preset", default="demo", help="[%(default)s]")
+    parser.add_argument("--changes", default="", metavar="SECTION.NAME=VALUE,…")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.set_defaults(run=_run_real)
+    return parser
+
+
+def _run_real(args: argparse.Namespace) -> None:
+    from benchmarks import recipes
+
+    recipes.real(
+        videos=args.videos,
+        groups=args.groups,
+        preset=args.preset,
+        changes=args.changes,
+        seeds=args.seeds,
+        out=args.out,
+    )
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -229,6 +253,7 @@ ADDERS = (
     _add_startup,
     _add_recipe,
     _add_transfer,
+    _add_real,
 )
 
 if __name__ == "__main__":

@@ -153,7 +153,9 @@ def train_one_epoch(
             sofar.seconds += time.perf_counter() - started
             bar.advance(_num_clips([parts]), note=f"waiting for data {_waiting_share(sofar):.0%}")
             after_step(sofar)
-        guard.finish()
+        started = time.perf_counter()
+        guard.finish()  # where a GPU is still at its last step, this waits for it
+        sofar.seconds += time.perf_counter() - started
 
 
 def _set_up(learner: Learner, epoch: int) -> tuple[Any, Any]:

@@ -102,12 +102,15 @@ class Schedule:
 
 
 def grad_norms(optimizer: Optimizer) -> dict[Part, Tensor]:
-    """L2 norm of the gradients of each part; zero where nothing learns. 0-d tensors."""
+    """L2 norm of the gradients of each part; zero where nothing learns. 0-d, on their device."""
+    device = optimizer.param_groups[0]["params"][0].device
     gradients: dict[Part, list[Tensor]] = {"head": [], "backbone": []}
     for group in optimizer.param_groups:
         gradients[group["part"]] += [p.grad for p in group["params"] if p.grad is not None]
     return {
-        part: torch.nn.utils.get_total_norm(members) if members else torch.zeros(())
+        part: torch.nn.utils.get_total_norm(members)
+        if members
+        else torch.zeros((), device=device)
         for part, members in gradients.items()
     }
 
