@@ -67,7 +67,7 @@ class Scores:
 def recipe(
     *, per_class: int, seeds: Sequence[int], epochs: int | None, changes: Sequence[str], out: Path
 ) -> None:
-    """The demo preset's recipe against the plain one at three rates, few videos a class.
+    """The demo preset's recipe against the plain one at two rates, few videos a class.
 
     Args:
         changes: further recipes to try, each ``section.name=value,…`` on top of the preset.

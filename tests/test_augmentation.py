@@ -113,7 +113,13 @@ def test_cutmix_pastes_the_box() -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [["turn left", "turn right"], ["Left-Hook", "right-hook"], ["left_hand_up", "right_hand_up"]],
+    [
+        ["turn left", "turn right"],
+        ["Left-Hook", "right-hook"],
+        ["left_hand_up", "right_hand_up"],
+        ["TurnLeft", "TurnRight"],
+        ["leftHook", "rightHook"],
+    ],
 )
 def test_mirrored_classes_are_refused(names: list[str]) -> None:
     with pytest.raises(ParamsError, match=r"augment\.horizontal_flip: 0\.5 would show '"):

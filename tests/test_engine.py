@@ -260,3 +260,125 @@ def test_mixed_clips_weigh_both_labels(fabric: Any) -> None:
     nn.functional.cross_entropy(logits, target).backward()
     torch.testing.assert_close(change, -1.9 * layer.weight.grad, rtol=1e-4, atol=1e-6)
     assert torch.cat(sofar.tally.true).tolist() == [0], "the score is against the larger share"
+
+
+# What the recipe says is what happens
+
+
+class TwoBlocks(nn.Module):
+    """A backbone and a head, by their names; remembers the clips it learnt from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleDict({"0": nn.Linear(3, 3), "6": nn.Linear(3, 2)})
+        self.norm = nn.BatchNorm1d(3)
+        self.seen: list[Tensor] = []
+
+    def forward(self, clips: Tensor) -> Tensor:
+        if self.training:
+            self.seen.append(clips.clone())
+        colours = self.norm(clips.float().mean(dim=(1, 2, 3)) / 255)
+        logits: Tensor = self.blocks["6"](self.blocks["0"](colours))
+        return logits
+
+
+def test_backbone_stands_still_for_its_frozen_epochs(fabric: Any) -> None:
+    model = TwoBlocks()
+    backbone = model.blocks["0"].weight
+    values = [backbone.detach().clone()]
+    fit(
+        make_learner(fabric, model, epochs=3, frozen_epochs=1),
+        feed_of=lambda _: feed([0, 1], [1, 0]),
+        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
+        on_epoch=lambda *_: values.append(backbone.detach().clone()),
+    )
+    assert torch.equal(values[1], values[0])
+    assert not torch.equal(values[2], values[1])
+    assert not torch.equal(values[3], values[2])
+
+
+def test_rates_are_those_of_the_schedule_at_every_step(fabric: Any) -> None:
+    learner = make_learner(
+        fabric, TwoBlocks(), epochs=3, schedule="cosine", warmup_epochs=1, backbone_rate=0.5
+    )
+    seen: list[dict[str, float]] = []
+    fit(
+        learner,
+        feed_of=lambda _: feed([0, 1], [1, 0]),
+        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
+        after_step=lambda _: seen.append(
+            {group["part"]: group["lr"] for group in learner.optimizer.param_groups}
+        ),
+    )
+    # Two steps of warm-up, then four of half a cosine, of 0.1.
+    expected = [0.5, 1, 1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]
+    assert [rates["head"] for rates in seen] == pytest.approx([0.1 * f for f in expected])
+    assert [rates["backbone"] for rates in seen] == pytest.approx([0.05 * f for f in expected])
+
+
+def test_average_of_the_weights_is_what_is_validated(fabric: Any) -> None:
+    learner = make_learner(fabric, epochs=2, ema_decay=0.9)
+    val = Batches(coloured([0, 1, 1]))
+    rows = fit(learner, feed_of=lambda _: feed([0, 1], [1, 0]), val_loader=val)  # type: ignore[arg-type]
+    losses = [
+        validate(model, val, nn.CrossEntropyLoss(), torch.device("cpu")).loss
+        for model in (learner.judged, learner.classifier)
+    ]
+    assert rows[-1].val_loss == pytest.approx(losses[0])
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
+def changed_feed(window: Window) -> EpochFeed:
+    """One step of two clips that grow brighter to the right, looked at through a window."""
+    clips = torch.zeros(2, 4, 8, 8, 3, dtype=torch.uint8)
+    clips[:] = (torch.arange(8, dtype=torch.uint8) * 30)[None, None, None, :, None]
+    part = MicroBatch((window, window), (), None, 2, 2, True)
+    batch = coloured([0, 1])
+    # A copy each time, as a loader reads it anew.
+    return EpochFeed([[part]], lambda _: Batches(batch._replace(clips=clips.clone())))  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize("batch_norm", ["batch", "precise"])
+def test_model_sees_clips_as_they_were_planned(fabric: Any, batch_norm: str) -> None:
+    model = TwoBlocks()
+    learner = make_learner(fabric, model, steps_per_epoch=1, epochs=1, batch_norm=batch_norm)
+    fit(
+        learner,
+        feed_of=lambda _: changed_feed(Window(0, 0, 0, 0, 4, mirrored=True)),
+        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
+    )
+    assert len(model.seen) == (2 if batch_norm == "precise" else 1)
+    for clips in model.seen:
+        # The left half, enlarged to the whole and mirrored: from 90 down to 0.
+        row = clips[0, 0, 0, :, 0].long().tolist()
+        assert row == sorted(row, reverse=True)
+        assert (row[0], row[-1]) == (90, 0)
+
+
+def test_colours_are_augmented_in_training(fabric: Any) -> None:
+    model = TwoBlocks()
+    learner = make_learner(
+        fabric,
+        model,
+        steps_per_epoch=1,
+        epochs=1,
+        changes_of_augment={"rand_augment_ops": 4, "rand_augment_magnitude": 30},
+    )
+    sofar = Sofar()
+    train_one_epoch(learner, changed_feed(Window(0, 0, 0, 0, 8, draw=3)), epoch=1, sofar=sofar)
+    plain = next(iter(changed_feed(Window(0, 0, 0, 0, 8)).batches())).clips
+    assert not torch.equal(model.seen[0], plain)
+
+
+def test_precise_statistics_are_those_of_the_training_clips(fabric: Any) -> None:
+    model = TwoBlocks()
+    fit(
+        make_learner(fabric, model, epochs=1, batch_norm="precise"),
+        feed_of=lambda _: feed([0, 1], [1, 1]),
+        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
+    )
+    # One red clip and three blue ones, of 200 / 255.
+    expected = torch.tensor([0.25, 0.0, 0.75]) * 200 / 255
+    assert model.norm.running_mean is not None
+    torch.testing.assert_close(model.norm.running_mean, expected)

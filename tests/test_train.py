@@ -37,6 +37,7 @@ RICH: dict[str, Any] = {
         "warmup_epochs": 1,
         "max_grad_norm": 1.0,
         "class_balance": "sampler",
+        "batch_norm": "precise",
     },
     "augment": {"mixup_alpha": 0.3, "max_zoom": 1.3, "rand_augment_ops": 1},
 }

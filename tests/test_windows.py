@@ -284,6 +284,16 @@ def test_every_clip_of_a_step_counts_once(count: int, num_devices: int, size: in
     assert sorted(counted) == list(range(count))
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"), [(9, 8, [4, 5]), (8, 7, [4, 4]), (6, 4, [3, 3])]
+)
+def test_parts_are_alike_so_that_no_clip_is_left_alone(
+    count: int, size: int, sizes: list[int]
+) -> None:
+    (parts,) = deal_out([step_of(count)], rank=0, num_devices=1, size=size)
+    assert sorted(len(part.windows) for part in parts) == sizes
+
+
 def test_device_without_clips_repeats_one_that_does_not_count() -> None:
     (parts,) = deal_out([step_of(2)], rank=2, num_devices=3, size=4)
     assert [(part.windows[0].clip, part.num_counted) for part in parts] == [(0, 0)]

@@ -6,6 +6,7 @@ how the reading is done nor on how many devices share the work.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -185,7 +186,9 @@ def deal_out(
 def _share_of(step: Step, rank: int, num_devices: int, size: int) -> list[MicroBatch]:
     count = len(step.windows)
     own = list(range(rank, count, num_devices))
-    parts = [own[i : i + size] for i in range(0, len(own), size)] or [[0]]
+    # Equal parts: batch norm should see no single clip where it can see more.
+    bounds = np.linspace(0, len(own), math.ceil(len(own) / size) + 1).round().astype(int).tolist()
+    parts = [own[first:last] for first, last in itertools.pairwise(bounds)] or [[0]]
     return [
         MicroBatch(
             windows=tuple(step.windows[i] for i in part),

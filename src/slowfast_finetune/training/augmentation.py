@@ -100,10 +100,10 @@ def check_mirroring(class_names: Sequence[str], augment: AugmentParams) -> str |
     """
     if augment.horizontal_flip == 0:
         return None
-    sided = [name for name in class_names if _mirrored_name(name) != name.lower()]
-    lower = {name.lower() for name in class_names}
+    sided = [name for name in class_names if _mirrored_name(name) != _words(name)]
+    known = {_words(name) for name in class_names}
     for name in sided:
-        if _mirrored_name(name) in lower:
+        if _mirrored_name(name) in known:
             raise ParamsError(
                 f"augment.horizontal_flip: {augment.horizontal_flip:g} would show {name!r} as its "
                 f"mirror image {_mirrored_name(name)!r}, which is another class; set it to 0"
@@ -117,9 +117,15 @@ def check_mirroring(class_names: Sequence[str], augment: AugmentParams) -> str |
 
 
 def _mirrored_name(name: str) -> str:
-    """The name in lower case with left and right exchanged, where they stand as words."""
+    """The words of a name with left and right exchanged."""
 
     def other(found: re.Match[str]) -> str:
         return SIDES[1 - SIDES.index(found.group())]
 
-    return re.sub(r"(?<![a-z])(left|right)(?![a-z])", other, name.lower())
+    return re.sub(r"(?<![a-z])(left|right)(?![a-z])", other, _words(name))
+
+
+def _words(name: str) -> str:
+    """A name in lower case, its words apart: ``TurnLeft`` and ``turn_left`` as ``turn left``."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return re.sub(r"[\s_-]+", " ", apart).lower()

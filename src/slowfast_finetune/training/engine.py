@@ -129,23 +129,21 @@ def train_one_epoch(
             learner.schedule.apply(learner.optimizer, step)
             _seed(recipe.seed, step, fabric.global_rank)
             optimizer.zero_grad(set_to_none=True)
-            for part in parts:
-                batch = next(batches)
-                with (
-                    out_of_memory_advice(len(part.windows), fabric),
-                    fabric.no_backward_sync(model, enabled=not part.ends_step),
-                ):
-                    losses, logits, labels = _losses(model, batch, part, learner)
-                    # Devices average their gradients, so each weighs its clips by their number.
-                    fabric.backward(losses.sum() * (fabric.world_size / part.step_size))
-                counted = slice(part.num_counted)
-                sofar.tally.add(losses[counted], logits[counted], labels[counted])
-                guard.saw(losses, batch)
-            norms = _clip_gradients(learner)
-            guard.end_of_step(sofar.step + 1, norms)
-            optimizer.step()
-            if learner.average is not None:
-                learner.average.update_parameters(learner.classifier)
+            with out_of_memory_advice(len(parts[0].windows), fabric):
+                for part in parts:
+                    batch = next(batches)
+                    with fabric.no_backward_sync(model, enabled=not part.ends_step):
+                        losses, logits, labels = _losses(model, batch, part, learner)
+                        # Devices average their gradients, so each weighs its clips by their number.
+                        fabric.backward(losses.sum() * (fabric.world_size / part.step_size))
+                    counted = slice(part.num_counted)
+                    sofar.tally.add(losses[counted], logits[counted], labels[counted])
+                    guard.saw(losses, batch)
+                norms = _clip_gradients(learner)
+                guard.end_of_step(sofar.step + 1, norms)
+                optimizer.step()
+                if learner.average is not None:
+                    learner.average.update_parameters(learner.classifier)
 
             for name, norm in norms.items():
                 sofar.grad_norms[name].append(norm)
@@ -173,22 +171,26 @@ def _seed(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int.from_bytes(digest))
 
 
+def clips_to_learn_from(batch: Batch, part: MicroBatch, learner: Learner) -> Tensor:
+    """What the model sees of a batch: uint8 (B, T, S, S, 3) on the device, a clip a window."""
+    clips = batch.clips.to(learner.fabric.device, non_blocking=True)
+    windows = (*part.windows, *part.partners)
+    clips = rand_augment(zoom_and_mirror(clips, windows), windows, learner.augment)
+    count = len(part.windows)
+    return clips if part.mix is None else mix_clips(clips[:count], clips[count:], part.mix)
+
+
 def _losses(
     model: nn.Module, batch: Batch, part: MicroBatch, learner: Learner
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Losses (B,), zero for those that do not count, logits (B, classes) and labels (B,)."""
-    device = learner.fabric.device
-    clips = batch.clips.to(device, non_blocking=True)
-    labels = batch.labels.to(device, non_blocking=True)
-    windows = (*part.windows, *part.partners)
-    clips = rand_augment(zoom_and_mirror(clips, windows), windows, learner.augment)
+    logits = model(clips_to_learn_from(batch, part, learner))
+    labels = batch.labels.to(learner.fabric.device, non_blocking=True)
     count = len(part.windows)
     if part.mix is None:
-        logits = model(clips)
         losses = learner.criterion(logits, labels)
     else:
         own, others = labels[:count], labels[count:]
-        logits = model(mix_clips(clips[:count], clips[count:], part.mix))
         share = part.mix.share
         losses = share * learner.criterion(logits, own) + (1 - share) * learner.criterion(
             logits, others
@@ -421,7 +423,7 @@ def _recompute(learner: Learner, feed: EpochFeed) -> None:
     parts = [part for step in feed.steps for part in step]
     num_batches = min(len(parts), math.ceil(PRECISE_CLIPS / len(parts[0].windows)))
     batches = (
-        batch.clips[: len(part.windows)].to(learner.fabric.device)
+        clips_to_learn_from(batch, part, learner)
         for batch, part in zip(feed.load(parts[:num_batches]), parts, strict=False)
     )
     learner.judged.train()

@@ -74,7 +74,7 @@ def batch_size_that_fits(
             size = math.ceil(size / 2)
         return size
     needed = CPU_OVERHEAD * _bytes_kept(classifier, clip, fabric)
-    limit = max(1, int(CPU_SHARE * psutil.virtual_memory().total / needed))
+    limit = max(1, int(CPU_SHARE * psutil.virtual_memory().total / fabric.world_size / needed))
     return math.ceil(most / math.ceil(most / limit))
 
 

@@ -108,9 +108,7 @@ def grad_norms(optimizer: Optimizer) -> dict[Part, Tensor]:
     for group in optimizer.param_groups:
         gradients[group["part"]] += [p.grad for p in group["params"] if p.grad is not None]
     return {
-        part: torch.nn.utils.get_total_norm(members)
-        if members
-        else torch.zeros((), device=device)
+        part: torch.nn.utils.get_total_norm(members) if members else torch.zeros((), device=device)
         for part, members in gradients.items()
     }
 

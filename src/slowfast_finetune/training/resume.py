@@ -56,6 +56,7 @@ class UnfinishedRun:
         self.folder = models / FOLDER
         self._fingerprint = fingerprint
         self._state = self.folder / "state.pt"
+        self._kept = 0  # the epoch whose checkpoint this run has kept
 
     def load(self) -> dict[str, Any] | str | None:
         """The state of this configuration; why one that is there is not used; or None.
@@ -72,6 +73,7 @@ class UnfinishedRun:
             return f"an unfinished run in {self.folder} is of other parameters, clips or code"
         if not self._best(content["best_epoch"]).exists() and content["best_epoch"]:
             return f"an unfinished run in {self.folder} lacks its best epoch"
+        self._kept = content["best_epoch"]
         return content
 
     def save(self, content: Mapping[str, Any]) -> None:
@@ -91,9 +93,12 @@ class UnfinishedRun:
                 path.unlink(missing_ok=True)
 
     def keep_best(self, checkpoint: Path, *, epoch: int) -> None:
-        """Keep the checkpoint of a new best epoch; DVC deletes the one among the outputs."""
+        """Keep the best epoch's checkpoint; DVC deletes the one among the outputs."""
+        if epoch == self._kept:
+            return
         with atomic_path(self._best(epoch)) as temporary:
             shutil.copyfile(checkpoint, temporary)
+        self._kept = epoch
 
     def give_back_best(self, checkpoint: Path, *, epoch: int) -> None:
         """Put the best epoch's checkpoint where it belongs."""

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,6 @@ class RunFiles:
         self._class_names: list[str]
         self._provenance: dict[str, Any]
         self._num_learning = 0
-        self._may_save = True
 
     def note(self, text: str) -> None:
         """Tell the person, and the log."""
@@ -189,29 +188,22 @@ class RunFiles:
         if is_best:
             save_checkpoint(self._outputs.best_checkpoint, self._checkpoint(learner, row))
         self._recorder.epoch(row, is_best=is_best)
-        if is_best and self._may_save:
-            self._try(
-                lambda: self._unfinished.keep_best(self._outputs.best_checkpoint, epoch=row.epoch)
-            )
         self._save(learner, None)
 
     def _save(self, learner: Learner, sofar: Sofar | None) -> None:
-        if self._recorder is None or not self._may_save:
+        if self._recorder is None:
             return
         best = best_epoch(self._history)
         state = state_of(learner, self._history, sofar, best_epoch=best)
-        self._try(lambda: self._unfinished.save(state))
-
-    def _try(self, write: Callable[[], None]) -> None:
         try:
-            write()
+            if best:
+                self._unfinished.keep_best(self._outputs.best_checkpoint, epoch=best)
+            self._unfinished.save(state)
         except OSError as error:
-            # Training goes on: the result does not need it.
-            self._may_save = False
-            self._unfinished.clear()
+            # Training goes on: the result does not need it. The state before is as it was.
             self.note(
                 f"warning: the state to go on from cannot be saved ({error.strerror or error}); "
-                "if this run is killed, it will start anew"
+                "if this run is killed, it will go on from an earlier one or start anew"
             )
 
     def _checkpoint(self, learner: Learner, row: EpochRow) -> Checkpoint:

@@ -22,14 +22,14 @@ from slowfast_finetune.clips.windows import (
     plan_training_epoch,
     plan_views,
 )
-from slowfast_finetune.errors import TrainingError
+from slowfast_finetune.errors import DataError, TrainingError
 from slowfast_finetune.model.slowfast import ClipClassifier
 from slowfast_finetune.model.speed import speed_up
 from slowfast_finetune.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.training.batch_norm import begin_training
 from slowfast_finetune.training.device import keep_freed_memory
-from slowfast_finetune.training.engine import EpochFeed, Learner
-from slowfast_finetune.training.memory import batch_size_that_fits
+from slowfast_finetune.training.engine import EpochFeed, Learner, clips_to_learn_from
+from slowfast_finetune.training.memory import batch_size_that_fits, out_of_memory_advice
 from slowfast_finetune.training.optimisation import Schedule, build_optimizer, weight_average
 from slowfast_finetune.training.sanity import SanityReport, check_gradients, untouched
 
@@ -143,15 +143,25 @@ def build_learner(
     )
 
 
-def training_criterion(rows: Sequence[ClipRow], recipe: TrainParams) -> nn.Module:
+def training_criterion(
+    rows: Sequence[ClipRow], class_names: Sequence[str], recipe: TrainParams
+) -> nn.Module:
     """Cross-entropy of each clip, smoothed and weighted as the recipe says.
 
     A class weighs N / (classes × its videos), 1 on average over the clips (scikit-learn's
     "balanced"). Label smoothing is that of Szegedy et al., 2015.
+
+    Raises:
+        DataError: a class that is to be weighed has no clips.
     """
     weight = None
     if recipe.class_balance == "weights":
-        counts = np.bincount([row.label for row in rows])
+        counts = np.bincount([row.label for row in rows], minlength=len(class_names))
+        if not counts.all():
+            lacking = class_names[int(counts.argmin())]
+            raise DataError(
+                f"train.class_balance: weights: {lacking!r} has no usable training video to weigh"
+            )
         weight = torch.from_numpy(len(rows) / (len(counts) * counts)).float()
     return nn.CrossEntropyLoss(weight, label_smoothing=recipe.label_smoothing, reduction="none")
 
@@ -183,19 +193,22 @@ def check_learner(
         TrainingError: something would not learn.
     """
     feed = clips.feed(1, size=size)
+    part = feed.steps[0][0]
     batch: Batch = next(iter(feed.batches()))
-    count = len(feed.steps[0][0].windows)
-    device = learner.fabric.device
-    batch_clips, labels = batch.clips[:count].to(device), batch.labels[:count].to(device)
+    batch_clips = clips_to_learn_from(batch, part, learner)
+    labels = batch.labels[: len(part.windows)].to(learner.fabric.device)
     begin_training(learner.classifier, batch_norm=learner.recipe.batch_norm, backbone_frozen=False)
 
     def check(model: nn.Module) -> SanityReport:
-        return check_gradients(model, batch_clips, labels, learner.criterion, fabric=learner.fabric)
+        fabric = learner.fabric
+        with out_of_memory_advice(len(part.windows), fabric):
+            return check_gradients(model, batch_clips, labels, learner.criterion, fabric=fabric)
 
     if not compile_model:
         return check(learner.classifier), None
-    # Batches of one size but the last: shapes as they come compile faster than general ones.
-    compiled: Any = torch.compile(learner.classifier, dynamic=False)
+    # Batches of one size but the last: shapes as they come compile faster than general ones. In
+    # one graph, as what cannot be compiled would else run as before without a word.
+    compiled: Any = torch.compile(learner.classifier, dynamic=False, fullgraph=True)
     try:
         report = check(compiled)
     except TrainingError:

@@ -13,7 +13,7 @@ from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.errors import DataError
-from slowfast_finetune.model.weights import build_pretrained
+from slowfast_finetune.model.weights import build_pretrained, locate_weights
 from slowfast_finetune.params import Params
 from slowfast_finetune.training.augmentation import check_mirroring
 from slowfast_finetune.training.device import (
@@ -65,6 +65,8 @@ def train_model(
     with open_files(outputs, params=params) as files:
         if process_rank() == 0:
             restore_entries([*train_rows, *val_rows], params=params, store=store, project=project)
+            if params.model.weights != "none":
+                locate_weights(params.model)  # one process downloads, before the others start
         fabric = make_fabric(device, precision, devices=devices, num_nodes=num_nodes)
         fabric.launch()
         where = device_name(fabric.device) + f" in {precision}"
@@ -89,19 +91,21 @@ def train_model(
             ),
         )
         clips = Clips(train_rows, val_rows, params, store.folder, fabric)
-        _train(pretrained.network, clips, files)
+        _train(pretrained.network, clips, files, class_names=class_names)
         if fabric.is_global_zero:
             files.finish()
 
 
-def _train(network: nn.Module, clips: Clips, files: RunFiles) -> None:
+def _train(
+    network: nn.Module, clips: Clips, files: RunFiles, *, class_names: Sequence[str]
+) -> None:
     """Build, check, go on from where an unfinished run stopped, train to the end."""
     fabric, runtime = clips.fabric, clips.params.runtime
     learner = build_learner(
         network,
         recipe=clips.params.train,
         augment=clips.params.augment,
-        criterion=training_criterion(clips.rows, clips.params.train),
+        criterion=training_criterion(clips.rows, class_names, clips.params.train),
         steps_per_epoch=clips.steps_per_epoch,
         fabric=fabric,
     )
