@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import pickle
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -221,3 +222,59 @@ def test_class_names_that_do_not_fit_the_last_layer_are_not_believed(tmp_path: P
     torch.save({"model_state": network.state_dict(), "class_names": ["run"]}, path)
     pretrained = build_pretrained(model_params(str(path)), class_names=["run", "sit"])
     assert "2 classes are new, 0 kept" in pretrained.description
+
+
+PYSLOWFAST = {
+    "s1.pathway0_stem.conv.weight": "blocks.0.multipathway_blocks.0.conv.weight",
+    "s1.pathway1_stem.bn.running_var": "blocks.0.multipathway_blocks.1.norm.running_var",
+    "s1_fuse.conv_f2s.weight": "blocks.0.multipathway_fusion.conv_fast_to_slow.weight",
+    "s1_fuse.bn.bias": "blocks.0.multipathway_fusion.norm.bias",
+    "s2.pathway0_res0.branch1.weight": (
+        "blocks.1.multipathway_blocks.0.res_blocks.0.branch1_conv.weight"
+    ),
+    "s2.pathway0_res0.branch1_bn.weight": (
+        "blocks.1.multipathway_blocks.0.res_blocks.0.branch1_norm.weight"
+    ),
+    "s5.pathway1_res2.branch2.a.weight": (
+        "blocks.4.multipathway_blocks.1.res_blocks.2.branch2.conv_a.weight"
+    ),
+    "s4.pathway1_res5.branch2.c_bn.running_mean": (
+        "blocks.3.multipathway_blocks.1.res_blocks.5.branch2.norm_c.running_mean"
+    ),
+    "head.projection.weight": "blocks.6.proj.weight",
+    "head.projection.bias": "blocks.6.proj.bias",
+}
+
+
+def test_names_of_pyslowfast_are_understood(tmp_path: Path) -> None:
+    """R50 under PySlowFast's names: among them those above, all of them found, and loaded."""
+    network = build_slowfast("slowfast_r50", num_classes=5)
+    assert set(PYSLOWFAST.values()) <= set(network.state_dict())
+    path = tmp_path / "pyslowfast.pyth"
+    by_their_names = {_their_name(key): value for key, value in network.state_dict().items()}
+    assert set(PYSLOWFAST) <= set(by_their_names)
+    torch.save({"model_state": by_their_names, "epoch": 3}, path)
+    pretrained = build_pretrained(model_params(str(path), "slowfast_r50"), class_names=TWO)
+    for key, value in network.state_dict().items():
+        if not key.startswith("blocks.6.proj."):
+            assert torch.equal(pretrained.network.state_dict()[key], value), key
+
+
+def _their_name(key: str) -> str:
+    if key.startswith("blocks.6.proj."):
+        return key.replace("blocks.6.proj.", "head.projection.")
+    block, place, rest = re.fullmatch(  # type: ignore[union-attr]
+        r"blocks\.(\d)\.multipathway_(fusion|blocks\.\d)\.(.*)", key
+    ).groups()
+    stage = f"s{int(block) + 1}"
+    if place == "fusion":
+        return f"{stage}_fuse." + rest.replace("conv_fast_to_slow", "conv_f2s").replace(
+            "norm", "bn"
+        )
+    pathway = f"{stage}.pathway{place[-1]}_"
+    if block == "0":
+        return pathway + "stem." + rest.replace("norm", "bn")
+    rest = re.sub(r"^res_blocks\.(\d+)\.", r"res\1.", rest)
+    rest = re.sub(r"conv_([abc])", r"\1", rest)
+    rest = re.sub(r"norm_([abc])", r"\1_bn", rest)
+    return pathway + rest.replace("branch1_conv", "branch1").replace("branch1_norm", "branch1_bn")

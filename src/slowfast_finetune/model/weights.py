@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -31,6 +32,15 @@ DOWNLOAD_TIMEOUT_SECONDS = 30
 HEAD_WEIGHT = "blocks.6.proj.weight"
 STATE_KEYS = ("model_state", "state_dict", "model")  # pytorchvideo and PySlowFast use the first
 KEY_PREFIXES = ("module.", "model.")
+# Layers of PySlowFast within a block, as pytorchvideo calls them.
+_PYSLOWFAST_LAYERS = (
+    (r"^conv_f2s\.", "conv_fast_to_slow."),
+    (r"^bn\.", "norm."),
+    (r"^branch1\.", "branch1_conv."),
+    (r"^branch1_bn\.", "branch1_norm."),
+    (r"^branch2\.([abc])\.", r"branch2.conv_\1."),
+    (r"^branch2\.([abc])_bn\.", r"branch2.norm_\1."),
+)
 
 
 @dataclass(frozen=True)
@@ -191,9 +201,20 @@ def _class_names(checkpoint: Any) -> list[str]:
 
 
 def _plain_key(key: str) -> str:
+    """pytorchvideo's name of a tensor, given that or PySlowFast's, with or without a prefix."""
     for prefix in KEY_PREFIXES:
         key = key.removeprefix(prefix)
-    return key
+    key = key.replace("head.projection.", "blocks.6.proj.")
+    found = re.match(r"s(\d)(_fuse|\.pathway(\d)_(?:stem|res(\d+)))\.(.*)", key)
+    if found is None:
+        return key
+    stage, _, pathway, res_block, rest = found.groups()
+    place = f"blocks.{int(stage) - 1}."
+    place += f"multipathway_blocks.{pathway}." if pathway else "multipathway_fusion."
+    place += f"res_blocks.{res_block}." if res_block else ""
+    for pattern, name in _PYSLOWFAST_LAYERS:
+        rest = re.sub(pattern, name, rest)
+    return place + rest
 
 
 def _class_count(state: dict[str, Tensor], path: Path) -> int:
