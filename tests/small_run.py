@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from pipeline_imports import PROJECT
-from synthetic import make_params, make_rows, write_params
+from synthetic import make_params, make_rows, write_entry, write_params
 
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
@@ -53,28 +53,11 @@ def write_project(folder: Path, **sections: dict[str, Any]) -> Params:
             )
             frames = rng.integers(0, 150, (row.num_frames, row.height, row.width, 3), np.uint8)
             frames[..., label] += 60
-            _write(store, row, frames)
+            write_entry(store, row, frames)
             rows.append(row)
     write_table(folder / "data" / "clips.csv", rows, ClipRow)
     write_params(folder / "params.yaml", params)
     return params
-
-
-def _write(store: ClipStore, row: ClipRow, frames: np.ndarray) -> None:
-    with store.writer(row.content_hash) as writer:
-        for frame in frames:
-            writer.append(frame)
-        writer.finish(
-            num_sampled=row.num_sampled,
-            source_height=row.source_height,
-            source_width=row.source_width,
-            codec="h264",
-            num_packets=row.num_frames,
-            num_decoded=row.num_frames,
-            num_errors=0,
-            duration_seconds=row.duration_seconds,
-            truncated=False,
-        )
 
 
 def start_training(folder: Path, *words: str) -> subprocess.Popen[bytes]:

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from av.stream import Disposition
 
-from slowfast_finetune.clips.clip_store import EntryInfo
+from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
 from slowfast_finetune.clips.decode_job import Job, decode_to_store, limit_memory
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.errors import VideoError
@@ -437,6 +437,24 @@ def make_rows(num_rows: int, **changes: Any) -> list[ClipRow]:
         )
         for index in range(num_rows)
     ]
+
+
+def write_entry(store: ClipStore, row: ClipRow, frames: npt.NDArray[np.uint8]) -> None:
+    """Put frames (F, H, W, 3) into a clip store as the entry of a row."""
+    with store.writer(row.content_hash) as writer:
+        for frame in frames:
+            writer.append(frame)
+        writer.finish(
+            num_sampled=row.num_sampled,
+            source_height=row.source_height,
+            source_width=row.source_width,
+            codec="h264",
+            num_packets=row.num_frames,
+            num_decoded=row.num_frames,
+            num_errors=0,
+            duration_seconds=row.duration_seconds,
+            truncated=row.truncated,
+        )
 
 
 def make_manifest(project: Path, names: Sequence[str]) -> list[ManifestRow]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic import make_rows
+from synthetic import make_rows, write_entry
 from toy_learner import augment
 
 from slowfast_finetune.clips import clip_reader
@@ -44,20 +44,7 @@ def videos(store: ClipStore, rows: list[ClipRow]) -> list[Frames]:
     for row in rows:
         shape = (row.num_frames, row.height, row.width, 3)
         frames = rng.integers(0, 256, shape, dtype=np.uint8)
-        with store.writer(row.content_hash) as writer:
-            for frame in frames:
-                writer.append(frame)
-            writer.finish(
-                num_sampled=row.num_frames,
-                source_height=row.height,
-                source_width=row.width,
-                codec="h264",
-                num_packets=row.num_frames,
-                num_decoded=row.num_frames,
-                num_errors=0,
-                duration_seconds=1.0,
-                truncated=False,
-            )
+        write_entry(store, row, frames)
         videos.append(frames)
     return videos
 

@@ -214,9 +214,15 @@ def test_parts_of_steps_train_to_the_same_numbers_as_whole_ones(
     assert_nearly_equal(alone, tmp_path)
 
 
-def test_number_of_workers_changes_nothing(alone: Path, tmp_path: Path) -> None:
+def test_number_of_workers_and_reading_threads_changes_nothing(alone: Path, tmp_path: Path) -> None:
     write_project(tmp_path, **frozen_start(alone), runtime={"num_workers": 0})
-    train(tmp_path)
+    # On a machine of 32 cores eight threads read ahead; on two, one does.
+    stage = str(PROJECT / "stages/train.py")
+    script = (
+        "import os, runpy, sys; os.cpu_count = lambda: 32; sys.argv = ['train.py']; "
+        f"runpy.run_path({stage!r}, run_name='__main__')"
+    )
+    train(tmp_path, "-c", script)
     assert history(tmp_path) == history(alone)
     assert_same_weights(tmp_path, alone)
 

@@ -39,6 +39,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         # mkstemp makes files private; ours are as readable as any other the person makes.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        # A full disk strikes in a write that knows no name; the person should hear which file.
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

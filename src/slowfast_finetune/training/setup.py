@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class Clips:
         )
         rank, num_devices = self.fabric.global_rank, self.fabric.world_size
         steps = deal_out(plan, rank=rank, num_devices=num_devices, size=size)
-        return EpochFeed(steps, self._loader_of(self._reader(self.rows)))
+        return EpochFeed(steps, self._load)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,12 +87,14 @@ class Clips:
             self._reader(self.val_rows), in_batches(share, size=size), num_threads=self._threads
         )
 
-    def _loader_of(self, reader: ClipReader) -> Callable[[Sequence[MicroBatch]], ClipLoader]:
-        return lambda parts: ClipLoader(
-            reader,
-            [(*part.windows, *part.partners) for part in parts],
-            num_threads=self._threads,
-        )
+    def _load(self, parts: Sequence[MicroBatch]) -> ClipLoader:
+        plan = [(*part.windows, *part.partners) for part in parts]
+        return ClipLoader(self._train_reader, plan, num_threads=self._threads)
+
+    @cached_property
+    def _train_reader(self) -> ClipReader:
+        # One for all epochs: its open files and its memory are used again.
+        return self._reader(self.rows)
 
     @property
     def _threads(self) -> int:
