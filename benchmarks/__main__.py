@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 # The benchmarks are imported when they are run: help is answered without torch.
@@ -23,8 +24,11 @@ def main() -> None:
             default=Path("benchmarks/results"),
             help="folder for the JSON files [%(default)s]",
         )
-    args = parser.parse_args()
-    args.run(args)
+    options = vars(parser.parse_args())
+    options.pop("command")
+    # The options of a command are the arguments of the function that it names.
+    module, _, function = options.pop("runs").partition(".")
+    getattr(import_module(f"benchmarks.{module}"), function)(**options)
 
 
 AddParser = Callable[..., argparse.ArgumentParser]
@@ -44,22 +48,8 @@ def _add_decode(add_parser: AddParser) -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=_positive, help="processes of each side [one a core]")
     parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
     parser.add_argument("--scratch", type=Path, help="where frames are written [temporary folder]")
-    parser.set_defaults(run=_run_decode)
+    parser.set_defaults(runs="decode.run")
     return parser
-
-
-def _run_decode(args: argparse.Namespace) -> None:
-    from benchmarks import decode
-
-    decode.run(
-        sizes=args.sizes,
-        count=args.count,
-        videos=args.videos,
-        workers=args.workers,
-        rounds=args.rounds,
-        scratch=args.scratch,
-        out=args.out,
-    )
 
 
 def _add_reader(add_parser: AddParser) -> argparse.ArgumentParser:
@@ -70,14 +60,8 @@ def _add_reader(add_parser: AddParser) -> argparse.ArgumentParser:
         "--count", type=_positive, default=16, help="videos of each size [%(default)s]"
     )
     parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
-    parser.set_defaults(run=_run_reader)
+    parser.set_defaults(runs="reader.run")
     return parser
-
-
-def _run_reader(args: argparse.Namespace) -> None:
-    from benchmarks import reader
-
-    reader.run(count=args.count, rounds=args.rounds, out=args.out)
 
 
 def _add_incremental(add_parser: AddParser) -> argparse.ArgumentParser:
@@ -88,14 +72,8 @@ def _add_incremental(add_parser: AddParser) -> argparse.ArgumentParser:
         "--sizes", type=_positive, nargs="+", default=[100, 1000, 10_000], metavar="N"
     )
     parser.add_argument("--rounds", type=_positive, default=3, help="[%(default)s]")
-    parser.set_defaults(run=_run_incremental)
+    parser.set_defaults(runs="incremental.run")
     return parser
-
-
-def _run_incremental(args: argparse.Namespace) -> None:
-    from benchmarks import incremental
-
-    incremental.run(sizes=args.sizes, rounds=args.rounds, out=args.out)
 
 
 def _add_fuzz(add_parser: AddParser) -> argparse.ArgumentParser:
@@ -106,14 +84,8 @@ def _add_fuzz(add_parser: AddParser) -> argparse.ArgumentParser:
     parser.add_argument(
         "--keep", type=Path, help="copy the files that crashed or stopped a worker into a folder"
     )
-    parser.set_defaults(run=_run_fuzz)
+    parser.set_defaults(runs="fuzz.run")
     return parser
-
-
-def _run_fuzz(args: argparse.Namespace) -> None:
-    from benchmarks import fuzz
-
-    fuzz.run(count=args.count, seed=args.seed, batch=args.batch, keep=args.keep, out=args.out)
 
 
 def _add_step(add_parser: AddParser) -> argparse.ArgumentParser:
@@ -123,14 +95,8 @@ def _add_step(add_parser: AddParser) -> argparse.ArgumentParser:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--batch", type=_positive, help="clips a step [2 for R50, 8 for shallow]")
     parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
-    parser.set_defaults(run=_run_step)
+    parser.set_defaults(runs="step.run")
     return parser
-
-
-def _run_step(args: argparse.Namespace) -> None:
-    from benchmarks import step
-
-    step.run(models=args.models, batch=args.batch, rounds=args.rounds, out=args.out)
 
 
 def _add_epoch(add_parser: AddParser) -> argparse.ArgumentParser:
@@ -139,14 +105,8 @@ def _add_epoch(add_parser: AddParser) -> argparse.ArgumentParser:
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
-    parser.set_defaults(run=_run_epoch)
+    parser.set_defaults(runs="epoch.run")
     return parser
-
-
-def _run_epoch(args: argparse.Namespace) -> None:
-    from benchmarks import epoch
-
-    epoch.run(models=args.models, rounds=args.rounds, out=args.out)
 
 
 def _add_startup(add_parser: AddParser) -> argparse.ArgumentParser:
@@ -154,14 +114,8 @@ def _add_startup(add_parser: AddParser) -> argparse.ArgumentParser:
         "startup", help="seconds of slowfast --help, and from calling train to its first step"
     )
     parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
-    parser.set_defaults(run=_run_startup)
+    parser.set_defaults(runs="startup.run")
     return parser
-
-
-def _run_startup(args: argparse.Namespace) -> None:
-    from benchmarks import startup
-
-    startup.run(rounds=args.rounds, out=args.out)
 
 
 def _add_recipe(add_parser: AddParser) -> argparse.ArgumentParser:
@@ -179,20 +133,8 @@ def _add_recipe(add_parser: AddParser) -> argparse.ArgumentParser:
         metavar="SECTION.NAME=VALUE,…",
         help="further recipes: the preset with changes",
     )
-    parser.set_defaults(run=_run_recipe)
+    parser.set_defaults(runs="recipes.recipe")
     return parser
-
-
-def _run_recipe(args: argparse.Namespace) -> None:
-    from benchmarks import recipes
-
-    recipes.recipe(
-        per_class=args.per_class,
-        seeds=args.seeds,
-        epochs=args.epochs,
-        changes=args.changes,
-        out=args.out,
-    )
 
 
 def _add_transfer(add_parser: AddParser) -> argparse.ArgumentParser:
@@ -202,14 +144,8 @@ def _add_transfer(add_parser: AddParser) -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=_positive, default=10, help="[%(default)s]")
-    parser.set_defaults(run=_run_transfer)
+    parser.set_defaults(runs="recipes.transfer")
     return parser
-
-
-def _run_transfer(args: argparse.Namespace) -> None:
-    from benchmarks import recipes
-
-    recipes.transfer(per_class=args.per_class, seeds=args.seeds, epochs=args.epochs, out=args.out)
 
 
 def _add_real(add_parser: AddParser) -> argparse.ArgumentParser:
@@ -219,21 +155,8 @@ def _add_real(add_parser: AddParser) -> argparse.ArgumentParser:
     parser.add_argument("--preset", default="demo", help="[%(default)s]")
     parser.add_argument("--changes", default="", metavar="SECTION.NAME=VALUE,…")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.set_defaults(run=_run_real)
+    parser.set_defaults(runs="recipes.real")
     return parser
-
-
-def _run_real(args: argparse.Namespace) -> None:
-    from benchmarks import recipes
-
-    recipes.real(
-        videos=args.videos,
-        groups=args.groups,
-        preset=args.preset,
-        changes=args.changes,
-        seeds=args.seeds,
-        out=args.out,
-    )
 
 
 def _positive(text: str) -> int:
