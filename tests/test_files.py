@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import stat
 from pathlib import Path
 
@@ -172,3 +173,17 @@ def test_folders_are_made_and_files_are_as_readable_as_others(tmp_path: Path) ->
     other.write_text("")
     assert path.read_bytes() == "Zeile\r\nbleibt ü\n".encode()
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(other.stat().st_mode)
+
+
+def test_full_disk_names_the_file_and_other_errors_keep_their_words(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match=r"No space left on device: .*table\.csv"),
+        atomic_path(tmp_path / "table.csv"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(OSError, match=r"^the connection closed$"),
+        atomic_path(tmp_path / "table.csv"),
+    ):
+        raise OSError("the connection closed")
+    assert list(tmp_path.iterdir()) == []

@@ -41,7 +41,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         # A full disk strikes in a write that knows no name; the person should hear which file.
-        if error.filename is None:
+        # An error of another kind (a connection that closed) has no number, and words of its own.
+        if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
     finally:
