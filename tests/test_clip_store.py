@@ -31,6 +31,8 @@ FACTS: dict[str, Any] = {
     "num_sampled": 5,
     "source_height": 96,
     "source_width": 128,
+    "source_fps": 25.0,
+    "has_audio": True,
     "codec": "h264",
     "num_packets": 10,
     "num_decoded": 9,
@@ -96,7 +98,7 @@ def test_safetensors_reads_the_same(store: ClipStore) -> None:
     with safetensors.safe_open(store.path(HASH), framework="np") as file:
         metadata = file.metadata()
     assert metadata["content_hash"] == HASH
-    assert metadata["format_version"] == "1"
+    assert metadata["format_version"] == "2"
     assert json.loads(metadata["info"])["codec"] == "h264"
 
 
@@ -121,7 +123,7 @@ def test_place_and_settings(store: ClipStore, clip: ClipParams, tmp_path: Path) 
     assert store.path(HASH) == tmp_path / "clips" / digest / f"{HASH}.safetensors"
     settings = json.loads((tmp_path / "clips" / digest / "settings.json").read_text())
     assert settings == {
-        "format_version": 1,
+        "format_version": 2,
         "clip": {
             "num_frames": 8,
             "sample_fps": 15,
@@ -271,7 +273,7 @@ def test_no_such_entry(store: ClipStore) -> None:
         # 5 frames in the facts, 6 in the shape.
         (lambda content: content.replace(b"[5, 6, 8, 3]", b"[6, 6, 8, 3]"), "header is damaged"),
         (
-            lambda content: content.replace(b'"format_version": "1"', b'"format_version": "2"'),
+            lambda content: content.replace(b'"format_version": "2"', b'"format_version": "3"'),
             "the header is damaged",
         ),
         (lambda content: content.replace(HASH.encode(), OTHER.encode()), f"another video, {OTHER}"),

@@ -326,6 +326,8 @@ def test_report_of_a_sound_video(tmp_path: Path) -> None:
         codec="h264",
         source_width=96,
         source_height=72,
+        source_fps=25.0,
+        has_audio=False,
         num_packets=20,
         num_decoded=20,
         num_errors=0,

@@ -187,6 +187,8 @@ def _clip_row(row: ManifestRow, info: EntryInfo, settings: str) -> ClipRow:
         width=info.width,
         source_height=info.source_height,
         source_width=info.source_width,
+        source_fps=info.source_fps,
+        has_audio=info.has_audio,
         duration_seconds=info.duration_seconds,
         decoder=f"pyav/{info.codec}",
         decodable_fraction=round(info.decodable_fraction, 4),

@@ -30,7 +30,7 @@ from slowfast_finetune.errors import DataError
 from slowfast_finetune.files import write_text
 from slowfast_finetune.params import ClipParams
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEADER_BYTES = 4096
 SUFFIX = ".safetensors"
 
@@ -50,6 +50,8 @@ class EntryInfo:
         num_sampled: frames before padding.
         height, width: of the stored frames [px].
         source_height, source_width: of the upright original [px].
+        source_fps: frames a second as the file states it; 0 where it does not.
+        has_audio: there is a sound track.
         codec: FFmpeg's name of the decoder.
         num_packets: frames the file claims.
         num_decoded: frames that were decoded.
@@ -65,6 +67,8 @@ class EntryInfo:
     width: int
     source_height: int
     source_width: int
+    source_fps: float
+    has_audio: bool
     codec: str
     num_packets: int
     num_decoded: int

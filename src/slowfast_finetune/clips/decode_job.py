@@ -87,6 +87,8 @@ def _decode(job: Job) -> EntryInfo:
                 num_sampled=num_sampled,
                 source_height=report.source_height,
                 source_width=report.source_width,
+                source_fps=report.source_fps,
+                has_audio=report.has_audio,
                 codec=report.codec,
                 num_packets=report.num_packets,
                 num_decoded=report.num_decoded,

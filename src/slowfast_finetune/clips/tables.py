@@ -14,6 +14,8 @@ class ClipRow(Row):
         num_sampled: frames before padding; fewer than ``num_frames`` means padded.
         height, width: of the stored frames [px].
         source_height, source_width: of the upright original [px].
+        source_fps: frames a second as the file states it; 0 where it does not.
+        has_audio: there is a sound track.
         duration_seconds: of what was decoded.
         decoder: what decoded it, "pyav/" and FFmpeg's name of the codec.
         decodable_fraction: share of the claimed frames that decoded, rounded to 4 digits.
@@ -34,6 +36,8 @@ class ClipRow(Row):
     width: int
     source_height: int
     source_width: int
+    source_fps: float
+    has_audio: bool
     duration_seconds: float
     decoder: str
     decodable_fraction: float

@@ -59,6 +59,8 @@ class DecodeReport:
     Attributes:
         codec: FFmpeg's name of the decoder.
         source_width, source_height: of the upright picture [px].
+        source_fps: frames a second as the file states it; 0 where it does not.
+        has_audio: there is a sound track.
         num_packets: frames the file claims to show, as far as it was read.
         num_decoded: frames that were really decoded.
         num_errors: packets that failed to decode, and frames decoded with faults.
@@ -69,6 +71,8 @@ class DecodeReport:
     codec: str = ""
     source_width: int = 0
     source_height: int = 0
+    source_fps: float = 0.0
+    has_audio: bool = False
     num_packets: int = 0
     num_decoded: int = 0
     num_errors: int = 0
@@ -99,6 +103,8 @@ def sampled_frames(
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
         report.codec = stream.codec_context.name
+        report.source_fps = stated_rate(stream)
+        report.has_audio = bool(container.streams.audio)
         timed = _timed_frames(container, stream, report=report, settings=settings)
         yield from _take_shown(timed, settings=settings, report=report)
     if report.num_decoded == 0:
@@ -213,6 +219,12 @@ def _in_slots(
         if slot is not None:
             frame.pts = slot if stream.codec_context.has_b_frames else frame.dts
         yield frame
+
+
+def stated_rate(stream: av.VideoStream) -> float:
+    """Frames a second as the file states it, to three digits; 0 where it states none."""
+    rate = stream.average_rate or stream.base_rate
+    return 0.0 if not rate or rate <= 0 else round(float(rate), 3)
 
 
 def _usual_duration(stream: av.VideoStream) -> Fraction:
