@@ -23,9 +23,9 @@ from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import Batch
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.windows import MicroBatch
+from slowfast_finetune.device import choose_device, choose_precision
 from slowfast_finetune.model.slowfast import build_slowfast
 from slowfast_finetune.params import ModelName
-from slowfast_finetune.training.device import choose_device, choose_precision
 from slowfast_finetune.training.engine import EpochFeed
 from slowfast_finetune.training.setup import Clips
 

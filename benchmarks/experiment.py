@@ -11,7 +11,7 @@ from benchmarks.stage_inputs import quiet
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.evaluation.evaluate import EvaluationOutputs, evaluate_checkpoint
+from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_checkpoint
 from slowfast_finetune.params import Params
 from slowfast_finetune.training.run_files import TrainingOutputs
 from slowfast_finetune.training.train import train_model
@@ -54,11 +54,7 @@ def train_and_test(
             params=params,
             store=clip_store,
             project=store,
-            outputs=EvaluationOutputs(
-                metrics=folder / "metrics.json",
-                predictions=folder / "predictions.csv",
-                per_class=folder / "per_class.csv",
-            ),
+            files=EvaluationFiles(folder),
         )
     scores: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     scores.update(json.loads((folder / "train.json").read_text()))

@@ -21,6 +21,7 @@ from benchmarks.report import Target, finish, format_table
 from benchmarks.resident import resident_learner, resident_turns
 from benchmarks.stage_inputs import PROJECT
 from slowfast_finetune.clips.clip_reader import Batch
+from slowfast_finetune.device import Precision, choose_device, choose_precision
 from slowfast_finetune.model.slowfast import (
     MEAN,
     STD,
@@ -28,7 +29,6 @@ from slowfast_finetune.model.slowfast import (
     pack_pathways,
 )
 from slowfast_finetune.params import ModelName, load_params
-from slowfast_finetune.training.device import Precision, choose_device, choose_precision
 
 PLAIN, MATMUL = "plain loop", "matmul"
 BATCH, FROZEN = "ours, batch norm: batch", "ours, batch norm: frozen"

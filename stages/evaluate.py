@@ -8,7 +8,7 @@ from pathlib import Path
 from slowfast_finetune.clips.clip_store import ClipStore, store_root
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.console import run
-from slowfast_finetune.evaluation.evaluate import EvaluationOutputs, evaluate_checkpoint
+from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_checkpoint
 from slowfast_finetune.files import read_table
 from slowfast_finetune.params import load_params
 
@@ -18,9 +18,7 @@ def main() -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--clips", type=Path, default=Path("data/clips.csv"))
     parser.add_argument("--checkpoint", type=Path, default=Path("models/best.pt"))
-    parser.add_argument("--metrics", type=Path, default=Path("metrics/metrics.json"))
-    parser.add_argument("--predictions", type=Path, default=Path("metrics/predictions.csv"))
-    parser.add_argument("--per-class", type=Path, default=Path("metrics/plots/per_class.csv"))
+    parser.add_argument("--results", type=Path, default=Path("metrics"), help="folder")
     args = parser.parse_args()
 
     params = load_params(args.params)
@@ -30,9 +28,7 @@ def main() -> None:
         params=params,
         store=ClipStore(store_root(Path.cwd()), params.clip),
         project=Path.cwd(),
-        outputs=EvaluationOutputs(
-            metrics=args.metrics, predictions=args.predictions, per_class=args.per_class
-        ),
+        files=EvaluationFiles(args.results),
     )
 
 

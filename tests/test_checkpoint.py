@@ -57,6 +57,8 @@ def test_checkpoint_is_a_plain_dict_with_the_documented_keys(saved: Path) -> Non
         "epoch",
         "val_loss",
         "provenance",
+        "temperature",
+        "threshold",
         "format_version",
     }
     assert content["preprocessing"] == {
@@ -92,7 +94,9 @@ def whole(**changes: Any) -> dict[str, Any]:
         "epoch": 1,
         "val_loss": 0.5,
         "provenance": {},
-        "format_version": 2,
+        "temperature": 1.5,
+        "threshold": 0.4,
+        "format_version": 3,
     } | changes
 
 
@@ -108,12 +112,15 @@ def test_cut_short_checkpoint(saved: Path, tmp_path: Path) -> None:
     [
         ({"model_state": {}}, "not a checkpoint of this project"),
         ([1], "not a checkpoint of this project"),
-        ({"format_version": 99}, "has format 99; this version reads 2"),
-        ({"format_version": 2, "model_state": {}}, "lacks class_names, preprocessing, params"),
-        (whole(class_names=None), "its class_names, preprocessing or params are not as"),
-        (whole(preprocessing=None), "its class_names, preprocessing or params are not as"),
-        (whole(params={}), "its class_names, preprocessing or params are not as"),
-        (whole(params={"model": {"name": "other"}}), "its class_names, preprocessing or params"),
+        ({"format_version": 99}, "has format 99; this version reads 3"),
+        ({"format_version": 3, "model_state": {}}, "lacks class_names, preprocessing, params"),
+        (whole(class_names=None), "class_names, .* is not as this project writes it"),
+        (whole(preprocessing=None), "preprocessing, .* is not as this project writes it"),
+        (whole(params={}), "params, .* is not as this project writes it"),
+        (whole(params={"model": {"name": "other"}}), "params, .* is not as this project writes it"),
+        (whole(temperature=0.0), "temperature or threshold is not as this project writes it"),
+        (whole(temperature="warm"), "temperature or threshold is not as this project writes it"),
+        (whole(threshold=1.5), "temperature or threshold is not as this project writes it"),
     ],
 )
 def test_foreign_and_future_checkpoints(content: Any, message: str, tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ import pytest
 import synthetic
 import torch
 
-from slowfast_finetune.errors import ParamsError
-from slowfast_finetune.params import RuntimeParams
-from slowfast_finetune.training.device import (
+from slowfast_finetune.device import (
     choose_device,
     choose_precision,
     count_devices,
     make_fabric,
     process_rank,
 )
+from slowfast_finetune.errors import ParamsError
+from slowfast_finetune.params import RuntimeParams
 
 
 def cpu_fabric() -> Any:
@@ -41,9 +41,7 @@ def test_device_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ParamsError, match="fp16 needs CUDA"):
         choose_precision(runtime(precision="fp16"), cpu)
     for native, expected in [(True, "bf16-mixed"), (False, "32-true")]:
-        monkeypatch.setattr(
-            "slowfast_finetune.training.device.has_native_bf16", lambda _, n=native: n
-        )
+        monkeypatch.setattr("slowfast_finetune.device.has_native_bf16", lambda _, n=native: n)
         assert choose_precision(runtime(), cpu) == expected
     assert choose_precision(runtime(precision="fp32"), cpu) == "32-true"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from synthetic import make_manifest, make_params
@@ -18,12 +21,11 @@ from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.errors import CheckpointError, DataError
 from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.evaluation.evaluate import (
-    EvaluationOutputs,
-    PredictionRow,
+    EvaluationFiles,
     evaluate_checkpoint,
-    predict_clips,
+    view_videos,
 )
-from slowfast_finetune.files import read_table
+from slowfast_finetune.evaluation.tables import read_predictions
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
 from slowfast_finetune.params import Params
 
@@ -111,7 +113,8 @@ def test_every_view_is_shown_once_and_their_probabilities_are_averaged(
     rows, store, params = stored
     params = with_views(params, views, crops)
     checkpoint = checkpoint_for(params, ["dark", "light"])
-    probabilities = predict_clips(rows, checkpoint=checkpoint, params=params, store=store)
+    seen = view_videos(rows, checkpoint=checkpoint, params=params, store=store)
+    probabilities = seen.probabilities(temperature=1.0)
 
     # 40 frames, windows of 8; 48×32 px, squares of 32: worked out by hand.
     starts = {1: [16], 3: [0, 16, 32], 4: [0, 10, 21, 32]}[views]
@@ -129,21 +132,23 @@ def test_every_view_is_shown_once_and_their_probabilities_are_averaged(
     assert len(witness.seen) == len(rows) * views * crops
 
 
-def outputs(folder: Path) -> EvaluationOutputs:
-    return EvaluationOutputs(folder / "metrics.json", folder / "predictions.csv", folder / "c.csv")
-
-
 def run(
-    rows: list[ClipRow], store: ClipStore, params: Params, folder: Path, names: list[str]
+    rows: list[ClipRow],
+    store: ClipStore,
+    params: Params,
+    folder: Path,
+    names: Sequence[str] = ("dark", "light"),
+    *,
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, Any]:
-    save_checkpoint(folder / "best.pt", checkpoint_for(params, names))
+    save_checkpoint(folder / "best.pt", checkpoint or checkpoint_for(params, list(names)))
     evaluate_checkpoint(
         rows,
         checkpoint_path=folder / "best.pt",
         params=params,
         store=store,
         project=folder,
-        outputs=outputs(folder),
+        files=EvaluationFiles(folder),
     )
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return metrics
@@ -160,13 +165,40 @@ def test_metrics_of_two_videos_by_hand(
     assert metrics["macro_recall"] == 0.5
     assert metrics["macro_precision"] == 0.25
     assert metrics["majority_baseline"] == 0.5
-    predictions = read_table(tmp_path / "predictions.csv", PredictionRow)
-    assert [(row.actual, row.predicted) for row in predictions] == [
+    predictions = read_predictions(tmp_path / "predictions.csv")
+    assert [(row.actual, row.predicted) for row in predictions.rows] == [
         ("dark", "dark"),
         ("light", "dark"),
     ]
-    loss = -np.log([row.probability_of_actual for row in predictions]).mean()
+    loss = -np.log([row.probability_of_actual for row in predictions.rows]).mean()
     assert metrics["loss"] == pytest.approx(loss, abs=1e-3)
+
+
+def test_probabilities_can_be_recomputed_from_the_views(
+    witness: Witness, stored: tuple[list[ClipRow], ClipStore, Params], tmp_path: Path
+) -> None:
+    rows, store, params = stored
+    train = [rows[1].model_copy(update={"split": "train"})] * 2
+    params = with_views(params, 3, 3)
+    checkpoint = dataclasses.replace(
+        checkpoint_for(params, ["dark", "light"]), temperature=2.0, threshold=0.9
+    )
+    run([*rows, *train], store, params, tmp_path, checkpoint=checkpoint)
+    views = pd.read_csv(tmp_path / "views.csv")
+    assert list(views.columns) == [
+        "video_path", "start", "top", "left", "logit(dark)", "logit(light)",
+    ]  # fmt: skip
+    predictions = read_predictions(tmp_path / "predictions.csv")
+    for row, values in zip(predictions.rows, predictions.probabilities, strict=True):
+        own = views[views["video_path"] == row.video_path]
+        assert len(own) == row.num_views == 9
+        # Of two classes the softmax is a sigmoid of the difference.
+        difference = (own["logit(dark)"] - own["logit(light)"]) / 2.0
+        expected = (1 / (1 + np.exp(-difference))).mean()
+        assert values.tolist() == pytest.approx([expected, 1 - expected], abs=1e-6)
+        assert row.confidence == pytest.approx(max(values), abs=1e-4)
+        assert row.answer == (row.predicted if row.confidence >= 0.9 else "none of these")
+    assert {row.answer for row in predictions.rows} == {"none of these"}
 
 
 def test_checkpoint_of_other_classes_is_refused(

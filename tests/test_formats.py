@@ -11,7 +11,15 @@ from pipeline_imports import PROJECT
 
 from slowfast_finetune.clips.clip_store import EntryInfo
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.evaluation.evaluate import ClassRow, PredictionRow
+from slowfast_finetune.evaluation.tables import (
+    ClassRow,
+    ConfusionRow,
+    PredictionRow,
+    ReliabilityRow,
+    ScoreRow,
+    SubsetRow,
+    ViewRow,
+)
 from slowfast_finetune.files import Row
 from slowfast_finetune.model.checkpoint import FORMAT_VERSION, Checkpoint, Preprocessing
 from slowfast_finetune.training.history import EpochRow
@@ -55,7 +63,12 @@ def test_clips_table_is_the_manifest_and_its_own_columns() -> None:
     [
         ("data/rejected.csv", RejectedRow),
         ("metrics/predictions.csv", PredictionRow),
+        ("metrics/views.csv", ViewRow),
+        ("metrics/scores.csv", ScoreRow),
+        ("metrics/subsets.csv", SubsetRow),
         ("metrics/plots/per_class.csv", ClassRow),
+        ("metrics/plots/confusion.csv", ConfusionRow),
+        ("metrics/plots/reliability.csv", ReliabilityRow),
     ],
 )
 def test_short_tables_name_every_column(title: str, row_type: type[Row]) -> None:

@@ -19,7 +19,7 @@ import yaml
 from pipeline_imports import PROJECT, imported_files
 
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.evaluation.evaluate import ClassRow, PredictionRow
+from slowfast_finetune.evaluation.tables import ClassRow, PredictionRow
 from slowfast_finetune.files import read_table
 from slowfast_finetune.params import Params
 from slowfast_finetune.training.history import EpochRow
@@ -185,10 +185,12 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
         "data/.gitignore",
         "models/.gitignore",
         "logs/.gitignore",
+        "metrics/.gitignore",
         "metrics/history.csv",
         "metrics/metrics.json",
-        "metrics/predictions.csv",
+        "metrics/plots/confusion.csv",
         "metrics/plots/per_class.csv",
+        "metrics/plots/reliability.csv",
         "metrics/train.json",
     }
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pipeline_imports import PROJECT
@@ -25,7 +26,13 @@ from small_run import (
 )
 from synthetic import write_params
 
+from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.evaluation.calibration import calibrate
+from slowfast_finetune.files import read_table
+from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
 from slowfast_finetune.model.slowfast import build_slowfast
+from slowfast_finetune.params import load_params
 
 # Everything that is random or has a memory: dropout, momentum, an average of weights, mixing.
 RICH: dict[str, Any] = {
@@ -73,6 +80,31 @@ def test_what_a_run_leaves(undisturbed: Path) -> None:
     for name in ("clips_per_second", "train_minutes"):
         assert summary[name] > 0
     assert 0 <= summary["data_wait_fraction"] < 1
+
+
+def test_best_epoch_is_calibrated_on_the_validation_clips(undisturbed: Path) -> None:
+    params = load_params(undisturbed / "params.yaml")
+    rows = [
+        row for row in read_table(undisturbed / "data/clips.csv", ClipRow) if row.split == "val"
+    ]
+    store = ClipStore(undisturbed / "store", params.clip)
+    checkpoint = load_checkpoint(undisturbed / "models/best.pt")
+    size, frames = params.train.crop_size, params.clip.num_frames
+    clips = []
+    for row in rows:
+        stored = store.frames(row.content_hash, store.info(row.content_hash))
+        start, top, left = (
+            (whole - part) // 2
+            for whole, part in zip(stored.shape[:3], (frames, size, size), strict=True)
+        )
+        window = stored[start : start + frames, top : top + size, left : left + size]
+        clips.append(torch.from_numpy(window.copy()))
+    with torch.no_grad():
+        logits = classifier_from(checkpoint)(torch.stack(clips)).numpy()
+    expected = calibrate(logits, np.array([row.label for row in rows]))
+    assert checkpoint.temperature == pytest.approx(expected.temperature, rel=0.02)
+    assert checkpoint.threshold == pytest.approx(expected.threshold, rel=0.02)
+    assert checkpoint.temperature != 1.0
 
 
 @pytest.mark.slow

@@ -67,15 +67,32 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         temporary.write_bytes(data)
 
 
-def write_table(path: Path, rows: Sequence[RowT], row_type: type[RowT]) -> None:
-    """Write rows as CSV (RFC 4180 quoting, UTF-8, ``\\n``), atomically; None is an empty cell."""
+def write_table(
+    path: Path,
+    rows: Sequence[RowT],
+    row_type: type[RowT],
+    *,
+    more_columns: Sequence[str] = (),
+    more_cells: Sequence[Sequence[object]] | None = None,
+) -> None:
+    """Write rows as CSV (RFC 4180 quoting, UTF-8, ``\\n``), atomically; None is an empty cell.
+
+    Args:
+        more_columns, more_cells: columns whose names are known only at run time, behind those of
+            the row type, and their cells for each row.
+    """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         plain = csv.writer(file, lineterminator="\n")
         # The plain writer leaves a lone carriage return unquoted, and no reader takes that.
         quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        plain.writerow(row_type.model_fields)
-        for row in rows:
-            cells = [_cell(value) for value in row.model_dump().values()]
+        for values in (
+            [*row_type.model_fields, *more_columns],
+            *(
+                [*row.model_dump().values(), *more]
+                for row, more in zip(rows, more_cells or [()] * len(rows), strict=True)
+            ),
+        ):
+            cells = [_cell(value) for value in values]
             (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
 
 

@@ -7,62 +7,58 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from slowfast_finetune.clips.caching import restore_entries
-from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.clips.windows import in_batches, plan_views
-from slowfast_finetune.console import progress, say
+from slowfast_finetune.console import say
+from slowfast_finetune.device import choose_device, choose_precision, make_fabric
 from slowfast_finetune.errors import CheckpointError, DataError
-from slowfast_finetune.evaluation.metrics import (
-    Labels,
-    Probabilities,
-    average_views,
-    log_loss,
-    majority_baseline,
-    score,
-    score_classes,
+from slowfast_finetune.evaluation.measure import (
+    Outcome,
+    class_rows,
+    confusion_rows,
+    headline,
+    prediction_rows,
+    reliability_rows,
+    score_rows,
+    subset_rows,
 )
-from slowfast_finetune.files import Row, write_table, write_text
+from slowfast_finetune.evaluation.tables import (
+    ClassRow,
+    ConfusionRow,
+    Predictions,
+    ReliabilityRow,
+    ScoreRow,
+    SubsetRow,
+    ViewRow,
+    write_predictions,
+    write_views,
+)
+from slowfast_finetune.files import write_table, write_text
+from slowfast_finetune.inference.views import VIEWS_AT_ONCE, Views, view_stored
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from, load_checkpoint
 from slowfast_finetune.model.speed import speed_up
 from slowfast_finetune.params import Params
-from slowfast_finetune.training.device import choose_device, choose_precision, make_fabric
-
-VIEWS_AT_ONCE = 8  # keeps any device busy; without gradients they need little memory
-DIGITS = 4  # of a score in metrics.json; more would be noise
-
-
-class PredictionRow(Row):
-    """One test video: what it is, what it was taken for, and how surely (0 to 1)."""
-
-    video_path: str
-    actual: str
-    predicted: str
-    probability: float
-    probability_of_actual: float
-
-
-class ClassRow(Row):
-    """One class on the test split; scores from 0 to 1."""
-
-    class_name: str
-    precision: float
-    recall: float
-    f1: float
-    num_videos: int
 
 
 @dataclass(frozen=True)
-class EvaluationOutputs:
-    """Where the results go."""
+class EvaluationFiles:
+    """The files of the results below one folder; dvc.yaml lists them as outputs."""
 
-    metrics: Path
-    predictions: Path
-    per_class: Path
+    folder: Path
+
+    @property
+    def metrics(self) -> Path:
+        """The headline numbers, JSON."""
+        return self.folder / "metrics.json"
+
+    def table(self, name: str) -> Path:
+        """A table for people and programs: predictions, views, scores, subsets."""
+        return self.folder / f"{name}.csv"
+
+    def plot(self, name: str) -> Path:
+        """A table that is drawn: per_class, confusion, reliability."""
+        return self.folder / "plots" / f"{name}.csv"
 
 
 def evaluate_checkpoint(
@@ -72,7 +68,7 @@ def evaluate_checkpoint(
     params: Params,
     store: ClipStore,
     project: Path,
-    outputs: EvaluationOutputs,
+    files: EvaluationFiles,
 ) -> None:
     """Predict every test video, averaging its views, and write the measurement.
 
@@ -86,21 +82,14 @@ def evaluate_checkpoint(
         raise DataError("data/clips.csv: no usable video in test; nothing can be measured")
     _check_classes(rows, checkpoint, checkpoint_path)
     restore_entries(test_rows, params=params, store=store, project=project)
-    probabilities = predict_clips(test_rows, checkpoint=checkpoint, params=params, store=store)
-
-    true = np.array([row.label for row in test_rows], dtype=np.int64)
-    train = np.array([row.label for row in rows if row.split == "train"], dtype=np.int64)
-    predicted = probabilities.argmax(axis=1)
-    metrics = _metrics(true, probabilities, train=train)
-    classes = [ClassRow(**row) for row in score_classes(true, predicted, checkpoint.class_names)]
-    write_table(outputs.per_class, classes, ClassRow)
-    write_table(
-        outputs.predictions,
-        _prediction_rows(test_rows, probabilities, checkpoint.class_names),
-        PredictionRow,
+    views = view_videos(test_rows, checkpoint=checkpoint, params=params, store=store)
+    outcome = Outcome.of(
+        test_rows,
+        views.probabilities(temperature=checkpoint.temperature),
+        train_rows=[row for row in rows if row.split == "train"],
+        threshold=checkpoint.threshold,
     )
-    write_text(outputs.metrics, json.dumps(metrics, indent=2) + "\n")
-    say(describe(metrics, classes, num_videos=len(test_rows)))
+    _write(outcome, views, checkpoint.class_names, files)
 
 
 def _check_classes(rows: Sequence[ClipRow], checkpoint: Checkpoint, path: Path) -> None:
@@ -112,82 +101,73 @@ def _check_classes(rows: Sequence[ClipRow], checkpoint: Checkpoint, path: Path) 
             )
 
 
-@torch.inference_mode()
-def predict_clips(
+def view_videos(
     rows: Sequence[ClipRow], *, checkpoint: Checkpoint, params: Params, store: ClipStore
-) -> Probabilities:
-    """Class probabilities (N, classes) of stored videos, averaged over their views."""
+) -> Views:
+    """What the checkpoint's model answers to every view of stored videos."""
     device = choose_device(params.runtime)
     fabric = make_fabric(device, choose_precision(params.runtime, device))
     classifier = classifier_from(checkpoint)
     speed_up(classifier)
     model = fabric.setup_module(classifier)
     model.eval()
-    shape = checkpoint.preprocessing
-    reader = ClipReader(
+    size = params.runtime.batch_size_per_device
+    return view_stored(
+        model,
         rows,
+        shape=checkpoint.preprocessing,
         folder=store.folder,
-        num_frames=shape.num_frames,
-        crop_size=shape.crop_size,
-        pin_memory=device.type == "cuda",
-    )
-    windows = plan_views(
-        rows,
-        num_frames=shape.num_frames,
-        crop_size=shape.crop_size,
+        device=device,
         temporal_views=params.evaluate.temporal_views,
         spatial_crops=params.evaluate.spatial_crops,
-    )
-    size = params.runtime.batch_size_per_device
-    loader = ClipLoader(reader, in_batches(windows, size=VIEWS_AT_ONCE if size == "auto" else size))
-    views, clip_indices = [], []
-    for batch in progress(loader, total=len(loader), label="evaluating", unit="batch"):
-        logits = model(batch.clips.to(device, non_blocking=True))
-        views.append(logits.float().softmax(dim=1).cpu())
-        clip_indices.append(batch.clip_indices)
-    return average_views(
-        torch.cat(views).double().numpy(), torch.cat(clip_indices).numpy(), num_clips=len(rows)
+        size=VIEWS_AT_ONCE if size == "auto" else size,
     )
 
 
-def _metrics(true: Labels, probabilities: Probabilities, *, train: Labels) -> dict[str, float]:
-    scores = score(true, probabilities.argmax(axis=1))
-    values = {
-        "top1_accuracy": scores.accuracy,
-        "macro_precision": scores.macro_precision,
-        "macro_recall": scores.macro_recall,
-        "macro_f1": scores.macro_f1,
-        "loss": log_loss(true, probabilities),
-        "majority_baseline": majority_baseline(train, true),
-    }
-    return {name: round(value, DIGITS) for name, value in values.items()}
-
-
-def _prediction_rows(
-    rows: Sequence[ClipRow], probabilities: Probabilities, class_names: Sequence[str]
-) -> list[PredictionRow]:
-    return [
-        PredictionRow(
-            video_path=row.video_path,
-            actual=row.class_name,
-            predicted=class_names[int(values.argmax())],
-            probability=round(float(values.max()), DIGITS),
-            probability_of_actual=round(float(values[row.label]), DIGITS),
+def _write(outcome: Outcome, views: Views, class_names: list[str], files: EvaluationFiles) -> None:
+    scores = score_rows(outcome)
+    classes = class_rows(outcome, class_names)
+    num_views = len(views.windows) // len(outcome.rows)
+    predictions = prediction_rows(outcome, class_names, num_views=num_views)
+    view_rows = [
+        ViewRow(
+            video_path=outcome.rows[window.clip].video_path,
+            start=window.start,
+            top=window.top,
+            left=window.left,
         )
-        for row, values in zip(rows, probabilities, strict=True)
+        for window in views.windows
     ]
+    write_views(files.table("views"), view_rows, views.logits, class_names)
+    write_predictions(
+        files.table("predictions"), Predictions(predictions, class_names, outcome.probabilities)
+    )
+    write_table(files.table("scores"), scores, ScoreRow)
+    write_table(files.table("subsets"), subset_rows(outcome), SubsetRow)
+    write_table(files.plot("per_class"), classes, ClassRow)
+    write_table(files.plot("confusion"), confusion_rows(outcome, class_names), ConfusionRow)
+    write_table(files.plot("reliability"), reliability_rows(outcome), ReliabilityRow)
+    write_text(files.metrics, json.dumps(headline(scores), indent=2) + "\n")
+    say(describe(scores, classes, num_videos=len(outcome.rows)))
 
 
-def describe(metrics: dict[str, float], classes: Sequence[ClassRow], *, num_videos: int) -> str:
+def describe(scores: Sequence[ScoreRow], classes: Sequence[ClassRow], *, num_videos: int) -> str:
     """The result in a few lines, the dead class not hidden in the average."""
     width = max(len(row.class_name) for row in classes)
     lines = [f"{'class':{width}}  precision  recall  videos"]
     lines += [
-        f"{row.class_name:{width}}  {row.precision:9.3f}  {row.recall:6.3f}  {row.num_videos:6}"
+        f"{row.class_name:{width}}  {row.precision:9.3f}  "
+        + (f"{row.recall:6.3f}" if row.recall is not None else " " * 6)
+        + f"  {row.num_videos:6}"
         for row in classes
     ]
-    lines.append(
-        f"top-1 accuracy {metrics['top1_accuracy']:.3f} on {num_videos} test videos; "
-        f"always saying the most frequent class: {metrics['majority_baseline']:.3f}"
-    )
+    by_name = {row.score: row for row in scores}
+    top1 = by_name["top1_accuracy"]
+    lines += [
+        f"top-1 accuracy {top1.value:.3f} (95 % interval {top1.low:.3f} to {top1.high:.3f}) "
+        f"on {num_videos} test videos",
+        f"without looking: {by_name['majority_baseline'].value:.3f} always saying the most "
+        f"frequent class, {by_name['metadata_baseline'].value:.3f} from resolution, length, frame "
+        "rate, sound and codec alone",
+    ]
     return "\n".join(lines)

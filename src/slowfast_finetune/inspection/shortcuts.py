@@ -120,7 +120,7 @@ def _features(
     lines = []
     for row in rows:
         width, height = row.source_width, row.source_height
-        numbers = {
+        numbers: dict[str, list[float]] = {
             # A tree cuts one number at a time: shape and area spare it a staircase of cuts.
             "resolution": [width, height, width * height, width / max(height, 1)],
             "duration": [row.duration_seconds],

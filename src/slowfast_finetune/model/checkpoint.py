@@ -23,7 +23,7 @@ from slowfast_finetune.model.slowfast import (
 )
 from slowfast_finetune.params import ClipParams, ModelName, Params
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Checkpoint:
         epoch: counted from 1.
         val_loss: cross-entropy on the validation split.
         provenance: seed, versions, digest of the data, commit, device, first weights.
+        temperature: logits are divided by it before the softmax.
+        threshold: an answer less probable is "none of these"; from 0 to 1.
     """
 
     model_state: dict[str, Tensor]
@@ -81,6 +83,8 @@ class Checkpoint:
     epoch: int
     val_loss: float
     provenance: dict[str, Any]
+    temperature: float = 1.0
+    threshold: float = 0.0
 
     @property
     def model_name(self) -> ModelName:
@@ -131,9 +135,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if checkpoint.model_name not in ARCHITECTURES:
             raise KeyError(checkpoint.model_name)
         ", ".join(checkpoint.class_names)
+        if not (checkpoint.temperature > 0 and 0 <= checkpoint.threshold <= 1):
+            raise KeyError("temperature, threshold")
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: its class_names, preprocessing or params are not as this project writes them"
+            f"{path}: class_names, preprocessing, params, temperature or threshold is "
+            "not as this project writes it"
         ) from error
     return checkpoint
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from slowfast_finetune.device import process_rank
 from slowfast_finetune.errors import TrainingError
 from slowfast_finetune.files import write_text
 from slowfast_finetune.model.checkpoint import (
@@ -26,7 +27,6 @@ from slowfast_finetune.model.checkpoint import (
 from slowfast_finetune.model.exported import export_program
 from slowfast_finetune.model.slowfast import ClipClassifier
 from slowfast_finetune.params import Params
-from slowfast_finetune.training.device import process_rank
 from slowfast_finetune.training.engine import Learner, Sofar, best_epoch
 from slowfast_finetune.training.history import EpochRow, Recorder
 from slowfast_finetune.training.resume import (
@@ -225,9 +225,10 @@ class RunFiles:
             provenance=self._provenance,
         )
 
-    def finish(self) -> None:
-        """Export the best epoch, write the summary, forget the unfinished state."""
-        best = load_checkpoint(self._outputs.best_checkpoint)
+    def finish(self, calibrated: Callable[[Checkpoint], Checkpoint]) -> None:
+        """Calibrate and export the best epoch, write the summary, forget the unfinished state."""
+        best = calibrated(load_checkpoint(self._outputs.best_checkpoint))
+        save_checkpoint(self._outputs.best_checkpoint, best)
         export_program(best, self._outputs.best_model)
         row = self._history[best.epoch - 1]
         seconds = sum(row.epoch_seconds for row in self._history)
@@ -259,6 +260,7 @@ class RunFiles:
             f"{seconds / 60:.1f} minutes, {clips / training:.1f} clips/s, "
             f"{waiting / training:.1%} of the time waiting for data, "
             f"{self._num_learning:,} parameters trained; "
+            f"temperature {best.temperature:.2f}, threshold {best.threshold:.2f}; "
             f"wrote {self._outputs.best_checkpoint}, {self._outputs.best_model}"
         )
 

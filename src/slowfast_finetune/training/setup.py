@@ -23,12 +23,12 @@ from slowfast_finetune.clips.windows import (
     plan_training_epoch,
     plan_views,
 )
+from slowfast_finetune.device import keep_freed_memory
 from slowfast_finetune.errors import DataError, TrainingError
 from slowfast_finetune.model.slowfast import ClipClassifier
 from slowfast_finetune.model.speed import speed_up
 from slowfast_finetune.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.training.batch_norm import begin_training
-from slowfast_finetune.training.device import keep_freed_memory
 from slowfast_finetune.training.engine import EpochFeed, Learner, clips_to_learn_from
 from slowfast_finetune.training.memory import batch_size_that_fits, out_of_memory_advice
 from slowfast_finetune.training.optimisation import Schedule, build_optimizer, weight_average

@@ -12,17 +12,18 @@ from torch import nn
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.errors import DataError
-from slowfast_finetune.model.weights import build_pretrained, locate_weights
-from slowfast_finetune.params import Params
-from slowfast_finetune.training.augmentation import check_mirroring
-from slowfast_finetune.training.device import (
+from slowfast_finetune.device import (
     choose_device,
     choose_precision,
     count_devices,
     make_fabric,
     process_rank,
 )
+from slowfast_finetune.errors import DataError
+from slowfast_finetune.model.weights import build_pretrained, locate_weights
+from slowfast_finetune.params import Params
+from slowfast_finetune.training.augmentation import check_mirroring
+from slowfast_finetune.training.calibrating import calibrated
 from slowfast_finetune.training.engine import fit
 from slowfast_finetune.training.provenance import provenance
 from slowfast_finetune.training.run_files import RunFiles, TrainingOutputs, open_files
@@ -93,7 +94,7 @@ def train_model(
         clips = Clips(train_rows, val_rows, params, store.folder, fabric)
         _train(pretrained.network, clips, files, class_names=class_names)
         if fabric.is_global_zero:
-            files.finish()
+            files.finish(lambda best: calibrated(best, clips))
 
 
 def _train(

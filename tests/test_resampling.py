@@ -1,0 +1,90 @@
+"""How wide an interval must be: known answers, and how often it holds the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from slowfast_finetune.evaluation.resampling import (
+    NUM_RESAMPLES,
+    interval_of_share,
+    interval_of_subset,
+    percentile_interval,
+    resampled,
+    units_of,
+    wilson_interval,
+)
+
+
+def test_units_are_groups_and_videos_without_one() -> None:
+    assert units_of(["anna", None, "ben", "anna", None]).tolist() == [0, 1, 2, 0, 3]
+
+
+def test_resamples_draw_as_many_units_as_there_are() -> None:
+    totals = resampled(np.eye(7))
+    assert totals.shape == (NUM_RESAMPLES, 7)
+    assert (totals.sum(axis=1) == 7).all()
+    # Each unit is drawn once on average, with variance (1 - 1/7).
+    np.testing.assert_allclose(totals.mean(axis=0), 1, atol=4 * np.sqrt(6 / 7 / NUM_RESAMPLES))
+    np.testing.assert_allclose(totals.var(axis=0), 6 / 7, rtol=0.15)
+
+
+def test_same_seed_draws_the_same_units_for_other_sums() -> None:
+    one, other = resampled(np.eye(5)), resampled(3 * np.eye(5))
+    np.testing.assert_array_equal(other, 3 * one)
+    assert not np.array_equal(one, resampled(np.eye(5), seed=1))
+
+
+def test_percentile_interval_leaves_out_what_cannot_be_computed() -> None:
+    values = np.append(np.arange(101.0), np.nan)
+    assert percentile_interval(values) == pytest.approx((2.5, 97.5))
+    assert np.isnan(percentile_interval(np.array([np.nan]))).all()
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    # From the tables of Newcombe, "Two-sided confidence intervals for the single proportion",
+    # 1998, method 3.
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_is_the_published_one(
+    right: int, count: int, low: float, high: float
+) -> None:
+    assert wilson_interval(right / count, count) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_three_right_of_three_is_not_certainty() -> None:
+    low, high = interval_of_share(1.0, np.ones(NUM_RESAMPLES), num_units=3)
+    assert high == 1.0
+    assert low == pytest.approx(3 / (3 + 1.959964**2))  # Wilson's at a share of 1: n / (n + z²)
+
+
+def test_subset_counts_units_and_not_their_videos() -> None:
+    right = np.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+    two_people = np.array([0, 0, 0, 0, 1, 1])
+    assert interval_of_subset(right, two_people) == wilson_interval(4 / 6, 2)
+
+
+def test_interval_over_groups_holds_the_truth_and_over_videos_does_not() -> None:
+    """40 people with 10 videos each, all right or all wrong, right with probability 0.7."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(40), 10)
+    held_by_groups, held_by_videos = 0, 0
+    for _ in range(100):
+        right = (rng.random(40) < 0.7)[people].astype(float)
+        for units, is_grouped in ((people, True), (np.arange(400), False)):
+            sums = np.zeros((units.max() + 1, 2))
+            np.add.at(sums, units, np.stack([right, np.ones(400)], axis=1))
+            totals = resampled(sums)
+            low, high = percentile_interval(totals[:, 0] / totals[:, 1])
+            if is_grouped:
+                held_by_groups += low <= 0.7 <= high
+            else:
+                held_by_videos += low <= 0.7 <= high
+    assert held_by_groups >= 88, "about 95 of 100"
+    assert held_by_videos <= 60, "too narrow: ten videos of a person are not ten facts"
