@@ -118,6 +118,15 @@ def _add_startup(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_evaluate(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("evaluate", help="the evaluate stage against its bare forward passes")
+    parser.add_argument("--videos", type=_positive, default=1000, help="[%(default)s]")
+    parser.add_argument("--views", nargs="+", default=["1x1", "10x3"], metavar="TEMPORALxSPATIAL")
+    parser.add_argument("--rounds", type=_positive, default=3, help="[%(default)s]")
+    parser.set_defaults(runs="evaluation.run")
+    return parser
+
+
 def _add_recipe(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser("recipe", help="the demo's recipe against a plain one, on few videos")
     parser.add_argument(
@@ -174,6 +183,7 @@ ADDERS = (
     _add_step,
     _add_epoch,
     _add_startup,
+    _add_evaluate,
     _add_recipe,
     _add_transfer,
     _add_real,

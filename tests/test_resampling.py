@@ -64,10 +64,11 @@ def test_three_right_of_three_is_not_certainty() -> None:
     assert low == pytest.approx(3 / (3 + 1.959964**2))  # Wilson's at a share of 1: n / (n + z²)
 
 
-def test_subset_counts_units_and_not_their_videos() -> None:
+def test_subset_draws_its_own_units_and_not_their_videos() -> None:
     right = np.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
-    two_people = np.array([0, 0, 0, 0, 1, 1])
-    assert interval_of_subset(right, two_people) == wilson_interval(4 / 6, 2)
+    # Of two people, drawn twice: both times the one who is right in 1/4 of the resamples.
+    assert interval_of_subset(right, np.array([3, 3, 3, 3, 7, 7])) == (0.0, 1.0)
+    assert interval_of_subset(np.ones(6), np.arange(6)) == wilson_interval(1.0, 6)
 
 
 def test_interval_over_groups_holds_the_truth_and_over_videos_does_not() -> None:

@@ -85,5 +85,10 @@ def interval_of_share(share: float, resampled: Floats, *, num_units: int) -> Int
 
 
 def interval_of_subset(right: Floats, units: Labels) -> Interval:
-    """Wilson's interval of the share right (N,), counting units rather than videos."""
-    return wilson_interval(float(right.mean()), len(np.unique(units)))
+    """The interval of the share of some videos that is right (N,), of the units (N,)."""
+    _, units = np.unique(units, return_inverse=True)
+    num_units = int(units.max()) + 1
+    sums = np.zeros((num_units, 2))
+    np.add.at(sums, units, np.stack([right, np.ones_like(right)], axis=1))
+    totals = resampled(sums)
+    return interval_of_share(float(right.mean()), totals[:, 0] / totals[:, 1], num_units=num_units)
