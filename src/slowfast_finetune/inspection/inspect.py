@@ -13,12 +13,13 @@ from slowfast_finetune.inspection.labels import label_findings
 from slowfast_finetune.inspection.looks import Look, Refused
 from slowfast_finetune.inspection.naming import group_hint
 from slowfast_finetune.inspection.scenes import scene_findings
-from slowfast_finetune.inspection.shortcuts import FACTS, Giveaway, giveaways
+from slowfast_finetune.inspection.shortcuts import Giveaway, giveaways
 from slowfast_finetune.params import CacheParams, ClipParams
 
 # docs/doctor.md has the measurements these come from.
 NOTABLE_SKILL = 0.15
 GRAVE_SKILL = 0.5
+MORE_SKILL = 0.1  # that several facts must have to be named before a single one
 PERHAPS = 2.0  # standard errors; docs/doctor.md tells how often chance reaches them
 BEYOND_LUCK = 3.0
 MOST_VIDEOS = 10_000
@@ -51,7 +52,7 @@ def inspect(
 
 
 def giveaway_findings(looks: Sequence[Look]) -> list[Finding]:
-    """Facts that tell the class, the most telling first; all together where that tells more."""
+    """One finding of the facts that tell the class, the most telling in its title; or none."""
     if len(looks) > MOST_VIDEOS:
         chosen = np.random.default_rng(0).choice(len(looks), MOST_VIDEOS, replace=False)
         looks = [looks[i] for i in sorted(chosen.tolist())]
@@ -60,27 +61,36 @@ def giveaway_findings(looks: Sequence[Look]) -> list[Finding]:
         for found in giveaways(looks)
         if found.skill >= NOTABLE_SKILL and found.standard_errors >= PERHAPS
     ]
-    single = sorted((f for f in telling if len(f.facts) == 1), key=lambda found: -found.skill)
-    together = [f for f in telling if f.facts == FACTS]
-    # All facts together tell what the best of them tells; more is news.
-    if single:
-        together = [f for f in together if f.skill > single[0].skill + 0.1]
-    return [_giveaway(found, num_videos=len(looks)) for found in [*single, *together]]
-
-
-def _giveaway(found: Giveaway, *, num_videos: int) -> Finding:
-    first, *others = found.facts
-    what = f"{', '.join(found.facts[:-1])} and {found.facts[-1]} together" if others else first
-    is_sure = found.standard_errors >= BEYOND_LUCK
-    verb = ("tell" if others else "tells") if is_sure else "may tell"
-    doubt = "" if is_sure else f" With {num_videos:,} videos this can be luck."
-    return Finding(
-        "problem" if is_sure and found.skill >= GRAVE_SKILL else "warning",
-        "giveaway",
-        f"{what} alone {verb} the class: {found.balanced_accuracy:.0%} right, guessing "
-        f"{found.chance:.0%}",
-        "Mean over the classes, for videos that the guess was not fitted to; of all videos "
-        f"{found.accuracy:.0%}, where always naming the largest class has {found.majority:.0%}."
-        f"{doubt} A model can learn that in place of the action: film or convert all classes "
-        "alike, and count only what it has above this.",
+    if not telling:
+        return []
+    # Of two that tell as much, the single fact is the better explanation.
+    best = max(
+        telling,
+        key=lambda found: (
+            found.standard_errors >= BEYOND_LUCK,
+            found.skill - (MORE_SKILL if len(found.facts) > 1 else 0),
+        ),
     )
+    return [_giveaway(best, [f for f in telling if f is not best], num_videos=len(looks))]
+
+
+def _giveaway(best: Giveaway, others: Sequence[Giveaway], *, num_videos: int) -> Finding:
+    is_sure = best.standard_errors >= BEYOND_LUCK
+    verb = "may tell" if not is_sure else "tells" if len(best.facts) == 1 else "tell"
+    also = [f"{_named(found)} {found.balanced_accuracy:.0%}" for found in others]
+    return Finding(
+        "problem" if is_sure and best.skill >= GRAVE_SKILL else "warning",
+        "giveaway",
+        f"{_named(best)} alone {verb} the class: {best.balanced_accuracy:.0%} right, guessing "
+        f"{best.chance:.0%}",
+        "Mean over the classes, for videos that the guess was not fitted to; of all videos "
+        f"{best.accuracy:.0%}, where always naming the largest class has {best.majority:.0%}."
+        + (f" Also: {', '.join(also)}." if also else "")
+        + ("" if is_sure else f" With {num_videos:,} videos this can be luck.")
+        + " A model can learn that in place of the action: film or convert all classes alike, and "
+        "count only what it has above this.",
+    )
+
+
+def _named(found: Giveaway) -> str:
+    return found.facts[0] if len(found.facts) == 1 else "all facts of the file together"

@@ -23,6 +23,7 @@ NUM_FOLDS = 5
 # How the folds fall moves the result of a small set by several percent: the mean is steadier.
 REPEATS = 3
 FEW_VIDEOS = 1_000
+FEWEST_UNITS = 5  # groups or single videos of a class, for anything to be learnt of it
 SEED = 0
 
 
@@ -143,14 +144,14 @@ def units_of(rows: Sequence[HasFacts]) -> npt.NDArray[np.object_]:
 def giveaways(rows: Sequence[HasFacts]) -> list[Giveaway]:
     """How well each fact alone, and then all together, tells the class; cross-validated.
 
-    Videos of one group, or with the same bytes, are never on both sides of a fold. Classes that
-    one group fills are left out: nothing could be learnt of them. Empty with fewer than two
-    classes left.
+    Videos of one group, or with the same bytes, are never on both sides of a fold. Classes of
+    fewer than five groups or ungrouped videos are left out. Empty with fewer than two classes
+    left.
     """
     units = units_of(rows)
     labels = np.array([row.label for row in rows], np.int64)
     num_units = {label: len(set(units[labels == label])) for label in set(labels.tolist())}
-    kept = [i for i, label in enumerate(labels.tolist()) if num_units[label] >= 2]
+    kept = [i for i, label in enumerate(labels.tolist()) if num_units[label] >= FEWEST_UNITS]
     rows, units, labels = [rows[i] for i in kept], units[kept], labels[kept]
     if len(set(labels.tolist())) < 2:
         return []
