@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from slowfast_finetune.console import progress
 from slowfast_finetune.errors import DataError
 from slowfast_finetune.files import read_table
 from slowfast_finetune.inspection.costs import EpochGuess, cache_bytes, guess_epoch
-from slowfast_finetune.inspection.findings import Finding, worst_first
+from slowfast_finetune.inspection.findings import SEEN_IN_PICTURES, Finding, worst_first
 from slowfast_finetune.inspection.inspect import inspect
 from slowfast_finetune.inspection.looking import Seen, look_at_videos
 from slowfast_finetune.inspection.looks import Look, Refused
@@ -147,8 +148,6 @@ def _is_other(folder: str, videos: str, project: Path) -> bool:
 
 
 def _matches(data: DataParams, project: Path) -> bool:
-    import re
-
     found = find_videos(project / data.videos, extensions=data.extensions)
     has_file = (project / data.videos / "groups.csv").exists()
     pattern = data.group_pattern or ""
@@ -223,6 +222,11 @@ def _look(
     return looks, refused, strips
 
 
+def pictured(finding: Finding) -> tuple[str, ...]:
+    """The videos of a finding that are shown beside it."""
+    return finding.video_paths[:STRIPS_OF_FINDING] if finding.code in SEEN_IN_PICTURES else ()
+
+
 def _strips_of_findings(
     findings: Sequence[Finding],
     strips: dict[str, bytes],
@@ -232,12 +236,7 @@ def _strips_of_findings(
     project: Path,
 ) -> dict[str, bytes]:
     """Frames of the videos that findings name first, as far as they are not there yet."""
-    wanted = {
-        path
-        for finding in findings
-        if finding.code != "unreadable"
-        for path in finding.video_paths[:STRIPS_OF_FINDING]
-    }
+    wanted = {path for finding in findings for path in pictured(finding)}
     missing = [row for row in rows if row.video_path in wanted and row.video_path not in strips]
     paths = frozenset(row.video_path for row in missing)
     return _look(missing, paths, params, store, project, label="drawing")[2]

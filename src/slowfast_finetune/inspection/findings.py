@@ -7,6 +7,20 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Level = Literal["problem", "warning", "note"]
+# Of these a person sees in the pictures what is meant.
+SEEN_IN_PICTURES = frozenset(
+    {
+        "alike-classes",
+        "copies",
+        "copies-across-classes",
+        "copies-across-splits",
+        "mislabelled",
+        "near-copies",
+        "near-copies-across-classes",
+        "near-copies-across-splits",
+        "seen-scenes",
+    }
+)
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 

@@ -32,7 +32,9 @@ FEWEST_VIDEOS = 20  # in all; 5 of a class
 FEWEST_OF_CLASS = 5
 CLEAR_SKILL = 0.3  # share of the way from guessing to knowing
 CLEAR_ERRORS = 4.0
-MARGIN = 0.7  # by so much the other class must be the likelier
+# A doubt must be as sure as the surest quarter of what the model gets right.
+SUREST = 0.75
+FEWEST_SURE = 0.3
 MOST_SUSPECTS = 0.2  # of the videos; a model that doubts more than these is itself to be doubted
 ALIKE = 0.62  # balanced accuracy between two classes that are not told apart
 APART = 0.8  # and between each of them and every other
@@ -149,19 +151,24 @@ def _knows_enough(opinion: Opinion) -> bool:
 
 def suspects(opinion: Opinion) -> list[tuple[int, int]]:
     """Positions of videos that count as another class, and that label; the clearest first."""
-    own = np.searchsorted(opinion.classes, opinion.labels)
+    own = np.array([opinion.classes.index(label) for label in opinion.labels.tolist()])
     rows = np.arange(len(own))
-    thresholds = np.array([opinion.probabilities[own == c, c].mean() for c in range(own.max() + 1)])
+    own_probability = opinion.probabilities[rows, own]
+    thresholds = np.array([own_probability[own == column].mean() for column in np.unique(own)])
     reached = np.where(opinion.probabilities >= thresholds, opinion.probabilities, -1.0)
     other = reached.argmax(axis=1)
-    margins = opinion.probabilities[rows, other] - opinion.probabilities[rows, own]
-    found = [
-        i
-        for i in rows.tolist()
-        if reached[i, other[i]] > 0 and other[i] != own[i] and margins[i] >= MARGIN
-    ]
-    found.sort(key=lambda i: -margins[i])
+    margins = reached[rows, other] - own_probability
+    doubted = (other != own) & (margins >= _sure_margin(opinion, own))
+    found = sorted(np.flatnonzero(doubted).tolist(), key=lambda i: -margins[i])
     return [(i, opinion.classes[int(other[i])]) for i in found]
+
+
+def _sure_margin(opinion: Opinion, own: npt.NDArray[np.int64]) -> float:
+    """By how much the first class leads the second in what the model is right and surest of."""
+    best = np.sort(opinion.probabilities, axis=1)
+    right = opinion.probabilities.argmax(axis=1) == own
+    leads = (best[:, -1] - best[:, -2])[right]
+    return max(FEWEST_SURE, float(np.quantile(leads, SUREST))) if len(leads) else 1.0
 
 
 def _suspects(opinion: Opinion) -> list[Finding]:

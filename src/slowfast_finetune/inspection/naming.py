@@ -28,10 +28,16 @@ def group_hint(looks: Sequence[Look]) -> list[Finding]:
     for look in looks:
         for word, separator, number in NUMBERED_WORD.findall(PurePosixPath(look.video_path).stem):
             values[word, separator].setdefault(look.video_path, number)
-    for (word, separator), number_of in sorted(values.items()):
-        if _tells_groups(word, number_of, looks):
-            return [_hint(word, separator, number_of)]
-    return []
+    # Where several do, the one with most numbers: of g07_c02 the g, of which there are more.
+    telling = [
+        (len(set(number_of.values())), word, separator)
+        for (word, separator), number_of in values.items()
+        if _tells_groups(word, number_of, looks)
+    ]
+    if not telling:
+        return []
+    _, word, separator = max(telling)
+    return [_hint(word, separator, values[word, separator])]
 
 
 def _tells_groups(word: str, number_of: dict[str, str], looks: Sequence[Look]) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 from slowfast_finetune.inspection.class_facts import class_facts
 from slowfast_finetune.inspection.contact_sheets import data_uri
-from slowfast_finetune.inspection.doctor import STRIPS_OF_FINDING, Diagnosis
+from slowfast_finetune.inspection.doctor import Diagnosis, pictured
+from slowfast_finetune.inspection.findings import SEEN_IN_PICTURES
 from slowfast_finetune.inspection.wording import costs, headline, plain, verdict
 from slowfast_finetune.params import ClipParams
 
@@ -53,9 +54,7 @@ def as_page(diagnosis: Diagnosis, clip: ClipParams) -> str:
             {
                 "finding": finding,
                 "tiles": [
-                    tile(path)
-                    for path in finding.video_paths[:STRIPS_OF_FINDING]
-                    if path in pictures and path in looks
+                    tile(path) for path in pictured(finding) if path in pictures and path in looks
                 ],
                 "paths": finding.video_paths[:MOST_PATHS],
             }
@@ -81,7 +80,7 @@ def _pictures(diagnosis: Diagnosis) -> dict[str, str]:
     by_round = [
         [paths[i] for paths in diagnosis.sheets.values() if i < len(paths)] for i in range(rounds)
     ]
-    of_findings = [path for f in diagnosis.findings for path in f.video_paths[:STRIPS_OF_FINDING]]
+    of_findings = [path for finding in diagnosis.findings for path in pictured(finding)]
     order = [
         path for part in (by_round[:1], [of_findings], by_round[1:]) for p in part for path in p
     ]
@@ -96,10 +95,10 @@ def _pictures(diagnosis: Diagnosis) -> dict[str, str]:
 
 
 def _marks(diagnosis: Diagnosis) -> dict[str, list[str]]:
-    """Codes of the findings that name a video, by its path; notes are left out."""
+    """Codes of the findings that a picture can show, by the path of the video; no notes."""
     marks: dict[str, list[str]] = {}
     for finding in diagnosis.findings:
-        if finding.level != "note":
+        if finding.level != "note" and finding.code in SEEN_IN_PICTURES:
             for path in finding.video_paths:
                 marks.setdefault(path, []).append(finding.code)
     return marks

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.inspection.findings import Finding
+from slowfast_finetune.inspection.findings import Finding, counted
 from slowfast_finetune.inspection.looks import THUMBNAIL_SIDE, Look
 
 # docs/doctor.md has the measurements these come from.
@@ -20,25 +20,26 @@ CHUNK = 2_000
 
 def scene_findings(looks: Sequence[Look]) -> list[Finding]:
     """A warning where a good part of the test shows scenes that training shows too."""
-    seen = seen_scenes(looks)
+    known = known_scenes(looks)
     num_test = sum(look.split == "test" for look in looks)
-    if not seen:
+    if not known:
         return []
-    share = len(seen) / num_test
     groups = (
         "The groups do not keep cameras apart. "
         if any(look.group is not None for look in looks)
         else "No groups are set. "
     )
+    is_notable = len(known) >= NOTABLE * num_test and len(known) > 1
     return [
         Finding(
-            "warning" if share >= NOTABLE and len(seen) > 1 else "note",
+            "warning" if is_notable else "note",
             "seen-scenes",
-            f"the scene of {len(seen):,} of {num_test:,} test videos is in train too",
+            f"the scene of {len(known):,} of {counted(num_test, 'test video')} is in train too",
             f"Going by their still backgrounds. {groups}A model may know the place in place of "
-            "the action, and score lower on new places: set data.group_pattern or write a "
+            "the action, and score lower on new places: set data.group_pattern, or write a "
             "groups.csv that names the camera or place of each video.",
-            tuple(sorted(seen)),
+            # Each beside the one it is like.
+            tuple(path for pair in sorted(known.items()) for path in pair),
         )
     ]
 
@@ -48,17 +49,22 @@ def seen_scenes(looks: Sequence[Look]) -> set[str]:
 
     A moving camera has no background that stays, and is not found.
     """
-    train = _backgrounds([look for look in looks if look.split == "train"])
+    return set(known_scenes(looks))
+
+
+def known_scenes(looks: Sequence[Look]) -> dict[str, str]:
+    """As :func:`seen_scenes`, each with the training video whose background is the most like."""
+    trained = [look for look in looks if look.split == "train"]
     tested = [look for look in looks if look.split == "test"]
-    found: set[str] = set()
-    for start in range(0, len(tested), CHUNK):
+    train = _backgrounds(trained)
+    found: dict[str, str] = {}
+    for start in range(0, len(tested) if trained else 0, CHUNK):
         part = tested[start : start + CHUNK]
         alike = _backgrounds(part) @ train.T
-        if alike.size:
-            known = alike.max(axis=1) >= SAME_SCENE
-            found |= {
-                look.video_path for look, is_known in zip(part, known, strict=True) if is_known
-            }
+        nearest = alike.argmax(axis=1).tolist()
+        for row, column in enumerate(nearest):
+            if alike[row, column] >= SAME_SCENE:
+                found[part[row].video_path] = trained[column].video_path
     return found
 
 
