@@ -25,7 +25,7 @@ from slowfast_finetune.inspection.doctor import Diagnosis, EpochGuess
 from slowfast_finetune.inspection.duplicates import duplicate_findings, near_copies
 from slowfast_finetune.inspection.findings import Finding, counted, listed, worst_first
 from slowfast_finetune.inspection.inspect import giveaway_findings, inspect
-from slowfast_finetune.inspection.labels import label_findings
+from slowfast_finetune.inspection.labels import Opinion, label_findings, suspects
 from slowfast_finetune.inspection.looks import (
     Look,
     Refused,
@@ -187,6 +187,18 @@ def test_a_black_background_is_no_scene() -> None:
     assert seen_scenes(looks) == set()
 
 
+def test_rooms_that_only_share_their_light_are_two_scenes() -> None:
+    light = np.linspace(20, 200, WIDTH)[None] + np.zeros((HEIGHT, 1))
+    rooms = [light + (room(seed) - 125) / 4 for seed in (1, 2)]
+    looks = [
+        look_at(acted(0, seed=1, background=rooms[0]), path="a", split="train"),
+        look_at(acted(0, seed=2, background=rooms[1]), path="b", split="test"),
+    ]
+    assert seen_scenes(looks) == set()
+    same = look_at(acted(3, seed=3, background=rooms[0]), path="c", split="test")
+    assert seen_scenes([*looks, same]) == {"c"}
+
+
 def test_a_duplicate_under_two_names_is_graver_across_classes_and_splits() -> None:
     first = SOUND[0]
     same = {"content_hash": first.content_hash}
@@ -220,6 +232,22 @@ def test_a_re_encoded_copy_is_found_and_no_other_video_of_its_camera() -> None:
     assert codes(duplicate_findings(looks)) == {"near-copies-across-classes": "problem"}
     looks[1] = dataclasses.replace(looks[1], class_name="class 0", label=0)
     assert codes(duplicate_findings(looks)) == {"near-copies": "note"}
+
+
+def test_videos_of_a_still_camera_are_no_copies_though_their_hashes_are_close() -> None:
+    camera = room(3)
+    looks = []
+    for path, column in (("a.mp4", 10), ("b.mp4", 70)):
+        frames = np.repeat(camera[None], 5, axis=0)
+        for k in range(5):  # someone far away, left or right: the hashes hardly tell
+            frames[k, 12 * k : 12 * k + 12, column : column + 8] += 20
+        grey = frames.clip(0, 255).astype(np.uint8)
+        looks.append(look_at(np.repeat(grey[..., None], 3, axis=3), path=path))
+    bits = duplicates._bits(looks[0].hashes ^ looks[1].hashes)
+    assert bits.mean() <= duplicates.MAX_BITS, "the example is no example"
+    assert near_copies(looks) == []
+    again = dataclasses.replace(looks[0], video_path="c.mp4", content_hash="c")
+    assert near_copies([*looks, again]) == [[0, 2]]
 
 
 def test_black_videos_are_no_copies_of_each_other() -> None:
@@ -275,6 +303,18 @@ def test_single_mislabelled_videos_are_pointed_at() -> None:
     found = the(label_findings(looks), "mislabelled")
     assert found.level == "warning"
     assert set(found.video_paths) == {SOUND[index].video_path for index in wrong}
+
+
+def test_doubts_must_be_as_sure_as_the_surest_that_is_right() -> None:
+    # Mean probability of their own label, class 0: (0.9 + 0.8 + 0.7 + 0.0) / 4 = 0.6;
+    # class 1: (0.8 + 0.8 + 0.8 + 0.3) / 4 = 0.675. Where it is right it leads by 0.8, 0.6, 0.4 and
+    # three times 0.6; three quarters of these are at most 0.6.
+    of_one = [0.1, 0.2, 0.3, 1.0, 0.8, 0.8, 0.8, 0.3]
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    probabilities = np.array([[1 - p, p] for p in of_one])
+    opinion = Opinion(SOUND[:8], labels, probabilities, [0, 1])
+    # The fourth is surely of class 1 (by 1.0). The last counts as class 0, but by 0.4 alone.
+    assert suspects(opinion) == [(3, 1)]
 
 
 def test_a_model_that_knows_nothing_says_nothing_of_labels() -> None:

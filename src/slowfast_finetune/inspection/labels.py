@@ -27,7 +27,7 @@ from slowfast_finetune.inspection.shortcuts import (
 
 MOTION_SIDE = 6  # cells of the map of what moves
 NUM_COMPONENTS = 60  # of the pictures
-MOST_VIDEOS = 20_000
+MOST_VIDEOS = 10_000
 FEWEST_VIDEOS = 20  # in all; 5 of a class
 FEWEST_OF_CLASS = 5
 CLEAR_SKILL = 0.3  # share of the way from guessing to knowing
