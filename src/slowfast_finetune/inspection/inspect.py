@@ -41,12 +41,12 @@ def inspect(
     """
     return worst_first(
         [
-            *count_findings(looks, refused=refused, clip=clip, cache=cache),
             *duplicate_findings(looks),
             *giveaway_findings(looks),
             *scene_findings(looks),
             *label_findings(looks),
             *group_hint(looks),
+            *count_findings(looks, refused=refused, clip=clip, cache=cache),
         ]
     )
 

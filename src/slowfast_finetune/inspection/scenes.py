@@ -11,7 +11,7 @@ from slowfast_finetune.inspection.findings import Finding, counted
 from slowfast_finetune.inspection.looks import THUMBNAIL_SIDE, Look
 
 # docs/doctor.md has the measurements these come from.
-SAME_SCENE = 0.8  # correlation of two backgrounds
+SAME_SCENE = 0.75  # correlation of two backgrounds
 WINDOW = 5  # what is finer than this stays of a background [thumbnail px]
 MIN_DETAIL = 3.0  # standard deviation below which a background shows nothing [levels]
 NOTABLE = 0.05  # of the test videos
