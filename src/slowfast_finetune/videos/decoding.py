@@ -35,6 +35,7 @@ PLAYLISTS = {"concat", "hls", "dash", "sdp", "image2", "applehttp"}
 FOREVER_SECONDS = 7 * 86_400
 # To decode so many frames takes no longer than to jump to a few places in longer videos.
 FRAMES_READ_THROUGH = 600
+MOST_FRAMES_A_SECOND = 240  # Matroska may claim one for each of its milliseconds
 FRAMES_AFTER_JUMP = 300  # more than encoders usually put between key frames
 
 
@@ -124,7 +125,8 @@ def glimpses(
         stream = _prepared_stream(container, settings=settings, report=report)
         stated = _stated_seconds(container, stream)
         longest = min(settings.max_seconds, FOREVER_SECONDS)
-        if stated is not None and min(stated, longest) * report.source_fps > FRAMES_READ_THROUGH:
+        rate = min(report.source_fps or 30, MOST_FRAMES_A_SECOND)
+        if stated is not None and min(stated, longest) * rate > FRAMES_READ_THROUGH:
             frames = _by_jumping(
                 container,
                 stream,
