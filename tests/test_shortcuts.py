@@ -59,7 +59,7 @@ def test_a_fact_that_differs_by_class_tells_all_and_the_others_are_not_asked(
 
 def test_chance_stays_within_its_standard_errors() -> None:
     rng = np.random.default_rng(0)
-    for _ in range(4):
+    for _ in range(2):
         rows = [
             row.model_copy(
                 update={
@@ -88,6 +88,16 @@ def test_a_large_class_does_not_look_like_knowledge() -> None:
     assert found.standard_errors < 3
 
 
+def test_a_small_class_counts_as_much_as_a_large_one() -> None:
+    # At 25 frames a second there are 30 of the large class and all 10 of the small one. Each class
+    # weighing the same, 25 means the small one: right for 60 of 90 and 10 of 10.
+    rows = rows_of((60, {}), (30, {"source_fps": 25.0}), (10, {"source_fps": 25.0}))
+    rows = [row.model_copy(update={"label": int(i >= 90)}) for i, row in enumerate(rows)]
+    found = by_facts(rows)["frame rate"]
+    assert found.balanced_accuracy == pytest.approx((60 / 90 + 1) / 2)
+    assert found.accuracy == pytest.approx(0.7)
+
+
 def test_videos_of_a_group_are_not_learnt_from_each_other() -> None:
     # Each group has a length of its own. Were its videos on both sides, length would tell all.
     rng = np.random.default_rng(2)
@@ -104,7 +114,7 @@ def test_videos_of_a_group_are_not_learnt_from_each_other() -> None:
     ]
     assert by_facts(rows)["duration"].standard_errors < 3
     alone = [row.model_copy(update={"group": None}) for row in rows]
-    assert by_facts(alone)["duration"].balanced_accuracy > 0.95
+    assert by_facts(alone)["duration"].balanced_accuracy > 0.9
 
 
 def test_copies_are_not_learnt_from_each_other() -> None:

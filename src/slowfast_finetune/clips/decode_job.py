@@ -35,11 +35,7 @@ class Job:
     @property
     def seconds_allowed(self) -> float:
         """The time limit, longer for larger files."""
-        try:
-            megabytes = self.video.stat().st_size / 1e6
-        except OSError:
-            megabytes = 0.0
-        return self.timeout_seconds + megabytes * TIMEOUT_SECONDS_PER_MEGABYTE
+        return seconds_allowed(self.video, timeout_seconds=self.timeout_seconds)
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,15 @@ class Refusal:
     detail: str
 
 
+def seconds_allowed(video: Path, *, timeout_seconds: float) -> float:
+    """How long a worker may take over a video: longer for larger files."""
+    try:
+        megabytes = video.stat().st_size / 1e6
+    except OSError:
+        megabytes = 0.0
+    return timeout_seconds + megabytes * TIMEOUT_SECONDS_PER_MEGABYTE
+
+
 def decode_to_store(job: Job) -> EntryInfo:
     """Decode one video into the store. Runs in a worker; imports the decoder only there.
 
@@ -57,8 +62,8 @@ def decode_to_store(job: Job) -> EntryInfo:
         VideoError: the video is refused, with a reason code.
         OSError: the store cannot be written.
     """
-    _check_file(job)
-    with _within_limits(job):
+    check_bytes(job.video, content_hash=job.content_hash)
+    with within_limits(job.worker_memory_mb, seconds=job.seconds_allowed):
         return _decode(job)
 
 
@@ -73,38 +78,51 @@ def _decode(job: Job) -> EntryInfo:
         max_megapixels=job.max_megapixels,
     )
     report = DecodeReport()
-    try:
-        with job.store.writer(job.content_hash, run_name=job.run_name) as writer:
-            for frame in sampled_frames(job.video, settings=settings, report=report):
-                writer.append(frame)
-            num_sampled = writer.num_frames
-            indices = padded_indices(
-                num_sampled, min_frames=job.clip.num_frames, padding=job.clip.padding
-            )
-            for index in indices[num_sampled:]:
-                writer.append(writer.read_back(index))
-            return writer.finish(
-                num_sampled=num_sampled,
-                source_height=report.source_height,
-                source_width=report.source_width,
-                source_fps=report.source_fps,
-                has_audio=report.has_audio,
-                codec=report.codec,
-                num_packets=report.num_packets,
-                num_decoded=report.num_decoded,
-                num_errors=report.num_errors,
-                duration_seconds=round(report.duration_seconds, 6),
-                truncated=report.truncated,
-            )
-    except MemoryError as error:
-        raise VideoError("out_of_memory", _out_of_memory(job)) from error
-    except BlockingIOError as error:
-        # FFmpeg's "try again" inside a decoder that could not start a thread or get a buffer.
-        raise VideoError("out_of_memory", _out_of_memory(job)) from error
+    with (
+        memory_refused(job.worker_memory_mb),
+        job.store.writer(job.content_hash, run_name=job.run_name) as writer,
+    ):
+        for frame in sampled_frames(job.video, settings=settings, report=report):
+            writer.append(frame)
+        num_sampled = writer.num_frames
+        indices = padded_indices(
+            num_sampled, min_frames=job.clip.num_frames, padding=job.clip.padding
+        )
+        for index in indices[num_sampled:]:
+            writer.append(writer.read_back(index))
+        return writer.finish(
+            num_sampled=num_sampled,
+            source_height=report.source_height,
+            source_width=report.source_width,
+            source_fps=report.source_fps,
+            has_audio=report.has_audio,
+            codec=report.codec,
+            num_packets=report.num_packets,
+            num_decoded=report.num_decoded,
+            num_errors=report.num_errors,
+            duration_seconds=round(report.duration_seconds, 6),
+            truncated=report.truncated,
+        )
 
 
 @contextlib.contextmanager
-def _within_limits(job: Job) -> Iterator[None]:
+def memory_refused(worker_memory_mb: int) -> Iterator[None]:
+    """Make a refusal of memory that is not given.
+
+    Raises:
+        VideoError: the memory allowed was not enough.
+    """
+    try:
+        yield
+    except (MemoryError, BlockingIOError) as error:
+        # BlockingIOError is FFmpeg's "try again" inside a decoder that could not start a thread
+        # or get a buffer.
+        detail = f"decoding needs more than cache.worker_memory_mb: {worker_memory_mb}"
+        raise VideoError("out_of_memory", detail) from error
+
+
+@contextlib.contextmanager
+def within_limits(worker_memory_mb: int, *, seconds: float) -> Iterator[None]:
     """Limit memory, and end this process some time after its limit if nobody else does.
 
     The stage stops a worker that takes too long; if the stage itself was killed, the system's
@@ -113,18 +131,14 @@ def _within_limits(job: Job) -> Iterator[None]:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit_memory(job.worker_memory_mb)
-    signal.setitimer(signal.ITIMER_REAL, job.seconds_allowed * 1.5 + 5)
+    limit_memory(worker_memory_mb)
+    signal.setitimer(signal.ITIMER_REAL, seconds * 1.5 + 5)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def _out_of_memory(job: Job) -> str:
-    return f"decoding needs more than cache.worker_memory_mb: {job.worker_memory_mb}"
 
 
 def limit_memory(megabytes: int) -> None:
@@ -139,17 +153,24 @@ def limit_memory(megabytes: int) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
-def _check_file(job: Job) -> None:
-    """Refuse a file that is not there, not readable, empty, or not the one that was indexed."""
+def check_bytes(video: Path, *, content_hash: str | None) -> None:
+    """Refuse a file that is not there, not readable, empty, or of other bytes than indexed.
+
+    Args:
+        content_hash: of the bytes expected; None where any will do.
+
+    Raises:
+        VideoError: with the reason.
+    """
     try:
-        if job.video.stat().st_size == 0:
+        if video.stat().st_size == 0:
             raise VideoError("empty_file", "the file has no bytes")
-        content_hash = hash_file(job.video)
+        found = hash_file(video) if content_hash is not None else None
     except FileNotFoundError as error:
         raise VideoError("missing", "the file is no longer there") from error
     except (OSError, DataError) as error:
         if isinstance(error, VideoError):
             raise
         raise VideoError("unreadable", f"the file cannot be read: {error}") from error
-    if content_hash != job.content_hash:
+    if found != content_hash:
         raise VideoError("changed", "the file changed since it was indexed; run the index again")

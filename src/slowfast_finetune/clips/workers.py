@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing import get_context
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from slowfast_finetune.clips.clip_store import EntryInfo
 from slowfast_finetune.clips.decode_job import Job, Refusal, decode_to_store
@@ -18,6 +18,17 @@ from slowfast_finetune.params import Engine
 RAY_RETRIES = 1  # a lost node is not the video's fault; a video that kills twice is refused
 DECODER_MODULE = "slowfast_finetune.videos.decoding"
 Decoded = tuple[Job, EntryInfo | Refusal]
+
+
+class HasTimeLimit(Protocol):
+    """What a worker may be given: a job that knows how long it may take."""
+
+    @property
+    def seconds_allowed(self) -> float: ...
+
+
+JobT = TypeVar("JobT", bound=HasTimeLimit)
+ResultT = TypeVar("ResultT")
 
 
 def decode_all(
@@ -50,33 +61,44 @@ def worker_count(num_workers: int | Literal["auto"]) -> int:
 
 
 def _decode_here(jobs: Sequence[Job], *, workers: int) -> Iterator[Decoded]:
+    for job, future in run_killable(jobs, decode_to_store, workers=workers):
+        job.store.discard_temporary(job.content_hash, run_name=job.run_name)
+        outcome = outcome_here(future, job, refusal=_refusal)
+        yield job, outcome
+
+
+def run_killable(
+    jobs: Sequence[JobT], work: Callable[[JobT], ResultT], *, workers: int
+) -> Iterator[tuple[JobT, Future[ResultT]]]:
+    """Do ``work`` in processes that are killed after their job's time; yield jobs as they end."""
     from pebble import ProcessFuture, ProcessPool
 
     # forkserver: workers start from a small clean process, not from one with threads.
     context = get_context("forkserver")
     # What every worker needs is imported once, and there again when one has been killed.
-    context.set_forkserver_preload([DECODER_MODULE, __name__])
+    context.set_forkserver_preload([DECODER_MODULE, __name__, work.__module__])
     with ProcessPool(max_workers=workers, context=context) as pool:
         waiting = iter(jobs)
-        running: dict[ProcessFuture[EntryInfo], Job] = {}
+        running: dict[ProcessFuture[ResultT], JobT] = {}
         try:
             while True:
                 while len(running) < 2 * workers and (job := next(waiting, None)):
-                    future = pool.schedule(decode_to_store, args=[job], timeout=job.seconds_allowed)
+                    future = pool.schedule(work, args=[job], timeout=job.seconds_allowed)
                     running[future] = job
                 if not running:
                     return
                 wait(running, return_when=FIRST_COMPLETED)
                 for future in [future for future in running if future.done()]:
-                    job = running.pop(future)
-                    job.store.discard_temporary(job.content_hash, run_name=job.run_name)
-                    yield job, _outcome_here(future, job)
+                    yield running.pop(future), future
         finally:
             # Also when the person or a full disk stops the loop: no worker outlives it.
             pool.stop()  # type: ignore[no-untyped-call]
 
 
-def _outcome_here(future: Future[EntryInfo], job: Job) -> EntryInfo | Refusal:
+def outcome_here(
+    future: Future[ResultT], job: JobT, *, refusal: Callable[[BaseException, JobT], Refusal]
+) -> ResultT | Refusal:
+    """What a worker gave back, or why it gave nothing; ``refusal`` words what the work raised."""
     from pebble import ProcessExpired
 
     try:
@@ -86,10 +108,10 @@ def _outcome_here(future: Future[EntryInfo], job: Job) -> EntryInfo | Refusal:
     except ProcessExpired as error:
         return Refusal("crashed", f"the decoder crashed (exit code {error.exitcode})")
     except Exception as error:
-        return _refusal(error, job)
+        return refusal(error, job)
 
 
-def _timed_out(job: Job) -> Refusal:
+def _timed_out(job: HasTimeLimit) -> Refusal:
     limit = f"{job.seconds_allowed:.0f} s"
     return Refusal("timeout", f"decoding took longer than {limit} and was stopped")
 
@@ -100,11 +122,16 @@ def _refusal(error: BaseException, job: Job) -> Refusal:
     Raises:
         DataError: it says nothing of the video: the store cannot be written.
     """
-    if isinstance(error, VideoError):
-        return Refusal(error.reason, error.detail)
     if isinstance(error, OSError):
         # Without a place to write, going on would refuse all the others too.
         raise DataError(f"the clip store {job.store.folder}: {error.strerror or error}") from error
+    return refusal_of(error)
+
+
+def refusal_of(error: BaseException) -> Refusal:
+    """What an exception says of the video."""
+    if isinstance(error, VideoError):
+        return Refusal(error.reason, error.detail)
     detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return Refusal("decoder_error", detail)
 
