@@ -212,7 +212,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def videos_needed(comparison: Comparison) -> int:
-    """Independent videos with which McNemar's test (two-sided, 5 %) has a power of 0.8.
+    """Independent videos with which McNemar's test (two-sided, 5 %) has a power of about 0.8.
 
     Taking the shares seen here for the true ones: d of the videos are right in one model alone,
     and the models differ by e: (z₁ √d + z₂ √(d - e²))² / e². Connor, "Sample size for testing
