@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_preset(commands)
     _add_clips(commands)
     _add_compare(commands)
+    _add_pool(commands)
     return parser
 
 
@@ -163,6 +164,34 @@ def _compare(args: argparse.Namespace) -> None:
         say(json.dumps(said, indent=2))
     else:
         say(describe(result, a=args.a, b=args.b))
+
+
+def _add_pool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    pool = commands.add_parser(
+        "pool",
+        help="the folds of a k-fold as one measurement",
+        description="Put the predictions of the folds of a k-fold together: one accuracy, with "
+        "its 95 % interval, over videos that were each tested once.",
+    )
+    pool.add_argument(
+        "folds",
+        nargs="+",
+        metavar="FOLD",
+        help="a predictions.csv, or a commit, branch, tag or experiment",
+    )
+    pool.add_argument("--out", type=Path, metavar="FILE", help="write all as a predictions.csv")
+    pool.set_defaults(handler=_pool)
+
+
+def _pool(args: argparse.Namespace) -> None:
+    from slowfast_finetune.evaluation.pooling import describe, pool
+    from slowfast_finetune.files import write_text
+
+    pooled = pool(args.folds)
+    say(describe(pooled))
+    if args.out:
+        write_text(args.out, pooled.text)
+        say(f"wrote {args.out}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from slowfast_finetune.errors import DataError
 from slowfast_finetune.evaluation.answers import Answers, Labels, check_same_classes
 
 Floats = npt.NDArray[np.float64]
+Interval = tuple[float, float]
 
 NUM_RESAMPLES = 10_000
 RESAMPLES_AT_ONCE = 500  # keeps the counts of a large test set in some megabytes
@@ -184,8 +185,22 @@ def _scores_of_sums(sums: Floats) -> dict[str, Floats]:
 
 
 def _difference(name: str, a: float, b: float, *, drawn: Floats) -> Difference:
+    return Difference(name, a, b, b - a, *_middle(drawn))
+
+
+def _middle(drawn: Floats) -> Interval:
     low, high = np.quantile(drawn, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return Difference(name, a, b, b - a, float(low), float(high))
+    return float(low), float(high)
+
+
+def accuracy_interval(answers: Answers, *, seed: int = 0) -> Interval:
+    """The 95 % interval of one model's top-1 accuracy, by the same resampling."""
+    units = units_of(answers.groups)
+    sums = _unit_sums(answers, units)
+    draws = _draws(len(sums), seed=seed)
+    return _middle(
+        np.concatenate([_scores_of_sums(counts @ sums)["top1_accuracy"] for counts in draws])
+    )
 
 
 def verdict(comparison: Comparison) -> str:
