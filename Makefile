@@ -5,8 +5,8 @@ READY := .venv/.ready
 # Stages call `python`, and that is the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# Columns that `make experiments` leaves out: all dependencies, and what seldom decides.
-HIDDEN := .*/|Created|best_val_accuracy|clips_per_second|data_wait|macro_precision|macro_f1|.*_baseline|runtime
+# Columns that `make experiments` leaves out: all dependencies, and scores that seldom decide.
+HIDDEN := .*/|Created|Executor|best_epoch|best_val_accuracy|train_minutes|clips_per_second|data_wait|macro_precision|macro_f1|loss|calibration|.*_baseline|runtime
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo experiments test check format clean
@@ -37,7 +37,7 @@ demo: setup ## draw the demo videos, train on them, measure: minutes on two core
 	@echo 'Your own videos: slowfast preset slowfast_r50 --videos FOLDER, then dvc repro'
 
 experiments: setup ## compare experiments: scores, and the parameters that differ
-	@dvc exp show --no-pager --only-changed --keep 'top1|macro_recall' --drop '$(HIDDEN)'
+	@dvc exp show --only-changed --keep 'top1|macro_recall' --drop '$(HIDDEN)'
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest
