@@ -278,3 +278,35 @@ def test_charts_follow_a_change_of_theme(project: Path, browser: Any) -> None:
         f"getComputedStyle(document.querySelector('{title}')).fill != '{before}'"
     )
     assert visit.complaints == []
+
+
+def test_paper_is_light(project: Path, browser: Any) -> None:
+    dvc(project, "plots", "show")
+    visit = Visit(browser, project / "dvc_plots" / "index.html", theme="dark")
+    assert luminance(visit.colour(".chart .role-title-text text", "fill")) > 0.5
+    # A browser prints as soon as it has told so: no timer and no frame may pass in between.
+    visit.page.evaluate(
+        "async () => {"
+        "  dispatchEvent(new Event('beforeprint'));"
+        "  for (let turn = 0; turn < 1000; turn++) await null;"
+        "  for (const chart of document.querySelectorAll('.chart'))"
+        "    chart.printed = getComputedStyle(chart.querySelector('.role-title-text text')).fill;"
+        "}"
+    )
+    printed = visit.page.eval_on_selector_all(".chart", "charts => charts.map(one => one.printed)")
+    assert len(printed) == 9
+    assert all(luminance(colour) < 0.1 for colour in printed)
+
+
+def test_a_plot_without_data_leaves_the_others(project: Path, browser: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(project, tmp_path / "project")
+    path = folder / "metrics/plots/per_class.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    dvc(folder, "plots", "show")
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((folder / "dvc_plots/index.html").as_uri())
+    page.wait_for_function("document.querySelectorAll('svg.marks').length == 8")
+    assert "metrics_plots_per_class_csv: no data" in page.inner_text("main")
+    assert errors == []
