@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -310,3 +311,29 @@ def test_a_plot_without_data_leaves_the_others(project: Path, browser: Any, tmp_
     page.wait_for_function("document.querySelectorAll('svg.marks').length == 8")
     assert "metrics_plots_per_class_csv: no data" in page.inner_text("main")
     assert errors == []
+
+
+def test_recall_is_drawn_where_it_is_and_not_where_there_is_none(
+    project: Path, browser: Any, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(project, tmp_path / "project")
+    with (folder / "metrics/plots/per_class.csv").open("a") as file:
+        file.write("hop,0.0,,,,0.0,0\n")
+    dvc(folder, "plots", "show")
+    visit = Visit(browser, folder / "dvc_plots" / "index.html", theme="light")
+    chart = "#metrics_plots_per_class_csv"
+    assert "hop (0)" in [" ".join(t.split()) for t in visit.texts(chart.removeprefix("#"))]
+    frame = f"{chart} .mark-group .background"
+    width = visit.page.eval_on_selector(frame, "one => one.getBBox().width")
+    places = visit.page.eval_on_selector_all(
+        f"{chart} .mark-symbol.role-mark path",
+        "all => all.map(one => one.getAttribute('transform'))",
+    )
+    shares = [float(re.findall(r"[\d.]+", place)[0]) / width for place in places]
+    assert sorted(shares) == pytest.approx([0.75, 1.0], abs=0.01)
+    lengths = visit.page.eval_on_selector_all(
+        f"{chart} .mark-rule.role-mark line", "all => all.map(one => one.getAttribute('x2'))"
+    )
+    # The rules of jump and wave: 0.95 - 0.3 and 1 - 0.51, drawn from either end.
+    found = sorted(abs(float(length)) / width for length in lengths)
+    assert found == pytest.approx([0.49, 0.65], abs=0.01)
