@@ -5,11 +5,14 @@ READY := .venv/.ready
 # Stages call `python`, and that is the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# Columns that `make experiments` leaves out: all dependencies, and scores that seldom decide.
+HIDDEN := .*/|Created|Executor|best_epoch|best_val_accuracy|train_minutes|clips_per_second|data_wait|macro_precision|macro_f1|loss|calibration|.*_baseline|runtime
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo experiments test check format clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with everything in it
 
@@ -32,6 +35,9 @@ demo: setup ## draw the demo videos, train on them, measure: minutes on two core
 	@echo '  models/best.pt               the best epoch; models/best_model.pt2 the full model'
 	@echo '  dvc plots show               the plots (in .venv/bin, or: source .venv/bin/activate)'
 	@echo 'Your own videos: slowfast preset slowfast_r50 --videos FOLDER, then dvc repro'
+
+experiments: setup ## compare experiments: scores, and the parameters that differ
+	@dvc exp show --only-changed --keep 'top1|macro_recall' --drop '$(HIDDEN)'
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest

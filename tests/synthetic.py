@@ -335,6 +335,8 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
             "test_fraction": 0.2,
             "group_pattern": None,
             "split_seed": 0,
+            "num_folds": 3,
+            "fold": None,
         },
         "clip": {
             "num_frames": 8,

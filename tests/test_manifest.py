@@ -527,3 +527,32 @@ def test_index_and_cache_start_without_torch_and_decoders() -> None:
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+# Folds
+
+
+def test_folds_test_every_video_once_and_keep_persons_whole(tmp_path: Path, videos: Path) -> None:
+    people = [f"person_{p}_take_{t}.mp4" for p in range(10) for t in range(2)]
+    touch_videos(videos, [f"{c}/{name}" for c in ("jump", "wave") for name in people])
+    tested: list[str] = []
+    for fold in range(5):
+        manifest = build(tmp_path, group_pattern=r"person_(\d+)", num_folds=5, fold=fold)
+        assert whole_groups(manifest)
+        assert f"fold {fold} of 5 (from 0) is the test split" in manifest.notes
+        in_test = [path for path, split in splits(manifest).items() if split == "test"]
+        assert len(in_test) == 8  # two of ten people, each with two takes of both classes
+        tested += in_test
+    assert sorted(tested) == sorted(splits(manifest))
+
+
+def test_number_of_folds_is_nothing_while_no_fold_is_chosen(tmp_path: Path, videos: Path) -> None:
+    touch_videos(videos, [f"{c}/{i}.mp4" for c in ("jump", "wave") for i in range(10)])
+    assert splits(build(tmp_path, num_folds=2)) == splits(build(tmp_path, num_folds=7))
+
+
+def test_folds_do_not_override_a_split_of_the_folders(tmp_path: Path, videos: Path) -> None:
+    names = [f"{s}/{c}/{i}.mp4" for s in ("train", "test") for c in ("a", "b") for i in range(9)]
+    touch_videos(videos, names)
+    with pytest.raises(DataError, match=r"data\.fold: 1 would choose the test videos, but the"):
+        build(tmp_path, num_folds=3, fold=1)

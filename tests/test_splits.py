@@ -10,7 +10,7 @@ import pytest
 
 from slowfast_finetune.errors import DataError
 from slowfast_finetune.videos.discovery import SPLITS, Split
-from slowfast_finetune.videos.splits import Item, assign_splits
+from slowfast_finetune.videos.splits import Item, assign_fold, assign_splits
 
 FRACTIONS: dict[Split, float] = {"train": 0.65, "val": 0.15, "test": 0.2}
 
@@ -246,3 +246,74 @@ def test_an_honest_split_is_found_where_there_is_one(seed: int) -> None:
     assert {(assigned[item.key], item.class_name) for item in items} == {
         (split, letter) for split in SPLITS for letter in "jw"
     }
+
+
+# Folds
+
+
+def folds(items: Sequence[Item], *, num_folds: int, seed: int = 0) -> list[dict[str, Split]]:
+    return [
+        assign_fold(items, fold=fold, num_folds=num_folds, val_fraction=0.2, seed=seed)
+        for fold in range(num_folds)
+    ]
+
+
+@pytest.mark.parametrize(("num_videos", "num_folds"), [(20, 2), (20, 5), (23, 5), (7, 7)])
+def test_every_video_is_tested_in_exactly_one_fold(num_videos: int, num_folds: int) -> None:
+    items = [*singles("jump", num_videos), *singles("wave", 40)]
+    for seed in range(3):
+        found = folds(items, num_folds=num_folds, seed=seed)
+        tested = Counter(key for fold in found for key, split in fold.items() if split == "test")
+        assert tested == {item.key: 1 for item in items}
+        for fold in found:
+            in_train, in_val, in_test = counts(items, fold, "jump")
+            assert in_train >= 1
+            assert in_test in (num_videos // num_folds, -(-num_videos // num_folds))
+            assert abs(in_val - max(1, 0.2 * num_videos)) < 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_folds_tear_no_group_apart(seed: int) -> None:
+    items = grouped(random.Random(seed), num_groups=15)
+    found = folds(items, num_folds=4, seed=seed)
+    assert Counter(k for fold in found for k, split in fold.items() if split == "test") == {
+        item.key: 1 for item in items
+    }
+    for fold in found:
+        for which in (0, 1):
+            splits: dict[str, set[Split]] = defaultdict(set)
+            for item in items:
+                splits[item.ties[which]].add(fold[item.key])
+            assert all(len(of_tie) == 1 for of_tie in splits.values())
+
+
+def test_folds_of_another_seed_are_others() -> None:
+    items = singles("jump", 40)
+    assert folds(items, num_folds=4) == folds(items[::-1], num_folds=4)
+    assert folds(items, num_folds=4) != folds(items, num_folds=4, seed=1)
+
+
+def test_a_search_places_groups_that_no_other_can_replace() -> None:
+    # Three folds of four people: 0 and 1 show jump alone, 2 jump and wave, 3 and 4 wave alone.
+    shown = {0: "jj", 1: "jjj", 2: "jw", 3: "ww", 4: "www"}
+    items = [
+        Item(f"{letter}/person {person} take {take}", letter, (f"group {person}",))
+        for person, letters in shown.items()
+        for take, letter in enumerate(letters)
+    ]
+    with pytest.raises(DataError, match="too few for 4 folds"):
+        folds(items, num_folds=4)
+    more = [*items, *singles("j", 4), *singles("w", 4)]
+    for fold in folds(more, num_folds=3):
+        assert {(fold[item.key], item.class_name) for item in more} == {
+            (split, letter) for split in SPLITS for letter in "jw"
+        }
+
+
+def test_too_few_groups_for_the_folds() -> None:
+    rare = [Item(f"rare/{i}", "rare", (f"group {i % 3}",)) for i in range(12)]
+    with pytest.raises(
+        DataError,
+        match="class 'rare' has 12 videos that belong to 3 separate groups: too few for 5 folds",
+    ):
+        folds([*singles("jump", 20), *rare], num_folds=5)

@@ -30,6 +30,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_preset(commands)
     _add_clips(commands)
     _add_doctor(commands)
+    _add_compare(commands)
+    _add_pool(commands)
     return parser
 
 
@@ -175,6 +177,66 @@ def _doctor(args: argparse.Namespace) -> None:
     levels = {finding.level for finding in diagnosis.findings}
     if "problem" in levels or (args.strict and "warning" in levels):
         sys.exit(1)
+
+
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="which of two models is better, on the same test videos",
+        description="Compare two models on the same test videos: differences with 95 % intervals "
+        "by a paired bootstrap over the groups (videos where there are none), and McNemar's test.",
+    )
+    for name in ("a", "b"):
+        compare.add_argument(
+            name,
+            metavar=name.upper(),
+            help="a predictions.csv, or a commit, branch, tag or experiment",
+        )
+    compare.add_argument("--json", action="store_true", help="print JSON")
+    compare.set_defaults(handler=_compare)
+
+
+def _compare(args: argparse.Namespace) -> None:
+    import dataclasses
+    import json
+
+    from slowfast_finetune.evaluation.answers import read_answers
+    from slowfast_finetune.evaluation.compare import compare, describe, verdict
+
+    result = compare(read_answers(args.a), read_answers(args.b))
+    if args.json:
+        said = {"a": args.a, "b": args.b, **dataclasses.asdict(result), "verdict": verdict(result)}
+        say(json.dumps(said, indent=2))
+    else:
+        say(describe(result, a=args.a, b=args.b))
+
+
+def _add_pool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    pool = commands.add_parser(
+        "pool",
+        help="the folds of a k-fold as one measurement",
+        description="Put the predictions of the folds of a k-fold together: one accuracy, with "
+        "its 95 % interval, over videos that were each tested once.",
+    )
+    pool.add_argument(
+        "folds",
+        nargs="+",
+        metavar="FOLD",
+        help="a predictions.csv, or a commit, branch, tag or experiment",
+    )
+    pool.add_argument("--out", type=Path, metavar="FILE", help="write all as a predictions.csv")
+    pool.set_defaults(handler=_pool)
+
+
+def _pool(args: argparse.Namespace) -> None:
+    from slowfast_finetune.evaluation.pooling import describe, pool
+    from slowfast_finetune.files import write_text
+
+    pooled = pool(args.folds)
+    say(describe(pooled))
+    if args.out:
+        write_text(args.out, pooled.text)
+        say(f"wrote {args.out}")
 
 
 if __name__ == "__main__":

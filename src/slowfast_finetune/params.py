@@ -48,6 +48,8 @@ class DataParams(_Section):
     test_fraction: Fraction
     group_pattern: str | None
     split_seed: int = Field(ge=0)
+    num_folds: int = Field(ge=2, le=100)
+    fold: int | None = Field(ge=0)
 
     @field_validator("videos")
     @classmethod
@@ -86,6 +88,18 @@ class DataParams(_Section):
             raise ValueError("val_fraction and test_fraction must both be above 0")
         if self.val_fraction + self.test_fraction > 0.8:
             raise ValueError("val_fraction + test_fraction must leave at least 0.2 for training")
+        return self
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_them(self) -> Self:
+        if self.fold is None:
+            return self
+        if self.fold >= self.num_folds:
+            raise ValueError(
+                f"fold: {self.fold} is none of num_folds: {self.num_folds}, counted from 0"
+            )
+        if self.val_fraction + 1 / self.num_folds > 0.8:
+            raise ValueError("val_fraction and one fold must leave at least 0.2 for training")
         return self
 
 

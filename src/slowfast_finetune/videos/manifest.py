@@ -18,7 +18,12 @@ from slowfast_finetune.files import Row
 from slowfast_finetune.params import DataParams
 from slowfast_finetune.videos.discovery import SPLITS, Discovery, FoundVideo, Split, find_videos
 from slowfast_finetune.videos.hash_memo import Fingerprint, HashMemo, fingerprint
-from slowfast_finetune.videos.splits import Item, assign_splits, check_given_splits
+from slowfast_finetune.videos.splits import (
+    Item,
+    assign_fold,
+    assign_splits,
+    check_given_splits,
+)
 
 HASH_BYTES = 16  # of BLAKE2b: 32 hex digits, no accidental collision in any collection
 GROUPS_FILE = "groups.csv"
@@ -232,6 +237,18 @@ def _split(
         for video, content_hash in zip(videos, hashes, strict=True)
     ]
     check_given_splits(items)
+    if params.fold is not None:
+        if present:
+            raise DataError(
+                f"data.fold: {params.fold} would choose the test videos, but the folders "
+                f"{', '.join(s for s in SPLITS if s in present)} do already; set data.fold: null, "
+                "or put the class folders of all into one folder"
+            )
+        notes.append(f"fold {params.fold} of {params.num_folds} (from 0) is the test split")
+        folds = {"fold": params.fold, "num_folds": params.num_folds}
+        return assign_fold(
+            items, **folds, val_fraction=params.val_fraction, seed=params.split_seed
+        ), notes
     if missing and present:
         # What is missing is taken from train: its videos are free again.
         items = [
