@@ -1,0 +1,257 @@
+"""Everything the report shows, read from the files of the stages."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.errors import DataError
+from slowfast_finetune.files import Row, read_table
+from slowfast_finetune.training.history import EpochRow
+
+
+class ScoreRow(Row):
+    """A score of metrics/scores.csv, with its 95 % interval where it has one."""
+
+    score: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+class SubsetRow(Row):
+    """The accuracy on a part of the test videos."""
+
+    subset: str
+    num_videos: int
+    accuracy: float
+    low: float | None
+    high: float | None
+
+
+class ConfusionRow(Row):
+    """How many videos of a class were taken for another; ``share`` of the actual class's."""
+
+    actual: str
+    predicted: str
+    count: int
+    share: float
+
+
+class ClassRow(Row):
+    """One class on the test split; scores from 0 to 1."""
+
+    class_name: str
+    precision: float
+    recall: float
+    recall_low: float | None
+    recall_high: float | None
+    f1: float
+    num_videos: int
+
+
+class ReliabilityRow(Row):
+    """The videos of one bin of confidence: how sure the model was, how often it was right."""
+
+    bin: str
+    confidence: float
+    accuracy: float
+    low: float | None
+    high: float | None
+    num_videos: int
+
+
+class PredictionRow(Row):
+    """The columns of metrics/predictions.csv that do not depend on the classes."""
+
+    video_path: str
+    group: str | None
+    actual: str
+    predicted: str
+    answer: str
+    confidence: float
+    probability_of_actual: float
+    num_views: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A test video and what it was taken for; ``probabilities`` by label, they sum to 1."""
+
+    row: PredictionRow
+    probabilities: tuple[float, ...]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the most probable class is the actual one."""
+        return self.row.predicted == self.row.actual
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval, where it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+Scores = Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """Where the files lie that the report is made from."""
+
+    params: Path
+    clips: Path
+    rejected: Path
+    checkpoint: Path
+    history: Path
+    summary: Path
+    scores: Path
+    subsets: Path
+    predictions: Path
+    confusion: Path
+    per_class: Path
+    reliability: Path
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run as the report shows it.
+
+    Attributes:
+        class_names: by label.
+        params_text: params.yaml as it is written.
+        summary: metrics/train.json.
+    """
+
+    class_names: tuple[str, ...]
+    scores: Scores
+    subsets: Sequence[SubsetRow]
+    predictions: Sequence[Prediction]
+    confusion: Sequence[ConfusionRow]
+    classes: Sequence[ClassRow]
+    reliability: Sequence[ReliabilityRow]
+    history: Sequence[EpochRow]
+    summary: Mapping[str, Any]
+    clips: Sequence[ClipRow]
+    rejected: Sequence[RejectedRow]
+    params_text: str
+
+
+def read_results(files: ResultFiles) -> Results:
+    """Read a run from its files.
+
+    Raises:
+        DataError: a file is missing, is not of its form, or knows no test video.
+    """
+    class_names, predictions = read_predictions(files.predictions)
+    return Results(
+        class_names=class_names,
+        scores=read_scores(files.scores),
+        subsets=read_table(files.subsets, SubsetRow),
+        predictions=predictions,
+        confusion=read_table(files.confusion, ConfusionRow),
+        classes=read_table(files.per_class, ClassRow),
+        reliability=read_table(files.reliability, ReliabilityRow),
+        history=read_table(files.history, EpochRow),
+        summary=_read_json(files.summary),
+        clips=read_table(files.clips, ClipRow),
+        rejected=read_table(files.rejected, RejectedRow),
+        params_text=_read_text(files.params),
+    )
+
+
+def read_scores(path: Path) -> dict[str, Estimate]:
+    """The scores by name.
+
+    Raises:
+        DataError: the table cannot be read, or lacks the accuracy.
+    """
+    rows = read_table(path, ScoreRow)
+    scores = {row.score: Estimate(row.value, row.low, row.high) for row in rows}
+    if "top1_accuracy" not in scores:
+        raise DataError(f"{path}: has no top1_accuracy; run `dvc repro`")
+    return scores
+
+
+def read_predictions(path: Path) -> tuple[tuple[str, ...], list[Prediction]]:
+    """The class names in label order, from the columns ``p(<class>)``, and every test video.
+
+    Raises:
+        DataError: the table cannot be read, has no video, or no probabilities of its classes.
+    """
+    rows = read_table(path, PredictionRow)
+    if not rows:
+        raise DataError(f"{path}: holds no test video; there is nothing to report")
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        columns = [name for name in reader.fieldnames or () if name.startswith("p(")]
+        cells = [[cell[name] for name in columns] for cell in reader]
+    class_names = tuple(name.removeprefix("p(").removesuffix(")") for name in columns)
+    unknown = {name for row in rows for name in (row.actual, row.predicted)} - set(class_names)
+    if unknown:
+        raise DataError(f"{path}: column p({min(unknown)}) is missing; run `dvc repro`")
+    try:
+        values = [tuple(float(cell) for cell in row) for row in cells]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: a probability is not a number: {error}") from error
+    return class_names, [Prediction(*pair) for pair in zip(rows, values, strict=True)]
+
+
+def number_of_groups(predictions: Sequence[Prediction]) -> int:
+    """Units that the test videos come from; a video of no group is one by itself."""
+    return len({prediction.row.group or prediction.row.video_path for prediction in predictions})
+
+
+def wilson_interval(num_right: int, num_videos: int) -> tuple[float, float]:
+    """95 % interval of a share of ``num_videos`` ≥ 1 independent videos.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    z = 1.959964  # 97.5 % of a normal distribution lie below
+    share, spread = num_right / num_videos, z**2 / num_videos
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / num_videos + spread / (4 * num_videos))
+    half /= 1 + spread
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def subset_of(name: str, predictions: Sequence[Prediction]) -> SubsetRow:
+    """The accuracy on some test videos, at least one, as if they were independent."""
+    right = sum(prediction.is_right for prediction in predictions)
+    low, high = wilson_interval(right, len(predictions))
+    return SubsetRow(
+        subset=name,
+        num_videos=len(predictions),
+        accuracy=right / len(predictions),
+        low=low,
+        high=high,
+    )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; run `dvc repro`") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: is not a JSON object")
+    return content
