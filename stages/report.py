@@ -18,24 +18,23 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, default=Path("data/clips.csv"))
     parser.add_argument("--rejected", type=Path, default=Path("data/rejected.csv"))
     parser.add_argument("--checkpoint", type=Path, default=Path("models/best.pt"))
-    parser.add_argument("--history", type=Path, default=Path("metrics/history.csv"))
-    parser.add_argument("--summary", type=Path, default=Path("metrics/train.json"))
-    parser.add_argument("--scores", type=Path, default=Path("metrics/scores.csv"))
-    parser.add_argument("--subsets", type=Path, default=Path("metrics/subsets.csv"))
-    parser.add_argument("--predictions", type=Path, default=Path("metrics/predictions.csv"))
-    parser.add_argument("--confusion", type=Path, default=Path("metrics/plots/confusion.csv"))
-    parser.add_argument("--per-class", type=Path, default=Path("metrics/plots/per_class.csv"))
-    parser.add_argument("--reliability", type=Path, default=Path("metrics/plots/reliability.csv"))
+    parser.add_argument("--results", type=Path, default=Path("metrics"), help="folder")
     parser.add_argument("--report", type=Path, default=Path("metrics/report.html"))
-    args = vars(parser.parse_args())
+    args = parser.parse_args()
 
-    params = load_params(args["params"])
+    params = load_params(args.params)
     write_report(
-        ResultFiles(**{name: args[name] for name in ResultFiles.__dataclass_fields__}),
+        ResultFiles(
+            params=args.params,
+            clips=args.clips,
+            rejected=args.rejected,
+            checkpoint=args.checkpoint,
+            results=args.results,
+        ),
         params=params,
         store=ClipStore(store_root(Path.cwd()), params.clip),
         project=Path.cwd(),
-        output=args["report"],
+        output=args.report,
     )
 
 

@@ -90,7 +90,6 @@ def _facts(prediction: Prediction, clip: ClipRow | None) -> str:
         facts += [f"{clip.source_fps:.4g} fps"] if clip.source_fps else []
         facts += ["padded"] if clip.num_sampled < clip.num_frames else []
         facts += ["damaged"] if clip.damaged else []
-    facts.append(f"{row.num_views} views" if row.num_views != 1 else "1 view")
     return " · ".join(facts)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from slowfast_finetune.report.results import ReliabilityRow
+from slowfast_finetune.evaluation.tables import ReliabilityRow
 from slowfast_finetune.report.wording import count, interval, percent, plain
 
 WIDTH, HEIGHT = 460, 250  # of a chart; it is scaled to its column [px]
@@ -56,12 +56,12 @@ def line_chart(
     ys = [y for line in lines for y in line.ys if math.isfinite(y)]
     xs = [x for line in lines for x in line.xs]
     y_ticks = ticks(min([0.0, *ys]), max(ys, default=1.0))
-    x_ticks = [tick for tick in ticks(min(xs), max(xs)) if min(xs) <= tick <= max(xs)]
+    x_ticks = [
+        tick for tick in ticks(min(xs), max(xs)) if min(xs) <= tick <= max(xs) and tick == int(tick)
+    ]
     x_axis = _Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT)
     y_axis = _Axis(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
-    parts = [
-        _grid(x_axis, y_axis, [tick for tick in x_ticks if tick == int(tick)], y_ticks, x_label)
-    ]
+    parts = [_grid(x_axis, y_axis, x_ticks, y_ticks, x_label)]
     if marked is not None:
         x = x_axis.at(marked)
         side = "end" if x > (LEFT + WIDTH) / 2 else "start"
@@ -79,7 +79,7 @@ def line_chart(
         path = " ".join(f"{x},{y}" for x, y, _, _ in points)
         parts.append(f'<polyline class="line {line.look}" points="{path}"/>')
         parts += [
-            f'<circle class="point {line.look}" cx="{x}" cy="{y}" r="{5 if len(points) > 1 else 3}">'
+            f'<circle class="point {line.look}" cx="{x}" cy="{y}" r="5">'
             f"<title>{escape(line.name)}, {escape(x_label)} {real_x:g}: {plain(real_y)}</title>"
             "</circle>"
             for x, y, real_x, real_y in points[:: max(1, len(points) // 200)]
@@ -98,7 +98,7 @@ def reliability_chart(rows: Sequence[ReliabilityRow]) -> Markup:
     bottom = height - BOTTOM
     most = max((row.num_videos for row in rows), default=1)
     parts = [
-        _grid(x_axis, y_axis, marks, marks, "confidence", shown=percent, bottom=bottom),
+        _grid(x_axis, y_axis, marks, marks, "confidence", words=percent, bottom=bottom),
         f'<line class="ideal" x1="{x_axis.at(0)}" y1="{y_axis.at(0)}" '
         f'x2="{x_axis.at(1)}" y2="{y_axis.at(1)}"/>',
         f'<text class="marked" x="{x_axis.at(0.3)}" y="{y_axis.at(0.36)}" text-anchor="end">'
@@ -136,10 +136,10 @@ def _grid(
     ys: Sequence[float],
     x_label: str,
     *,
-    shown: object = None,
+    words: Callable[[float], str] | None = None,
     bottom: float = HEIGHT - BOTTOM,
 ) -> str:
-    words = percent if shown is percent else _short
+    words = words or _short
     parts = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y_axis.at(y)}" '
         f'y2="{y_axis.at(y)}"/>'

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.inspection.contact_sheets import data_uri
 from slowfast_finetune.params import RuntimeParams
 from slowfast_finetune.report.cards import to_explain
 from slowfast_finetune.report.results import Prediction
-from slowfast_finetune.report.sheets import data_uri, data_uri_bytes, spread, tiled_jpeg
+from slowfast_finetune.report.sheets import data_uri_bytes, spread, tiled_jpeg
 from slowfast_finetune.report.wording import shortened
 
 Maps = npt.NDArray[np.float32]
@@ -72,8 +73,8 @@ def gather_evidence(
     from slowfast_finetune.clips.clip_reader import ClipReader
     from slowfast_finetune.clips.windows import plan_views
     from slowfast_finetune.console import progress
+    from slowfast_finetune.device import choose_device
     from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
-    from slowfast_finetune.training.device import choose_device
 
     by_path = {row.video_path: row for row in test_rows}
     chosen = [p for p in to_explain(predictions, limit=MAX_CLIPS) if p.row.video_path in by_path]

@@ -56,15 +56,8 @@ def explain(classifier: nn.Module, clip: Tensor, *, label: int) -> PathwayMaps:
     classifier.requires_grad_(False)
     stage = classifier.get_submodule(f"network.blocks.{LAST_STAGE}").requires_grad_(True)
     shape = (clip.shape[1], clip.shape[2], clip.shape[3])
-    slow, fast = (
-        upsampled(
-            layer_map(
-                classifier, stage.get_submodule(f"multipathway_blocks.{pathway}"), clip, label
-            ),
-            shape,
-        )
-        for pathway in (0, 1)
-    )
+    pathways = [stage.get_submodule(f"multipathway_blocks.{number}") for number in (0, 1)]
+    slow, fast = (upsampled(layer_map(classifier, layer, clip, label), shape) for layer in pathways)
     return PathwayMaps(slow=slow, fast=fast)
 
 
@@ -111,4 +104,5 @@ def overlay(frames: Frames, maps: Maps) -> Frames:
     share = (place - lower)[..., None]
     colours = COLOURS[lower] * (1 - share) + COLOURS[lower + 1] * share
     strength = 0.25 + 0.45 * maps[..., None]
-    return (grey * (1 - strength) + colours * strength).clip(0, 255).astype(np.uint8)
+    mixed: Frames = (grey * (1 - strength) + colours * strength).clip(0, 255).astype(np.uint8)
+    return mixed

@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slowfast_finetune.report.results import ConfusionRow
+from slowfast_finetune.evaluation.tables import ConfusionRow
 from slowfast_finetune.report.wording import count, percent
 
 LARGE = 8  # from so many classes on the names stand upright
-DEEP = 0.55  # share from which the shade asks for light text
+# Shares from which a shade asks for text of the other lightness, in the dark and the light theme.
+DEEP, DEEPER = 0.6, 0.82
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Cell:
 
     Attributes:
         id: position of the two classes, "0-3".
-        look: CSS classes: right or wrong, and deep where the shade is.
+        look: CSS classes: right or wrong, and how deep the shade is.
         shade: share of the row, 0 to 1.
         label: what a screen reader says.
     """
@@ -111,6 +112,10 @@ def _cell(actual: str, predicted: str, number: int, total: int, positions: dict[
         count=number,
         share=f"{100 * share:.0f}",
         shade=round(share, 3),
-        look=f"{kind} deep" if share >= DEEP else kind,
+        look=f"{kind} deep deeper"
+        if share >= DEEPER
+        else f"{kind} deep"
+        if share >= DEEP
+        else kind,
         label=f"{meaning}: {number} of {count(total, 'video')}, {percent(share)}",
     )

@@ -10,8 +10,9 @@ from typing import Any
 from markupsafe import Markup
 
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.evaluation.tables import SubsetRow
 from slowfast_finetune.report.charts import Line, line_chart
-from slowfast_finetune.report.results import Estimate, Results, SubsetRow, number_of_groups
+from slowfast_finetune.report.results import Estimate, Results, number_of_groups
 from slowfast_finetune.report.wording import count, interval, minutes, percent, plain, shortened
 from slowfast_finetune.training.history import EpochRow
 
@@ -108,7 +109,8 @@ def data_view(results: Results) -> DataView:
 
 
 def _class_names(results: Results) -> list[str]:
-    found = {row.class_name for row in (*results.clips, *results.rejected)}
+    found = {clip.class_name for clip in results.clips}
+    found |= {row.class_name for row in results.rejected}
     return [*results.class_names, *sorted(found - set(results.class_names))]
 
 
@@ -159,11 +161,14 @@ def score_table(results: Results) -> list[dict[str, str]]:
 
 def class_table(results: Results) -> list[dict[str, Any]]:
     """Recall, precision and F1 of each class, the least recognised first."""
-    rows = sorted(results.classes, key=lambda row: (row.num_videos == 0, row.recall))
+    # Those without test videos have no recall, and come last.
+    rows = sorted(results.classes, key=lambda row: 2.0 if row.recall is None else row.recall)
     return [
         {
             "name": row.class_name,
-            "recall": Estimate(row.recall, row.recall_low, row.recall_high),
+            "recall": None
+            if row.recall is None
+            else Estimate(row.recall, row.recall_low, row.recall_high),
             "precision": row.precision,
             "f1": row.f1,
             "num_videos": row.num_videos,

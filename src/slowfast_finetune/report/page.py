@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,7 +16,10 @@ from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore, map_frames
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.console import say
+from slowfast_finetune.evaluation.tables import SubsetRow
 from slowfast_finetune.files import write_text
+from slowfast_finetune.inspection.contact_sheets import data_uri
+from slowfast_finetune.inspection.findings import Finding, worst_first
 from slowfast_finetune.params import Params
 from slowfast_finetune.report import overview
 from slowfast_finetune.report.cards import (
@@ -28,17 +31,15 @@ from slowfast_finetune.report.cards import (
 )
 from slowfast_finetune.report.charts import reliability_chart
 from slowfast_finetune.report.evidence import Evidence, gather_evidence
-from slowfast_finetune.report.findings import Finding, gravest_first
 from slowfast_finetune.report.matrix import Cell, Matrix, make_matrix
 from slowfast_finetune.report.results import (
     Prediction,
     ResultFiles,
     Results,
-    SubsetRow,
     read_results,
     subset_of,
 )
-from slowfast_finetune.report.sheets import Sheets, data_uri, make_sheets
+from slowfast_finetune.report.sheets import Sheets, make_sheets
 from slowfast_finetune.report.verdict import pointers, verdict
 from slowfast_finetune.report.wording import count, interval, percent, plain, shortened
 
@@ -83,13 +84,13 @@ def write_report(
     project: Path,
     output: Path,
     findings: Sequence[Finding] = (),
-    scene_seen: Mapping[str, bool] | None = None,
+    seen_scenes: Set[str] | None = None,
 ) -> None:
     """Write the report of a run.
 
     Args:
         findings: what the inspection of the data found.
-        scene_seen: for test videos by path, whether training saw their scene; others take no part.
+        seen_scenes: paths of the test videos whose scene training has seen; None: not looked at.
 
     Raises:
         DataError: a file or a clip cannot be had.
@@ -106,7 +107,7 @@ def write_report(
         store=store,
     )
     page = compose(
-        results, store=store, evidence=evidence, findings=findings, scene_seen=scene_seen
+        results, store=store, evidence=evidence, findings=findings, seen_scenes=seen_scenes
     )
     write_text(output, page)
     size = len(page.encode())
@@ -119,7 +120,7 @@ def compose(
     store: ClipStore,
     evidence: Evidence,
     findings: Sequence[Finding] = (),
-    scene_seen: Mapping[str, bool] | None = None,
+    seen_scenes: Set[str] | None = None,
 ) -> str:
     """The page, never longer than MAX_BYTES; what is left out for that it says."""
     clips = {row.video_path: row for row in results.clips}
@@ -142,8 +143,8 @@ def compose(
             shown=set(shown),
             sheets=sheets,
             evidence=evidence,
-            findings=gravest_first([*pointers(results), *findings]),
-            subsets=[*results.subsets, *_scene_subsets(results.predictions, scene_seen)],
+            findings=worst_first([*pointers(results), *findings]),
+            subsets=[*results.subsets, *_scene_subsets(results.predictions, seen_scenes)],
         )
         if len(page.encode()) <= MAX_BYTES:
             break
@@ -157,12 +158,13 @@ def stored_frames(store: ClipStore, row: ClipRow) -> Frames:
 
 
 def _scene_subsets(
-    predictions: Sequence[Prediction], scene_seen: Mapping[str, bool] | None
+    predictions: Sequence[Prediction], seen_scenes: Set[str] | None
 ) -> list[SubsetRow]:
     parts: dict[bool, list[Prediction]] = defaultdict(list)
+    if seen_scenes is None:
+        return []
     for prediction in predictions:
-        if scene_seen is not None and prediction.row.video_path in scene_seen:
-            parts[scene_seen[prediction.row.video_path]].append(prediction)
+        parts[prediction.row.video_path in seen_scenes].append(prediction)
     names = ((True, "seen_scenes"), (False, "unseen_scenes"))
     return [subset_of(name, parts[seen]) for seen, name in names if parts[seen]]
 
@@ -232,7 +234,8 @@ def _render(
         "verdict": verdict(results),
         **run,
     }
-    return _template().render(context)
+    page: str = _template().render(context)
+    return page
 
 
 def _cell_view(

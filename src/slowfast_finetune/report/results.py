@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,72 +11,17 @@ from typing import Any
 
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
 from slowfast_finetune.errors import DataError
-from slowfast_finetune.files import Row, read_table
+from slowfast_finetune.evaluation.tables import (
+    ClassRow,
+    ConfusionRow,
+    PredictionRow,
+    ReliabilityRow,
+    ScoreRow,
+    SubsetRow,
+)
+from slowfast_finetune.evaluation.tables import read_predictions as read_prediction_table
+from slowfast_finetune.files import read_table
 from slowfast_finetune.training.history import EpochRow
-
-
-class ScoreRow(Row):
-    """A score of metrics/scores.csv, with its 95 % interval where it has one."""
-
-    score: str
-    value: float
-    low: float | None
-    high: float | None
-
-
-class SubsetRow(Row):
-    """The accuracy on a part of the test videos."""
-
-    subset: str
-    num_videos: int
-    accuracy: float
-    low: float | None
-    high: float | None
-
-
-class ConfusionRow(Row):
-    """How many videos of a class were taken for another; ``share`` of the actual class's."""
-
-    actual: str
-    predicted: str
-    count: int
-    share: float
-
-
-class ClassRow(Row):
-    """One class on the test split; scores from 0 to 1."""
-
-    class_name: str
-    precision: float
-    recall: float
-    recall_low: float | None
-    recall_high: float | None
-    f1: float
-    num_videos: int
-
-
-class ReliabilityRow(Row):
-    """The videos of one bin of confidence: how sure the model was, how often it was right."""
-
-    bin: str
-    confidence: float
-    accuracy: float
-    low: float | None
-    high: float | None
-    num_videos: int
-
-
-class PredictionRow(Row):
-    """The columns of metrics/predictions.csv that do not depend on the classes."""
-
-    video_path: str
-    group: str | None
-    actual: str
-    predicted: str
-    answer: str
-    confidence: float
-    probability_of_actual: float
-    num_views: int
 
 
 @dataclass(frozen=True)
@@ -107,20 +51,21 @@ Scores = Mapping[str, Estimate]
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """Where the files lie that the report is made from."""
+    """Where the files lie that the report is made from; ``results`` is the folder metrics/."""
 
     params: Path
     clips: Path
     rejected: Path
     checkpoint: Path
-    history: Path
-    summary: Path
-    scores: Path
-    subsets: Path
-    predictions: Path
-    confusion: Path
-    per_class: Path
-    reliability: Path
+    results: Path
+
+    def table(self, name: str) -> Path:
+        """A table of the results."""
+        return self.results / f"{name}.csv"
+
+    def plot(self, name: str) -> Path:
+        """A table of the results that is drawn."""
+        return self.results / "plots" / f"{name}.csv"
 
 
 @dataclass(frozen=True)
@@ -153,17 +98,17 @@ def read_results(files: ResultFiles) -> Results:
     Raises:
         DataError: a file is missing, is not of its form, or knows no test video.
     """
-    class_names, predictions = read_predictions(files.predictions)
+    class_names, predictions = read_predictions(files.table("predictions"))
     return Results(
         class_names=class_names,
-        scores=read_scores(files.scores),
-        subsets=read_table(files.subsets, SubsetRow),
+        scores=read_scores(files.table("scores")),
+        subsets=read_table(files.table("subsets"), SubsetRow),
         predictions=predictions,
-        confusion=read_table(files.confusion, ConfusionRow),
-        classes=read_table(files.per_class, ClassRow),
-        reliability=read_table(files.reliability, ReliabilityRow),
-        history=read_table(files.history, EpochRow),
-        summary=_read_json(files.summary),
+        confusion=read_table(files.plot("confusion"), ConfusionRow),
+        classes=read_table(files.plot("per_class"), ClassRow),
+        reliability=read_table(files.plot("reliability"), ReliabilityRow),
+        history=read_table(files.table("history"), EpochRow),
+        summary=_read_json(files.results / "train.json"),
         clips=read_table(files.clips, ClipRow),
         rejected=read_table(files.rejected, RejectedRow),
         params_text=_read_text(files.params),
@@ -177,34 +122,30 @@ def read_scores(path: Path) -> dict[str, Estimate]:
         DataError: the table cannot be read, or lacks the accuracy.
     """
     rows = read_table(path, ScoreRow)
-    scores = {row.score: Estimate(row.value, row.low, row.high) for row in rows}
+    scores = {
+        row.score: Estimate(row.value, row.low, row.high) for row in rows if row.value is not None
+    }
     if "top1_accuracy" not in scores:
         raise DataError(f"{path}: has no top1_accuracy; run `dvc repro`")
     return scores
 
 
 def read_predictions(path: Path) -> tuple[tuple[str, ...], list[Prediction]]:
-    """The class names in label order, from the columns ``p(<class>)``, and every test video.
+    """The class names in label order and every test video.
 
     Raises:
         DataError: the table cannot be read, has no video, or no probabilities of its classes.
     """
-    rows = read_table(path, PredictionRow)
-    if not rows:
+    table = read_prediction_table(path)
+    if not table.rows:
         raise DataError(f"{path}: holds no test video; there is nothing to report")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = [name for name in reader.fieldnames or () if name.startswith("p(")]
-        cells = [[cell[name] for name in columns] for cell in reader]
-    class_names = tuple(name.removeprefix("p(").removesuffix(")") for name in columns)
-    unknown = {name for row in rows for name in (row.actual, row.predicted)} - set(class_names)
-    if unknown:
+    named = {name for row in table.rows for name in (row.actual, row.predicted)}
+    if unknown := named - set(table.class_names):
         raise DataError(f"{path}: column p({min(unknown)}) is missing; run `dvc repro`")
-    try:
-        values = [tuple(float(cell) for cell in row) for row in cells]
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: a probability is not a number: {error}") from error
-    return class_names, [Prediction(*pair) for pair in zip(rows, values, strict=True)]
+    values = map(tuple, table.probabilities.tolist())
+    return tuple(table.class_names), [
+        Prediction(*pair) for pair in zip(table.rows, values, strict=True)
+    ]
 
 
 def number_of_groups(predictions: Sequence[Prediction]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,19 +52,15 @@ class Sheets:
     num_left_out: int
 
 
-def data_uri(jpeg: bytes) -> str:
-    """A JPEG as the address of itself."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-
-
 def data_uri_bytes(jpeg: bytes) -> int:
-    """How long :func:`data_uri` is."""
+    """How long the address of a JPEG as text is."""
     return len("data:image/jpeg;base64,") + 4 * ((len(jpeg) + 2) // 3)
 
 
 def spread(num_frames: int, count: int) -> list[int]:
     """``count`` frame numbers spread evenly over ``num_frames``, first and last included."""
-    return np.linspace(0, num_frames - 1, count).round().astype(int).tolist()
+    numbers: list[int] = np.linspace(0, num_frames - 1, count).round().astype(int).tolist()
+    return numbers
 
 
 def contact_sheet(frames: Frames, plan: SheetPlan) -> bytes:

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.report.findings import Pointer
+from slowfast_finetune.evaluation.tables import ClassRow, ConfusionRow
+from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.report.results import (
-    ClassRow,
-    ConfusionRow,
     Estimate,
     Prediction,
     Results,
@@ -74,18 +73,18 @@ def _compared(scores: Scores) -> str:
 
 
 def _weakest(classes: Sequence[ClassRow], confusion: Sequence[ConfusionRow]) -> list[str]:
-    known = [row for row in classes if row.num_videos]
+    known = [(row.recall, row) for row in classes if row.recall is not None]
     if not known:
         return []
-    weakest = min(known, key=lambda row: row.recall)
-    if weakest.recall == 1:
+    recall, weakest = min(known, key=lambda pair: pair[0])
+    if recall == 1:
         return ["No class has a mistake."]
     taken = max(
         _mistakes_of(weakest.class_name, confusion), key=lambda row: row.count, default=None
     )
     mostly = "" if taken is None else f", most often taken for {taken.predicted}"
     return [
-        f"Recognised least: {weakest.class_name}, {percent(weakest.recall)} of "
+        f"Recognised least: {weakest.class_name}, {percent(recall)} of "
         f"{count(weakest.num_videos, 'video')}{mostly}."
     ]
 
@@ -104,7 +103,7 @@ def _answers(scores: Scores) -> list[str]:
     ]
 
 
-def pointers(results: Results) -> list[Pointer]:
+def pointers(results: Results) -> list[Finding]:
     """What in the predictions should make one look, in no particular order."""
     training = Counter(row.class_name for row in results.clips if row.split == "train")
     return [
@@ -119,14 +118,14 @@ def pointers(results: Results) -> list[Pointer]:
     ]
 
 
-def nothing_learnt(scores: Scores) -> list[Pointer]:
+def nothing_learnt(scores: Scores) -> list[Finding]:
     """The model is not above what can be had without looking at the picture."""
     accuracy = scores["top1_accuracy"]
     found = []
     majority = scores.get("majority_baseline")
     if majority is not None and accuracy.value <= majority.value:
         found.append(
-            Pointer(
+            Finding(
                 "problem",
                 "not_above_majority",
                 f"Always answering the most frequent class scores {percent(majority.value)}; "
@@ -140,7 +139,7 @@ def nothing_learnt(scores: Scores) -> list[Pointer]:
     return found
 
 
-def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> list[Pointer]:
+def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> list[Finding]:
     chance = scores.get("chance_baseline", Estimate(0.0)).value
     majority = scores.get("majority_baseline", Estimate(0.0)).value
     floor = max(chance, majority)
@@ -151,7 +150,7 @@ def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> 
     )
     if accuracy.value <= metadata.value:
         return [
-            Pointer(
+            Finding(
                 "problem",
                 "not_above_metadata",
                 f"What the files' properties alone predict: {percent(metadata.value)}; the model "
@@ -161,7 +160,7 @@ def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> 
         ]
     if above is not None and above.low is not None and above.low <= 0:
         return [
-            Pointer(
+            Finding(
                 "warning",
                 "maybe_not_above_metadata",
                 f"The model scores {percent(accuracy.value)}, the files' properties alone "
@@ -172,7 +171,7 @@ def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> 
     # Half of the way from a guess to perfect, from properties alone.
     if metadata.value - floor > (1 - floor) / 2:
         return [
-            Pointer(
+            Finding(
                 "warning",
                 "metadata_tells_class",
                 f"The files' properties alone predict {percent(metadata.value)} of the classes",
@@ -182,7 +181,7 @@ def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> 
     return []
 
 
-def spanning_groups(clips: Sequence[ClipRow]) -> list[Pointer]:
+def spanning_groups(clips: Sequence[ClipRow]) -> list[Finding]:
     """Groups of the test split that training has seen too."""
     seen = {clip.group for clip in clips if clip.split == "train" and clip.group}
     spanning = [clip for clip in clips if clip.split == "test" and clip.group in seen]
@@ -190,7 +189,7 @@ def spanning_groups(clips: Sequence[ClipRow]) -> list[Pointer]:
         return []
     names = sorted({str(clip.group) for clip in spanning})
     return [
-        Pointer(
+        Finding(
             "problem",
             "group_on_both_sides",
             f"Training has seen groups of the test videos: {listed(names)}",
@@ -201,16 +200,16 @@ def spanning_groups(clips: Sequence[ClipRow]) -> list[Pointer]:
     ]
 
 
-def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> list[Pointer]:
+def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> list[Finding]:
     """Classes that are never recognised, or no more often than a guess would."""
     chance = 1 / max(num_classes, 1)
-    known = [row for row in classes if row.num_videos]
-    never = [row.class_name for row in known if row.recall == 0]
-    guessed = [row.class_name for row in known if 0 < row.recall <= chance]
+    recalls = {row.class_name: row.recall for row in classes if row.recall is not None}
+    never = [name for name, recall in recalls.items() if recall == 0]
+    guessed = [name for name, recall in recalls.items() if 0 < recall <= chance]
     found = []
     if never:
         found.append(
-            Pointer(
+            Finding(
                 "problem",
                 "dead_class",
                 f"Never recognised: {listed(never)}",
@@ -220,7 +219,7 @@ def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> list[Point
         )
     if guessed:
         found.append(
-            Pointer(
+            Finding(
                 "warning",
                 "class_at_chance",
                 f"No better than a guess: {listed(guessed)}",
@@ -232,7 +231,7 @@ def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> list[Point
 
 def mistaken_classes(
     confusion: Sequence[ConfusionRow], predictions: Sequence[Prediction]
-) -> list[Pointer]:
+) -> list[Finding]:
     """Classes taken for one other class more often than for themselves."""
     found = []
     for actual, group in groupby(confusion, key=lambda row: row.actual):
@@ -241,7 +240,7 @@ def mistaken_classes(
         worst = max(rows, key=lambda row: row.count)
         if worst.predicted != actual and worst.count > max(own, 1):
             found.append(
-                Pointer(
+                Finding(
                     "problem",
                     "taken_for_another",
                     f"{percent(worst.share)} of {actual} is taken for {worst.predicted}: "
@@ -264,7 +263,7 @@ def _surest_first(predictions: Sequence[Prediction]) -> list[Prediction]:
     return sorted(predictions, key=lambda prediction: -prediction.row.confidence)
 
 
-def imbalance(training: Mapping[str, int], scores: Scores) -> list[Pointer]:
+def imbalance(training: Mapping[str, int], scores: Scores) -> list[Finding]:
     """Classes of very unequal size, where accuracy flatters.
 
     Args:
@@ -280,7 +279,7 @@ def imbalance(training: Mapping[str, int], scores: Scores) -> list[Pointer]:
     accuracy, balanced = scores["top1_accuracy"], scores.get("balanced_accuracy")
     beside = "" if balanced is None else f", balanced accuracy {percent(balanced.value)}"
     return [
-        Pointer(
+        Finding(
             "warning",
             "imbalance",
             f"Unequal classes: {percent(share)} of the training videos are {largest}; "
@@ -292,7 +291,7 @@ def imbalance(training: Mapping[str, int], scores: Scores) -> list[Pointer]:
     ]
 
 
-def sure_mistakes(predictions: Sequence[Prediction]) -> list[Pointer]:
+def sure_mistakes(predictions: Sequence[Prediction]) -> list[Finding]:
     """Mistakes of which the model is certain: often the label is the mistake."""
     sure = [
         prediction
@@ -302,7 +301,7 @@ def sure_mistakes(predictions: Sequence[Prediction]) -> list[Pointer]:
     if not sure:
         return []
     return [
-        Pointer(
+        Finding(
             "warning",
             "sure_mistakes",
             f"{count(len(sure), 'mistake')} made with at least {percent(SURE)} confidence",
@@ -312,7 +311,7 @@ def sure_mistakes(predictions: Sequence[Prediction]) -> list[Pointer]:
     ]
 
 
-def misjudged_confidence(predictions: Sequence[Prediction], scores: Scores) -> list[Pointer]:
+def misjudged_confidence(predictions: Sequence[Prediction], scores: Scores) -> list[Finding]:
     """Confidence that does not match how often the model is right."""
     error = scores.get("calibration_error")
     if error is None or error.value <= CALIBRATED:
@@ -321,7 +320,7 @@ def misjudged_confidence(predictions: Sequence[Prediction], scores: Scores) -> l
     confidence = sum(prediction.row.confidence for prediction in predictions) / len(predictions)
     over = confidence > accuracy
     return [
-        Pointer(
+        Finding(
             "warning" if over else "note",
             "overconfident" if over else "underconfident",
             f"Too {'sure' if over else 'unsure'} of itself: confidence {percent(confidence)} on "
@@ -332,7 +331,7 @@ def misjudged_confidence(predictions: Sequence[Prediction], scores: Scores) -> l
     ]
 
 
-def too_little_to_tell(predictions: Sequence[Prediction], scores: Scores) -> list[Pointer]:
+def too_little_to_tell(predictions: Sequence[Prediction], scores: Scores) -> list[Finding]:
     """Too few test videos, or too few groups of them, to tell how good the model is."""
     accuracy = scores["top1_accuracy"]
     groups = number_of_groups(predictions)
@@ -349,4 +348,4 @@ def too_little_to_tell(predictions: Sequence[Prediction], scores: Scores) -> lis
         title = f"Anything {interval(accuracy.low, accuracy.high)} is possible: {what} tell no more"
     else:
         title = f"{what}: too few for the interval to be trusted"
-    return [Pointer("warning", "too_few_videos" if wide else "too_few_groups", title, detail)]
+    return [Finding("warning", "too_few_videos" if wide else "too_few_groups", title, detail)]
