@@ -16,6 +16,8 @@ from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore, map_frames
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.console import say
+from slowfast_finetune.evaluation.measure import subset_row
+from slowfast_finetune.evaluation.resampling import units_of
 from slowfast_finetune.evaluation.tables import SubsetRow
 from slowfast_finetune.files import write_text
 from slowfast_finetune.inspection.contact_sheets import data_uri
@@ -37,7 +39,6 @@ from slowfast_finetune.report.results import (
     ResultFiles,
     Results,
     read_results,
-    subset_of,
 )
 from slowfast_finetune.report.sheets import Sheets, make_sheets
 from slowfast_finetune.report.verdict import pointers, verdict
@@ -144,7 +145,7 @@ def compose(
             sheets=sheets,
             evidence=evidence,
             findings=worst_first([*pointers(results), *findings]),
-            subsets=[*results.subsets, *_scene_subsets(results.predictions, seen_scenes)],
+            subsets=[*results.subsets, *_scene_subsets(results, seen_scenes)],
         )
         if len(page.encode()) <= MAX_BYTES:
             break
@@ -157,16 +158,20 @@ def stored_frames(store: ClipStore, row: ClipRow) -> Frames:
     return map_frames(store.path(row.content_hash), shape)[: max(1, row.num_sampled)]
 
 
-def _scene_subsets(
-    predictions: Sequence[Prediction], seen_scenes: Set[str] | None
-) -> list[SubsetRow]:
-    parts: dict[bool, list[Prediction]] = defaultdict(list)
+def _scene_subsets(results: Results, seen_scenes: Set[str] | None) -> list[SubsetRow]:
+    """Accuracy where training has seen the scene and where not; empty if nobody looked."""
     if seen_scenes is None:
         return []
-    for prediction in predictions:
-        parts[prediction.row.video_path in seen_scenes].append(prediction)
-    names = ((True, "seen_scenes"), (False, "unseen_scenes"))
-    return [subset_of(name, parts[seen]) for seen, name in names if parts[seen]]
+    clips = {row.video_path: row for row in results.clips}
+    paths = [prediction.row.video_path for prediction in results.predictions]
+    units = units_of([clips[path].group or clips[path].content_hash for path in paths])
+    right = np.array([prediction.is_right for prediction in results.predictions])
+    seen = np.array([path in seen_scenes for path in paths])
+    return [
+        subset_row(name, right[chosen], units[chosen])
+        for name, chosen in (("seen_scenes", seen), ("unseen_scenes", ~seen))
+        if chosen.any()
+    ]
 
 
 def _render(
@@ -226,9 +231,6 @@ def _render(
         "sections": SECTIONS,
         "sheet_note": _sheet_note(sheets, results, shown, matrix),
         "subsets": overview.subset_table(subsets),
-        "subsets_note": "Intervals of seen and unseen scenes take videos as independent (Wilson)."
-        if any(row.subset.endswith("seen_scenes") for row in subsets)
-        else "",
         "training_sentence": overview.training_sentence(results),
         "unsure": cards(least_certain(results.predictions)[:LISTED]),
         "verdict": verdict(results),

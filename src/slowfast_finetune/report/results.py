@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,32 +150,6 @@ def read_predictions(path: Path) -> tuple[tuple[str, ...], list[Prediction]]:
 def number_of_groups(predictions: Sequence[Prediction]) -> int:
     """Units that the test videos come from; a video of no group is one by itself."""
     return len({prediction.row.group or prediction.row.video_path for prediction in predictions})
-
-
-def wilson_interval(num_right: int, num_videos: int) -> tuple[float, float]:
-    """95 % interval of a share of ``num_videos`` ≥ 1 independent videos.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    z = 1.959964  # 97.5 % of a normal distribution lie below
-    share, spread = num_right / num_videos, z**2 / num_videos
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / num_videos + spread / (4 * num_videos))
-    half /= 1 + spread
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def subset_of(name: str, predictions: Sequence[Prediction]) -> SubsetRow:
-    """The accuracy on some test videos, at least one, as if they were independent."""
-    right = sum(prediction.is_right for prediction in predictions)
-    low, high = wilson_interval(right, len(predictions))
-    return SubsetRow(
-        subset=name,
-        num_videos=len(predictions),
-        accuracy=right / len(predictions),
-        low=low,
-        high=high,
-    )
 
 
 def _read_text(path: Path) -> str:
