@@ -67,7 +67,9 @@
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       for (const link of links.values()) link.removeAttribute("aria-current");
-      links.get(entry.target.id)?.setAttribute("aria-current", "true");
+      const link = links.get(entry.target.id);
+      link.setAttribute("aria-current", "true");
+      link.closest("ul").scrollTo({ left: link.offsetLeft - 60 });
     }
   }, { rootMargin: "-15% 0px -75% 0px" });
   for (const id of links.keys()) seen.observe(document.getElementById(id));
