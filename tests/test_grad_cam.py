@@ -124,11 +124,11 @@ def test_slowfast_gives_maps_of_the_clip_and_takes_no_harm() -> None:
 
 def test_stretching_meets_the_ends_in_time_and_the_cells_in_space() -> None:
     cells = torch.tensor([[[0.0, 4.0]], [[2.0, 0.0]]])  # (t 2, h 1, w 2)
-    frames = upsampled(cells, (3, 2, 4))
-    assert frames.shape == (3, 2, 4)
+    frames = upsampled(cells, (5, 2, 4))
+    assert frames.shape == (5, 2, 4)
     assert frames[0, 0].tolist() == pytest.approx([0, 0.25, 0.75, 1])  # bilinear, halves by cells
-    assert frames[2, 1].tolist() == pytest.approx([0.5, 0.375, 0.125, 0])
-    assert frames[1] == pytest.approx((frames[0] + frames[2]) / 2)
+    assert frames[4, 1].tolist() == pytest.approx([0.5, 0.375, 0.125, 0])
+    assert frames[1] == pytest.approx(0.75 * frames[0] + 0.25 * frames[4])
     assert upsampled(torch.zeros(2, 1, 2), (3, 2, 4)).max() == 0
 
 
