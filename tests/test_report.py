@@ -158,7 +158,7 @@ def test_a_model_no_better_than_properties_has_learnt_nothing_beyond() -> None:
         "above_metadata": Estimate(-0.23, -0.4, 0.0),
     }
     (found,) = nothing_learnt(scores)
-    assert (found.level, found.code) == ("problem", "not_above_metadata")
+    assert (found.level, found.code) == ("problem", "not-above-metadata")
     assert found.title == (
         f"What the files' properties alone predict: 80{THIN}%; the model 57{THIN}%: "
         "nothing learnt beyond it"
@@ -168,11 +168,11 @@ def test_a_model_no_better_than_properties_has_learnt_nothing_beyond() -> None:
 @pytest.mark.parametrize(
     ("accuracy", "majority", "metadata", "low", "expected"),
     [
-        (0.5, 0.5, 0.2, 0.1, ["not_above_majority"]),
-        (0.9, 0.5, 0.85, -0.02, ["maybe_not_above_metadata"]),
-        (0.95, 0.5, 0.76, 0.1, ["metadata_tells_class"]),  # 0.76 is over half of the way to 1
+        (0.5, 0.5, 0.2, 0.1, ["not-above-majority"]),
+        (0.9, 0.5, 0.85, -0.02, ["maybe-not-above-metadata"]),
+        (0.95, 0.5, 0.76, 0.1, ["metadata-tells-class"]),  # 0.76 is over half of the way to 1
         (0.95, 0.5, 0.74, 0.1, []),
-        (0.4, 0.5, 0.5, -0.2, ["not_above_majority", "not_above_metadata"]),
+        (0.4, 0.5, 0.5, -0.2, ["not-above-majority", "not-above-metadata"]),
     ],
 )
 def test_comparison_with_what_needs_no_looking(
@@ -192,8 +192,8 @@ def test_dead_classes_and_those_at_chance() -> None:
     rows = [class_row("a", 0.0), class_row("b", 0.25), class_row("c", 0.26), class_row("d", None)]
     found = dead_classes(rows, num_classes=4)
     assert [(one.code, one.title) for one in found] == [
-        ("dead_class", "Never recognised: a"),
-        ("class_at_chance", "No better than a guess: b"),
+        ("dead-class", "Never recognised: a"),
+        ("class-at-chance", "No better than a guess: b"),
     ]
 
 
@@ -253,9 +253,9 @@ def test_confidence_beside_accuracy(error: float, confidence: float, expected: l
 def test_too_few_videos_and_too_few_groups() -> None:
     many = [prediction("a", "a", group=str(index)) for index in range(5)]
     wide, narrow = Estimate(0.7, 0.4, 0.9), Estimate(0.7, 0.65, 0.75)
-    assert codes(too_little_to_tell(many, {"top1_accuracy": wide})) == ["too_few_videos"]
+    assert codes(too_little_to_tell(many, {"top1_accuracy": wide})) == ["too-few-videos"]
     assert codes(too_little_to_tell(many, {"top1_accuracy": narrow})) == []
-    assert codes(too_little_to_tell(many[:4], {"top1_accuracy": narrow})) == ["too_few_groups"]
+    assert codes(too_little_to_tell(many[:4], {"top1_accuracy": narrow})) == ["too-few-groups"]
 
 
 def test_groups_on_both_sides() -> None:
@@ -318,7 +318,7 @@ def test_class_labelled_as_another(tmp_path: Path) -> None:
     assert "14 mistakes made with at least 90 % confidence" in text
 
 
-@pytest.mark.parametrize("code", ["scene_on_both_sides", "same_file_twice"])
+@pytest.mark.parametrize("code", ["seen-scenes", "copies-across-splits"])
 def test_findings_of_the_inspection_are_shown_the_gravest_on_top(code: str, tmp_path: Path) -> None:
     run = write_run(
         tmp_path, answers("a", {"a": 30, "b": 2}, confidence=0.97), class_names=["a", "b"]
@@ -331,6 +331,16 @@ def test_findings_of_the_inspection_are_shown_the_gravest_on_top(code: str, tmp_
     levels = re.findall(r'<p class="level">(\w+)', html)
     assert levels == sorted(levels, key=["problem", "warning", "note"].index)
     assert text.index(f"title of {code}") < text.index("2 mistakes made") < text.index("a remark")
+
+
+def test_what_the_report_knows_better_is_said_once(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path, answers("a", {"a": 4}), class_names=["a", "b"], num_train={"a": 50, "b": 2}
+    )
+    given = [Finding("warning", "imbalance", "seen before training", "-")]
+    text = text_of(report_of(run, findings=given))
+    assert "Unequal classes" in text
+    assert "seen before training" not in text
 
 
 def test_scenes_seen_and_unseen_are_compared(tmp_path: Path) -> None:

@@ -144,12 +144,18 @@ def compose(
             shown=set(shown),
             sheets=sheets,
             evidence=evidence,
-            findings=worst_first([*pointers(results), *findings]),
+            findings=_joined(pointers(results), findings),
             subsets=[*results.subsets, *_scene_subsets(results, seen_scenes)],
         )
         if len(page.encode()) <= MAX_BYTES:
             break
     return page
+
+
+def _joined(own: Sequence[Finding], others: Sequence[Finding]) -> list[Finding]:
+    """All findings, the worst first; of one code those that know the predictions too."""
+    codes = {finding.code for finding in own}
+    return worst_first([*own, *(finding for finding in others if finding.code not in codes)])
 
 
 def stored_frames(store: ClipStore, row: ClipRow) -> Frames:

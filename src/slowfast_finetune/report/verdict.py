@@ -127,7 +127,7 @@ def nothing_learnt(scores: Scores) -> list[Finding]:
         found.append(
             Finding(
                 "problem",
-                "not_above_majority",
+                "not-above-majority",
                 f"Always answering the most frequent class scores {percent(majority.value)}; "
                 f"the model {percent(accuracy.value)}: it has learnt nothing",
                 "Look at the curves: does the training loss fall at all? Are the labels right?",
@@ -152,7 +152,7 @@ def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> 
         return [
             Finding(
                 "problem",
-                "not_above_metadata",
+                "not-above-metadata",
                 f"What the files' properties alone predict: {percent(metadata.value)}; the model "
                 f"{percent(accuracy.value)}: nothing learnt beyond it",
                 f"{what} Record or convert all classes alike, and measure again.",
@@ -162,7 +162,7 @@ def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> 
         return [
             Finding(
                 "warning",
-                "maybe_not_above_metadata",
+                "maybe-not-above-metadata",
                 f"The model scores {percent(accuracy.value)}, the files' properties alone "
                 f"{percent(metadata.value)}: the difference may be luck",
                 f"Its 95 % interval is {interval(above.low, above.high)}. {what}",
@@ -173,7 +173,7 @@ def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> 
         return [
             Finding(
                 "warning",
-                "metadata_tells_class",
+                "metadata-tells-class",
                 f"The files' properties alone predict {percent(metadata.value)} of the classes",
                 f"{what} What is left above that is the score above_metadata.",
             )
@@ -191,7 +191,7 @@ def spanning_groups(clips: Sequence[ClipRow]) -> list[Finding]:
     return [
         Finding(
             "problem",
-            "group_on_both_sides",
+            "group-on-both-sides",
             f"Training has seen groups of the test videos: {listed(names)}",
             "What the model knows of them it need not recognise: the number flatters. Split so "
             "that a group lies on one side.",
@@ -211,7 +211,7 @@ def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> list[Findi
         found.append(
             Finding(
                 "problem",
-                "dead_class",
+                "dead-class",
                 f"Never recognised: {listed(never)}",
                 "Too few training videos, wrong labels, or hidden by a larger class? "
                 "Choose its cells in the confusion table and look.",
@@ -221,7 +221,7 @@ def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> list[Findi
         found.append(
             Finding(
                 "warning",
-                "class_at_chance",
+                "class-at-chance",
                 f"No better than a guess: {listed(guessed)}",
                 f"With {num_classes} classes a guess is right in {percent(chance)} of the videos.",
             )
@@ -242,7 +242,7 @@ def mistaken_classes(
             found.append(
                 Finding(
                     "problem",
-                    "taken_for_another",
+                    "taken-for-another",
                     f"{percent(worst.share)} of {actual} is taken for {worst.predicted}: "
                     "are the labels right?",
                     f"Only {own} of its {count(sum(row.count for row in rows), 'test video')} "
@@ -303,7 +303,7 @@ def sure_mistakes(predictions: Sequence[Prediction]) -> list[Finding]:
     return [
         Finding(
             "warning",
-            "sure_mistakes",
+            "sure-mistakes",
             f"{count(len(sure), 'mistake')} made with at least {percent(SURE)} confidence",
             "So sure a mistake is often a wrong label. They are shown below: look at them first.",
             tuple(prediction.row.video_path for prediction in sure),
@@ -348,4 +348,4 @@ def too_little_to_tell(predictions: Sequence[Prediction], scores: Scores) -> lis
         title = f"Anything {interval(accuracy.low, accuracy.high)} is possible: {what} tell no more"
     else:
         title = f"{what}: too few for the interval to be trusted"
-    return [Finding("warning", "too_few_videos" if wide else "too_few_groups", title, detail)]
+    return [Finding("warning", "too-few-videos" if wide else "too-few-groups", title, detail)]
