@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,12 @@ def write_run(
     threshold: float = 0.0,
     rejected: Sequence[RejectedRow] = (),
     noise: bool = False,
+    draw: Callable[[ClipRow], npt.NDArray[np.uint8]] | None = None,
 ) -> Run:
     """Write the files of a run; every clip is 8 frames of 64×48, grey or noise.
 
     Args:
+        draw: gives the frames of every video; without it only test videos have entries.
         num_train: training videos of each class.
         train_changes: by class, fields of the ClipRows of its training videos.
     """
@@ -122,7 +124,10 @@ def write_run(
             )
         )
         frames = np.roll(NOISE, index, axis=1) if noise else np.full_like(NOISE, index % 200)
-        write_entry(store, test[-1], frames)
+        write_entry(store, test[-1], draw(test[-1]) if draw else frames)
+    if draw:
+        for row in train:
+            write_entry(store, row, draw(row))
     outcome = Outcome.of(
         test, probabilities(tests, class_names), train_rows=train, threshold=threshold
     )

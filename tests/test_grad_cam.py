@@ -11,6 +11,7 @@ from reported_run import answers, write_run
 from synthetic import make_params
 from torch import Tensor, nn
 
+from slowfast_finetune.errors import CheckpointError
 from slowfast_finetune.model.slowfast import ClipClassifier, build_slowfast
 from slowfast_finetune.report import evidence as evidence_module
 from slowfast_finetune.report import grad_cam
@@ -184,6 +185,19 @@ def test_evidence_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert item.slow.startswith("data:image/jpeg;base64,")
         assert item.fast.startswith("data:image/jpeg;base64,")
     assert found.note == ""
+
+
+def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path, answers("a", {"a": 2}), class_names=["a", "b"])
+    write_checkpoint(run.files.checkpoint, ["b", "c"])
+    with pytest.raises(CheckpointError, match=r"best\.pt: knows no a"):
+        gather_evidence(
+            read_results(run.files).predictions,
+            [row for row in run.clips if row.split == "test"],
+            checkpoint_path=run.files.checkpoint,
+            runtime=run.params.runtime,
+            store=run.store,
+        )
 
 
 def test_without_captum_the_section_says_how_to_get_it(

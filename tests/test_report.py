@@ -466,6 +466,14 @@ def test_a_missing_file_is_one_clear_line(name: str, tmp_path: Path) -> None:
         read_results(run.files)
 
 
+def test_files_of_different_runs_are_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path, answers("a", {"a": 2}), class_names=["a", "b"])
+    clips = run.files.clips
+    clips.write_text(clips.read_text().replace("test_1.mp4", "test_9.mp4"))
+    with pytest.raises(DataError, match=r"test_1\.mp4 is no test video of .*clips\.csv"):
+        read_results(run.files)
+
+
 def test_predictions_of_a_class_without_a_column_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path, answers("a", {"a": 2}), class_names=["a", "b"])
     path = run.files.table("predictions")

@@ -44,7 +44,7 @@ def make_card(
     prediction: Prediction,
     *,
     class_names: Sequence[str],
-    clip: ClipRow | None,
+    clip: ClipRow,
     sheet: str | None,
 ) -> Card:
     """A card of a prediction."""
@@ -81,15 +81,14 @@ def probability_bars(prediction: Prediction, class_names: Sequence[str]) -> list
     ]
 
 
-def _facts(prediction: Prediction, clip: ClipRow | None) -> str:
+def _facts(prediction: Prediction, clip: ClipRow) -> str:
     row = prediction.row
     facts = [f"group {shortened(row.group, limit=40)}"] if row.group else []
-    if clip is not None:
-        facts.append(f"{clip.duration_seconds:.1f} s")
-        facts.append(f"{clip.source_width}×{clip.source_height}")
-        facts += [f"{clip.source_fps:.4g} fps"] if clip.source_fps else []
-        facts += ["padded"] if clip.num_sampled < clip.num_frames else []
-        facts += ["damaged"] if clip.damaged else []
+    facts.append(f"{clip.duration_seconds:.1f} s")
+    facts.append(f"{clip.source_width}×{clip.source_height}")
+    facts += [f"{clip.source_fps:.4g} fps"] if clip.source_fps else []
+    facts += ["padded"] if clip.num_sampled < clip.num_frames else []
+    facts += ["damaged"] if clip.damaged else []
     return " · ".join(facts)
 
 

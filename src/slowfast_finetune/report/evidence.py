@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.errors import CheckpointError
 from slowfast_finetune.inspection.contact_sheets import data_uri
 from slowfast_finetune.params import RuntimeParams
 from slowfast_finetune.report.cards import to_explain
@@ -63,7 +64,7 @@ def gather_evidence(
     """Explain the answers of some test videos, on the middle clip of each.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used.
+        CheckpointError: the checkpoint cannot be used, or lacks a class that was answered.
         DataError: a clip has gone.
     """
     from slowfast_finetune.report import grad_cam
@@ -77,9 +78,12 @@ def gather_evidence(
     from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
 
     by_path = {row.video_path: row for row in test_rows}
-    chosen = [p for p in to_explain(predictions, limit=MAX_CLIPS) if p.row.video_path in by_path]
+    chosen = to_explain(predictions, limit=MAX_CLIPS)
     rows = [by_path[prediction.row.video_path] for prediction in chosen]
     checkpoint = load_checkpoint(checkpoint_path)
+    answered = {prediction.row.predicted for prediction in chosen}
+    if unknown := answered - set(checkpoint.class_names):
+        raise CheckpointError(f"{checkpoint_path}: knows no {min(unknown)}; run `dvc repro`")
     device = choose_device(runtime)
     classifier = classifier_from(checkpoint).to(device)
     shape = checkpoint.preprocessing

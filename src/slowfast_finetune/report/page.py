@@ -134,7 +134,7 @@ def compose(
             if prediction.row.video_path not in set(shown)
         ]
         sheets = make_sheets(
-            [path for path in shown if path in clips],
+            shown,
             lambda path: stored_frames(store, clips[path]),
             budget=SHEET_BUDGET,
         )
@@ -197,7 +197,7 @@ def _render(
             make_card(
                 prediction,
                 class_names=results.class_names,
-                clip=clips.get(prediction.row.video_path),
+                clip=clips[prediction.row.video_path],
                 sheet=data_uri(sheets.images[prediction.row.video_path])
                 if prediction.row.video_path in sheets.images
                 else None,

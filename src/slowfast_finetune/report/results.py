@@ -95,9 +95,16 @@ def read_results(files: ResultFiles) -> Results:
     """Read a run from its files.
 
     Raises:
-        DataError: a file is missing, is not of its form, or knows no test video.
+        DataError: a file is missing, is not of its form, knows no test video, or is of another run.
     """
     class_names, predictions = read_predictions(files.table("predictions"))
+    clips = read_table(files.clips, ClipRow)
+    tested = {clip.video_path for clip in clips if clip.split == "test"}
+    if stray := {prediction.row.video_path for prediction in predictions} - tested:
+        raise DataError(
+            f"{files.table('predictions')}: {min(stray)} is no test video of {files.clips}; "
+            "run `dvc repro`"
+        )
     return Results(
         class_names=class_names,
         scores=read_scores(files.table("scores")),
@@ -108,7 +115,7 @@ def read_results(files: ResultFiles) -> Results:
         reliability=read_table(files.plot("reliability"), ReliabilityRow),
         history=read_table(files.table("history"), EpochRow),
         summary=_read_json(files.results / "train.json"),
-        clips=read_table(files.clips, ClipRow),
+        clips=clips,
         rejected=read_table(files.rejected, RejectedRow),
         params_text=_read_text(files.params),
     )
