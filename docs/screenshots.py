@@ -65,7 +65,10 @@ def save(page: Any, path: Path) -> None:
 
     picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
     for colours in (None, 256, 128, 64):
-        shown = picture if colours is None else picture.quantize(colours, dither=Image.Dither.NONE)
+        shown = picture if colours is None else picture.quantize(colours).convert("P")
+        if colours is not None:
+            # Dithered to that palette: photographs would show steps.
+            shown = picture.quantize(palette=shown, dither=Image.Dither.FLOYDSTEINBERG)
         shown.save(path, optimize=True)
         if path.stat().st_size <= MAX_BYTES:
             break

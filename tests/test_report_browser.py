@@ -244,6 +244,44 @@ def test_sixty_classes_scroll_in_their_own_box(browser: Any, tmp_path: Path) -> 
     page.close()
 
 
+CONTRASTS = """() => {
+  const brush = document.createElement("canvas").getContext("2d");
+  const luminance = (colour) => {
+    brush.fillStyle = colour;
+    brush.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...brush.getImageData(0, 0, 1, 1).data].map((value) => {
+      const share = value / 255;
+      return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  return [...document.querySelectorAll("td button")].map((button) => {
+    const text = luminance(getComputedStyle(button).color);
+    const paper = luminance(getComputedStyle(button.parentElement).backgroundColor);
+    return (Math.max(text, paper) + 0.05) / (Math.min(text, paper) + 0.05);
+  });
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_numbers_stand_out_on_every_shade(theme: str, browser: Any, tmp_path: Path) -> None:
+    """4.4 to 1 or more: WCAG 2.1 asks 4.5 of small text, and 3 of bold text from 14 pt."""
+    tests = [
+        answer
+        for index in range(19)
+        for answer in answers(f"c{index}", {f"c{index}": index + 1, "c19": 19 - index})
+    ]
+    run = write_run(tmp_path, tests, class_names=[f"c{index}" for index in range(20)])
+    path = tmp_path / "report.html"
+    path.write_text(compose(read_results(run.files), store=run.store, evidence=Evidence()))
+    page = browser.new_page(color_scheme=theme)
+    page.goto(path.as_uri())
+    contrasts = page.evaluate(CONTRASTS)
+    page.close()
+    assert len(contrasts) == 2 * 19, "shares from a twentieth to nineteen of them"
+    assert min(contrasts) >= 4.4
+
+
 def test_the_script_for_screenshots_makes_small_pictures(report: Path, tmp_path: Path) -> None:
     import subprocess
     import sys

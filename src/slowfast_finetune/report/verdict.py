@@ -49,7 +49,7 @@ def _how_good(scores: Scores, predictions: Sequence[Prediction]) -> str:
         return text
     return (
         f"{text} Other videos of the same kind would likely give between "
-        f"{percent(accuracy.low)} and {percent(accuracy.high)} (95 % interval)."
+        f"{percent(accuracy.low)} and {percent(accuracy.high)} (95 % interval)."
     )
 
 
