@@ -47,7 +47,7 @@ SUBSETS = {
     "padded": "padded: shorter than a clip",
     "unpadded": "long enough for a clip",
     "damaged": "damaged files",
-    "sound": "sound files",
+    "sound": "undamaged files",
     "seen_scenes": "scenes seen in training",
     "unseen_scenes": "scenes never seen",
 }
