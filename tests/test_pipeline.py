@@ -25,7 +25,7 @@ from slowfast_finetune.params import Params
 from slowfast_finetune.training.history import EpochRow
 from slowfast_finetune.videos.manifest import ManifestRow
 
-STAGES = ["index", "cache", "train", "evaluate"]
+STAGES = ["index", "cache", "train", "evaluate", "report"]
 
 
 def dvc_yaml() -> dict[str, Any]:
@@ -201,9 +201,9 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
     first = (project / "metrics/metrics.json").read_text()
     before = yaml.safe_load((project / "params.yaml").read_text())["train"]["learning_rate"]
     set_param(project, "train", "learning_rate", before * 2)
-    assert stages_run(dvc(project, "repro")) == ["train", "evaluate"]
+    assert stages_run(dvc(project, "repro")) == ["train", "evaluate", "report"]
     set_param(project, "train", "learning_rate", before)
-    assert stages_run(dvc(project, "repro")) == [], "both come from the run cache"
+    assert stages_run(dvc(project, "repro")) == [], "all come from the run cache"
     assert (project / "metrics/metrics.json").read_text() == first
     set_param(project, "clip", "padding", "loop")
     assert stages_run(dvc(project, "repro", "cache")) == ["cache"]
@@ -233,6 +233,7 @@ def test_every_stage_refuses_a_misspelt_parameter_before_any_work(name: str, pro
         ("cache", "error: data/manifest.csv: cannot be read: No such file or directory"),
         ("train", "error: data/clips.csv: cannot be read: No such file or directory"),
         ("evaluate", "error: data/clips.csv: cannot be read: No such file or directory"),
+        ("report", "error: metrics/predictions.csv: cannot be read: No such file or directory"),
     ],
 )
 def test_stage_without_its_input_says_so_in_one_line(

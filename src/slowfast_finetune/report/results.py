@@ -1,0 +1,178 @@
+"""Everything the report shows, read from the files of the stages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.errors import DataError
+from slowfast_finetune.evaluation.tables import (
+    ClassRow,
+    ConfusionRow,
+    PredictionRow,
+    ReliabilityRow,
+    ScoreRow,
+    SubsetRow,
+)
+from slowfast_finetune.evaluation.tables import read_predictions as read_prediction_table
+from slowfast_finetune.files import read_table
+from slowfast_finetune.training.history import EpochRow
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A test video and what it was taken for; ``probabilities`` by label, they sum to 1."""
+
+    row: PredictionRow
+    probabilities: tuple[float, ...]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the most probable class is the actual one."""
+        return self.row.predicted == self.row.actual
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval, where it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+Scores = Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """Where the files lie that the report is made from; ``results`` is the folder metrics/."""
+
+    params: Path
+    clips: Path
+    rejected: Path
+    checkpoint: Path
+    results: Path
+
+    def table(self, name: str) -> Path:
+        """A table of the results."""
+        return self.results / f"{name}.csv"
+
+    def plot(self, name: str) -> Path:
+        """A table of the results that is drawn."""
+        return self.results / "plots" / f"{name}.csv"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run as the report shows it.
+
+    Attributes:
+        class_names: by label.
+        params_text: params.yaml as it is written.
+        summary: metrics/train.json.
+    """
+
+    class_names: tuple[str, ...]
+    scores: Scores
+    subsets: Sequence[SubsetRow]
+    predictions: Sequence[Prediction]
+    confusion: Sequence[ConfusionRow]
+    classes: Sequence[ClassRow]
+    reliability: Sequence[ReliabilityRow]
+    history: Sequence[EpochRow]
+    summary: Mapping[str, Any]
+    clips: Sequence[ClipRow]
+    rejected: Sequence[RejectedRow]
+    params_text: str
+
+
+def read_results(files: ResultFiles) -> Results:
+    """Read a run from its files.
+
+    Raises:
+        DataError: a file is missing, is not of its form, knows no test video, or is of another run.
+    """
+    class_names, predictions = read_predictions(files.table("predictions"))
+    clips = read_table(files.clips, ClipRow)
+    tested = {clip.video_path for clip in clips if clip.split == "test"}
+    if stray := {prediction.row.video_path for prediction in predictions} - tested:
+        raise DataError(
+            f"{files.table('predictions')}: {min(stray)} is no test video of {files.clips}; "
+            "run `dvc repro`"
+        )
+    return Results(
+        class_names=class_names,
+        scores=read_scores(files.table("scores")),
+        subsets=read_table(files.table("subsets"), SubsetRow),
+        predictions=predictions,
+        confusion=read_table(files.plot("confusion"), ConfusionRow),
+        classes=read_table(files.plot("per_class"), ClassRow),
+        reliability=read_table(files.plot("reliability"), ReliabilityRow),
+        history=read_table(files.table("history"), EpochRow),
+        summary=_read_json(files.results / "train.json"),
+        clips=clips,
+        rejected=read_table(files.rejected, RejectedRow),
+        params_text=_read_text(files.params),
+    )
+
+
+def read_scores(path: Path) -> dict[str, Estimate]:
+    """The scores by name.
+
+    Raises:
+        DataError: the table cannot be read, or lacks the accuracy.
+    """
+    rows = read_table(path, ScoreRow)
+    scores = {
+        row.score: Estimate(row.value, row.low, row.high) for row in rows if row.value is not None
+    }
+    if "top1_accuracy" not in scores:
+        raise DataError(f"{path}: has no top1_accuracy; run `dvc repro`")
+    return scores
+
+
+def read_predictions(path: Path) -> tuple[tuple[str, ...], list[Prediction]]:
+    """The class names in label order and every test video.
+
+    Raises:
+        DataError: the table cannot be read, has no video, or no probabilities of its classes.
+    """
+    table = read_prediction_table(path)
+    if not table.rows:
+        raise DataError(f"{path}: holds no test video; there is nothing to report")
+    named = {name for row in table.rows for name in (row.actual, row.predicted)}
+    if unknown := named - set(table.class_names):
+        raise DataError(f"{path}: column p({min(unknown)}) is missing; run `dvc repro`")
+    values = map(tuple, table.probabilities.tolist())
+    return tuple(table.class_names), [
+        Prediction(*pair) for pair in zip(table.rows, values, strict=True)
+    ]
+
+
+def number_of_groups(predictions: Sequence[Prediction]) -> int:
+    """Units that the test videos come from; a video of no group is one by itself."""
+    return len({prediction.row.group or prediction.row.video_path for prediction in predictions})
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; run `dvc repro`") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: is not a JSON object")
+    return content
