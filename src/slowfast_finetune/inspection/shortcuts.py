@@ -113,7 +113,10 @@ def predict_from_facts(
         class_weight="balanced" if balanced else None,
         random_state=SEED,
     )
-    forest.fit(_features(train, facts, codecs), labels)
+    with warnings.catch_warnings():
+        # It warns where there are many classes for so few videos.
+        warnings.filterwarnings("ignore", message="The number of unique classes")
+        forest.fit(_features(train, facts, codecs), labels)
     return np.asarray(forest.predict(_features(test, facts, codecs)), np.int64)
 
 

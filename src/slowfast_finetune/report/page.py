@@ -22,6 +22,9 @@ from slowfast_finetune.evaluation.tables import SubsetRow
 from slowfast_finetune.files import write_text
 from slowfast_finetune.inspection.contact_sheets import data_uri
 from slowfast_finetune.inspection.findings import Finding, worst_first
+from slowfast_finetune.inspection.inspect import inspect
+from slowfast_finetune.inspection.looks import looks_from_store
+from slowfast_finetune.inspection.scenes import seen_scenes
 from slowfast_finetune.params import Params
 from slowfast_finetune.report import overview
 from slowfast_finetune.report.cards import (
@@ -84,14 +87,8 @@ def write_report(
     store: ClipStore,
     project: Path,
     output: Path,
-    findings: Sequence[Finding] = (),
-    seen_scenes: Set[str] | None = None,
 ) -> None:
-    """Write the report of a run.
-
-    Args:
-        findings: what the inspection of the data found.
-        seen_scenes: paths of the test videos whose scene training has seen; None: not looked at.
+    """Look at the videos of a run once more and write its report.
 
     Raises:
         DataError: a file or a clip cannot be had.
@@ -99,7 +96,8 @@ def write_report(
     """
     results = read_results(files)
     test_rows = [row for row in results.clips if row.split == "test"]
-    restore_entries(test_rows, params=params, store=store, project=project)
+    restore_entries(results.clips, params=params, store=store, project=project)
+    looks = looks_from_store(results.clips, store)
     evidence = gather_evidence(
         results.predictions,
         test_rows,
@@ -108,7 +106,11 @@ def write_report(
         store=store,
     )
     page = compose(
-        results, store=store, evidence=evidence, findings=findings, seen_scenes=seen_scenes
+        results,
+        store=store,
+        evidence=evidence,
+        findings=inspect(looks, clip=params.clip),
+        seen_scenes=seen_scenes(looks),
     )
     write_text(output, page)
     size = len(page.encode())
