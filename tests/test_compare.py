@@ -18,7 +18,6 @@ from slowfast_finetune.evaluation.compare import (
     Comparison,
     compare,
     describe,
-    units_of,
     verdict,
     videos_needed,
 )
@@ -99,10 +98,6 @@ def test_copies_in_groups_tell_nothing_new() -> None:
         )
     apart = compare(answers(actual * 2, predicted_a * 2), answers(actual * 2, predicted_b * 2))
     assert apart.differences[0].low > once.differences[0].low
-
-
-def test_units_are_groups_and_lone_videos() -> None:
-    assert units_of(["b", None, "a", "b", None]).tolist() == [0, 1, 2, 0, 3]
 
 
 def test_a_model_does_not_differ_from_itself() -> None:

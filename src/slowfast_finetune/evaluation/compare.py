@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.errors import DataError
-from slowfast_finetune.evaluation.answers import Answers, Labels, check_same_classes
-
-Floats = npt.NDArray[np.float64]
-Interval = tuple[float, float]
+from slowfast_finetune.evaluation.answers import Answers, check_same_classes
+from slowfast_finetune.evaluation.metrics import Floats, Labels, label_sums, scores_of_sums
+from slowfast_finetune.evaluation.resampling import (
+    COVERAGE,
+    Interval,
+    interval_of_subset,
+    percentile_interval,
+    resampled,
+    units_of,
+)
 
 NUM_RESAMPLES = 10_000
-RESAMPLES_AT_ONCE = 500  # keeps the counts of a large test set in some megabytes
-COVERAGE = 0.95
 # With fewer, too few different resamples exist, and intervals come out too narrow (Cameron,
 # Gelbach and Miller, "Bootstrap-based improvements for inference with clustered errors", 2008).
 FEW_UNITS = 20
@@ -76,13 +78,11 @@ def compare(a: Answers, b: Answers, *, seed: int = 0) -> Comparison:
     right_a, right_b = a.predicted == a.actual, b.predicted == b.actual
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     units = units_of(a.groups)
-    values, resampled = _scores(a, b, units=units, seed=seed)
+    values, drawn = _scores(a, b, units=units, seed=seed)
     return Comparison(
         num_videos=len(a.video_paths),
         num_units=int(units.max()) + 1,
-        differences=tuple(
-            _difference(name, *values[name], drawn=resampled[name]) for name in values
-        ),
+        differences=tuple(_difference(name, *values[name], drawn=drawn[name]) for name in values),
         only_a=only_a,
         only_b=only_b,
         p_value=float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0,
@@ -119,88 +119,53 @@ def _aligned(a: Answers, b: Answers) -> Answers:
     )
 
 
-def units_of(groups: Sequence[str | None]) -> Labels:
-    """The unit (N,) of each video, counted from 0: its group, or itself where it has none."""
-    names = [("video", i) if group is None else ("group", group) for i, group in enumerate(groups)]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([numbers[name] for name in names], dtype=np.int64)
-
-
 def _scores(
     a: Answers, b: Answers, *, units: Labels, seed: int
 ) -> tuple[dict[str, tuple[float, float]], dict[str, Floats]]:
     """Each score of A and B, and its difference (NUM_RESAMPLES,) in each resample."""
     sums_a, sums_b = _unit_sums(a, units), _unit_sums(b, units)
-    draws = _draws(int(units.max()) + 1, seed=seed)
-    parts = [
-        (_scores_of_sums(counts @ sums_a), _scores_of_sums(counts @ sums_b)) for counts in draws
-    ]
-    whole_a = _scores_of_sums(sums_a.sum(axis=0, keepdims=True))
-    whole_b = _scores_of_sums(sums_b.sum(axis=0, keepdims=True))
+    whole_a, whole_b = (_scores_of_sums(sums.sum(axis=0)[None]) for sums in (sums_a, sums_b))
+    # The same seed draws the same units for both.
+    drawn_a, drawn_b = (
+        _scores_of_sums(resampled(sums, count=NUM_RESAMPLES, seed=seed))
+        for sums in (sums_a, sums_b)
+    )
     values = {name: (float(whole_a[name][0]), float(whole_b[name][0])) for name in whole_a}
-    resampled = {
-        name: np.concatenate([part_b[name] - part_a[name] for part_a, part_b in parts])
-        for name in whole_a
-    }
-    return values, resampled
+    return values, {name: drawn_b[name] - drawn_a[name] for name in whole_a}
 
 
 def _unit_sums(answers: Answers, units: Labels) -> Floats:
-    """Of each unit (units, 2 classes + 1): videos by class, right ones by class, their loss."""
-    num_classes = len(answers.class_names)
-    sums = np.zeros((int(units.max()) + 1, 2 * num_classes + 1))
-    right = answers.actual == answers.predicted
-    np.add.at(sums, (units, answers.actual), 1)
-    np.add.at(sums, (units[right], num_classes + answers.actual[right]), 1)
-    np.add.at(
-        sums[:, -1], units, -np.log(np.maximum(answers.probability_of_actual, MIN_PROBABILITY))
+    """Of each unit (units, 3 classes + 1): what label_sums counts, and the loss of its videos."""
+    labels = label_sums(
+        answers.actual, answers.predicted, num_classes=len(answers.class_names), units=units
     )
-    return sums
-
-
-def _draws(num_units: int, *, seed: int) -> Iterator[Floats]:
-    """How often each unit is drawn (resamples, units), a few hundred resamples at a time."""
-    rng = np.random.default_rng(seed)
-    rows = RESAMPLES_AT_ONCE
-    for _ in range(NUM_RESAMPLES // rows):
-        drawn = rng.integers(num_units, size=(rows, num_units))
-        # One count for all rows at once: each has numbers of its own.
-        drawn += np.arange(rows)[:, None] * num_units
-        counts = np.bincount(drawn.ravel(), minlength=rows * num_units)
-        yield counts.reshape(rows, num_units).astype(np.float64)
+    losses = np.zeros((len(labels), 1))
+    np.add.at(
+        losses[:, 0], units, -np.log(np.maximum(answers.probability_of_actual, MIN_PROBABILITY))
+    )
+    return np.hstack([labels, losses])
 
 
 def _scores_of_sums(sums: Floats) -> dict[str, Floats]:
-    """Scores (R,) of sums (R, 2 classes + 1); a class that was not drawn takes no part."""
-    num_classes = sums.shape[1] // 2
-    of_class, right, loss = np.split(sums, [num_classes, 2 * num_classes], axis=1)
-    num_videos = of_class.sum(axis=1)
-    present = of_class > 0
-    recall = np.divide(right, of_class, out=np.zeros_like(right), where=present)
+    """Scores (R,) of sums (R, 3 classes + 1); a class that was not drawn takes no part."""
+    labels, losses = sums[:, :-1], sums[:, -1]
+    num_videos = labels[:, : labels.shape[1] // 3].sum(axis=1)
+    scores = scores_of_sums(labels)
     return {
-        "top1_accuracy": right.sum(axis=1) / num_videos,
-        "macro_recall": recall.sum(axis=1) / present.sum(axis=1),
-        "loss": loss[:, 0] / num_videos,
+        "top1_accuracy": scores["accuracy"],
+        "macro_recall": scores["macro_recall"],
+        "loss": losses / num_videos,
     }
 
 
 def _difference(name: str, a: float, b: float, *, drawn: Floats) -> Difference:
-    return Difference(name, a, b, b - a, *_middle(drawn))
+    return Difference(name, a, b, b - a, *percentile_interval(drawn))
 
 
-def _middle(drawn: Floats) -> Interval:
-    low, high = np.quantile(drawn, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return float(low), float(high)
-
-
-def accuracy_interval(answers: Answers, *, seed: int = 0) -> Interval:
-    """The 95 % interval of one model's top-1 accuracy, by the same resampling."""
-    units = units_of(answers.groups)
-    sums = _unit_sums(answers, units)
-    draws = _draws(len(sums), seed=seed)
-    return _middle(
-        np.concatenate([_scores_of_sums(counts @ sums)["top1_accuracy"] for counts in draws])
-    )
+def accuracy_interval(answers: Answers) -> Interval:
+    """The 95 % interval of one model's top-1 accuracy, over groups (videos without one)."""
+    right = (answers.actual == answers.predicted).astype(np.float64)
+    return interval_of_subset(right, units_of(answers.groups))
 
 
 def verdict(comparison: Comparison) -> str:

@@ -14,7 +14,8 @@ from slowfast_finetune.evaluation.answers import (
     parse_answers,
     read_predictions_text,
 )
-from slowfast_finetune.evaluation.compare import Interval, accuracy_interval
+from slowfast_finetune.evaluation.compare import accuracy_interval
+from slowfast_finetune.evaluation.resampling import Interval
 
 
 @dataclass(frozen=True)

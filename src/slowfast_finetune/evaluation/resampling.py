@@ -28,8 +28,8 @@ def units_of(groups: Sequence[str | None]) -> Labels:
     return np.array([numbers[name] for name in names], dtype=np.int64)
 
 
-def resampled(sums: Floats, *, seed: int = 0) -> Floats:
-    """Totals (NUM_RESAMPLES, F) of units drawn with replacement, from sums (units, F) of each.
+def resampled(sums: Floats, *, count: int = NUM_RESAMPLES, seed: int = 0) -> Floats:
+    """Totals (count, F) of units drawn with replacement, from sums (units, F) of each.
 
     The bootstrap over clusters: as many units as there are, each with all of its videos. The same
     seed draws the same units, whatever is summed, so that two scores can be subtracted.
@@ -37,8 +37,8 @@ def resampled(sums: Floats, *, seed: int = 0) -> Floats:
     num_units = len(sums)
     rng = np.random.default_rng(seed)
     parts = []
-    for first in range(0, NUM_RESAMPLES, _ROWS_AT_ONCE):
-        rows = min(_ROWS_AT_ONCE, NUM_RESAMPLES - first)
+    for first in range(0, count, _ROWS_AT_ONCE):
+        rows = min(_ROWS_AT_ONCE, count - first)
         drawn = rng.integers(num_units, size=(rows, num_units))
         drawn += np.arange(rows)[:, None] * num_units
         counts = np.bincount(drawn.ravel(), minlength=rows * num_units)
