@@ -219,7 +219,7 @@ def plan_views(
         Window(clip, start, top, left, crop_size)
         for clip, row in enumerate(rows)
         for start in window_starts(row.num_frames, window=num_frames, views=temporal_views)
-        for top, left in _corners(row.height, row.width, crop_size, spatial_crops)
+        for top, left in corners(row.height, row.width, crop_size, spatial_crops)
     ]
 
 
@@ -228,7 +228,8 @@ def in_batches(windows: Sequence[Window], *, size: int) -> list[Sequence[Window]
     return [windows[i : i + size] for i in range(0, len(windows), size)]
 
 
-def _corners(height: int, width: int, crop_size: int, crops: int) -> list[tuple[int, int]]:
+def corners(height: int, width: int, crop_size: int, crops: int) -> list[tuple[int, int]]:
+    """(top, left) of the centre square of a frame [px], or of three along its longer side."""
     top, left = (height - crop_size) // 2, (width - crop_size) // 2
     if crops == 1:
         return [(top, left)]

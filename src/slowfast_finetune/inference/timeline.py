@@ -1,0 +1,92 @@
+"""Pure: from what was answered to windows of a long video to segments with one answer each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Probabilities = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a video with one answer.
+
+    Attributes:
+        answer: a class name, or None for "none of these".
+        start_seconds, end_seconds: from the first frame.
+        confidence: mean probability of the answer over the stretch; of the most probable class
+            where the answer is None.
+    """
+
+    answer: str | None
+    start_seconds: float
+    end_seconds: float
+    confidence: float
+
+
+def sliding_starts(num_frames: int, *, window: int, stride: int) -> list[int]:
+    """First frames of windows every ``stride`` frames; the last one ends with the video.
+
+    A video no longer than a window has one, from its first frame.
+    """
+    last = max(0, num_frames - window)
+    starts = list(range(0, last + 1, stride))
+    return starts if starts[-1] == last else [*starts, last]
+
+
+def smooth(probabilities: Probabilities, starts: Sequence[int], *, window: int) -> Probabilities:
+    """Probabilities (cells, classes) of each stretch between window edges.
+
+    Every cell is the mean over the windows that cover it: where windows overlap, one that saw the
+    action only at its edge does not decide alone. Cells are those of :func:`cell_edges`.
+    """
+    edges = np.array(cell_edges(starts, window=window))
+    first, end = edges[:-1, None], edges[1:, None]
+    begin = np.array(starts)[None]
+    covers = (begin <= first) & (begin + window >= end)
+    smoothed: Probabilities = covers @ probabilities / covers.sum(axis=1, keepdims=True)
+    return smoothed
+
+
+def cell_edges(starts: Sequence[int], *, window: int) -> list[int]:
+    """Frames at which a window begins or ends, in order: between two, no other set of windows."""
+    return sorted({*starts, *(start + window for start in starts)})
+
+
+def segments_of(
+    cells: Probabilities,
+    edges_seconds: Sequence[float],
+    *,
+    class_names: Sequence[str],
+    threshold: float,
+) -> list[Segment]:
+    """Join neighbouring cells that have one answer.
+
+    Args:
+        cells: probabilities (cells, classes).
+        edges_seconds: the times between which they lie, one more than cells [s].
+    """
+    labels = cells.argmax(axis=1)
+    confidence = cells.max(axis=1)
+    answers = [
+        class_names[label] if sure >= threshold else None
+        for label, sure in zip(labels, confidence, strict=True)
+    ]
+    lengths = np.diff(edges_seconds)
+    segments = []
+    for answer, run in itertools.groupby(range(len(cells)), key=lambda cell: answers[cell]):
+        inside = list(run)
+        segments.append(
+            Segment(
+                answer=answer,
+                start_seconds=edges_seconds[inside[0]],
+                end_seconds=edges_seconds[inside[-1] + 1],
+                confidence=float(np.average(confidence[inside], weights=lengths[inside])),
+            )
+        )
+    return segments
