@@ -7,8 +7,9 @@ import pytest
 
 from slowfast_finetune.evaluation.resampling import (
     NUM_RESAMPLES,
-    interval_of_share,
-    interval_of_subset,
+    design_effect,
+    interval_of_accuracy,
+    interval_of_part,
     percentile_interval,
     resampled,
     units_of,
@@ -58,17 +59,60 @@ def test_wilson_interval_is_the_published_one(
     assert wilson_interval(right / count, count) == pytest.approx((low, high), abs=1e-4)
 
 
+def interval_for(right: list[int], units: list[int]) -> tuple[float, float]:
+    return interval_of_accuracy(np.array(right, dtype=bool), np.array(units))
+
+
 def test_three_right_of_three_is_not_certainty() -> None:
-    low, high = interval_of_share(1.0, np.ones(NUM_RESAMPLES), num_units=3)
+    low, high = interval_for([1, 1, 1], [0, 1, 2])
     assert high == 1.0
     assert low == pytest.approx(3 / (3 + 1.959964**2))  # Wilson's at a share of 1: n / (n + z²)
 
 
-def test_subset_draws_its_own_units_and_not_their_videos() -> None:
-    right = np.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
-    # Of two people, drawn twice: both times the one who is right in 1/4 of the resamples.
-    assert interval_of_subset(right, np.array([3, 3, 3, 3, 7, 7])) == (0.0, 1.0)
-    assert interval_of_subset(np.ones(6), np.arange(6)) == wilson_interval(1.0, 6)
+def test_all_right_counts_people_and_not_their_videos() -> None:
+    assert interval_for([1] * 6, [0, 0, 1, 1, 2, 2]) == interval_for([1, 1, 1], [0, 1, 2])
+
+
+def test_one_person_tells_next_to_nothing() -> None:
+    assert interval_for([1, 0], [0, 0]) == wilson_interval(0.5, 1)
+
+
+def test_people_who_are_all_alike_leave_no_doubt() -> None:
+    assert interval_for([1, 0] * 4, [0, 0, 1, 1, 2, 2, 3, 3]) == (0.5, 0.5)
+
+
+def test_two_people_one_always_right() -> None:
+    # Of two people, drawn twice: both times the one, or both times the other, in 1/4 each.
+    assert interval_for([1, 1, 1, 0, 0], [0, 0, 0, 1, 1]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("right", "units", "expected"),
+    [
+        # Independent: unit sums 1, 0, 1, 0 about 1/2: 4/3 · 4 · 1/4 / 16, over 1/4 / 4: 4/3,
+        # but no unit has more than one video.
+        ([1, 0, 1, 0], [0, 1, 2, 3], 1.0),
+        # All or nothing: 2 of 2 and 0 of 2: 2/1 · (1 + 1) / 16 over 1/16: 4, at most 4 / 2.
+        ([1, 1, 0, 0], [0, 0, 1, 1], 2.0),
+        # One of each: the units are all alike, a video tells as much as one alone.
+        ([1, 0, 1, 0], [0, 0, 1, 1], 1.0),
+        # Sums 3, 2, 1, 2 of 3 about 2: 4/3 · 2 / 144 over 2/9 / 12: 1.
+        ([1, 1, 1, 1, 1, 0, 1, 0, 0, 1, 0, 1], [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], 1.0),
+        # Sums 3, 3, 0, 2 of 3 about 2: 4/3 · 6 / 144 over 2/108: 3, at most 3.
+        ([1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], 3.0),
+        ([1, 1, 1, 1], [0, 0, 1, 1], 2.0),
+        ([1, 0, 0, 1], [0, 0, 0, 0], 4.0),
+    ],
+)
+def test_design_effect_by_hand(right: list[int], units: list[int], expected: float) -> None:
+    found = design_effect(np.array(right, dtype=bool), np.array(units))
+    assert found == pytest.approx(expected)
+
+
+def test_part_is_worth_its_videos_over_the_design_effect_and_no_less_than_its_units() -> None:
+    right, units = np.array([True] * 6), np.array([0, 0, 0, 1, 1, 1])
+    assert interval_of_part(right, units, design_effect=1.5) == wilson_interval(1.0, 4)
+    assert interval_of_part(right, units, design_effect=6.0) == wilson_interval(1.0, 2)
 
 
 def test_interval_over_groups_holds_the_truth_and_over_videos_does_not() -> None:

@@ -13,7 +13,7 @@ from slowfast_finetune.evaluation.metrics import Floats, Labels, label_sums, sco
 from slowfast_finetune.evaluation.resampling import (
     COVERAGE,
     Interval,
-    interval_of_subset,
+    interval_of_accuracy,
     percentile_interval,
     resampled,
     units_of,
@@ -164,8 +164,7 @@ def _difference(name: str, a: float, b: float, *, drawn: Floats) -> Difference:
 
 def accuracy_interval(answers: Answers) -> Interval:
     """The 95 % interval of one model's top-1 accuracy, over groups (videos without one)."""
-    right = (answers.actual == answers.predicted).astype(np.float64)
-    return interval_of_subset(right, units_of(answers.groups))
+    return interval_of_accuracy(answers.actual == answers.predicted, units_of(answers.groups))
 
 
 def verdict(comparison: Comparison) -> str:

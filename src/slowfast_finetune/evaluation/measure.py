@@ -26,8 +26,9 @@ from slowfast_finetune.evaluation.metrics import (
 )
 from slowfast_finetune.evaluation.resampling import (
     Interval,
+    design_effect,
+    interval_of_part,
     interval_of_share,
-    interval_of_subset,
     percentile_interval,
     resampled,
     units_of,
@@ -114,6 +115,11 @@ class Outcome:
         return is_right
 
     @property
+    def design_effect(self) -> float:
+        """How many videos tell as much as an independent one."""
+        return design_effect(self.right, self.units)
+
+    @property
     def answered(self) -> npt.NDArray[np.bool_]:
         """Whether the confidence reaches the threshold (N,)."""
         return self.confidence >= self.threshold
@@ -121,7 +127,6 @@ class Outcome:
 
 def score_rows(outcome: Outcome) -> list[ScoreRow]:
     """Every score with its interval, and what guessing reaches on the same videos."""
-    num_units = int(outcome.units.max()) + 1
     rows = []
     for name, values in _values(outcome).items():
         value, resamples = float(values[0]), values[1:]
@@ -130,7 +135,13 @@ def score_rows(outcome: Outcome) -> list[ScoreRow]:
         elif name == "chance_baseline":
             low, high = value, value
         else:
-            low, high = interval_of_share(value, resamples, num_units=num_units)
+            low, high = interval_of_share(
+                value,
+                resamples,
+                num_units=int(outcome.units.max()) + 1,
+                num_videos=len(outcome.true),
+                design_effect=outcome.design_effect,
+            )
         rows.append(
             ScoreRow(score=name, value=_rounded(value), low=_rounded(low), high=_rounded(high))
         )
@@ -201,15 +212,22 @@ def subset_rows(outcome: Outcome) -> list[SubsetRow]:
     damaged = np.array([row.damaged for row in outcome.rows])
     subsets = {"padded": padded, "unpadded": ~padded, "damaged": damaged, "sound": ~damaged}
     return [
-        subset_row(name, outcome.right[chosen], outcome.units[chosen])
+        subset_row(
+            name,
+            outcome.right[chosen],
+            outcome.units[chosen],
+            design_effect=outcome.design_effect,
+        )
         for name, chosen in subsets.items()
         if chosen.any()
     ]
 
 
-def subset_row(name: str, right: npt.NDArray[np.bool_], units: Labels) -> SubsetRow:
+def subset_row(
+    name: str, right: npt.NDArray[np.bool_], units: Labels, *, design_effect: float
+) -> SubsetRow:
     """Accuracy of some videos: whether each was right (N,), and its unit (N,); N ≥ 1."""
-    low, high = _share_of(right, units)
+    low, high = interval_of_part(right, units, design_effect=design_effect)
     return SubsetRow(
         subset=name,
         num_videos=len(right),
@@ -224,7 +242,7 @@ def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ClassRow]:
     rows = []
     for label, scores in enumerate(score_classes(outcome.true, outcome.predicted, class_names)):
         own = outcome.true == label
-        low, high = _share_of(outcome.right[own], outcome.units[own]) if own.any() else (None, None)
+        low, high = _interval_within(outcome, own) if own.any() else (None, None)
         rows.append(
             ClassRow(
                 class_name=scores["class_name"],
@@ -262,7 +280,7 @@ def reliability_rows(outcome: Outcome) -> list[ReliabilityRow]:
     rows = []
     for number in np.unique(bins).tolist():
         inside = bins == number
-        low, high = _share_of(outcome.right[inside], outcome.units[inside])
+        low, high = _interval_within(outcome, inside)
         rows.append(
             ReliabilityRow(
                 bin=f"{number / NUM_BINS:.1f}–{(number + 1) / NUM_BINS:.1f}",
@@ -302,8 +320,10 @@ def prediction_rows(
     ]
 
 
-def _share_of(right: npt.NDArray[np.bool_], units: Labels) -> Interval:
-    return interval_of_subset(right.astype(np.float64), units)
+def _interval_within(outcome: Outcome, chosen: npt.NDArray[np.bool_]) -> Interval:
+    return interval_of_part(
+        outcome.right[chosen], outcome.units[chosen], design_effect=outcome.design_effect
+    )
 
 
 def _rounded(value: float | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from slowfast_finetune.evaluation.metrics import Floats, Labels
 
@@ -55,7 +56,7 @@ def percentile_interval(values: Floats) -> Interval:
     return float(low), float(high)
 
 
-def wilson_interval(share: float, count: int) -> Interval:
+def wilson_interval(share: float, count: float) -> Interval:
     """The 95 % interval of a share seen among ``count`` independent cases.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", 1927. Unlike
@@ -73,22 +74,58 @@ def wilson_interval(share: float, count: int) -> Interval:
     return max(0.0, float(centre - spread)), min(1.0, float(centre + spread))
 
 
-def interval_of_share(share: float, resampled: Floats, *, num_units: int) -> Interval:
-    """The bootstrap's interval; where every resample says the same, Wilson's over the units.
+def design_effect(right: npt.NDArray[np.bool_], units: Labels) -> float:
+    """How many test videos tell as much as one that is independent of all others; at least 1.
 
-    Three right answers of three do not show that the model is always right.
+    The variance of the share right (N,) over units, as a ratio estimate, divided by that of N
+    independent videos: Kish, "Survey Sampling", 1965. Where nothing varies (all right, all wrong,
+    one unit) the worst is taken: a unit is right or wrong as a whole.
     """
-    low, high = percentile_interval(resampled)
+    count, num_units = len(right), int(units.max()) + 1
+    share = float(right.mean())
+    worst = count / num_units
+    if share in (0.0, 1.0) or num_units == 1:
+        return worst
+    right_in, videos_in = np.bincount(units, right), np.bincount(units)
+    variance = num_units / (num_units - 1) * ((right_in - share * videos_in) ** 2).sum() / count**2
+    return float(np.clip(variance / (share * (1 - share) / count), 1.0, worst))
+
+
+def interval_of_part(
+    right: npt.NDArray[np.bool_], units: Labels, *, design_effect: float
+) -> Interval:
+    """The interval of the share right (N,) in a part of the test videos: one class, one bin.
+
+    Wilson's with as many cases as the videos are worth, at least one a unit. A part is often too
+    small for the bootstrap, and often all right.
+    """
+    worth = max(len(right) / design_effect, len(np.unique(units)))
+    return wilson_interval(float(right.mean()), worth)
+
+
+def interval_of_share(
+    share: float, resamples: Floats, *, num_units: int, num_videos: int, design_effect: float
+) -> Interval:
+    """The bootstrap's interval of a share of all test videos.
+
+    Where every resample must say the same (all right, all wrong, one unit) it is Wilson's: three
+    right answers of three do not show that the model is always right.
+    """
     if np.isnan(share):
         return share, share
-    return (low, high) if low < high else wilson_interval(share, num_units)
+    if 0 < share < 1 and num_units > 1:
+        return percentile_interval(resamples)
+    return wilson_interval(share, max(num_videos / design_effect, num_units))
 
 
-def interval_of_subset(right: Floats, units: Labels) -> Interval:
-    """The interval of the share of some videos that is right (N,), of the units (N,)."""
-    _, units = np.unique(units, return_inverse=True)
-    num_units = int(units.max()) + 1
-    sums = np.zeros((num_units, 2))
-    np.add.at(sums, units, np.stack([right, np.ones_like(right)], axis=1))
-    totals = resampled(sums)
-    return interval_of_share(float(right.mean()), totals[:, 0] / totals[:, 1], num_units=num_units)
+def interval_of_accuracy(right: npt.NDArray[np.bool_], units: Labels) -> Interval:
+    """The bootstrap's interval of the share right (N,)."""
+    sums = np.stack([np.bincount(units, right), np.bincount(units)], axis=1)
+    totals = resampled(sums.astype(np.float64))
+    return interval_of_share(
+        float(right.mean()),
+        totals[:, 0] / totals[:, 1],
+        num_units=len(sums),
+        num_videos=len(right),
+        design_effect=design_effect(right, units),
+    )

@@ -17,7 +17,7 @@ from slowfast_finetune.clips.clip_store import ClipStore, map_frames
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.console import say
 from slowfast_finetune.evaluation.measure import subset_row
-from slowfast_finetune.evaluation.resampling import units_of
+from slowfast_finetune.evaluation.resampling import design_effect, units_of
 from slowfast_finetune.evaluation.tables import SubsetRow
 from slowfast_finetune.files import write_text
 from slowfast_finetune.inspection.contact_sheets import data_uri
@@ -176,7 +176,7 @@ def _scene_subsets(results: Results, seen_scenes: Set[str] | None) -> list[Subse
     right = np.array([prediction.is_right for prediction in results.predictions])
     seen = np.array([path in seen_scenes for path in paths])
     return [
-        subset_row(name, right[chosen], units[chosen])
+        subset_row(name, right[chosen], units[chosen], design_effect=design_effect(right, units))
         for name, chosen in (("seen_scenes", seen), ("unseen_scenes", ~seen))
         if chosen.any()
     ]
