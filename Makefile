@@ -30,6 +30,7 @@ demo: setup ## draw the demo videos, train on them, measure: minutes on two core
 	@echo
 	@echo 'Look at:'
 	@echo '  demo/videos/                 the videos'
+	@echo '  metrics/report.html          everything on one page: open it in a browser'
 	@echo '  metrics/metrics.json         the measurement; metrics/history.csv every epoch'
 	@echo '  metrics/predictions.csv      every test video and what it was taken for'
 	@echo '  models/best.pt               the best epoch; models/best_model.pt2 the full model'

@@ -1,17 +1,21 @@
-"""Take the pictures of docs/images from metrics/report.html, in a headless Chromium.
+"""Take the pictures of docs/images, in a headless Chromium, from a run that is there.
 
-    python docs/screenshots.py            # needs the extra browser and Debian's chromium
+    dvc repro && dvc plots show
+    python docs/screenshots.py       # needs the extra browser, and Debian's chromium
 
-report-light.png, report-dark.png: the top of the page. report-confusion.png: the confusion table
+report-light.png, report-dark.png: the top of the report. report-confusion.png: the confusion table
 with the videos of a cell. report-grad-cam.png: where the model looks. report-phone.png: a phone.
+plots-light.png, plots-dark.png: what `dvc plots show` draws.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -22,14 +26,39 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-DESKTOP = {"width": 1160, "height": 860}
-PHONE = {"width": 390, "height": 844}
 MAX_BYTES = 400_000  # of a picture
 
 
+@dataclass(frozen=True)
+class Shot:
+    """A picture of a page: of the window, from a section on if one is named, or of all of it."""
+
+    name: str
+    page: Literal["report", "plots"]
+    width: int = 1160
+    height: int = 860
+    theme: Literal["light", "dark"] = "light"
+    section: str | None = None
+    whole: bool = False
+
+
+SHOTS = (
+    Shot("report-light", "report"),
+    Shot("report-dark", "report", theme="dark"),
+    Shot("report-confusion", "report", section="#confusion"),
+    Shot("report-grad-cam", "report", section="#evidence"),
+    Shot("report-phone", "report", width=390, height=844),
+    Shot("plots-light", "plots", width=1500, whole=True),
+    Shot("plots-dark", "plots", width=1500, theme="dark", whole=True),
+)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--report", type=Path, default=Path("metrics/report.html"))
+    parser.add_argument("--plots", type=Path, default=Path("dvc_plots/index.html"))
     parser.add_argument("--images", type=Path, default=Path("docs/images"))
     parser.add_argument("--browser", default=shutil.which("chromium"))
     args = parser.parse_args()
@@ -39,31 +68,30 @@ def main() -> None:
     args.images.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=args.browser, args=ARGUMENTS)
-        for name, options, target in (
-            ("report-light", {"viewport": DESKTOP, "color_scheme": "light"}, None),
-            ("report-dark", {"viewport": DESKTOP, "color_scheme": "dark"}, None),
-            ("report-confusion", {"viewport": DESKTOP, "color_scheme": "light"}, "#confusion"),
-            ("report-grad-cam", {"viewport": DESKTOP, "color_scheme": "light"}, "#evidence"),
-            ("report-phone", {"viewport": PHONE, "color_scheme": "light"}, None),
-        ):
-            page = browser.new_page(**options)
-            page.goto(args.report.absolute().as_uri())
-            if target:
-                page.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
-                page.locator(target).evaluate("section => section.scrollIntoView()")
-            page.wait_for_timeout(300)
-            save(page, args.images / f"{name}.png")
+        for shot in SHOTS:
+            size = {"width": shot.width, "height": shot.height}
+            page = browser.new_page(viewport=size, color_scheme=shot.theme)
+            page.goto({"report": args.report, "plots": args.plots}[shot.page].absolute().as_uri())
+            save(take(page, shot), args.images / f"{shot.name}.png")
             page.close()
         browser.close()
 
 
-def save(page: Any, path: Path) -> None:
-    """Write a screenshot with as many colours as fit."""
-    from io import BytesIO
+def take(page: Any, shot: Shot) -> bytes:
+    """The picture, PNG, once everything is drawn."""
+    if shot.section:
+        page.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
+        page.locator(shot.section).evaluate("section => section.scrollIntoView()")
+    page.wait_for_timeout(1000)
+    picture: bytes = page.screenshot(full_page=shot.whole)
+    return picture
 
+
+def save(png: bytes, path: Path) -> None:
+    """Write a picture in as many colours as fit."""
     from PIL import Image
 
-    picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    picture = Image.open(BytesIO(png)).convert("RGB")
     for colours in (None, 256, 128, 64):
         shown = picture if colours is None else picture.quantize(colours).convert("P")
         if colours is not None:
