@@ -222,6 +222,12 @@ def test_a_single_mistaken_video_is_no_pattern() -> None:
     assert mistaken_classes(confusion_of({("a", "b"): 1, ("b", "b"): 5}), []) == []
 
 
+def test_three_of_five_mistaken_videos_may_be_luck_and_five_of_five_not() -> None:
+    # A coin has 3 or more of 5 in half of all cases, 5 of 5 in one of 32.
+    assert mistaken_classes(confusion_of({("a", "b"): 3, ("a", "a"): 2}), []) == []
+    assert len(mistaken_classes(confusion_of({("a", "b"): 5}), [])) == 1
+
+
 def test_unequal_classes_show_balanced_accuracy_beside_accuracy() -> None:
     scores = {"top1_accuracy": Estimate(0.9), "balanced_accuracy": Estimate(0.5)}
     (found,) = imbalance({"a": 90, "b": 10}, scores)

@@ -20,7 +20,7 @@ from slowfast_finetune.params import CacheParams, ClipParams
 NOTABLE_SKILL = 0.15
 GRAVE_SKILL = 0.5
 MORE_SKILL = 0.1  # that several facts must have to be named before a single one
-PERHAPS = 2.0  # standard errors; docs/doctor.md tells how often chance reaches them
+PERHAPS = 1.96  # standard errors, as for 95 %; docs/doctor.md tells how often luck reaches them
 BEYOND_LUCK = 3.0
 MOST_VIDEOS = 10_000
 

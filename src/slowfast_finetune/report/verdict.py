@@ -22,6 +22,7 @@ SURE = 0.9  # a mistake above this confidence may be a wrong label
 UNEQUAL = 4  # the largest class has so many times the videos of the smallest
 WIDE = 0.2  # an interval of 20 percentage points tells little
 FEW_GROUPS = 5  # resampling fewer units gives no trustworthy interval
+RARE = 0.05  # how often luck may do the same
 CALIBRATED = 0.1  # calibration error above which confidence misleads
 
 
@@ -232,13 +233,21 @@ def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> list[Findi
 def mistaken_classes(
     confusion: Sequence[ConfusionRow], predictions: Sequence[Prediction]
 ) -> list[Finding]:
-    """Classes taken for one other class more often than for themselves."""
+    """Classes taken for one other class more often than for themselves, by more than luck.
+
+    A coin that decided between the two would do so at most once in twenty times.
+    """
+    from scipy.stats import binomtest
+
     found = []
     for actual, group in groupby(confusion, key=lambda row: row.actual):
         rows = list(group)
         own = sum(row.count for row in rows if row.predicted == actual)
         worst = max(rows, key=lambda row: row.count)
-        if worst.predicted != actual and worst.count > max(own, 1):
+        if worst.predicted == actual or worst.count <= own:
+            continue
+        luck = binomtest(worst.count, worst.count + own, 0.5, alternative="greater").pvalue
+        if luck < RARE:
             found.append(
                 Finding(
                     "problem",
