@@ -6,7 +6,7 @@ READY := .venv/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # Columns that `make experiments` leaves out: all dependencies, and scores that seldom decide.
-HIDDEN := .*/|Created|Executor|best_epoch|best_val_accuracy|train_minutes|clips_per_second|data_wait|macro_precision|macro_f1|loss|calibration|.*_baseline|runtime
+HIDDEN := .*/|Created|Executor|best_epoch|best_val_accuracy|train_minutes|macro_precision|macro_f1|loss|calibration|.*_baseline|runtime
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo experiments test check format clean

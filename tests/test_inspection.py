@@ -524,8 +524,8 @@ def test_an_epoch_is_guessed_from_the_last_run_of_the_same_model(tmp_path: Path)
     params = make_params()
     summary = tmp_path / "metrics" / "train.json"
     summary.parent.mkdir()
-    then = {"params": params.model_dump(mode="json")}
-    summary.write_text(json.dumps({"clips_per_second": 50.0, "run": [then]}))
+    then = {"clips_per_second": 50.0, "params": params.model_dump(mode="json")}
+    summary.write_text(json.dumps({"run": [then]}))
 
     def guess(**sections: Any) -> EpochGuess:
         return guess_epoch(

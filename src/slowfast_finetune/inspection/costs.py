@@ -70,9 +70,9 @@ def guess_epoch(
 def _last_rate(summary: Path, params: Params) -> float | None:
     """Clips a second of the last run, if it trained the same model on clips of the same size."""
     try:
-        values: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-        rate = float(values["clips_per_second"])
-        then = values["run"][-1]["params"]
+        run: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))["run"][-1]
+        rate = float(run["clips_per_second"])
+        then = run["params"]
         same = (
             then["model"]["name"] == params.model.name
             and then["clip"]["num_frames"] == params.clip.num_frames

@@ -240,13 +240,13 @@ class RunFiles:
             "best_val_loss": round(row.val_loss, 4),
             "best_val_accuracy": round(row.val_accuracy, 4),
             "train_minutes": round(seconds / 60, 2),
-            "clips_per_second": round(clips / training, 2),
-            "data_wait_fraction": round(waiting / training, 4),
             # In a list: `dvc metrics show` prints a column for each value that is in none.
             "run": [
                 {
                     "epochs": len(self._history),
                     "parameters_trained": self._num_learning,
+                    "clips_per_second": round(clips / training, 2),
+                    "data_wait_fraction": round(waiting / training, 4),
                     "peak_memory_mb": round(self._history[-1].peak_memory_mb),
                     **self._provenance,
                     "params": best.params,
