@@ -1,0 +1,86 @@
+"""``slowfast clips``: look after the clip store."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from slowfast_finetune.console import say
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    clips = commands.add_parser(
+        "clips",
+        help="look after the clip store: status, verify, prune",
+        description="Look after the clip store, where every video lies decoded.",
+    )
+    actions = clips.add_subparsers(title="actions", metavar="ACTION", required=True)
+    status = actions.add_parser("status", help="what each setting holds, and how large it is")
+    status.set_defaults(handler=_status)
+    verify = actions.add_parser(
+        "verify",
+        help="read every clip and compare checksums; exit code 1 if any is damaged",
+        description="Read every clip and compare checksums. Damaged clips are listed; the exit "
+        "code is then 1. With --remove they are deleted, and decoded again when next needed.",
+    )
+    verify.add_argument("--remove", action="store_true", help="delete the damaged clips")
+    verify.set_defaults(handler=_verify)
+    prune = actions.add_parser(
+        "prune",
+        help="delete clips that neither params.yaml nor data/manifest.csv refers to",
+        description="List the clips that neither params.yaml nor data/manifest.csv refers to, and "
+        "what killed processes left half-written; delete them with --yes. Other clones and older "
+        "commits that share the store decode again what they miss.",
+    )
+    prune.add_argument("--yes", action="store_true", help="delete; without it, only tell")
+    prune.set_defaults(handler=_prune)
+
+
+def _status(_: argparse.Namespace) -> None:
+    from slowfast_finetune.clips.clip_store import settings_digest, store_root
+    from slowfast_finetune.clips.maintenance import corners, describe_corners
+    from slowfast_finetune.params import load_params
+
+    root = store_root(Path.cwd())
+    current = settings_digest(load_params(Path("params.yaml")).clip)
+    say(f"{root}\n{describe_corners(corners(root), current=current)}")
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from slowfast_finetune.clips.clip_store import store_root
+    from slowfast_finetune.clips.maintenance import damaged_entries
+    from slowfast_finetune.errors import DataError
+
+    damaged = list(damaged_entries(store_root(Path.cwd())))
+    for path, reason in damaged:
+        say(reason)
+        if args.remove:
+            path.unlink(missing_ok=True)
+    if damaged and not args.remove:
+        raise DataError(f"{len(damaged)} clips are damaged; --remove deletes them")
+    say(f"removed {len(damaged)} damaged clips" if damaged else "every clip is as it was written")
+
+
+def _prune(args: argparse.Namespace) -> None:
+    from slowfast_finetune.clips.clip_store import settings_digest, store_root
+    from slowfast_finetune.clips.maintenance import find_leftovers, readable_bytes, remove
+    from slowfast_finetune.files import read_table
+    from slowfast_finetune.params import load_params
+    from slowfast_finetune.videos.manifest import ManifestRow
+
+    rows = read_table(Path("data/manifest.csv"), ManifestRow)
+    leftovers = find_leftovers(
+        store_root(Path.cwd()),
+        current=settings_digest(load_params(Path("params.yaml")).clip),
+        content_hashes={row.content_hash for row in rows},
+    )
+    for kind, count in leftovers.count_by_kind.items():
+        say(f"{count} files, {readable_bytes(leftovers.bytes_by_kind[kind])}: {kind}")
+    if not leftovers.files:
+        say("nothing to delete")
+    elif args.yes:
+        remove(leftovers)
+        say("deleted")
+    else:
+        say("nothing was deleted; --yes deletes them")

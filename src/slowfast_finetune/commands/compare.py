@@ -1,0 +1,40 @@
+"""``slowfast compare``: which of two models is better."""
+
+from __future__ import annotations
+
+import argparse
+
+from slowfast_finetune.console import say
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    compare = commands.add_parser(
+        "compare",
+        help="which of two models is better, on the same test videos",
+        description="Compare two models on the same test videos: differences with 95 % intervals "
+        "by a paired bootstrap over the groups (videos where there are none), and McNemar's test.",
+    )
+    for name in ("a", "b"):
+        compare.add_argument(
+            name,
+            metavar=name.upper(),
+            help="a predictions.csv, or a commit, branch, tag or experiment",
+        )
+    compare.add_argument("--json", action="store_true", help="print JSON")
+    compare.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
+    import dataclasses
+    import json
+
+    from slowfast_finetune.evaluation.answers import read_answers
+    from slowfast_finetune.evaluation.compare import compare, describe, verdict
+
+    result = compare(read_answers(args.a), read_answers(args.b))
+    if args.json:
+        said = {"a": args.a, "b": args.b, **dataclasses.asdict(result), "verdict": verdict(result)}
+        say(json.dumps(said, indent=2))
+    else:
+        say(describe(result, a=args.a, b=args.b))

@@ -1,0 +1,53 @@
+"""``slowfast doctor``: look at videos before training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from slowfast_finetune.console import say
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    doctor = commands.add_parser(
+        "doctor",
+        help="look at your videos before training: what is there, and what would mislead",
+        description="Look at your videos before training: broken files, copies, classes that "
+        "their resolution gives away, scenes on both sides of the split, wrong labels. Without "
+        "FOLDER, at data/manifest.csv, else at data.videos. Exit code 1 if there are problems.",
+    )
+    doctor.add_argument("folder", nargs="?", metavar="FOLDER", help="holds one folder per class")
+    doctor.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    doctor.add_argument(
+        "--out",
+        type=Path,
+        default=Path("doctor.html"),
+        metavar="FILE",
+        help="page with contact sheets of every class (doctor.html)",
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON for scripts")
+    doctor.add_argument("--strict", action="store_true", help="exit code 1 for warnings too")
+    doctor.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
+    import sys
+
+    from slowfast_finetune.files import write_text
+    from slowfast_finetune.inspection.doctor import examine
+    from slowfast_finetune.inspection.page import as_page
+    from slowfast_finetune.inspection.wording import as_json, as_text
+    from slowfast_finetune.params import load_params
+
+    params = load_params(args.params)
+    diagnosis = examine(args.folder, params=params, project=Path.cwd())
+    write_text(args.out, as_page(diagnosis, params.clip))
+    if args.json:
+        say(as_json(diagnosis, params.clip))
+    else:
+        say(as_text(diagnosis, params.clip))
+        say(f"{args.out}: contact sheets of every class")
+    levels = {finding.level for finding in diagnosis.findings}
+    if "problem" in levels or (args.strict and "warning" in levels):
+        sys.exit(1)

@@ -1,0 +1,37 @@
+"""``slowfast pool``: the folds of a k-fold as one measurement."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from slowfast_finetune.console import say
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    pool = commands.add_parser(
+        "pool",
+        help="the folds of a k-fold as one measurement",
+        description="Put the predictions of the folds of a k-fold together: one accuracy, with "
+        "its 95 % interval, over videos that were each tested once.",
+    )
+    pool.add_argument(
+        "folds",
+        nargs="+",
+        metavar="FOLD",
+        help="a predictions.csv, or a commit, branch, tag or experiment",
+    )
+    pool.add_argument("--out", type=Path, metavar="FILE", help="write all as a predictions.csv")
+    pool.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from slowfast_finetune.evaluation.pooling import describe, pool
+    from slowfast_finetune.files import write_text
+
+    pooled = pool(args.folds)
+    say(describe(pooled))
+    if args.out:
+        write_text(args.out, pooled.text)
+        say(f"wrote {args.out}")
