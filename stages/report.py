@@ -1,4 +1,7 @@
-"""Stage 5: one page about the run, from the files of the other stages → metrics/report.html."""
+"""Stage 5: a page about the run and a card for its model, from the files of the other stages.
+
+→ metrics/report.html, models/README.md
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path("models/best.pt"))
     parser.add_argument("--results", type=Path, default=Path("metrics"), help="folder")
     parser.add_argument("--report", type=Path, default=Path("metrics/report.html"))
+    parser.add_argument("--card", type=Path, default=Path("models/README.md"))
     args = parser.parse_args()
 
     params = load_params(args.params)
@@ -35,6 +39,7 @@ def main() -> None:
         store=ClipStore(store_root(Path.cwd()), params.clip),
         project=Path.cwd(),
         output=args.report,
+        card=args.card,
     )
 
 

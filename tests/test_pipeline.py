@@ -174,6 +174,10 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
     per_class = read_table(project / "metrics/plots/per_class.csv", ClassRow)
     assert [row.class_name for row in per_class] == sorted({row.class_name for row in manifest})
 
+    card = yaml.safe_load((project / "models/README.md").read_text().split("---\n")[1])
+    (accuracy, *_) = card["model-index"][0]["results"][0]["metrics"]
+    assert accuracy["value"] == metrics["top1_accuracy"]
+
     # The store lies beside the DVC cache, and git sees no video, tensor or model.
     assert len(list((project / ".dvc/clips").glob("*/*.safetensors"))) == len(clips)
     status = subprocess.run(

@@ -6,6 +6,7 @@
 │   └── ``VideoError``         one video cannot be decoded; carries a reason code
 ├── ``WeightsError``           pretrained weights: download, format, architecture
 ├── ``CheckpointError``        a models/best.pt of ours that cannot be used
+├── ``ExportError``            an exported file that is refused, or that answers otherwise
 └── ``TrainingError``          training cannot go on: failed sanity check, non-finite loss
 """
 
@@ -43,6 +44,10 @@ class WeightsError(InputError):
 
 class CheckpointError(InputError):
     """A checkpoint of ours is missing, truncated, or not one of ours."""
+
+
+class ExportError(InputError):
+    """An exported file is damaged, carries code, is not ours, or answers otherwise."""
 
 
 class TrainingError(InputError):

@@ -1,4 +1,4 @@
-"""models/best_model.pt2: the full model as a torch.export program; needs no code of ours."""
+"""A trained model as one program: uint8 clips in, probabilities out; needs no code of ours."""
 
 from __future__ import annotations
 
@@ -7,37 +7,113 @@ import json
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
 
 from slowfast_finetune.files import write_bytes
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
+from slowfast_finetune.model.speed import speed_up
+
+EXPORT_VERSION = 1
+KIND = "slowfast-finetune export"
+TASK = "video-classification"
+METADATA_NAME = "slowfast.json"  # extra file of a pt2 archive
+
+Precision = Literal["fp32", "bf16"]
 
 
-def export_program(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the model as a program: uint8 (B, T, H, W, 3) in RGB → logits float32 (B, classes).
+class ClipProbabilities(nn.Module):
+    """Normalising, network, temperature and softmax: what an answer is made of.
 
-    T, H and W are those of the checkpoint's preprocessing, B is free. Class names and
-    preprocessing travel as extra files of the archive, in JSON.
+    Args:
+        precision: ``bf16`` multiplies in bfloat16; sums, weights and results stay float32.
+    """
+
+    def __init__(
+        self, classifier: nn.Module, *, temperature: float, precision: Precision = "fp32"
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.temperature = temperature
+        self.is_bf16 = precision == "bf16"
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Give class probabilities, float32 (B, classes), of clips, uint8 (B, T, H, W, 3), RGB."""
+        if self.is_bf16:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = self.classifier(clips)
+        else:
+            logits = self.classifier(clips)
+        return torch.softmax(logits / self.temperature, dim=1)
+
+
+def export_program(checkpoint: Checkpoint, path: Path, *, precision: Precision = "fp32") -> None:
+    """Write the model as a torch.export program, atomically; see :func:`pt2_bytes`."""
+    write_bytes(path, pt2_bytes(checkpoint, precision=precision))
+
+
+def pt2_bytes(checkpoint: Checkpoint, *, precision: Precision = "fp32") -> memoryview:
+    """A torch.export program: uint8 (B, T, H, W, 3) in RGB → probabilities float32 (B, classes).
+
+    T, H and W are those of the checkpoint's preprocessing, B is free. What is known of the model
+    travels as an extra file of the archive, in JSON.
     """
     classifier = classifier_from(checkpoint)
-    shape = checkpoint.preprocessing
-    example = torch.zeros(
-        2, shape.num_frames, shape.crop_size, shape.crop_size, 3, dtype=torch.uint8
-    )
-    with warnings.catch_warnings():
+    speed_up(classifier)
+    model = ClipProbabilities(
+        classifier, temperature=checkpoint.temperature, precision=precision
+    ).eval()
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
         # Notices from inside torch.export about its own future.
         warnings.simplefilter("ignore")
         program = torch.export.export(
-            classifier, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
+            model, (example_clips(checkpoint),), dynamic_shapes=free_batch()
         )
-        buffer = io.BytesIO()
+        _forget_origin(program)
         torch.export.save(
             program,
             buffer,
-            extra_files={
-                "class_names.json": json.dumps(checkpoint.class_names),
-                "preprocessing.json": json.dumps(asdict(shape)),
-            },
+            extra_files={METADATA_NAME: metadata_text(checkpoint, precision=precision)},
         )
-    write_bytes(path, buffer.getbuffer())
+    return buffer.getbuffer()
+
+
+def example_clips(checkpoint: Checkpoint) -> Tensor:
+    """Two black clips of the model's shape; a batch of one would be taken for a constant."""
+    shape = checkpoint.preprocessing
+    return torch.zeros(2, shape.num_frames, shape.crop_size, shape.crop_size, 3, dtype=torch.uint8)
+
+
+def free_batch() -> tuple[dict[int, Any]]:
+    """What the exporters are told: the first dimension of the clips may be anything."""
+    return ({0: torch.export.Dim("batch")},)
+
+
+def metadata_text(checkpoint: Checkpoint, *, precision: str) -> str:
+    """What travels inside an exported file, as JSON; docs/formats.md lists it."""
+    content = {
+        "kind": KIND,
+        "format_version": EXPORT_VERSION,
+        "task": TASK,
+        "class_names": list(checkpoint.class_names),
+        "preprocessing": asdict(checkpoint.preprocessing),
+        "temperature": checkpoint.temperature,
+        "threshold": checkpoint.threshold,
+        "precision": precision,
+        "model": checkpoint.model_name,
+        "epoch": checkpoint.epoch,
+        "provenance": checkpoint.provenance,
+    }
+    return json.dumps(content)
+
+
+def _forget_origin(program: torch.export.ExportedProgram) -> None:
+    """Leave out the example's pixels and the paths of our code on this machine."""
+    program._example_inputs = None
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)

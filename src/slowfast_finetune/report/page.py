@@ -37,6 +37,7 @@ from slowfast_finetune.report.cards import (
 from slowfast_finetune.report.charts import reliability_chart
 from slowfast_finetune.report.evidence import Evidence, gather_evidence
 from slowfast_finetune.report.matrix import Cell, Matrix, make_matrix
+from slowfast_finetune.report.model_card import model_card
 from slowfast_finetune.report.results import (
     Prediction,
     ResultFiles,
@@ -87,8 +88,9 @@ def write_report(
     store: ClipStore,
     project: Path,
     output: Path,
+    card: Path,
 ) -> None:
-    """Look at the videos of a run once more and write its report.
+    """Look at the videos of a run once more and write its report and its model card.
 
     Raises:
         DataError: a file or a clip cannot be had.
@@ -105,16 +107,19 @@ def write_report(
         runtime=params.runtime,
         store=store,
     )
+    findings = inspect(looks, clip=params.clip)
     page = compose(
         results,
         store=store,
         evidence=evidence,
-        findings=inspect(looks, clip=params.clip),
+        findings=findings,
         seen_scenes=seen_scenes(looks),
     )
     write_text(output, page)
+    all_findings = _joined(pointers(results), findings)
+    write_text(card, model_card(results, params=params, findings=all_findings))
     size = len(page.encode())
-    say(f"{output}: {count(len(results.predictions), 'test video')}, {size / 1e6:.1f} MB")
+    say(f"{output}: {count(len(results.predictions), 'test video')}, {size / 1e6:.1f} MB; {card}")
 
 
 def compose(

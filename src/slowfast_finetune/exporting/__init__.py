@@ -1,0 +1,1 @@
+"""A trained model for others: exported, compared with what it came from, and checked."""

@@ -1,0 +1,86 @@
+"""A trained model as one ONNX file: the same program that model/exported.py writes as pt2."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import warnings
+
+import torch
+
+from slowfast_finetune.errors import ExportError
+from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
+from slowfast_finetune.model.exported import (
+    ClipProbabilities,
+    example_clips,
+    free_batch,
+    metadata_text,
+)
+
+OPSET = 20  # what torch's exporter writes without converting; onnxruntime reads it since 1.17
+METADATA_KEY = "slowfast"
+INPUT, OUTPUT = "clips", "probabilities"
+
+
+def need(*modules: str) -> None:
+    """Ask for the libraries of the extra ``onnx``.
+
+    Raises:
+        ExportError: one is not installed.
+    """
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ExportError(
+                f"ONNX needs {name}, which is not installed: pip install 'slowfast-finetune[onnx]'"
+            ) from error
+
+
+def onnx_bytes(checkpoint: Checkpoint) -> bytes:
+    """An ONNX model: ``clips`` uint8 (B, T, H, W, 3), RGB → ``probabilities`` float32 (B, classes).
+
+    Weights are inside. What is known of the model is JSON in the metadata, under "slowfast".
+    """
+    need("onnx", "onnxscript")
+    import onnx
+
+    model = ClipProbabilities(
+        # onnxruntime folds the batch norms by itself.
+        classifier_from(checkpoint),
+        temperature=checkpoint.temperature,
+    ).eval()
+    # The exporter prints its progress, and warns about its own future.
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        torch.no_grad(),
+    ):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            (example_clips(checkpoint),),
+            dynamo=True,
+            dynamic_shapes=free_batch(),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    _forget_origin(proto)
+    onnx.helper.set_model_props(proto, {METADATA_KEY: metadata_text(checkpoint, precision="fp32")})
+    onnx.checker.check_model(proto, full_check=True)
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _forget_origin(proto: object) -> None:
+    """Leave out stack traces, which name the paths of our code on this machine."""
+    graph = proto.graph  # type: ignore[attr-defined]
+    for part in [graph, *graph.node, *graph.value_info, *graph.input, *graph.output]:
+        del part.metadata_props[:]
+    for value in graph.initializer:
+        del value.metadata_props[:]

@@ -1,0 +1,143 @@
+"""Whether an exported file answers as the checkpoint does, on noise and on real clips."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from slowfast_finetune.clips.clip_reader import ClipReader
+from slowfast_finetune.clips.clip_store import ClipStore, store_root
+from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.windows import plan_views
+from slowfast_finetune.errors import DataError
+from slowfast_finetune.files import read_table
+from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
+from slowfast_finetune.model.exported import ClipProbabilities
+from slowfast_finetune.params import ClipParams
+
+Clips = npt.NDArray[np.uint8]
+Probabilities = npt.NDArray[np.float32]
+Runner = Callable[[Clips], Probabilities]
+
+NUM_RANDOM = 3
+NUM_REAL = 8
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported file's probabilities lie from the checkpoint's.
+
+    Attributes:
+        num_random, num_real: clips that both answered; real ones come from the test videos.
+        random_difference, real_difference: the largest, of any class of any clip.
+        num_turned: clips whose most probable class is another.
+    """
+
+    num_random: int
+    num_real: int
+    random_difference: float
+    real_difference: float
+    num_turned: int
+
+    @property
+    def difference(self) -> float:
+        """The largest of all."""
+        return max(self.random_difference, self.real_difference)
+
+
+def compare(checkpoint: Checkpoint, runner: Runner, *, project: Path) -> Parity:
+    """Show the same clips to both, one by one and in batches."""
+    shape = checkpoint.preprocessing
+    rng = np.random.default_rng(0)
+    side = shape.crop_size
+    noise = rng.integers(0, 256, (NUM_RANDOM, shape.num_frames, side, side, 3), np.uint8)
+    real = real_clips(checkpoint, project=project)
+    model = ClipProbabilities(
+        classifier_from(checkpoint), temperature=checkpoint.temperature
+    ).eval()
+    differences, turned = {}, 0
+    for name, clips in (("noise", noise), ("real", real)):
+        wanted, found = _answers(model, clips), _both_ways(runner, clips)
+        differences[name] = float(np.abs(wanted - found).max(initial=0))
+        turned += int((wanted.argmax(1) != found.argmax(1)).sum())
+    return Parity(len(noise), len(real), differences["noise"], differences["real"], turned)
+
+
+def _answers(model: torch.nn.Module, clips: Clips) -> Probabilities:
+    with torch.inference_mode():
+        return _joined([model(torch.from_numpy(clip[None])).numpy() for clip in clips])
+
+
+def _both_ways(runner: Runner, clips: Clips) -> Probabilities:
+    """Answers to the first clip alone, to the others together: the batch must be free."""
+    parts = [part for part in (clips[:1], clips[1:]) if len(part)]
+    return _joined([runner(part) for part in parts])
+
+
+def _joined(parts: list[Probabilities]) -> Probabilities:
+    return np.concatenate(parts or [np.zeros((0, 1), np.float32)])
+
+
+def real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
+    """Centre clips of up to eight test videos, (N, T, H, W, 3); none where the project has none."""
+    shape = checkpoint.preprocessing
+    nothing = np.zeros((0, shape.num_frames, shape.crop_size, shape.crop_size, 3), np.uint8)
+    try:
+        rows = read_table(project / "data" / "clips.csv", ClipRow)
+        clip_params = ClipParams.model_validate(checkpoint.params.get("clip"))
+        folder = ClipStore(store_root(project), clip_params).folder
+        tested = [row for row in rows if row.split == "test" and row.settings == folder.name]
+        tested = tested[:: max(1, len(tested) // NUM_REAL)][:NUM_REAL]
+        if not tested:
+            return nothing
+        reader = ClipReader(
+            tested, folder=folder, num_frames=shape.num_frames, crop_size=shape.crop_size
+        )
+        windows = plan_views(
+            tested,
+            num_frames=shape.num_frames,
+            crop_size=shape.crop_size,
+            temporal_views=1,
+            spatial_crops=1,
+        )
+        return reader.gather(windows).clips.numpy().copy()
+    except (DataError, ValueError):
+        # The clips are a convenience; the noise is always there.
+        return nothing
+
+
+def pt2_runner(content: bytes | memoryview) -> Runner:
+    """Run a torch.export program that this process has just made."""
+    program = torch.export.load(io.BytesIO(content)).module()
+
+    def run(clips: Clips) -> Probabilities:
+        with torch.no_grad():
+            answered: Probabilities = program(torch.from_numpy(clips)).numpy()
+        return answered
+
+    return run
+
+
+def onnx_runner(content: bytes) -> Runner:
+    """Run an ONNX model that this process has just made."""
+    from slowfast_finetune.exporting.onnx_file import need
+
+    need("onnxruntime")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def run(clips: Clips) -> Probabilities:
+        (answered,) = session.run(None, {"clips": clips})
+        found: Probabilities = answered
+        return found
+
+    return run
