@@ -28,7 +28,7 @@ class ClipProbabilities(nn.Module):
     """Normalising, network, temperature and softmax: what an answer is made of.
 
     Args:
-        precision: ``bf16`` multiplies in bfloat16; sums, weights and results stay float32.
+        precision: ``bf16`` computes in bfloat16; weights and probabilities stay float32.
     """
 
     def __init__(
