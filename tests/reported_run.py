@@ -144,7 +144,9 @@ def write_run(
     write_table(plots / "per_class.csv", class_rows(outcome, class_names), ClassRow)
     write_table(plots / "reliability.csv", reliability_rows(outcome), ReliabilityRow)
     write_table(metrics / "history.csv", [epoch(number) for number in (1, 2, 3)], EpochRow)
-    (metrics / "train.json").write_text(json.dumps(SUMMARY))
+    (then,) = SUMMARY["run"]
+    run = then | {"params": params.model_dump(mode="json")}
+    (metrics / "train.json").write_text(json.dumps(SUMMARY | {"run": [run]}))
     write_table(folder / "data" / "clips.csv", [*train, *test], ClipRow)
     write_table(folder / "data" / "rejected.csv", rejected, RejectedRow)
     write_params(folder / "params.yaml", params)
@@ -173,7 +175,7 @@ def epoch(number: int) -> EpochRow:
     return EpochRow(**{**values, "epoch": number, "train_loss": 3 / number, "val_loss": 2 / number})
 
 
-SUMMARY = {
+SUMMARY: dict[str, Any] = {
     "best_epoch": 3,
     "best_val_loss": 0.6667,
     "best_val_accuracy": 0.5,
@@ -184,7 +186,6 @@ SUMMARY = {
             "seed": 7,
             "data_digest": "feed",
             "versions": {"torch": "9.9"},
-            "params": {"model": {"name": "slowfast_shallow"}},
         }
     ],
 }

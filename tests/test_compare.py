@@ -173,6 +173,14 @@ def test_groups_promise_no_number_of_videos() -> None:
 # What is refused
 
 
+def test_other_groups_are_refused_whichever_comes_first() -> None:
+    grouped = answers("jw", "jw", groups=["x", "y"])
+    lone = answers("jw", "jj", groups=["x", None], source="b")
+    for pair in ((grouped, lone), (lone, grouped)):
+        with pytest.raises(DataError, match="disagree on the group of 1 videos"):
+            compare(*pair)
+
+
 def test_different_videos_are_refused() -> None:
     with pytest.raises(DataError, match="different videos: 3 and 4, 3 of them shared") as caught:
         compare(answers("jjw", "jjw", source="one"), answers("jjww", "jjww", source="two"))
@@ -202,6 +210,8 @@ HEADER = "video_path,group,actual,predicted,p(jump),p(wave)\n"
         (HEADER + "v,,jump,jump,1,0\nv,,jump,jump,1,0\n", "x: 'v' is there twice"),
         (HEADER + "v,,hop,jump,1,0\n", r"x: has no column p\(hop\)"),
         (HEADER + "v,,jump,jump,high,0\n", "x: a probability is not a number"),
+        (HEADER + "v,,jump,jump,nan,0\n", "x: found probability nan, expected 0 to 1"),
+        (HEADER + "v,,jump,jump,17,0\n", "x: found probability 17, expected 0 to 1"),
     ],
 )
 def test_what_is_no_table_of_predictions_is_refused(text: str, said: str) -> None:

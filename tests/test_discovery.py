@@ -284,3 +284,11 @@ def test_a_link_from_a_class_to_the_videos_folder_brings_no_other_class(tmp_path
     (root / "jump" / "back").symlink_to(root)
     found = {(video.name, video.class_name) for video in find(root).videos}
     assert found == {("jump/a.mp4", "jump"), ("wave/c.mp4", "wave")}
+
+
+def test_class_named_as_the_answer_to_no_class_is_refused(tmp_path: Path) -> None:
+    for name in ("jump", "none of these"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").touch()
+    with pytest.raises(DataError, match="is named as the answer to a video of no class"):
+        find_videos(tmp_path, extensions=[".mp4"])

@@ -80,6 +80,20 @@ def test_scores_by_hand() -> None:
     assert "top5_accuracy" not in scores, "of three classes it means nothing"
 
 
+def test_majority_is_that_of_training() -> None:
+    # Most train on sit, of which one test video is.
+    outcome = outcome_of([0, 0, 0, 2], np.eye(3)[[0, 0, 0, 2]].tolist(), train=(2, 2, 2, 0, 1))
+    assert by_name(outcome)["majority_baseline"].value == 0.25
+
+
+def test_one_group_has_no_interval_where_wilson_gives_none() -> None:
+    outcome = outcome_of([0, 1], [[0.9, 0.1, 0.0], [0.8, 0.2, 0.0]], groups=["anna", "anna"])
+    for name in ("loss", "calibration_error", "above_metadata"):
+        row = by_name(outcome)[name]
+        assert row.value is not None
+        assert (row.low, row.high) == (None, None)
+
+
 def test_headline_is_a_handful_with_the_interval_beside_the_number() -> None:
     values = headline(score_rows(OUTCOME))
     assert list(values)[:3] == ["top1_accuracy", "top1_low", "top1_high"]

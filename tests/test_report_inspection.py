@@ -9,17 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from reported_run import NUM_FRAMES, Run, answers, write_run
 
 from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.inspection import inspect, looks, scenes
 from slowfast_finetune.report.evidence import Evidence
 from slowfast_finetune.report.page import compose
 from slowfast_finetune.report.results import read_results
-
-looks = pytest.importorskip("slowfast_finetune.inspection.looks")
-inspect = pytest.importorskip("slowfast_finetune.inspection.inspect")
-scenes = pytest.importorskip("slowfast_finetune.inspection.scenes")
 
 Frames = npt.NDArray[np.uint8]
 CLASSES = ["fall", "walk"]

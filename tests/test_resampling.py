@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,7 @@ def test_wilson_interval_is_the_published_one(
     assert wilson_interval(right / count, count) == pytest.approx((low, high), abs=1e-4)
 
 
-def interval_for(right: list[int], units: list[int]) -> tuple[float, float]:
+def interval_for(right: Sequence[int], units: Sequence[int]) -> tuple[float, float]:
     return interval_of_accuracy(np.array(right, dtype=bool), np.array(units))
 
 
@@ -77,8 +79,31 @@ def test_one_person_tells_next_to_nothing() -> None:
     assert interval_for([1, 0], [0, 0]) == wilson_interval(0.5, 1)
 
 
-def test_people_who_are_all_alike_leave_no_doubt() -> None:
-    assert interval_for([1, 0] * 4, [0, 0, 1, 1, 2, 2, 3, 3]) == (0.5, 0.5)
+def test_people_who_are_all_alike_leave_the_doubt_of_as_many_videos() -> None:
+    assert interval_for([1, 0] * 4, [0, 0, 1, 1, 2, 2, 3, 3]) == wilson_interval(0.5, 8)
+
+
+def test_a_further_mistake_never_raises_the_interval() -> None:
+    for count in (20, 200):
+        intervals = [
+            interval_for([1] * right + [0] * (count - right), range(count))
+            for right in range(count, -1, -5)
+        ]
+        lows, highs = zip(*intervals, strict=True)
+        assert list(lows) == sorted(lows, reverse=True)
+        assert list(highs) == sorted(highs, reverse=True)
+
+
+def test_interval_over_few_groups_holds_the_truth_nearly_as_often_as_it_says() -> None:
+    """8 people with 12 videos each; each person is right with a probability of their own."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(8), 12)
+    held = 0
+    for _ in range(200):
+        ability = rng.beta(7, 3, size=8)  # of mean 0.7
+        low, high = interval_of_accuracy(rng.random(96) < ability[people], people)
+        held += low <= 0.7 <= high
+    assert held >= 0.88 * 200
 
 
 def test_two_people_one_always_right() -> None:

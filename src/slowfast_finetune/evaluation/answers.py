@@ -101,7 +101,7 @@ def parse_answers(text: str, *, source: str) -> Answers:
         raise DataError(f"{source}: {twice!r} is there twice")
     label_of = {name: label for label, name in enumerate(class_names)}
     try:
-        return Answers(
+        answers = Answers(
             source=source,
             video_paths=paths,
             groups=tuple(row["group"] or None for row in rows),
@@ -114,6 +114,11 @@ def parse_answers(text: str, *, source: str) -> Answers:
         raise DataError(f"{source}: has no column p({error.args[0]})") from error
     except (TypeError, ValueError) as error:
         raise DataError(f"{source}: a probability is not a number: {error}") from error
+    possible = (answers.probability_of_actual >= 0) & (answers.probability_of_actual <= 1)
+    if not possible.all():
+        found = answers.probability_of_actual[~possible][0]
+        raise DataError(f"{source}: found probability {found:g}, expected 0 to 1")
+    return answers
 
 
 def check_same_classes(answers: Sequence[Answers]) -> None:

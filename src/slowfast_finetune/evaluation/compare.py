@@ -101,6 +101,13 @@ def _aligned(a: Answers, b: Answers) -> Answers:
         )
     place = {path: index for index, path in enumerate(b.video_paths)}
     order = np.array([place[path] for path in a.video_paths])
+    groups = tuple(b.groups[index] for index in order)
+    if groups != a.groups:
+        differing = sum(one != other for one, other in zip(a.groups, groups, strict=True))
+        raise DataError(
+            f"{names} disagree on the group of {differing} videos; measure both with the "
+            "same groups"
+        )
     changed = np.flatnonzero(a.actual != b.actual[order])
     if len(changed):
         first = changed[0]
@@ -111,7 +118,7 @@ def _aligned(a: Answers, b: Answers) -> Answers:
     return Answers(
         source=b.source,
         video_paths=a.video_paths,
-        groups=tuple(b.groups[index] for index in order),
+        groups=groups,
         class_names=b.class_names,
         actual=b.actual[order],
         predicted=b.predicted[order],

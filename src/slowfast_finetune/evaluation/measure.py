@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,6 @@ from slowfast_finetune.evaluation.resampling import (
     units_of,
 )
 from slowfast_finetune.evaluation.tables import (
-    NONE_OF_THESE,
     ClassRow,
     ConfusionRow,
     PredictionRow,
@@ -43,6 +43,7 @@ from slowfast_finetune.evaluation.tables import (
     SubsetRow,
 )
 from slowfast_finetune.inspection.shortcuts import predict_from_facts
+from slowfast_finetune.videos.discovery import NONE_OF_THESE
 
 DIGITS = 4  # of a score; more would be noise
 # What metrics.json holds: `dvc metrics show` and `dvc exp show` print a column for each.
@@ -127,18 +128,20 @@ class Outcome:
 
 def score_rows(outcome: Outcome) -> list[ScoreRow]:
     """Every score with its interval, and what guessing reaches on the same videos."""
+    num_units = int(outcome.units.max()) + 1
     rows = []
     for name, values in _values(outcome).items():
         value, resamples = float(values[0]), values[1:]
         if name in ("loss", "calibration_error", "above_metadata"):
-            low, high = percentile_interval(resamples)
+            # One group, drawn again, is always the same: nothing is known of others.
+            low, high = percentile_interval(resamples) if num_units > 1 else (math.nan, math.nan)
         elif name == "chance_baseline":
             low, high = value, value
         else:
             low, high = interval_of_share(
                 value,
                 resamples,
-                num_units=int(outcome.units.max()) + 1,
+                num_units=num_units,
                 num_videos=len(outcome.true),
                 design_effect=outcome.design_effect,
             )

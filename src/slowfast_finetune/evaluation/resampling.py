@@ -106,16 +106,18 @@ def interval_of_part(
 def interval_of_share(
     share: float, resamples: Floats, *, num_units: int, num_videos: int, design_effect: float
 ) -> Interval:
-    """The bootstrap's interval of a share of all test videos.
+    """The interval of a share of all test videos: the bootstrap's, and no less than Wilson's.
 
-    Where every resample must say the same (all right, all wrong, one unit) it is Wilson's: three
-    right answers of three do not show that the model is always right.
+    With few units, or few mistakes, the bootstrap promises too much: three right of three, drawn
+    again, are always right. Wilson's, with as many cases as the videos are worth, does not.
     """
     if np.isnan(share):
         return share, share
-    if 0 < share < 1 and num_units > 1:
-        return percentile_interval(resamples)
-    return wilson_interval(share, max(num_videos / design_effect, num_units))
+    low, high = wilson_interval(share, max(num_videos / design_effect, num_units))
+    if num_units > 1:
+        drawn = percentile_interval(resamples)
+        low, high = min(low, drawn[0]), max(high, drawn[1])
+    return low, high
 
 
 def interval_of_accuracy(right: npt.NDArray[np.bool_], units: Labels) -> Interval:

@@ -13,7 +13,6 @@ from slowfast_finetune.errors import DataError
 from slowfast_finetune.evaluation.metrics import Probabilities
 from slowfast_finetune.files import Row, read_table, write_table
 
-NONE_OF_THESE = "none of these"
 _PROBABILITY_DIGITS = 6
 
 

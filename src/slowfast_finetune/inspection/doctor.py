@@ -124,7 +124,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Video
         data = data.model_copy(update={"videos": folder})
         if data.group_pattern is not None and not _matches(data, project):
             notes.append(
-                f"data.group_pattern {data.group_pattern!r} fits none of these videos and was "
+                f"data.group_pattern '{data.group_pattern}' fits none of these videos and was "
                 "left out"
             )
             data = data.model_copy(update={"group_pattern": None})

@@ -183,9 +183,10 @@ def _suspects(opinion: Opinion) -> list[Finding]:
         Finding(
             "warning",
             "mislabelled",
-            f"{counted(len(found), 'video looks', 'videos look')} like another class",
+            f"At least {counted(len(found), 'video looks', 'videos look')} like another class",
             f"{listed(shown, most=4)}. First: {first.video_path} looks like {names[label]}. A "
-            "simple model of shapes and movement thinks so and is often wrong: look at them.",
+            "simple model of shapes and movement thinks so. It may be wrong of these, and misses "
+            "as many: look through the classes on the page.",
             tuple(opinion.looks[i].video_path for i, _ in found),
         )
     ]

@@ -48,6 +48,7 @@ def as_page(diagnosis: Diagnosis, clip: ClipParams) -> str:
         headline=headline(diagnosis, facts),
         verdict=verdict(diagnosis),
         has_problems=diagnosis.has_problems,
+        has_warnings=any(finding.level == "warning" for finding in diagnosis.findings),
         costs=costs(diagnosis),
         notes=diagnosis.notes,
         findings=[

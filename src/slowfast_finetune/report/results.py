@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
 from slowfast_finetune.errors import DataError
@@ -21,6 +24,9 @@ from slowfast_finetune.evaluation.tables import (
 from slowfast_finetune.evaluation.tables import read_predictions as read_prediction_table
 from slowfast_finetune.files import read_table
 from slowfast_finetune.training.history import EpochRow
+
+ROUNDING = 1e-4  # of a score in scores.csv
+TRAINED_WITH = ("clip", "model", "train", "augment")  # what the train stage depends on
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def read_results(files: ResultFiles) -> Results:
             f"{files.table('predictions')}: {min(stray)} is no test video of {files.clips}; "
             "run `dvc repro`"
         )
-    return Results(
+    results = Results(
         class_names=class_names,
         scores=read_scores(files.table("scores")),
         subsets=read_table(files.table("subsets"), SubsetRow),
@@ -119,6 +125,47 @@ def read_results(files: ResultFiles) -> Results:
         rejected=read_table(files.rejected, RejectedRow),
         params_text=_read_text(files.params),
     )
+    _check_agreement(results, files)
+    return results
+
+
+def _check_agreement(results: Results, files: ResultFiles) -> None:
+    """Refuse tables that are not of one run: a page made of them would be wrong without a sign.
+
+    Raises:
+        DataError: naming the table that does not fit.
+    """
+    num_tested = sum(clip.split == "test" for clip in results.clips)
+    table = files.table("predictions")
+    if len(results.predictions) != num_tested:
+        raise DataError(
+            f"{table}: has {len(results.predictions)} videos, {files.clips} has {num_tested} in "
+            "test; run `dvc repro`"
+        )
+    right = sum(prediction.is_right for prediction in results.predictions)
+    stated = results.scores["top1_accuracy"].value
+    if abs(right / num_tested - stated) > ROUNDING:
+        raise DataError(
+            f"{files.table('scores')}: top1_accuracy is {stated}, {right} of {num_tested} rows of "
+            f"{table} are right; run `dvc repro`"
+        )
+    counted = Counter(
+        (prediction.row.actual, prediction.row.predicted) for prediction in results.predictions
+    )
+    if any(counted[row.actual, row.predicted] != row.count for row in results.confusion):
+        raise DataError(f"{files.plot('confusion')}: does not count {table}; run `dvc repro`")
+    _check_trained_with(results, files.params)
+
+
+def _check_trained_with(results: Results, path: Path) -> None:
+    then = (results.summary.get("run") or [{}])[-1].get("params") or {}
+    now = yaml.safe_load(results.params_text)
+    for section in TRAINED_WITH:
+        if section in then and then[section] != now[section]:
+            raise DataError(
+                f"{path}: section {section}: is not what the model was trained with; "
+                "run `dvc repro`"
+            )
 
 
 def read_scores(path: Path) -> dict[str, Estimate]:

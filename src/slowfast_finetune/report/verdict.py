@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -21,7 +22,7 @@ from slowfast_finetune.report.wording import count, interval, listed, percent, p
 SURE = 0.9  # a mistake above this confidence may be a wrong label
 UNEQUAL = 4  # the largest class has so many times the videos of the smallest
 WIDE = 0.2  # an interval of 20 percentage points tells little
-FEW_GROUPS = 5  # resampling fewer units gives no trustworthy interval
+FEW_GROUPS = 20  # with fewer, intervals are rough: Cameron, Gelbach and Miller, 2008
 RARE = 0.05  # how often luck may do the same
 CALIBRATED = 0.1  # calibration error above which confidence misleads
 
@@ -100,7 +101,8 @@ def _answers(scores: Scores) -> list[str]:
         return []
     return [
         f"Where it is sure enough to answer, in {percent(answered.value)} of the videos, "
-        f"{percent(accuracy.value)} of the answers are right."
+        f"{percent(accuracy.value)} of the answers are right"
+        + ("." if accuracy.low is None else f" ({interval(accuracy.low, accuracy.high)}).")
     ]
 
 
@@ -111,7 +113,7 @@ def pointers(results: Results) -> list[Finding]:
         *nothing_learnt(results.scores),
         *spanning_groups(results.clips),
         *dead_classes(results.classes, num_classes=len(results.class_names)),
-        *mistaken_classes(results.confusion, results.predictions),
+        *mistaken_classes(results.confusion, results.predictions, results.scores),
         *imbalance(training, results.scores),
         *sure_mistakes(results.predictions),
         *misjudged_confidence(results.predictions, results.scores),
@@ -149,6 +151,8 @@ def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> 
         "Resolution, frame rate, length, codec and sound track were all that was looked at. "
         "Where they tell the class, a model may learn them in place of the action."
     )
+    if metadata.value <= floor:
+        return []  # properties that tell no more than a guess are no number to beat
     if accuracy.value <= metadata.value:
         return [
             Finding(
@@ -231,14 +235,22 @@ def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> list[Findi
 
 
 def mistaken_classes(
-    confusion: Sequence[ConfusionRow], predictions: Sequence[Prediction]
+    confusion: Sequence[ConfusionRow], predictions: Sequence[Prediction], scores: Scores
 ) -> list[Finding]:
     """Classes taken for one other class more often than for themselves, by more than luck.
 
-    A coin that decided between the two would do so at most once in twenty times.
+    A coin would decide so in one test set of twenty, with as many pairs of classes to choose from
+    (Bonferroni) and groups that are right or wrong together. A model that has learnt nothing
+    accuses nobody.
     """
     from scipy.stats import binomtest
 
+    majority = scores.get("majority_baseline", Estimate(0.0)).value
+    if scores["top1_accuracy"].value <= majority:
+        return []
+    classes = {row.actual for row in confusion}
+    num_pairs = len(classes) * (len(classes) - 1)
+    per_group = max(1.0, len(predictions) / max(number_of_groups(predictions), 1))
     found = []
     for actual, group in groupby(confusion, key=lambda row: row.actual):
         rows = list(group)
@@ -246,8 +258,10 @@ def mistaken_classes(
         worst = max(rows, key=lambda row: row.count)
         if worst.predicted == actual or worst.count <= own:
             continue
-        luck = binomtest(worst.count, worst.count + own, 0.5, alternative="greater").pvalue
-        if luck < RARE:
+        cases = math.ceil((worst.count + own) / per_group)
+        times = round(worst.count / per_group)
+        luck = binomtest(min(times, cases), cases, 0.5, alternative="greater").pvalue
+        if luck * num_pairs < RARE:
             found.append(
                 Finding(
                     "problem",
@@ -256,7 +270,7 @@ def mistaken_classes(
                     "are the labels right?",
                     f"Only {own} of its {count(sum(row.count for row in rows), 'test video')} "
                     "are recognised. Exchanged labels look like this; so do two classes that "
-                    "show the same action.",
+                    "show the same action, and a class that a much larger one hides.",
                     tuple(
                         prediction.row.video_path
                         for prediction in _surest_first(predictions)
@@ -351,10 +365,12 @@ def too_little_to_tell(predictions: Sequence[Prediction], scores: Scores) -> lis
     )
     if not wide and groups >= FEW_GROUPS:
         return []
-    what = f"{count(len(predictions), 'test video')} from {count(groups, 'group')}"
+    what = count(len(predictions), "test video")
+    if any(prediction.row.group for prediction in predictions):
+        what += f" from {count(groups, 'group')}"
     detail = "Add test videos, best of new people, places or cameras, or raise data.test_fraction."
     if wide:
         title = f"Anything {interval(accuracy.low, accuracy.high)} is possible: {what} tell no more"
     else:
-        title = f"{what}: too few for the interval to be trusted"
+        title = f"{what}: with so few the interval is rough"
     return [Finding("warning", "too-few-videos" if wide else "too-few-groups", title, detail)]

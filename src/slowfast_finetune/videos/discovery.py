@@ -13,6 +13,8 @@ from slowfast_finetune.errors import DataError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+# What is answered to a video that shows none of the classes; no class may be called so.
+NONE_OF_THESE = "none of these"
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
     "training": "train",
@@ -66,6 +68,10 @@ def find_videos(root: Path, *, extensions: Sequence[str]) -> Discovery:
         ]
         if not found and given_split is None:
             raise DataError(_nothing_in(folder, extensions))
+        if folder.name == NONE_OF_THESE:
+            raise DataError(
+                f"data.videos: {folder} is named as the answer to a video of no class; rename it"
+            )
         videos += found
         class_names.add(folder.name)
     for class_name in sorted(class_names - {video.class_name for video in videos}):

@@ -151,7 +151,7 @@ def _find_groups(
         source = str(groups_file)
     elif pattern is not None:
         groups, notes = _match_groups(videos, pattern), []
-        source = f"data.group_pattern {pattern!r}"
+        source = f"data.group_pattern '{pattern}'"
     else:
         return {}, []
     without = len(videos) - len(groups)
