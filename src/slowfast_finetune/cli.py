@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from slowfast_finetune import __version__
+from slowfast_finetune.commands import predict
 from slowfast_finetune.console import run, say
 
 
@@ -32,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_compare(commands)
     _add_pool(commands)
+    predict.add(commands)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""Commands of ``slowfast``, one a file: each adds its options and imports the rest when it runs."""
