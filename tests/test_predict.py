@@ -17,12 +17,15 @@ import torch
 from pipeline_imports import PROJECT
 from synthetic import make_manifest, needs_permissions, steady, touch_videos, write_video
 from tiny_model import CLASS_NAMES, tiny_params, write_checkpoint
+from torch import Tensor, nn
 
 from slowfast_finetune import Prediction, Refused, Segment, cli, load_model
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.errors import CheckpointError, VideoError
-from slowfast_finetune.evaluation.evaluate import view_videos
+from slowfast_finetune.evaluation import evaluate
+from slowfast_finetune.inference import model as inference_model
 from slowfast_finetune.inference.inputs import find_inputs
 from slowfast_finetune.inference.wording import (
     SegmentRow,
@@ -33,6 +36,7 @@ from slowfast_finetune.inference.wording import (
     csv_header,
 )
 from slowfast_finetune.model.checkpoint import load_checkpoint
+from slowfast_finetune.params import Params
 
 # Frames at 15 fps; two seconds, 30 frames, are kept of a video.
 LENGTHS = {"clap/short": 5, "clap/clip": 8, "jump/some": 21, "jump/kept": 30, "wave/long": 100}
@@ -79,8 +83,51 @@ def test_a_video_gets_the_probabilities_that_evaluate_gives(
         runtime={"precision": precision},
     )
     path = write_checkpoint(tmp_path / "best.pt", params)
+    rows, store = stored(videos, tmp_path, params)
+    checkpoint = load_checkpoint(path)
+    evaluated = evaluate.view_videos(rows, checkpoint=checkpoint, params=params, store=store)
+    expected = evaluated.probabilities(temperature=checkpoint.temperature)
+    assert np.ptp(expected, axis=0).max() > 0.05, "the videos must be told apart"
+
+    paths = [videos / row.video_path for row in rows]
+    for num_workers in (1, 2):
+        results = list(load_model(path).predict_many(paths, num_workers=num_workers))
+        found = [list(predicted(result).probabilities.values()) for result in results]
+        # Other clips share a batch, and a sum may then be taken in another order.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+        assert [result.path for result in results] == paths
+
+
+class Weigher(nn.Module):
+    """Adds up each clip with a weight for every byte, exactly: any other byte shows."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        numbers = torch.arange(clips[0].numel()) % 9973
+        sums = torch.stack([(clip.flatten().long() * numbers).sum() for clip in clips])
+        return torch.stack([sums % 101, sums % 103, sums % 107], dim=1) / 50
+
+
+@pytest.mark.parametrize(("views", "crops"), [(1, 1), (4, 3)])
+def test_the_model_is_shown_exactly_what_evaluate_shows(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: int, crops: int
+) -> None:
+    for module in (evaluate, inference_model):
+        monkeypatch.setattr(module, "classifier_from", lambda _: Weigher())
+    params = tiny_params(evaluate={"temporal_views": views, "spatial_crops": crops})
+    path = write_checkpoint(tmp_path / "best.pt", params)
+    rows, store = stored(videos, tmp_path, params)
+    seen = evaluate.view_videos(rows, checkpoint=load_checkpoint(path), params=params, store=store)
+    expected = seen.probabilities(temperature=load_checkpoint(path).temperature)
+    results = load_model(path).predict_many([videos / row.video_path for row in rows])
+    found = [list(predicted(result).probabilities.values()) for result in results]
+    np.testing.assert_array_equal(found, expected)
+    assert len({tuple(row) for row in found}) == len(rows)
+
+
+def stored(videos: Path, folder: Path, params: Params) -> tuple[list[ClipRow], ClipStore]:
+    """The videos that evaluate sees all of, through the cache stage."""
     names = [f"{name}.mp4" for name, length in LENGTHS.items() if length <= 30]
-    store = ClipStore(tmp_path / "store", params.clip)
+    store = ClipStore(folder / "store", params.clip)
     rows, rejected = cache_videos(
         make_manifest(videos, names),
         clip=params.clip,
@@ -90,20 +137,7 @@ def test_a_video_gets_the_probabilities_that_evaluate_gives(
         num_workers=1,
     )
     assert rejected == []
-    checkpoint = load_checkpoint(path)
-    evaluated = view_videos(rows, checkpoint=checkpoint, params=params, store=store)
-    expected = evaluated.probabilities(temperature=checkpoint.temperature)
-    assert np.ptp(expected, axis=0).max() > 0.05, "the videos must be told apart"
-
-    paths = [videos / row.video_path for row in rows]
-    for num_workers in (1, 2):
-        results = list(load_model(path).predict_many(paths, num_workers=num_workers))
-        found = [list(predicted(result).probabilities.values()) for result in results]
-        # Other clips share a batch: fp32 sums may be taken in another order.
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-        assert [result.path for result in results] == paths
-    alone = [load_model(path).predict(paths[0]).probabilities, predicted(results[0]).probabilities]
-    np.testing.assert_allclose(*(list(a.values()) for a in alone), rtol=0, atol=1e-6)
+    return rows, store
 
 
 def predicted(result: Prediction | Refused) -> Prediction:
@@ -128,18 +162,16 @@ def test_segments_cover_the_video_in_order(videos: Path, checkpoint: Path) -> No
         assert list(prediction.probabilities) == list(CLASS_NAMES)
 
 
-class Brightness(torch.nn.Module):
+class Brightness(nn.Module):
     """Says "clap" of dark clips, "wave" of bright ones; never "jump"."""
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+    def forward(self, clips: Tensor) -> Tensor:
         level = clips.float().mean(dim=(1, 2, 3, 4)) / 255
         return torch.stack([1 - level, level * 0 - 1, level], dim=1) * 20
 
 
 def test_a_change_in_the_middle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slowfast_finetune.inference import model as module
-
-    monkeypatch.setattr(module, "classifier_from", lambda _: Brightness())
+    monkeypatch.setattr(inference_model, "classifier_from", lambda _: Brightness())
     path = write_video(
         tmp_path / "change.mp4",
         steady(90, 15),

@@ -170,7 +170,7 @@ class _Decoder:
             context.set_forkserver_preload(_MODULES)
             self._pipe, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs, self._limits), daemon=True)
-            with _processes:
+            with _processes, _ctrl_c_blocked():
                 self._process.start()
             theirs.close()
         return self._pipe
@@ -188,11 +188,25 @@ class _Decoder:
         return True
 
 
+@contextlib.contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """What is started inside never hears of Ctrl-C, not even while it imports.
+
+    Ctrl-C reaches every process of a terminal. Decoders are ended by the one that started them,
+    and have no traceback to add.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(pipe: Connection, limits: DecodeLimits) -> None:
     """Decode what is asked for until the other side is gone. Runs in the decoding process."""
     from slowfast_finetune.clips.decode_job import limit_memory
 
-    # Ctrl-C reaches every process of a terminal; the one that was started by hand ends us.
+    # The fork server may have been started by somebody else.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_memory(limits.worker_memory_mb)
     with contextlib.suppress(EOFError, ConnectionError):
@@ -245,7 +259,7 @@ def _next_frame(frames: Iterator[Frame], limits: DecodeLimits) -> Frame | None:
     Raises:
         VideoError: refused, or more memory is needed than allowed.
     """
-    signal.setitimer(signal.ITIMER_REAL, limits.seconds_without_frame * 1.5 + 5)
+    signal.setitimer(signal.ITIMER_REAL, limits.seconds_without_frame * 2 + 1)
     try:
         return next(frames, None)
     except (MemoryError, BlockingIOError) as error:
