@@ -249,6 +249,22 @@ def test_a_checkpoint_that_is_not_as_written_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_script_of_a_few_lines_needs_no_guard(
+    videos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Decoding processes must not run the person's script again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from slowfast_finetune import load_model\n"
+        f"print(load_model({str(checkpoint)!r}).predict({str(videos / 'jump/some.mp4')!r}).label)\n"
+    )
+    expected = load_model(checkpoint).predict(videos / "jump/some.mp4").label
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == (expected + "\n", "")
+
+
 # What is asked for
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -78,12 +79,22 @@ class Model:
         """How a clip is made from a video."""
         return self._checkpoint.preprocessing
 
+    def clips_of(self, num_frames: int) -> list[tuple[int, int, int]]:
+        """(start, top, left) of the clips shown of a video of so many square frames."""
+        plan = self._plan(None)
+        side = plan.shape.short_side
+        frame = np.broadcast_to(np.uint8(0), (side, side, 3))
+        return [
+            (look.start, look.top, look.left)
+            for look in look_at(itertools.repeat(frame, num_frames), plan, Looked())
+        ]
+
     def look(self, frames: npt.NDArray[np.uint8]) -> tuple[str, float]:
         """The most probable class of one clip's upright, scaled frames, uint8 (T, H, W, 3)."""
         shape = self.preprocessing
         ((top, left),) = corners(frames.shape[1], frames.shape[2], shape.crop_size, 1)
         clip = frames[:, top : top + shape.crop_size, left : left + shape.crop_size]
-        logits = self._logits(clip[None])
+        logits = self.logits(clip[None])
         window = Window(0, 0, top, left, shape.crop_size)
         (shares,) = Views([window], logits).probabilities(temperature=self._checkpoint.temperature)
         label = int(shares.argmax())
@@ -192,7 +203,7 @@ class Model:
                 yield asked, None
 
     @torch.inference_mode()
-    def _logits(self, clips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def logits(self, clips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The network's answers (B, classes) to clips (B, T, H, W, 3)."""
         shown = torch.from_numpy(np.ascontiguousarray(clips)).to(self._device)
         logits: npt.NDArray[np.float32] = self._classifier(shown).float().cpu().numpy()
@@ -201,7 +212,7 @@ class Model:
     def _answer(self, waiting: Sequence[tuple[_Asked, Look]]) -> None:
         if not waiting:
             return
-        logits = self._logits(np.stack([look.clip for _, look in waiting]))
+        logits = self.logits(np.stack([look.clip for _, look in waiting]))
         for (asked, look), values in zip(waiting, logits, strict=True):
             asked.logits[look.start, look.top, look.left] = values
 

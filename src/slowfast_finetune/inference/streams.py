@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,6 +17,7 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -168,10 +170,11 @@ class _Decoder:
         if self._pipe is None:
             context = get_context("forkserver")
             context.set_forkserver_preload(_MODULES)
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._limits), daemon=True)
-            with _processes, _ctrl_c_blocked():
-                self._process.start()
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, self._limits), daemon=True)
+            with _processes, _ctrl_c_blocked(), _main_hidden():
+                process.start()
+            self._pipe, self._process = ours, process
             theirs.close()
         return self._pipe
 
@@ -200,6 +203,22 @@ def _ctrl_c_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """What is started inside does not run the person's script again.
+
+    multiprocessing imports the main script in each new process, for functions that it may define.
+    Ours are not there; and a script of a few lines that predicts a video would have to guard them
+    by ``if __name__ == "__main__"``.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve(pipe: Connection, limits: DecodeLimits) -> None:
