@@ -27,6 +27,14 @@ def serve_with_faults(pipe: Connection, limits: streams.DecodeLimits) -> None:
 
 def faulty_frames(path: Path, **_: Any) -> Iterator[np.ndarray]:
     count = int(path.stem.rpartition("-")[2]) if "-" in path.stem else 5
+    if path.stem.startswith("slow"):
+        for number in range(count):
+            time.sleep(0.0125)
+            yield np.full((32, 32, 3), number % 256, np.uint8)
+        return
+    if path.stem.startswith("large"):
+        yield from (np.full((128, 170, 3), number % 256, np.uint8) for number in range(count))
+        return
     for number in range(min(count, 3)):
         yield np.full((4, 6, 3), number, np.uint8)
     fault = path.stem.partition("-")[0]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from faulty_streams import serve_with_faults
 from pipeline_imports import PROJECT
 from synthetic import make_manifest, needs_permissions, steady, touch_videos, write_video
 from tiny_model import CLASS_NAMES, tiny_params, write_checkpoint
@@ -23,9 +27,11 @@ from slowfast_finetune import Prediction, Refused, Segment, cli, load_model
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.errors import CheckpointError, VideoError
+from slowfast_finetune.errors import CheckpointError, DataError, VideoError
 from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.inference import model as inference_model
+from slowfast_finetune.inference import streams
+from slowfast_finetune.inference.camera import camera_index, watch_source
 from slowfast_finetune.inference.inputs import find_inputs
 from slowfast_finetune.inference.wording import (
     SegmentRow,
@@ -465,3 +471,87 @@ def test_what_cannot_be_done_is_one_line(
     assert said.out == ""
     if code == 1:
         assert said.err.count("\n") == 1
+
+
+def test_annotate_writes_the_copy(
+    videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.mp4"
+    words = [videos / "wave/long.mp4", "--checkpoint", checkpoint, "--annotate", copy]
+    assert run(*words, monkeypatch=monkeypatch) == 0
+    assert load_model(checkpoint).predict(copy).duration_seconds == pytest.approx(100 / 15)
+
+
+# Side by side, and without an end
+
+
+class Slow(nn.Module):
+    """Takes its time over each clip, and no processor."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        time.sleep(0.1 * len(clips))
+        return torch.zeros(len(clips), 3)
+
+
+@pytest.mark.parametrize(("count", "length"), [(1, 96), (12, 8)])
+def test_decoding_and_computing_overlap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, length: int
+) -> None:
+    """One decoder and one model that each sleep: together hardly longer than the slower alone."""
+    monkeypatch.setattr(streams, "_serve", serve_with_faults)
+    monkeypatch.setattr(inference_model, "classifier_from", lambda _: Slow())
+    model = load_model(write_checkpoint(tmp_path / "best.pt"))
+    paths = [tmp_path / f"slow{i}-{length}.mp4" for i in range(count)]
+    for path in paths:
+        path.write_bytes(b"x")
+    list(model.predict_many(paths[:1]))
+    started = time.monotonic()
+    results = list(model.predict_many(paths, stride_seconds=8 / 15, num_workers=1))
+    took = time.monotonic() - started
+    assert [predicted(result).duration_seconds for result in results] == [length / 15] * count
+    decode, compute = 0.0125 * count * length, 0.1 * count * (length // 8)
+    assert decode == pytest.approx(compute)
+    # All of the first batch is decoded before anything is computed.
+    assert max(decode, compute) < took < 0.75 * (decode + compute) + 0.8
+
+
+def test_a_long_video_does_not_grow_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand frames of 64 kB would be 640 MB; what waits for the model is bounded."""
+    monkeypatch.setattr(streams, "_serve", serve_with_faults)
+    monkeypatch.setattr(streams, "AHEAD_BYTES", 2**20)
+    monkeypatch.setattr(inference_model, "classifier_from", lambda _: Brightness())
+    model = load_model(write_checkpoint(tmp_path / "best.pt"))
+    path = tmp_path / "large-10000.mp4"
+    path.write_bytes(b"x")
+    tracemalloc.start()
+    prediction = model.predict(path, stride_seconds=8 / 15)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert prediction.duration_seconds == pytest.approx(10_000 / 15)
+    assert peak < 30e6
+
+
+def test_a_camera_gives_answers_again_and_again(videos: Path, checkpoint: Path) -> None:
+    """A file stands for the camera."""
+    model = load_model(checkpoint)
+    moments = list(watch_source(model, videos / "wave/long.mp4", None, stride_seconds=8 / 15))
+    assert moments
+    ends = [round(moment.end_seconds * 15) for moment in moments]
+    assert ends[0] >= 8
+    assert all(later - earlier >= 8 for earlier, later in itertools.pairwise(ends))
+    assert ends[-1] <= 100
+    assert all(m.end_seconds - m.start_seconds == pytest.approx(8 / 15) for m in moments)
+    assert {moment.label for moment in moments} <= set(CLASS_NAMES)
+    with pytest.raises(DataError, match="cannot be opened"):
+        list(watch_source(model, checkpoint, None, stride_seconds=None))
+
+
+def test_a_number_is_a_camera_unless_a_file_has_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert camera_index(["0"]) == 0
+    assert camera_index(["0", "1"]) is None
+    assert camera_index(["clip.mp4"]) is None
+    (tmp_path / "0").touch()
+    assert camera_index(["0"]) is None

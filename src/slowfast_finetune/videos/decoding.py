@@ -115,6 +115,24 @@ def sampled_frames(
         raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
 
 
+def every_frame(
+    path: Path, *, settings: DecodeSettings, report: DecodeReport
+) -> Iterator[tuple[Frame, Fraction]]:
+    """Yield each decoded frame, upright, RGB uint8 (H, W, 3), and its time from the first [s].
+
+    ``settings.sample_fps`` and ``max_seconds`` are not used.
+
+    Raises:
+        VideoError: with a reason code where nothing can be decoded.
+    """
+    with _open(path) as container:
+        stream = _prepared_stream(container, settings=settings, report=report)
+        shape = _Reshaper(settings.short_side)
+        for timed in _timed_frames(container, stream, report=report, settings=settings):
+            for array in shape.repeated(timed.frame, 1, report):
+                yield array, timed.time
+
+
 def glimpses(
     path: Path, *, count: int, settings: DecodeSettings, report: DecodeReport
 ) -> list[Frame]:
