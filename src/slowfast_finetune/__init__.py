@@ -1,4 +1,4 @@
-"""Fine-tune SlowFast on your own videos: index, cache, train, evaluate; ``load_model`` to use it."""
+"""Fine-tune SlowFast on your own videos, and use the model: ``load_model``."""
 
 import os
 from importlib import import_module
