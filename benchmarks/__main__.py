@@ -127,6 +127,23 @@ def _add_evaluate(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_predict(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("predict", help="predicting against decoding alone and computing alone")
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        default=["320x240:64:64", "1280x720:256:224", "1920x1080:256:224"],
+        metavar="WxH:SHORT_SIDE:CROP",
+        help="videos, and what the model sees of them [%(default)s]",
+    )
+    parser.add_argument("--count", type=_positive, default=8, help="videos [%(default)s]")
+    parser.add_argument("--seconds", type=_positive, default=10, help="of each [%(default)s]")
+    parser.add_argument("--model", choices=MODELS, default="slowfast_shallow")
+    parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")
+    parser.set_defaults(runs="predict.run")
+    return parser
+
+
 def _add_recipe(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser("recipe", help="the demo's recipe against a plain one, on few videos")
     parser.add_argument(
@@ -184,6 +201,7 @@ ADDERS = (
     _add_epoch,
     _add_startup,
     _add_evaluate,
+    _add_predict,
     _add_recipe,
     _add_transfer,
     _add_real,

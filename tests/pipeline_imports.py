@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -24,7 +25,7 @@ def imported_files(script: Path) -> set[str]:
 
 def _imports_of(path: Path) -> list[Path]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes_that_run(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -38,6 +39,14 @@ def _imports_of(path: Path) -> list[Path]:
             for end in range(1, len(parts) + 1):
                 files += _files_of(parts[:end])
     return files
+
+
+def _nodes_that_run(node: ast.AST) -> Iterator[ast.AST]:
+    """All of a tree but what only type checkers see."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from _nodes_that_run(child)
 
 
 def _files_of(parts: list[str]) -> list[Path]:

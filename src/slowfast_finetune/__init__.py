@@ -1,8 +1,25 @@
-"""Fine-tune SlowFast on your own videos: index, cache, train, evaluate."""
+"""Fine-tune SlowFast on your own videos, and use the model: ``load_model``."""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from slowfast_finetune.inference.answers import Prediction, Refused
+    from slowfast_finetune.inference.model import Model, load_model
+    from slowfast_finetune.inference.timeline import Segment
+
+__all__ = ["Model", "Prediction", "Refused", "Segment", "__version__", "load_model"]
 __version__ = "0.1.0"
+
+# Found when they are asked for: most of the package must start without torch.
+_PLACES = {
+    "Model": "inference.model",
+    "Prediction": "inference.answers",
+    "Refused": "inference.answers",
+    "Segment": "inference.timeline",
+    "load_model": "inference.model",
+}
 
 # How long OpenMP's threads spin before they sleep, in rounds: some microseconds. By default it is
 # milliseconds, and beside any other busy process on the same cores training then runs several times
@@ -10,3 +27,9 @@ __version__ = "0.1.0"
 # Read when torch is imported, so it stands here.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import pydantic
 
@@ -85,9 +86,6 @@ def write_table(
             the row type, and their cells for each row.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        plain = csv.writer(file, lineterminator="\n")
-        # The plain writer leaves a lone carriage return unquoted, and no reader takes that.
-        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for values in (
             [*row_type.model_fields, *more_columns],
             *(
@@ -95,8 +93,18 @@ def write_table(
                 for row, more in zip(rows, more_cells or [()] * len(rows), strict=True)
             ),
         ):
-            cells = [_cell(value) for value in values]
-            (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
+            file.write(csv_line(values) + "\n")
+
+
+def csv_line(values: Sequence[object]) -> str:
+    """One record of a CSV table, without its line end; None is an empty cell."""
+    cells = [_cell(value) for value in values]
+    line = io.StringIO()
+    # By itself the writer leaves a lone carriage return unquoted, and no reader takes that.
+    has_return = any("\r" in cell for cell in cells)
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    csv.writer(line, lineterminator="\n", quoting=quoting).writerow(cells)
+    return line.getvalue().removesuffix("\n")
 
 
 def _cell(value: object) -> str:

@@ -70,9 +70,10 @@ def look_at(frames: Iterable[Frame], plan: LookPlan, looked: Looked) -> Iterator
     """
     kept: list[Frame] = []
     incoming = iter(frames)
+    longest = max(plan.kept_frames, plan.shape.num_frames)
     for frame in incoming:
         kept.append(frame)
-        if len(kept) > plan.kept_frames:
+        if len(kept) > longest:
             yield from _slide(kept, incoming, plan, looked)
             return
     yield from _look_at_whole(kept, plan, looked)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -11,60 +13,29 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pydantic
 import torch
 
-from slowfast_finetune.clips.windows import Window
+from slowfast_finetune.clips.windows import Window, corners
 from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.device import choose_device, choose_precision, make_fabric
-from slowfast_finetune.errors import VideoError
+from slowfast_finetune.errors import CheckpointError, VideoError
+from slowfast_finetune.inference.answers import Prediction, Refused
 from slowfast_finetune.inference.looking import Look, Looked, LookPlan, look_at
 from slowfast_finetune.inference.streams import DecodeLimits, Wanted, frame_streams
-from slowfast_finetune.inference.timeline import Segment, cell_edges, segments_of, smooth
+from slowfast_finetune.inference.timeline import cell_edges, segments_of, smooth
 from slowfast_finetune.inference.views import VIEWS_AT_ONCE, Views
-from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from, load_checkpoint
+from slowfast_finetune.model.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+    classifier_from,
+    load_checkpoint,
+)
 from slowfast_finetune.model.speed import speed_up
 from slowfast_finetune.params import RuntimeParams
 from slowfast_finetune.videos.sampling import instants_before
 
 Probabilities = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a video shows.
-
-    Attributes:
-        path: of the video.
-        label: the most probable class.
-        answer: ``label``, or None ("none of these") where it is less probable than the threshold.
-        confidence: the probability of ``label``.
-        probabilities: of every class; those that evaluate gives for the same video. Of a video
-            longer than the clip store keeps, the mean over all of it.
-        segments: the answers in time.
-        duration_seconds: as far as frames could be had.
-    """
-
-    path: Path
-    label: str
-    answer: str | None
-    confidence: float
-    probabilities: dict[str, float]
-    segments: tuple[Segment, ...]
-    duration_seconds: float
-
-    def top(self, count: int) -> list[tuple[str, float]]:
-        """The most probable classes, surest first."""
-        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        return ranked[:count]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A video that could not be read: ``reason`` is a code of docs/formats.md."""
-
-    path: Path
-    reason: str
-    detail: str
 
 
 @dataclass
@@ -83,9 +54,9 @@ class Model:
     def __init__(
         self, checkpoint: Checkpoint, *, device: str = "auto", precision: str = "auto"
     ) -> None:
-        values = checkpoint.params["runtime"] | {"device": device, "precision": precision}
-        runtime = RuntimeParams.model_validate(values)
+        runtime = _runtime(checkpoint, device=device, precision=precision)
         self._checkpoint = checkpoint
+        self._plan(None)  # what the checkpoint lacks is said now, not at the first video
         self._device = choose_device(runtime)
         fabric = make_fabric(self._device, choose_precision(runtime, self._device))
         classifier = classifier_from(checkpoint)
@@ -103,13 +74,47 @@ class Model:
         """An answer less probable than this is "none of these"."""
         return self._checkpoint.threshold
 
-    def predict(self, path: str | Path) -> Prediction:
-        """Look at one video.
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a clip is made from a video."""
+        return self._checkpoint.preprocessing
+
+    def clips_of(self, num_frames: int) -> list[tuple[int, int, int]]:
+        """(start, top, left) of the clips shown of a video of so many square frames."""
+        plan = self._plan(None)
+        side = plan.shape.short_side
+        frame = np.broadcast_to(np.uint8(0), (side, side, 3))
+        return [
+            (look.start, look.top, look.left)
+            for look in look_at(itertools.repeat(frame, num_frames), plan, Looked())
+        ]
+
+    def look(self, frames: npt.NDArray[np.uint8]) -> tuple[str, float]:
+        """The most probable class of one clip's upright, scaled frames, uint8 (T, H, W, 3)."""
+        shape = self.preprocessing
+        ((top, left),) = corners(frames.shape[1], frames.shape[2], shape.crop_size, 1)
+        clip = frames[:, top : top + shape.crop_size, left : left + shape.crop_size]
+        logits = self.logits(clip[None])
+        window = Window(0, 0, top, left, shape.crop_size)
+        (shares,) = Views([window], logits).probabilities(temperature=self._checkpoint.temperature)
+        label = int(shares.argmax())
+        return self._checkpoint.class_names[label], float(shares[label])
+
+    def predict(
+        self,
+        path: str | Path,
+        *,
+        stride_seconds: float | None = None,
+        threshold: float | None = None,
+    ) -> Prediction:
+        """Look at one video; the arguments are those of :meth:`predict_many`.
 
         Raises:
             VideoError: it cannot be decoded.
         """
-        (result,) = self.predict_many([Path(path)])
+        (result,) = self.predict_many(
+            [Path(path)], stride_seconds=stride_seconds, threshold=threshold
+        )
         if isinstance(result, Refused):
             raise VideoError(result.reason, f"{result.path}: {result.detail}")
         return result
@@ -119,18 +124,30 @@ class Model:
         paths: Sequence[Path],
         *,
         stride_seconds: float | None = None,
+        threshold: float | None = None,
         limits: DecodeLimits | None = None,
         num_workers: int | Literal["auto"] = "auto",
-    ) -> Iterator[Prediction | Refused]:
+    ) -> Generator[Prediction | Refused]:
         """Look at videos, each answered in its turn, the next ones decoded meanwhile.
 
         Args:
-            stride_seconds: from one window of the timeline to the next; half a window if None.
+            stride_seconds: from one window of the timeline to the next, at most a window; half a
+                window if None.
+            threshold: an answer less probable is "none of these"; the fitted one if None.
+            num_workers: processes that decode; "auto" is one for each core.
         """
         plan = self._plan(stride_seconds)
+        looks = self._looks(paths, plan, limits or DecodeLimits(), num_workers)
+        # However this ends, the decoders end with it.
+        with contextlib.closing(looks):
+            for asked in self._answered(looks):
+                yield self._result(asked, plan, self.threshold if threshold is None else threshold)
+
+    def _answered(self, looks: Iterable[tuple[_Asked, Look | None]]) -> Iterator[_Asked]:
+        """Videos of which every clip has been answered, in order."""
         waiting: list[tuple[_Asked, Look]] = []
         ended: deque[_Asked] = deque()
-        for asked, look in self._looks(paths, plan, limits or DecodeLimits(), num_workers):
+        for asked, look in looks:
             if look is None:
                 ended.append(asked)
             else:
@@ -139,27 +156,31 @@ class Model:
                 self._answer(waiting)
                 waiting = []
             while ended and not any(asked is ended[0] for asked, _ in waiting):
-                yield self._result(ended.popleft(), plan)
+                yield ended.popleft()
         self._answer(waiting)
-        for asked in ended:
-            yield self._result(asked, plan)
+        yield from ended
 
     def _plan(self, stride_seconds: float | None) -> LookPlan:
         shape = self._checkpoint.preprocessing
-        params = self._checkpoint.params
         stride = (
             shape.num_frames // 2
             if stride_seconds is None
             else round(stride_seconds * shape.sample_fps)
         )
         fps = Fraction(shape.sample_fps).limit_denominator(100_000)
-        return LookPlan(
-            shape=shape,
-            temporal_views=params["evaluate"]["temporal_views"],
-            spatial_crops=params["evaluate"]["spatial_crops"],
-            kept_frames=instants_before(Fraction(params["clip"]["max_seconds"]), sample_fps=fps),
-            stride=min(max(1, stride), shape.num_frames),
-        )
+        try:
+            views, clip = (self._checkpoint.params[name] for name in ("evaluate", "clip"))
+            return LookPlan(
+                shape=shape,
+                temporal_views=views["temporal_views"],
+                spatial_crops=views["spatial_crops"],
+                kept_frames=instants_before(Fraction(clip["max_seconds"]), sample_fps=fps),
+                stride=min(max(1, stride), shape.num_frames),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                "the checkpoint's params.evaluate or params.clip is not as written here"
+            ) from error
 
     def _looks(
         self,
@@ -167,29 +188,35 @@ class Model:
         plan: LookPlan,
         limits: DecodeLimits,
         num_workers: int | Literal["auto"],
-    ) -> Iterator[tuple[_Asked, Look | None]]:
+    ) -> Generator[tuple[_Asked, Look | None]]:
         """Every clip to be shown; None once a video has no more."""
         wanted = Wanted(plan.shape.sample_fps, plan.shape.short_side)
         streams = frame_streams(paths, wanted, limits, num_workers=worker_count(num_workers))
-        for path, frames in streams:
-            asked = _Asked(path)
-            try:
-                for look in look_at(frames, plan, asked.looked):
-                    yield asked, look
-            except VideoError as error:
-                asked.refusal = Refused(path, error.reason, error.detail)
-            yield asked, None
+        with contextlib.closing(streams):
+            for path, frames in streams:
+                asked = _Asked(path)
+                try:
+                    for look in look_at(frames, plan, asked.looked):
+                        yield asked, look
+                except VideoError as error:
+                    asked.refusal = Refused(path, error.reason, error.detail)
+                yield asked, None
 
     @torch.inference_mode()
+    def logits(self, clips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The network's answers (B, classes) to clips (B, T, H, W, 3)."""
+        shown = torch.from_numpy(np.ascontiguousarray(clips)).to(self._device)
+        logits: npt.NDArray[np.float32] = self._classifier(shown).float().cpu().numpy()
+        return logits
+
     def _answer(self, waiting: Sequence[tuple[_Asked, Look]]) -> None:
         if not waiting:
             return
-        clips = torch.from_numpy(np.stack([look.clip for _, look in waiting]))
-        logits = self._classifier(clips.to(self._device)).float().cpu().numpy()
+        logits = self.logits(np.stack([look.clip for _, look in waiting]))
         for (asked, look), values in zip(waiting, logits, strict=True):
             asked.logits[look.start, look.top, look.left] = values
 
-    def _result(self, asked: _Asked, plan: LookPlan) -> Prediction | Refused:
+    def _result(self, asked: _Asked, plan: LookPlan, threshold: float) -> Prediction | Refused:
         if asked.refusal is not None:
             return asked.refusal
         looked, fps = asked.looked, plan.shape.sample_fps
@@ -204,7 +231,7 @@ class Model:
         return Prediction(
             path=asked.path,
             label=name,
-            answer=name if confidence >= self.threshold else None,
+            answer=name if confidence >= threshold else None,
             confidence=confidence,
             probabilities=dict(
                 zip(self._checkpoint.class_names, probabilities.tolist(), strict=True)
@@ -214,7 +241,7 @@ class Model:
                     cells,
                     [edge / fps for edge in edges],
                     class_names=self._checkpoint.class_names,
-                    threshold=self.threshold,
+                    threshold=threshold,
                 )
             ),
             duration_seconds=looked.num_frames / fps,
@@ -239,6 +266,24 @@ class Model:
         return Views(windows, logits).probabilities(temperature=self._checkpoint.temperature)
 
 
+def _runtime(checkpoint: Checkpoint, *, device: str, precision: str) -> RuntimeParams:
+    """Where and how to compute; a precision of "auto" is that of the checkpoint's own run.
+
+    Raises:
+        CheckpointError: its parameters are not as this project writes them.
+    """
+    own = checkpoint.params.get("runtime")
+    try:
+        runtime = RuntimeParams.model_validate({**(own or {}), "device": device})
+        if precision != "auto":
+            return runtime.model_copy(update={"precision": precision})
+        if runtime.precision == "fp16" and choose_device(runtime).type == "cpu":
+            return runtime.model_copy(update={"precision": "auto"})
+    except (pydantic.ValidationError, TypeError) as error:
+        raise CheckpointError("the checkpoint's params.runtime is not as written here") from error
+    return runtime
+
+
 def load_model(
     path: str | Path = "models/best.pt", *, device: str = "auto", precision: str = "auto"
 ) -> Model:
@@ -246,10 +291,14 @@ def load_model(
 
     Args:
         device: "auto", "cpu" or "cuda".
-        precision: "auto", "fp32", "bf16" or "fp16".
+        precision: "fp32", "bf16" or "fp16"; "auto" is that of the run that trained it.
 
     Raises:
         CheckpointError: missing, damaged, of another kind or version. Nothing in it is run.
         ParamsError: the device is not there.
     """
-    return Model(load_checkpoint(Path(path)), device=device, precision=precision)
+    checkpoint = load_checkpoint(Path(path))
+    try:
+        return Model(checkpoint, device=device, precision=precision)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error

@@ -7,23 +7,32 @@ length: a decoder waits when nobody takes its frames.
 from __future__ import annotations
 
 import contextlib
-import queue
+import signal
+import sys
 import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from slowfast_finetune.errors import VideoError
+from slowfast_finetune.inference.shelf import Shelf
 
-FRAMES_AHEAD = 64  # of each video; at 256 × 340 px 17 MB
-_MODULES = ["slowfast_finetune.videos.decoding", __name__]
+# More than the frames of the clips that are computed at once, or nothing would be decoded
+# meanwhile: 8 clips a second apart, of 256 × 455 px at 15 fps, are 42 MB.
+AHEAD_BYTES = 96 * 2**20
+_WAKE_SECONDS = 0.1  # how soon a thread that waits for its decoder sees that it may stop
+_MODULES = ["slowfast_finetune.videos.decoding", "slowfast_finetune.clips.decode_job", __name__]
+# Starting and ending processes keeps lists that are not made for several threads.
+_processes = threading.Lock()
 
 Frame = npt.NDArray[np.uint8]
 
@@ -60,81 +69,57 @@ class Wanted:
 
 def frame_streams(
     paths: Sequence[Path], wanted: Wanted, limits: DecodeLimits, *, num_workers: int
-) -> Iterator[tuple[Path, Iterator[Frame]]]:
+) -> Generator[tuple[Path, Iterator[Frame]]]:
     """Each video in order, with its upright frames, uint8 (H, W, 3), while they are decoded.
 
     The videos that come next are decoded meanwhile. A stream left unfinished is given up when the
-    next is asked for.
+    next is asked for. However this ends, no process and no thread is left.
 
     Raises:
         VideoError: from a stream, in place of the frame that cannot be had.
     """
-    workers = [_Worker(limits) for _ in range(min(num_workers, len(paths)))]
-    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-    for worker in workers:
-        idle.put(worker)
-    ahead: deque[tuple[Path, _Stream]] = deque()
-    waiting = iter(paths)
+    shelf = Shelf(len(paths), ahead_bytes=AHEAD_BYTES)
+    threads = [
+        threading.Thread(target=_fetch, args=(shelf, paths, wanted, limits), daemon=True)
+        for _ in range(min(num_workers, len(paths)))
+    ]
     try:
-        while True:
-            while len(ahead) < len(workers) and (path := next(waiting, None)) is not None:
-                ahead.append((path, _Stream(path, wanted, idle)))
-            if not ahead:
-                return
-            path, stream = ahead.popleft()
-            yield path, stream.frames()
-            stream.give_up()
+        for thread in threads:
+            thread.start()
+        for stream, path in enumerate(paths):
+            yield path, shelf.take(stream)
     finally:
-        for _, stream in ahead:
-            stream.give_up()
-        for worker in workers:
-            worker.stop()
+        shelf.close()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
 
 
-class _Stream:
-    """The frames of one video, read by a thread into a queue of limited length."""
-
-    def __init__(self, path: Path, wanted: Wanted, idle: queue.SimpleQueue[_Worker]) -> None:
-        self._queue: queue.Queue[Frame | VideoError | None] = queue.Queue(FRAMES_AHEAD)
-        self._is_given_up = threading.Event()
-        threading.Thread(target=self._read, args=(path, wanted, idle), daemon=True).start()
-
-    def frames(self) -> Iterator[Frame]:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, VideoError):
-                raise item
-            yield item
-
-    def give_up(self) -> None:
-        self._is_given_up.set()
-
-    def _read(self, path: Path, wanted: Wanted, idle: queue.SimpleQueue[_Worker]) -> None:
-        worker = idle.get()
-        try:
-            for frame in worker.frames(path, wanted):
-                if not self._put(frame):
-                    worker.stop()
-                    break
-            self._put(None)
-        except VideoError as error:
-            self._put(error)
-        except Exception as error:
-            # A fault of ours must reach the one who waits, not die with this thread.
-            worker.stop()
-            self._put(VideoError("decoder_error", f"{type(error).__name__}: {error}"))
-        finally:
-            idle.put(worker)
-
-    def _put(self, item: Frame | VideoError | None) -> bool:
-        """Whether it was taken: nobody waits for a stream that was given up."""
-        while not self._is_given_up.is_set():
-            with contextlib.suppress(queue.Full):
-                self._queue.put(item, timeout=0.1)
-                return True
-        return False
+def _fetch(shelf: Shelf, paths: Sequence[Path], wanted: Wanted, limits: DecodeLimits) -> None:
+    """Bring one video after the other to the shelf. Runs in a thread that owns a decoder."""
+    decoder = _Decoder(limits)
+    try:
+        while (stream := shelf.claim()) is not None:
+            end: VideoError | None = None
+            try:
+                for frame in decoder.frames(
+                    paths[stream], wanted, is_wanted=partial(shelf.is_wanted, stream)
+                ):
+                    if not shelf.put(stream, frame):
+                        decoder.stop()
+                        break
+            except VideoError as error:
+                end = error
+            except Exception as error:
+                # A fault of ours must reach the one who waits, not die with this thread.
+                decoder.stop()
+                end = VideoError("decoder_error", f"{type(error).__name__}: {error}")
+            shelf.put(stream, end)
+    finally:
+        decoder.stop()
 
 
-class _Worker:
+class _Decoder:
     """A decoding process, started when it is needed, and again after it had to be killed."""
 
     def __init__(self, limits: DecodeLimits) -> None:
@@ -142,85 +127,123 @@ class _Worker:
         self._process: Any = None
         self._pipe: Connection | None = None
 
-    def frames(self, path: Path, wanted: Wanted) -> Iterator[Frame]:
-        """Decode one video.
+    def frames(
+        self, path: Path, wanted: Wanted, *, is_wanted: Callable[[], bool]
+    ) -> Iterator[Frame]:
+        """Decode one video, as long as it is wanted.
 
         Raises:
             VideoError: refused by the decoder, or the process hung or died.
         """
-        pipe = self._connected()
-        pipe.send((path, wanted))
-        frame: Frame | None = None
-        while True:
-            kind, value = self._receive(pipe)
-            if kind == "end":
-                return
-            if kind == "error":
-                raise value
-            if kind == "frame":
-                frame = np.frombuffer(pipe.recv_bytes(), np.uint8).reshape(value)
-            assert frame is not None
-            yield frame
-
-    def stop(self) -> None:
-        """End the process, whatever it is doing."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._process = None
-        if self._pipe is not None:
-            self._pipe.close()
-            self._pipe = None
-
-    def _connected(self) -> Connection:
-        if self._process is None or not self._process.is_alive():
-            self.stop()
-            context = get_context("forkserver")
-            context.set_forkserver_preload(_MODULES)
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._limits), daemon=True)
-            self._process.start()
-            theirs.close()
-        assert self._pipe is not None
-        return self._pipe
-
-    def _receive(self, pipe: Connection) -> tuple[str, Any]:
-        limit = self._limits.seconds_without_frame
         try:
-            if pipe.poll(limit):
-                message: tuple[str, Any] = pipe.recv()
-                return message
-            self.stop()
+            pipe = self._connected()
+            pipe.send((path, wanted))
+            frame: Frame | None = None
+            while self._has_answer(pipe, is_wanted):
+                kind, value = pipe.recv()
+                if kind == "end":
+                    return
+                if kind == "error":
+                    raise value
+                if kind == "frame":
+                    frame = np.frombuffer(pipe.recv_bytes(), np.uint8).reshape(value)
+                assert frame is not None
+                yield frame
         except (EOFError, OSError) as error:
             self.stop()
             raise VideoError("crashed", "the decoder crashed") from error
-        raise VideoError("timeout", f"no frame for {limit:g} s, decoding was stopped")
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing."""
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+        if self._process is not None:
+            with _processes:
+                self._process.kill()
+                self._process.join()
+                self._process.close()
+            self._process = None
+
+    def _connected(self) -> Connection:
+        if self._pipe is None:
+            context = get_context("forkserver")
+            context.set_forkserver_preload(_MODULES)
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, self._limits), daemon=True)
+            with _processes, _ctrl_c_blocked(), _main_hidden():
+                process.start()
+            self._pipe, self._process = ours, process
+            theirs.close()
+        return self._pipe
+
+    def _has_answer(self, pipe: Connection, is_wanted: Callable[[], bool]) -> bool:
+        """Wait for the decoder; False if meanwhile the video is no longer wanted."""
+        limit = self._limits.seconds_without_frame
+        deadline = time.monotonic() + limit
+        while not pipe.poll(min(_WAKE_SECONDS, limit)):
+            if not is_wanted():
+                return False
+            if time.monotonic() > deadline:
+                self.stop()
+                raise VideoError("timeout", f"no frame for {limit:g} s, decoding was stopped")
+        return True
+
+
+@contextlib.contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """What is started inside never hears of Ctrl-C, not even while it imports.
+
+    Ctrl-C reaches every process of a terminal. Decoders are ended by the one that started them,
+    and have no traceback to add.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """What is started inside does not run the person's script again.
+
+    multiprocessing imports the main script in each new process, for functions that it may define.
+    Ours are not there; and a script of a few lines that predicts a video would have to guard them
+    by ``if __name__ == "__main__"``.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve(pipe: Connection, limits: DecodeLimits) -> None:
     """Decode what is asked for until the other side is gone. Runs in the decoding process."""
     from slowfast_finetune.clips.decode_job import limit_memory
 
+    # The fork server may have been started by somebody else.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_memory(limits.worker_memory_mb)
-    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, ConnectionError):
         while True:
             path, wanted = pipe.recv()
             try:
                 _send_frames(pipe, path, wanted, limits)
-                pipe.send(("end", None))
-            except VideoError as error:
-                pipe.send(("error", error))
-            except BrokenPipeError:
-                raise
-            except MemoryError:
-                detail = f"decoding needs more than {limits.worker_memory_mb} MB"
-                pipe.send(("error", VideoError("out_of_memory", detail)))
+                answer: tuple[str, Any] = ("end", None)
+            except (VideoError, ConnectionError) as error:
+                answer = ("error", error)
             except Exception as error:
                 detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                pipe.send(("error", VideoError("decoder_error", detail)))
+                answer = ("error", VideoError("decoder_error", detail))
+            pipe.send(answer)
 
 
 def _send_frames(pipe: Connection, path: Path, wanted: Wanted, limits: DecodeLimits) -> None:
+    from slowfast_finetune.clips.decode_job import check_bytes
     from slowfast_finetune.videos.decoding import (
         FOREVER_SECONDS,
         DecodeReport,
@@ -228,14 +251,16 @@ def _send_frames(pipe: Connection, path: Path, wanted: Wanted, limits: DecodeLim
         sampled_frames,
     )
 
+    check_bytes(path, content_hash=None)
     settings = DecodeSettings(
         sample_fps=wanted.sample_fps,
         short_side=wanted.short_side,
         max_seconds=FOREVER_SECONDS if wanted.max_seconds is None else wanted.max_seconds,
         max_megapixels=limits.max_megapixels,
     )
+    frames = sampled_frames(path, settings=settings, report=DecodeReport())
     last: Frame | None = None
-    for frame in sampled_frames(path, settings=settings, report=DecodeReport()):
+    while (frame := _next_frame(frames, limits)) is not None:
         if frame is last:
             # Shown at several instants: the other side has it.
             pipe.send(("again", None))
@@ -243,3 +268,22 @@ def _send_frames(pipe: Connection, path: Path, wanted: Wanted, limits: DecodeLim
         last = frame
         pipe.send(("frame", frame.shape))
         pipe.send_bytes(np.ascontiguousarray(frame).data.cast("B"))
+
+
+def _next_frame(frames: Iterator[Frame], limits: DecodeLimits) -> Frame | None:
+    """Decode on to the next frame; None at the end.
+
+    The system's alarm clock ends a decoder that hangs when nobody is left to end it.
+
+    Raises:
+        VideoError: refused, or more memory is needed than allowed.
+    """
+    signal.setitimer(signal.ITIMER_REAL, limits.seconds_without_frame * 2 + 1)
+    try:
+        return next(frames, None)
+    except (MemoryError, BlockingIOError) as error:
+        # BlockingIOError is FFmpeg's "try again" inside a decoder that could not get a buffer.
+        detail = f"decoding needs more than {limits.worker_memory_mb} MB"
+        raise VideoError("out_of_memory", detail) from error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

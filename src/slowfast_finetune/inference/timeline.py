@@ -45,12 +45,15 @@ def smooth(probabilities: Probabilities, starts: Sequence[int], *, window: int) 
     Every cell is the mean over the windows that cover it: where windows overlap, one that saw the
     action only at its edge does not decide alone. Cells are those of :func:`cell_edges`.
     """
-    edges = np.array(cell_edges(starts, window=window))
-    first, end = edges[:-1, None], edges[1:, None]
-    begin = np.array(starts)[None]
-    covers = (begin <= first) & (begin + window >= end)
-    smoothed: Probabilities = covers @ probabilities / covers.sum(axis=1, keepdims=True)
-    return smoothed
+    edges = cell_edges(starts, window=window)
+    # The windows that cover a cell follow one another. Cells times windows would be a table of
+    # the length's square.
+    begin = np.array(starts)
+    first = np.searchsorted(begin, np.array(edges[1:]) - window, side="left")
+    end = np.searchsorted(begin, edges[:-1], side="right")
+    return np.stack(
+        [probabilities[low:high].mean(axis=0) for low, high in zip(first, end, strict=True)]
+    )
 
 
 def cell_edges(starts: Sequence[int], *, window: int) -> list[int]:

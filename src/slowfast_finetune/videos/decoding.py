@@ -90,22 +90,47 @@ class DecodeReport:
 
 
 def sampled_frames(
-    path: Path, *, settings: DecodeSettings, report: DecodeReport
+    path: Path,
+    *,
+    settings: DecodeSettings,
+    report: DecodeReport,
+    container_format: str | None = None,
 ) -> Iterator[Frame]:
     """Yield the frame shown at each sampled instant: upright, scaled, RGB uint8 (H, W, 3).
 
     Fills ``report`` on the way. Damaged packets are counted and passed over. The same array is
     yielded again where a frame is shown at several instants.
 
+    Args:
+        container_format: FFmpeg's name of the format; None to find it out.
+
     Raises:
         VideoError: with a reason code where nothing can be decoded.
     """
-    with _open(path) as container:
+    with _open(path, container_format) as container:
         stream = _prepared_stream(container, settings=settings, report=report)
         timed = _timed_frames(container, stream, report=report, settings=settings)
         yield from _take_shown(timed, settings=settings, report=report)
     if report.num_decoded == 0:
         raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
+
+
+def every_frame(
+    path: Path, *, settings: DecodeSettings, report: DecodeReport
+) -> Iterator[tuple[Frame, Fraction]]:
+    """Yield each decoded frame, upright, RGB uint8 (H, W, 3), and its time from the first [s].
+
+    ``settings.sample_fps`` and ``max_seconds`` are not used.
+
+    Raises:
+        VideoError: with a reason code where nothing can be decoded.
+    """
+    with _open(path) as container:
+        stream = _prepared_stream(container, settings=settings, report=report)
+        shape = _Reshaper(settings.short_side)
+        for timed in _timed_frames(container, stream, report=report, settings=settings):
+            for array in shape.repeated(timed.frame, 1, report):
+                yield array, timed.time
 
 
 def glimpses(
@@ -270,11 +295,14 @@ def _prepared_stream(
     return stream
 
 
-def _open(path: Path) -> av.container.InputContainer:
+def _open(path: Path, container_format: str | None = None) -> av.container.InputContainer:
     try:
         # Metadata may be in any encoding; it is none of our business.
         container = av.open(
-            str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"}
+            str(path.absolute()),
+            format=container_format,
+            metadata_errors="replace",
+            options={"protocol_whitelist": "file"},
         )
     except FileNotFoundError as error:
         raise VideoError("missing", "the file is no longer there") from error

@@ -1,0 +1,211 @@
+"""``slowfast predict``: look at videos with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slowfast_finetune.inference.answers import Prediction, Refused
+    from slowfast_finetune.inference.model import Model
+
+Write = Callable[[str], None]
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its options."""
+    predict = commands.add_parser(
+        "predict",
+        help="look at videos with the trained model: what they show, and when",
+        description="Look at videos with the trained model: what they show, and when. Files that "
+        "cannot be read are reported, the others answered; the exit code is then 1.",
+    )
+    predict.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a video, a folder of videos, a pattern in quotes, or the number of a webcam",
+    )
+    predict.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=Path("models/best.pt"),
+        metavar="FILE",
+        help="[%(default)s]",
+    )
+    predict.add_argument("--top", type=_count, metavar="K", help="list K classes of each video [3]")
+    predict.add_argument(
+        "--threshold",
+        type=_share,
+        metavar="P",
+        help='an answer less probable is "none of these" [the fitted one]',
+    )
+    predict.add_argument(
+        "--stride",
+        type=_seconds,
+        metavar="SECONDS",
+        help="from one window of the timeline to the next [half a window]",
+    )
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="print a table, a row for each segment")
+    predict.add_argument("--out", type=Path, metavar="FILE", help="write there, not to the screen")
+    predict.add_argument(
+        "--annotate",
+        type=Path,
+        metavar="OUT",
+        help="write the video with what is seen when: a file for one video, else a folder",
+    )
+    predict.add_argument("--workers", type=_count, metavar="N", help="decoders [one for each core]")
+    predict.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="[%(default)s]"
+    )
+    predict.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help="[as the model was trained]",
+    )
+    predict.set_defaults(handler=_predict)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from slowfast_finetune.inference.camera import camera_index
+
+    camera = camera_index(args.paths)
+    if camera is not None:
+        _watch(args, camera)
+        return
+
+    from slowfast_finetune.inference.answers import Refused
+    from slowfast_finetune.inference.inputs import find_inputs
+
+    inputs = find_inputs(args.paths)
+    refused = 0
+    with _output(args.out) as write:
+        for result in _results(args, inputs, write):
+            refused += isinstance(result, Refused)
+            write(_worded(result, args))
+    if refused:
+        print(f"error: {refused} of {len(inputs)} could not be read", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def _results(
+    args: argparse.Namespace, inputs: list[Path | Refused], write: Write
+) -> Iterator[Prediction | Refused]:
+    """Answers and refusals in the order of the inputs, annotated where that was asked for."""
+    from slowfast_finetune.inference.wording import csv_header
+
+    videos = [item for item in inputs if isinstance(item, Path)]
+    annotate = _annotator(args, num_videos=len(videos))
+    # Loaded before anything is said: without a model there is nothing to say.
+    model = _load(args)
+    if args.csv:
+        write(csv_header())
+    with _bar(len(inputs), args) as advance:
+        answers = model.predict_many(
+            videos,
+            stride_seconds=args.stride,
+            threshold=args.threshold,
+            num_workers=args.workers or "auto",
+        )
+        with contextlib.closing(answers):
+            for item in inputs:
+                result = next(answers) if isinstance(item, Path) else item
+                yield annotate(result)
+                advance()
+
+
+def _annotator(
+    args: argparse.Namespace, *, num_videos: int
+) -> Callable[[Prediction | Refused], Prediction | Refused]:
+    if args.annotate is None:
+        return lambda result: result
+    from slowfast_finetune.inference.annotating import Annotator
+
+    return Annotator(args.annotate, num_videos=num_videos).write
+
+
+def _load(args: argparse.Namespace) -> Model:
+    from slowfast_finetune.inference.model import load_model
+
+    return load_model(args.checkpoint, device=args.device, precision=args.precision)
+
+
+def _worded(result: Prediction | Refused, args: argparse.Namespace) -> str:
+    from slowfast_finetune.inference.wording import as_csv, as_json, as_text
+
+    if args.json:
+        return as_json(result, top=args.top)
+    if args.csv:
+        return as_csv(result)
+    return as_text(result, top=args.top or 3)
+
+
+def _watch(args: argparse.Namespace, camera: int) -> None:
+    from slowfast_finetune.console import say
+    from slowfast_finetune.inference.camera import camera_device, watch
+    from slowfast_finetune.inference.wording import clock, named
+
+    camera_device(camera)
+    model = _load(args)
+    threshold = model.threshold if args.threshold is None else args.threshold
+    for moment in watch(model, camera, stride_seconds=args.stride):
+        answer = moment.label if moment.confidence >= threshold else None
+        say(f"{clock(moment.end_seconds)}  {named(answer)}  {moment.confidence:.2f}")
+
+
+@contextlib.contextmanager
+def _output(out: Path | None) -> Iterator[Write]:
+    """A way to write lines to the screen at once, or to a file that is there when all is done."""
+    if out is None:
+        from slowfast_finetune.console import say
+
+        yield say
+        return
+    from slowfast_finetune.files import atomic_path
+
+    with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield lambda line: print(line, file=file)
+
+
+@contextlib.contextmanager
+def _bar(total: int, args: argparse.Namespace) -> Iterator[Callable[[], None]]:
+    """A progress bar where a person waits and answers do not run through it."""
+    from slowfast_finetune.console import Bar
+
+    seen = sys.stderr.isatty() and (args.out is not None or not sys.stdout.isatty())
+    with Bar("predicting", total=total, hidden=not seen) as bar:
+        yield lambda: bar.advance(1)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number from 1")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    share = _number(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected 0 to 1")
+    return share
+
+
+def _seconds(text: str) -> float:
+    seconds = _number(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"found {text}, expected seconds above 0")
+    return seconds
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number") from error
