@@ -7,6 +7,7 @@ from pathlib import Path
 
 from slowfast_finetune import __version__
 from slowfast_finetune.console import run, say
+from slowfast_finetune.serving.command import add_serve
 
 
 def main() -> None:
@@ -32,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_compare(commands)
     _add_pool(commands)
+    add_serve(commands)
     return parser
 
 

@@ -108,6 +108,10 @@ class _Stream:
     def give_up(self) -> None:
         self._is_given_up.set()
 
+    @property
+    def has_begun(self) -> bool:
+        return not self._queue.empty()
+
     def _read(self, path: Path, wanted: Wanted, idle: queue.SimpleQueue[_Worker]) -> None:
         worker = idle.get()
         try:
@@ -243,3 +247,49 @@ def _send_frames(pipe: Connection, path: Path, wanted: Wanted, limits: DecodeLim
         last = frame
         pipe.send(("frame", frame.shape))
         pipe.send_bytes(np.ascontiguousarray(frame).data.cast("B"))
+
+
+class Decoders:
+    """Decoding processes that live from video to video, for those who are asked again and again.
+
+    No more videos may be open at once than there are processes: one that waits would never begin.
+    """
+
+    def __init__(self, limits: DecodeLimits, *, num_workers: int) -> None:
+        self._workers = [_Worker(limits) for _ in range(num_workers)]
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    def open(self, path: Path, wanted: Wanted) -> OpenVideo:
+        """Begin to decode a video."""
+        return OpenVideo(_Stream(path, wanted, self._idle))
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing."""
+        for worker in self._workers:
+            worker.stop()
+
+
+class OpenVideo:
+    """A video that is being decoded."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def frames(self) -> Iterator[Frame]:
+        """Its frames, uint8 (H, W, 3); they can be had once.
+
+        Raises:
+            VideoError: in place of the frame that cannot be had.
+        """
+        return self._stream.frames()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its first frame, or the reason why there is none, can be had at once."""
+        return self._stream.has_begun
+
+    def close(self) -> None:
+        """Decode no more of it."""
+        self._stream.give_up()

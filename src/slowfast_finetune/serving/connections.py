@@ -1,0 +1,70 @@
+"""Connections that are counted and may not be silent: uvicorn's protocol with limits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from slowfast_finetune.serving.answers import Problem
+from slowfast_finetune.serving.limits import ServeLimits
+
+RETRY_SECONDS = 5
+LINGER_SECONDS = 2.0  # so that the client reads the refusal before the connection closes
+
+
+def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
+    """The protocol of a server that keeps to ``limits``."""
+
+    class BoundedProtocol(H11Protocol):
+        """HTTP/1.1; too many connections are told so, and silent ones end."""
+
+        _is_refused = False
+        _silence: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > 2 * limits.connections:
+                transport.abort()
+            self._is_refused = len(self.connections) > limits.connections
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            if not self._is_refused:
+                self._watch()
+                super().data_received(data)
+            elif not self.transport.is_closing() and self._silence is not None:
+                self._silence.cancel()
+                self._silence = None
+                self.transport.write(refusal())
+                self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._silence is not None:
+                self._silence.cancel()
+            super().connection_lost(exc)
+
+        def _watch(self) -> None:
+            if self._silence is None:
+                self._silence = self.loop.call_later(limits.header_seconds, self._end_silence)
+
+        def _end_silence(self) -> None:
+            self._silence = None
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.close()
+
+    return BoundedProtocol
+
+
+def refusal() -> bytes:
+    """What a connection too many is told."""
+    body = Problem(reason="busy", detail="too many connections").model_dump_json().encode()
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\n"
+        f"retry-after: {RETRY_SECONDS}\r\n"
+        "content-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n"
+        "connection: close\r\n\r\n"
+    )
+    return head.encode() + body
