@@ -234,8 +234,3 @@ def _add_problems(app: FastAPI) -> None:
         reason = "not_found" if error.status_code == 404 else "bad_request"
         problem = Problem(reason=reason, detail=str(error.detail))
         return JSONResponse(problem.model_dump(), error.status_code, headers=error.headers)
-
-    @app.exception_handler(Exception)
-    async def failed(_: Request, __: Exception) -> Response:
-        problem = Problem(reason="server_error", detail="a fault of the server; see its log")
-        return JSONResponse(problem.model_dump(), 500)

@@ -14,13 +14,14 @@ from slowfast_finetune.errors import InputError
 from slowfast_finetune.serving.limits import ServeLimits
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    import uvicorn
 
     from slowfast_finetune.serving.app import Service
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 HOW_TO_INSTALL = "pip install 'slowfast-finetune[serve]'"
 GRACE_SECONDS = 10
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -111,14 +112,24 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 def run_server(service: Service, listener: socket.socket, *, host: str, names: list[str]) -> None:
     """Serve until Ctrl-C."""
+    known = frozenset({*LOOPBACK_NAMES, host, *names}) if is_loopback(host) else None
+    server = make_server(service, names=known)
+    if known is None:
+        say(f"warning: {host} is open to the network, and there is no password")
+    shown = f"[{host}]" if ":" in host else host
+    say(f"http://{shown}:{listener.getsockname()[1]}/ – Ctrl-C ends it")
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        say("stopped")
+
+
+def make_server(service: Service, *, names: frozenset[str] | None) -> uvicorn.Server:
+    """A server that answers to ``names``; None is any."""
     import uvicorn
 
     from slowfast_finetune.serving.app import create_app
     from slowfast_finetune.serving.connections import bounded_protocol
-    from slowfast_finetune.serving.guard import LOOPBACK_NAMES
-
-    known = frozenset({*LOOPBACK_NAMES, host, *names}) if is_loopback(host) else None
-    app: FastAPI = create_app(service, names=known)
 
     class Server(uvicorn.Server):
         """Tells those who wait that it stops, before it waits for them."""
@@ -127,24 +138,17 @@ def run_server(service: Service, listener: socket.socket, *, host: str, names: l
             service.stop()
             await super().shutdown(*args, **kwargs)
 
-    config = uvicorn.Config(
-        app,
-        http=bounded_protocol(service.limits),
-        ws="none",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+    return Server(
+        uvicorn.Config(
+            create_app(service, names=names),
+            http=bounded_protocol(service.limits),
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
     )
-    port = listener.getsockname()[1]
-    if known is None:
-        say(f"warning: {host} is open to the network, and there is no password")
-    shown = f"[{host}]" if ":" in host else host
-    say(f"http://{shown}:{port}/ – Ctrl-C ends it")
-    try:
-        Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        say("stopped")
 
 
 def is_loopback(host: str) -> bool:

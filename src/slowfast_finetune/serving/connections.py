@@ -14,6 +14,25 @@ RETRY_SECONDS = 5
 LINGER_SECONDS = 2.0  # so that the client reads the refusal before the connection closes
 
 
+def _response(status: str, reason: str, detail: str, *headers: str) -> bytes:
+    """A whole response, for where no application is asked."""
+    body = Problem(reason=reason, detail=detail).model_dump_json().encode()
+    lines = [
+        f"HTTP/1.1 {status}",
+        *headers,
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        "connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+BUSY = _response(
+    "503 Service Unavailable", "busy", "too many connections", f"retry-after: {RETRY_SECONDS}"
+)
+BAD_REQUEST = _response("400 Bad Request", "bad_request", "this is not HTTP")
+
+
 def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
     """The protocol of a server that keeps to ``limits``."""
 
@@ -37,13 +56,17 @@ def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
             elif not self.transport.is_closing() and self._silence is not None:
                 self._silence.cancel()
                 self._silence = None
-                self.transport.write(refusal())
+                self.transport.write(BUSY)
                 self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self._silence is not None:
                 self._silence.cancel()
             super().connection_lost(exc)
+
+        def send_400_response(self, msg: str) -> None:
+            self.transport.write(BAD_REQUEST)
+            self.transport.close()
 
         def _watch(self) -> None:
             if self._silence is None:
@@ -55,16 +78,3 @@ def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
                 self.transport.close()
 
     return BoundedProtocol
-
-
-def refusal() -> bytes:
-    """What a connection too many is told."""
-    body = Problem(reason="busy", detail="too many connections").model_dump_json().encode()
-    head = (
-        "HTTP/1.1 503 Service Unavailable\r\n"
-        f"retry-after: {RETRY_SECONDS}\r\n"
-        "content-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n"
-        "connection: close\r\n\r\n"
-    )
-    return head.encode() + body

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -12,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 
 from slowfast_finetune.serving.limits import ServeLimits
-from slowfast_finetune.serving.problems import RequestRefusedError
+from slowfast_finetune.serving.problems import RequestRefusedError, server_error
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -34,7 +36,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Guard:
@@ -55,7 +56,14 @@ class Guard:
         answer = _Answer(send, body, limits=self._limits)
         refusal = _foreign(headers, method=scope["method"], names=self._names)
         app: Any = self._app if refusal is None else problem_response(refusal)
-        await app(scope, body.receive, answer.send)
+        try:
+            await app(scope, body.receive, answer.send)
+        except Exception:
+            if answer.has_begun:
+                raise
+            logging.getLogger("uvicorn.error").exception("a fault of the server")
+            response: Any = problem_response(server_error())
+            await response(scope, body.receive, answer.send)
 
 
 def problem_response(error: RequestRefusedError) -> Response:
@@ -131,9 +139,11 @@ class _Answer:
         self._body = body
         self._max_bytes = limits.max_bytes
         self._seconds = min(LINGER_SECONDS, limits.upload_seconds)
+        self.has_begun = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.has_begun = True
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
@@ -147,8 +157,6 @@ class _Answer:
         await self._send(message)
 
     async def _linger(self) -> None:
-        import asyncio
-
         deadline = time.monotonic() + self._seconds
         num_bytes = 0
         with contextlib.suppress(TimeoutError):

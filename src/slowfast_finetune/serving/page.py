@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ PACKAGE = "slowfast_finetune"
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve ``/``, ``/style.css`` and ``/script.js``."""
+    """Serve ``/`` and what it asks for."""
     # One house style: the report's, and what only this page has.
     style = _text("report/style.css") + _text("serving/page.css")
     for path, content, media_type in (
@@ -30,7 +31,7 @@ def _text(name: str) -> str:
     return files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
 
 
-def _served(content: bytes, media_type: str):  # type: ignore[no-untyped-def]
+def _served(content: bytes, media_type: str) -> Callable[[], Response]:
     def serve() -> Response:
         return Response(content, media_type=f"{media_type}; charset=utf-8")
 

@@ -50,5 +50,11 @@ def refused_video(reason: str, detail: str) -> RequestRefusedError:
     return RequestRefusedError(422, reason, detail, outcome="refused")
 
 
+def server_error() -> RequestRefusedError:
+    """A fault of ours; what it is stands in the log."""
+    detail = "a fault of the server; its log tells more"
+    return RequestRefusedError(500, "server_error", detail, outcome="failed")
+
+
 class ClientLeftError(Exception):
     """The client has gone; nobody is left to be told anything."""

@@ -20,6 +20,7 @@ from slowfast_finetune.serving.problems import (
     ClientLeftError,
     bad_request,
     busy,
+    refused_video,
     too_large,
     too_slow,
 )
@@ -65,6 +66,8 @@ async def received(request: Request, *, folder: Path, limits: ServeLimits) -> As
             # A full disk, most likely: it may have room again later.
             detail = f"the upload cannot be kept: {error.strerror}"
             raise busy(detail, retry_after=FULL_DISK_RETRY_SECONDS) from error
+        if not path.stat().st_size:
+            raise refused_video("empty_file", "the file has no bytes")
         yield Upload(path, name, time.monotonic() - began)
     finally:
         path.unlink(missing_ok=True)
