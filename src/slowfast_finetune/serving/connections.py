@@ -64,7 +64,7 @@ def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
                 self._silence.cancel()
             super().connection_lost(exc)
 
-        def send_400_response(self, msg: str) -> None:
+        def send_400_response(self, msg: str) -> None:  # noqa: ARG002
             self.transport.write(BAD_REQUEST)
             self.transport.close()
 

@@ -139,6 +139,7 @@ class _Answer:
         self._body = body
         self._max_bytes = limits.max_bytes
         self._seconds = min(LINGER_SECONDS, limits.upload_seconds)
+        self._idle_seconds = limits.idle_seconds
         self.has_begun = False
 
     async def send(self, message: Message) -> None:
@@ -161,6 +162,7 @@ class _Answer:
         num_bytes = 0
         with contextlib.suppress(TimeoutError):
             while not self._body.is_whole and num_bytes <= self._max_bytes:
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                left = deadline - time.monotonic()
+                async with asyncio.timeout(max(0.0, min(left, self._idle_seconds))):
                     message = await self._body.receive()
                 num_bytes += len(message.get("body", b""))
