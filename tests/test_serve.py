@@ -755,3 +755,19 @@ def test_the_event_loop_is_free_while_the_model_looks(
         assert time.monotonic() - began < 0.4
         assert all(one.result().is_success for one in slow)
     assert names == ["model", "model"]
+
+
+def test_many_clients_at_once_are_all_answered(checkpoint: Path, good: bytes) -> None:
+    """A few seconds of what ``python -m benchmarks serve`` does for a minute."""
+    from benchmarks.clients import EXPECTED, besiege
+
+    limits = ServeLimits(max_bytes=500_000, queue=4, uploads=8, idle_seconds=0.5)
+    with running_server(checkpoint, limits=limits) as served:
+        heard = asyncio.run(
+            besiege(served.url, clients=16, seconds=3.0, video=good, max_bytes=500_000)
+        )
+        until(lambda: not served.files() and not len(served.service.queue))
+    assert heard.lost == 0, heard.faults
+    assert heard.wrong == 0, heard.outcomes
+    assert heard.without_retry_after == 0
+    assert {kind for kind, status in heard.outcomes if status == EXPECTED[kind]} == set(EXPECTED)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 HOW_TO_INSTALL = "pip install 'slowfast-finetune[serve]'"
 GRACE_SECONDS = 10
+KEEP_ALIVE_SECONDS = 30  # longer than clients keep a connection: else requests meet its end
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -146,6 +147,7 @@ def make_server(service: Service, *, names: frozenset[str] | None) -> uvicorn.Se
             log_level="warning",
             access_log=False,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )

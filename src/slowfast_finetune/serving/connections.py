@@ -50,31 +50,38 @@ def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
             self._watch()
 
         def data_received(self, data: bytes) -> None:
-            if not self._is_refused:
+            if self._is_refused:
+                self._refuse()
+                return
+            super().data_received(data)
+            if self.cycle is None or self.cycle.response_complete:
                 self._watch()
-                super().data_received(data)
-            elif not self.transport.is_closing() and self._silence is not None:
-                self._silence.cancel()
-                self._silence = None
-                self.transport.write(BUSY)
-                self.loop.call_later(LINGER_SECONDS, self.transport.close)
+            else:
+                self._unwatch()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._silence is not None:
-                self._silence.cancel()
+            self._unwatch()
             super().connection_lost(exc)
 
         def send_400_response(self, msg: str) -> None:  # noqa: ARG002
             self.transport.write(BAD_REQUEST)
             self.transport.close()
 
-        def _watch(self) -> None:
-            if self._silence is None:
-                self._silence = self.loop.call_later(limits.header_seconds, self._end_silence)
+        def _refuse(self) -> None:
+            if self._silence is not None:
+                self._unwatch()
+                self.transport.write(BUSY)
+                self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
-        def _end_silence(self) -> None:
-            self._silence = None
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.close()
+        def _watch(self) -> None:
+            # Only while a request's head has begun or is the first: when it is idle between two
+            # requests uvicorn ends it, and here it would meet the next request halfway.
+            if self._silence is None:
+                self._silence = self.loop.call_later(limits.header_seconds, self.transport.close)
+
+        def _unwatch(self) -> None:
+            if self._silence is not None:
+                self._silence.cancel()
+                self._silence = None
 
     return BoundedProtocol

@@ -21,6 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+LINGER_UPLOADS = 2  # of the largest size are thrown away at most, of a refused request
 LINGER_SECONDS = 10.0  # in which a refused upload may go on being sent, and is thrown away
 
 # Nothing is loaded from elsewhere, and nobody shows the page in a frame of theirs.
@@ -137,7 +138,7 @@ class _Answer:
     def __init__(self, send: Send, body: _Body, *, limits: ServeLimits) -> None:
         self._send = send
         self._body = body
-        self._max_bytes = limits.max_bytes
+        self._max_bytes = LINGER_UPLOADS * limits.max_bytes
         self._seconds = min(LINGER_SECONDS, limits.upload_seconds)
         self._idle_seconds = limits.idle_seconds
         self.has_begun = False
