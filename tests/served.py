@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from synthetic import make_params, steady, write_video
 
-from slowfast_finetune.inference import streams
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
 from slowfast_finetune.model.slowfast import build_slowfast
 from slowfast_finetune.params import RuntimeParams
@@ -27,7 +26,6 @@ from slowfast_finetune.serving.command import (
 from slowfast_finetune.serving.limits import ServeLimits
 
 CLASS_NAMES = ["clap", "jump", "wave <b>both</b> arms"]
-_decode_as_ever = streams._serve
 
 
 def write_checkpoint(path: Path, *, threshold: float = 0.0) -> Path:
@@ -63,7 +61,7 @@ class Served:
 
     url: str
     service: Service
-    names: frozenset[str]
+    server: Any
 
     @property
     def port(self) -> int:
@@ -83,7 +81,7 @@ def running_server(checkpoint: Path, *, limits: ServeLimits, workers: int = 2) -
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         until(lambda: server.started)
-        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", service, LOOPBACK_NAMES)
+        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", service, server)
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
@@ -95,23 +93,3 @@ def until(is_so: Any, *, seconds: float = 20.0) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "it never was"
         time.sleep(0.01)
-
-
-def decode_or_go_wrong(pipe: Any, limits: Any) -> None:
-    """A decoding process that hangs on a file of HANG, and dies of CRASH."""
-    import os
-
-    from slowfast_finetune.videos import decoding
-
-    really = decoding.sampled_frames
-
-    def frames(path: Path, **values: Any) -> Any:
-        start = path.read_bytes()[:5]
-        if start.startswith(b"HANG"):
-            time.sleep(600)
-        if start.startswith(b"CRASH"):
-            os.abort()
-        yield from really(path, **values)
-
-    decoding.sampled_frames = frames
-    _decode_as_ever(pipe, limits)

@@ -22,11 +22,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from faulty_decoders import decode_or_go_wrong
 from pipeline_imports import PROJECT
 from served import (
     CLASS_NAMES,
     Served,
-    decode_or_go_wrong,
     running_server,
     until,
     video_bytes,
@@ -299,7 +299,7 @@ def test_a_length_that_lies_does_no_harm(served: Served, client: httpx.Client) -
     assert json.loads(none.partition(b"\r\n\r\n")[2])["reason"] == "bad_request"
     huge = talk(served, head(f"content-length: {10**15}"))
     assert huge.startswith(b"HTTP/1.1 413 ")
-    both = head("content-length: 3", "transfer-encoding: chunked")
+    both = head("content-length: 3", "transfer-encoding: chunked", "connection: close")
     assert talk(served, both, b"3\r\nabc\r\n0\r\n\r\n")[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 422")
     # One that promises more and leaves.
     with socket.create_connection(("127.0.0.1", served.port)) as connection:
@@ -397,6 +397,29 @@ def test_a_fault_of_ours_is_told_and_the_next_is_answered(
         patch.setattr(served.service.looker, "look", lambda _: 1 // 0)
         assert problem(post(client, good), 500) == "server_error"
     assert post(client, good).status_code == 200
+
+
+def test_a_server_that_stops_tells_those_who_wait(
+    checkpoint: Path, good: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_server(checkpoint, limits=LIMITS, workers=1) as served:
+        let_go = threading.Event()
+        really = served.service.looker.look
+        monkeypatch.setattr(
+            served.service.looker, "look", lambda job: let_go.wait(20) and really(job)
+        )
+        with (
+            httpx.Client(base_url=served.url, timeout=30, trust_env=False) as client,
+            ThreadPoolExecutor() as pool,
+        ):
+            waiting = [pool.submit(post, client, good) for _ in range(2)]
+            until(lambda: len(served.service.queue) == 2)
+            served.server.should_exit = True
+            until(lambda: not served.service.queue.room)
+            let_go.set()
+            for one in waiting:
+                assert problem(one.result(), 503) == "busy"
+                assert one.result().headers["retry-after"]
 
 
 # Connections
@@ -759,7 +782,7 @@ def test_the_event_loop_is_free_while_the_model_looks(
 
 def test_many_clients_at_once_are_all_answered(checkpoint: Path, good: bytes) -> None:
     """A few seconds of what ``python -m benchmarks serve`` does for a minute."""
-    from benchmarks.clients import EXPECTED, besiege
+    from benchmarks.clients import SHARES, besiege
 
     limits = ServeLimits(max_bytes=500_000, queue=4, uploads=8, idle_seconds=0.5)
     with running_server(checkpoint, limits=limits) as served:
@@ -770,4 +793,5 @@ def test_many_clients_at_once_are_all_answered(checkpoint: Path, good: bytes) ->
     assert heard.lost == 0, heard.faults
     assert heard.wrong == 0, heard.outcomes
     assert heard.without_retry_after == 0
-    assert {kind for kind, status in heard.outcomes if status == EXPECTED[kind]} == set(EXPECTED)
+    assert heard.outcomes["good", 200] > 0
+    assert {kind for kind, _ in heard.outcomes} == set(SHARES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib.util
 import ipaddress
 import socket
@@ -136,7 +137,7 @@ def make_server(service: Service, *, names: frozenset[str] | None) -> uvicorn.Se
         """Tells those who wait that it stops, before it waits for them."""
 
         async def shutdown(self, *args: Any, **kwargs: Any) -> None:
-            service.stop()
+            await asyncio.to_thread(service.stop)
             await super().shutdown(*args, **kwargs)
 
     return Server(

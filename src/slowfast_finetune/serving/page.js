@@ -26,7 +26,7 @@
     element.append(...children);
     return element;
   }
-  const percent = (value) => `${(value * 100).toFixed(value > 0.9995 || value < 0.0005 ? 0 : 1)} %`;
+  const percent = (value) => `${(value * 100).toFixed(value > 0.9995 || value < 0.0005 ? 0 : 1)}\u202f%`;
   const spoken = (name) => (name === null ? NONE : name.replaceAll("_", " "));
   const colour = (name) => `var(--k${Math.max(0, model.class_names.indexOf(name)) % COLOURS})`;
   const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : bytes < 1e7 ? 1 : 0)} MB`;
@@ -122,18 +122,26 @@
     duration = answer.duration_seconds;
     get("name").textContent = file.name;
     const known = answer.answer !== null;
-    get("answer").textContent = spoken(answer.answer);
+    const parts = found(answer);
+    get("answer").textContent = known || parts.length < 2 ? spoken(answer.answer) : "several of these";
     get("answer").classList.toggle("none", !known);
     get("answer").style.setProperty("color", known ? colour(answer.label) : "");
     get("confidence").textContent = known
       ? `with a probability of ${percent(answer.confidence)}`
-      : `most probably ${spoken(answer.label)}, but ${percent(answer.confidence)} is below ${percent(answer.model.threshold)}`;
+      : (parts.length ? `In parts ${parts.map(spoken).join(", ")}. ` : "") +
+        `As a whole most probably ${spoken(answer.label)}, but ${percent(answer.confidence)} ` +
+        `is below ${percent(answer.model.threshold)}.`;
     bars(answer);
     timeline(answer);
     mattered(answer.explanation);
     facts(file, answer);
     get("answer").focus({ preventScroll: true });
     get("result").scrollIntoView({ block: "nearest" });
+  }
+
+  // A video of several actions may be none of them as a whole.
+  function found(answer) {
+    return [...new Set(answer.segments.map((segment) => segment.answer))].filter((name) => name !== null);
   }
 
   function play(file) {
