@@ -3,8 +3,8 @@
     slowfast serve --checkpoint models/best.pt &
     python docs/screenshot_serve.py demo/videos/{waving,jumping_jacks,walking}/person_001_[ab].mp4
 
-The videos are joined to one, which is dropped on the page. Writes docs/images/serve.png,
-serve-dark.png and serve-phone.png. Needs the extra browser and Debian's chromium.
+The videos are joined to one, which is dropped on the page. Writes docs/images/serve.png and
+serve-phone.png. Needs the extra browser and Debian's chromium.
 """
 
 from __future__ import annotations
@@ -49,12 +49,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         video = joined(args.videos, Path(folder) / "three_actions.mp4")
         browser = playwright.chromium.launch(executable_path=args.browser, args=ARGUMENTS)
-        for name, viewport, scheme in (
-            ("serve", DESKTOP, "light"),
-            ("serve-dark", DESKTOP, "dark"),
-            ("serve-phone", PHONE, "light"),
-        ):
-            page = browser.new_page(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+        for name, viewport in (("serve", DESKTOP), ("serve-phone", PHONE)):
+            page = browser.new_page(viewport=viewport, reduced_motion="reduce")
             picture = photograph(page, args.url, video, at=args.at)
             page.close()
             path = args.images / f"{name}.png"

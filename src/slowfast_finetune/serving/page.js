@@ -128,7 +128,7 @@
     get("answer").style.setProperty("color", known ? colour(answer.label) : "");
     get("confidence").textContent = known
       ? `with a probability of ${percent(answer.confidence)}`
-      : (parts.length ? `In parts ${parts.map(spoken).join(", ")}. ` : "") +
+      : (parts.length ? `In parts: ${parts.map(spoken).join(", ")}. ` : "") +
         `As a whole most probably ${spoken(answer.label)}, but ${percent(answer.confidence)} ` +
         `is below ${percent(answer.model.threshold)}.`;
     bars(answer);
