@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
 	@# torch first: a later install then finds it and brings no other build.
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch torchvision
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[explain,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[explain,serve,dev]'
 	@touch $@
 
 demo: setup ## draw the demo videos, train on them, measure: minutes on two cores

@@ -185,6 +185,18 @@ def _add_real(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "serve", help="slowfast serve besieged by good, broken, oversized and slow uploads"
+    )
+    parser.add_argument("--checkpoint", type=Path, default=Path("models/best.pt"))
+    parser.add_argument("--clients", type=_positive, default=64, help="at once [%(default)s]")
+    parser.add_argument("--seconds", type=_positive, default=60, help="[%(default)s]")
+    parser.add_argument("--video", type=Path, help="the good upload [two drawn seconds]")
+    parser.set_defaults(runs="serve.run")
+    return parser
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -205,6 +217,7 @@ ADDERS = (
     _add_recipe,
     _add_transfer,
     _add_real,
+    _add_serve,
 )
 
 if __name__ == "__main__":

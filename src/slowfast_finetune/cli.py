@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from slowfast_finetune import __version__
-from slowfast_finetune.commands import clips, compare, doctor, export, pool, predict, preset
+from slowfast_finetune.commands import clips, compare, doctor, export, pool, predict, preset, serve
 from slowfast_finetune.console import run
 
 
@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"slowfast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (preset, doctor, clips, compare, pool, predict, export):
+    for command in (preset, doctor, clips, compare, pool, predict, serve, export):
         command.add(commands)
     return parser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,7 @@ from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.device import choose_device, choose_precision, make_fabric
 from slowfast_finetune.errors import CheckpointError, VideoError
 from slowfast_finetune.inference.answers import Prediction, Refused
-from slowfast_finetune.inference.looking import Look, Looked, LookPlan, look_at
+from slowfast_finetune.inference.looking import Frame, Look, Looked, LookPlan, look_at
 from slowfast_finetune.inference.streams import DecodeLimits, Wanted, frame_streams
 from slowfast_finetune.inference.timeline import cell_edges, segments_of, smooth
 from slowfast_finetune.inference.views import VIEWS_AT_ONCE, Views
@@ -159,6 +159,47 @@ class Model:
                 yield ended.popleft()
         self._answer(waiting)
         yield from ended
+
+    def predict_frames(
+        self,
+        path: Path,
+        frames: Iterable[Frame],
+        *,
+        stride_seconds: float | None = None,
+        shown: Callable[[Look, npt.NDArray[np.float32]], None] | None = None,
+    ) -> Prediction | Refused:
+        """Look at a video whose frames somebody else decodes, as ``wanted`` says.
+
+        Args:
+            path: what the answer calls the video; it is not opened.
+            shown: is told every clip that the model was shown, and its logits (classes,).
+        """
+        plan = self._plan(stride_seconds)
+        asked = _Asked(path)
+        waiting: list[tuple[_Asked, Look]] = []
+
+        def answer() -> None:
+            self._answer(waiting)
+            if shown is not None:
+                for _, look in waiting:
+                    shown(look, asked.logits[look.start, look.top, look.left])
+            waiting.clear()
+
+        try:
+            for look in look_at(frames, plan, asked.looked):
+                waiting.append((asked, look))
+                if len(waiting) == VIEWS_AT_ONCE:
+                    answer()
+        except VideoError as error:
+            return Refused(path, error.reason, error.detail)
+        answer()
+        return self._result(asked, plan, self.threshold)
+
+    @property
+    def wanted(self) -> Wanted:
+        """How the frames of a video are to be taken."""
+        shape = self._checkpoint.preprocessing
+        return Wanted(shape.sample_fps, shape.short_side)
 
     def _plan(self, stride_seconds: float | None) -> LookPlan:
         shape = self._checkpoint.preprocessing

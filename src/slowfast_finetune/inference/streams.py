@@ -97,7 +97,7 @@ def frame_streams(
 
 def _fetch(shelf: Shelf, paths: Sequence[Path], wanted: Wanted, limits: DecodeLimits) -> None:
     """Bring one video after the other to the shelf. Runs in a thread that owns a decoder."""
-    decoder = _Decoder(limits)
+    decoder = Decoder(limits)
     try:
         while (stream := shelf.claim()) is not None:
             end: VideoError | None = None
@@ -119,7 +119,7 @@ def _fetch(shelf: Shelf, paths: Sequence[Path], wanted: Wanted, limits: DecodeLi
         decoder.stop()
 
 
-class _Decoder:
+class Decoder:
     """A decoding process, started when it is needed, and again after it had to be killed."""
 
     def __init__(self, limits: DecodeLimits) -> None:

@@ -1,0 +1,108 @@
+"""What the server says, as JSON with a schema: answers, and refusals of every kind."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Said(BaseModel):
+    """Anything the server says."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class SegmentSaid(Said):
+    """A stretch of the video with one answer."""
+
+    answer: str | None = Field(description="a class, or null for none of these")
+    start_seconds: float
+    end_seconds: float
+    confidence: float = Field(description="mean probability of the answer over the stretch")
+
+
+class FrameSaid(Said):
+    """A frame that mattered, with the places that spoke for the label in warm colours."""
+
+    seconds: float = Field(description="from the first frame")
+    weight: float = Field(description="its share of the evidence, against the strongest frame")
+    frame: str = Field(description="a JPEG as a data: address")
+    slow: str = Field(description="the same under the heat of the slow pathway")
+    fast: str = Field(description="the same under the heat of the fast pathway")
+
+
+class ExplanationSaid(Said):
+    """Grad-CAM of the clip that spoke most for the label."""
+
+    start_seconds: float | None = Field(description="where the clip begins")
+    frames: list[FrameSaid]
+    note: str | None = Field(description="why there are no frames")
+
+
+class ModelSaid(Said):
+    """Which model answered."""
+
+    name: str
+    digest: str = Field(description="BLAKE2b-128 of the checkpoint file")
+    class_names: list[str]
+    threshold: float = Field(description="an answer less probable is none of these")
+
+
+class TimingSaid(Said):
+    """Where the time went."""
+
+    upload_seconds: float
+    waiting_seconds: float = Field(description="in the queue")
+    looking_seconds: float = Field(description="decoding, the model, and the explanation")
+
+
+class Answer(Said):
+    """What a video shows."""
+
+    name: str | None = Field(description="the file's name as the client gave it; text, not a path")
+    label: str = Field(description="the most probable class")
+    answer: str | None = Field(description="label, or null where it is below the threshold")
+    confidence: float = Field(description="the probability of label")
+    probabilities: dict[str, float] = Field(description="of every class, surest first")
+    segments: list[SegmentSaid]
+    duration_seconds: float = Field(description="of what was looked at")
+    truncated: bool = Field(description="longer than the server looks at; the rest was left out")
+    explanation: ExplanationSaid | None = Field(description="null unless asked for")
+    model: ModelSaid
+    timing: TimingSaid
+
+
+class Problem(Said):
+    """Why there is no answer."""
+
+    reason: str = Field(
+        description="of a refused video (422) a code of docs/formats.md; else bad_request, "
+        "upload_too_large, upload_too_slow, busy, not_found, forbidden, server_error"
+    )
+    detail: str
+
+
+class Health(Said):
+    """Whether the server is well, and how busy."""
+
+    status: Literal["ok"]
+    model: str
+    digest: str
+    queue_length: int
+    queue_room: int
+
+
+class LimitsSaid(Said):
+    """What an upload may be."""
+
+    max_bytes: int
+    max_seconds: float
+
+
+class Card(Said):
+    """The model and what is known of it."""
+
+    model: ModelSaid
+    limits: LimitsSaid
+    card: str = Field(description="Markdown; from README.md beside the checkpoint if there is one")

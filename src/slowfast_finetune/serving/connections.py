@@ -1,0 +1,87 @@
+"""Connections that are counted and may not be silent: uvicorn's protocol with limits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from slowfast_finetune.serving.answers import Problem
+from slowfast_finetune.serving.limits import ServeLimits
+
+RETRY_SECONDS = 5
+LINGER_SECONDS = 2.0  # so that the client reads the refusal before the connection closes
+
+
+def _response(status: str, reason: str, detail: str, *headers: str) -> bytes:
+    """A whole response, for where no application is asked."""
+    body = Problem(reason=reason, detail=detail).model_dump_json().encode()
+    lines = [
+        f"HTTP/1.1 {status}",
+        *headers,
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        "connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+BUSY = _response(
+    "503 Service Unavailable", "busy", "too many connections", f"retry-after: {RETRY_SECONDS}"
+)
+BAD_REQUEST = _response("400 Bad Request", "bad_request", "this is not HTTP")
+
+
+def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
+    """The protocol of a server that keeps to ``limits``."""
+
+    class BoundedProtocol(H11Protocol):
+        """HTTP/1.1; too many connections are told so, and silent ones end."""
+
+        _is_refused = False
+        _silence: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > 2 * limits.connections:
+                transport.abort()
+            self._is_refused = len(self.connections) > limits.connections
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            if self._is_refused:
+                self._refuse()
+                return
+            super().data_received(data)
+            if self.cycle is None or self.cycle.response_complete:
+                self._watch()
+            else:
+                self._unwatch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._unwatch()
+            super().connection_lost(exc)
+
+        def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+            self.transport.write(BAD_REQUEST)
+            self.transport.close()
+
+        def _refuse(self) -> None:
+            if self._silence is not None:
+                self._unwatch()
+                self.transport.write(BUSY)
+                self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+        def _watch(self) -> None:
+            # Only while a request's head has begun or is the first: when it is idle between two
+            # requests uvicorn ends it, and here it would meet the next request halfway.
+            if self._silence is None:
+                self._silence = self.loop.call_later(limits.header_seconds, self.transport.close)
+
+        def _unwatch(self) -> None:
+            if self._silence is not None:
+                self._silence.cancel()
+                self._silence = None
+
+    return BoundedProtocol

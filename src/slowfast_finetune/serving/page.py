@@ -1,0 +1,38 @@
+"""The page's files, served from memory: they belong to the package and load nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+
+PACKAGE = "slowfast_finetune"
+
+
+def add_page(app: FastAPI) -> None:
+    """Serve ``/`` and what it asks for."""
+    # One house style: the report's, and what only this page has.
+    style = _text("report/style.css") + _text("serving/page.css")
+    for path, content, media_type in (
+        ("/", _text("serving/page.html"), "text/html"),
+        ("/style.css", style, "text/css"),
+        ("/theme.js", _text("serving/theme.js"), "text/javascript"),
+        ("/card.js", _text("serving/card.js"), "text/javascript"),
+        ("/script.js", _text("serving/page.js"), "text/javascript"),
+    ):
+        app.add_api_route(
+            path, _served(content.encode(), media_type), methods=["GET"], include_in_schema=False
+        )
+
+
+def _text(name: str) -> str:
+    return files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
+
+
+def _served(content: bytes, media_type: str) -> Callable[[], Response]:
+    def serve() -> Response:
+        return Response(content, media_type=f"{media_type}; charset=utf-8")
+
+    return serve

@@ -1,0 +1,60 @@
+"""Why a request gets no answer: one exception, with the HTTP status and what the client is told."""
+
+from __future__ import annotations
+
+from slowfast_finetune.serving.answers import Problem
+
+
+class RequestRefusedError(Exception):
+    """A request is refused.
+
+    Attributes:
+        status: of HTTP.
+        outcome: what /metrics counts it as.
+        retry_after: when to come back [s].
+    """
+
+    def __init__(
+        self, status: int, reason: str, detail: str, *, outcome: str, retry_after: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.outcome = outcome
+        self.retry_after = retry_after
+        self.problem = Problem(reason=reason, detail=detail)
+
+
+def bad_request(detail: str, *, status: int = 400) -> RequestRefusedError:
+    """A request that is not as it should be."""
+    return RequestRefusedError(status, "bad_request", detail, outcome="bad_request")
+
+
+def too_large(max_bytes: int) -> RequestRefusedError:
+    """An upload of more bytes than are taken."""
+    detail = f"an upload may have {max_bytes / 1e6:g} MB"
+    return RequestRefusedError(413, "upload_too_large", detail, outcome="too_large")
+
+
+def too_slow(detail: str) -> RequestRefusedError:
+    """An upload that takes too long."""
+    return RequestRefusedError(408, "upload_too_slow", detail, outcome="too_slow")
+
+
+def busy(detail: str, *, retry_after: int) -> RequestRefusedError:
+    """No room now."""
+    return RequestRefusedError(503, "busy", detail, outcome="busy", retry_after=retry_after)
+
+
+def refused_video(reason: str, detail: str) -> RequestRefusedError:
+    """A video that cannot be read; a code of docs/formats.md."""
+    return RequestRefusedError(422, reason, detail, outcome="refused")
+
+
+def server_error() -> RequestRefusedError:
+    """A fault of ours; what it is stands in the log."""
+    detail = "a fault of the server; its log tells more"
+    return RequestRefusedError(500, "server_error", detail, outcome="failed")
+
+
+class ClientLeftError(Exception):
+    """The client has gone; nobody is left to be told anything."""
