@@ -69,9 +69,13 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=args.browser, args=ARGUMENTS)
         for shot in SHOTS:
+            path = {"report": args.report, "plots": args.plots}[shot.page].absolute()
+            if not path.exists():
+                print(f"{shot.name}.png: left out, there is no {path}")
+                continue
             size = {"width": shot.width, "height": shot.height}
             page = browser.new_page(viewport=size, color_scheme=shot.theme)
-            page.goto({"report": args.report, "plots": args.plots}[shot.page].absolute().as_uri())
+            page.goto(path.as_uri())
             save(take(page, shot), args.images / f"{shot.name}.png")
             page.close()
         browser.close()
