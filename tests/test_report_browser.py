@@ -287,7 +287,8 @@ def test_the_script_for_screenshots_makes_small_pictures(report: Path, tmp_path:
     import sys
 
     result = subprocess.run(
-        [sys.executable, "docs/screenshots.py", "--report", str(report), "--images", str(tmp_path)],
+        [sys.executable, "docs/screenshots.py", "--report", str(report), "--images", str(tmp_path),
+         "--plots", str(tmp_path / "none.html")],
         cwd=PROJECT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
