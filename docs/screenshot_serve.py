@@ -10,7 +10,6 @@ serve-phone.png. Needs the extra browser and Debian's chromium.
 from __future__ import annotations
 
 import argparse
-import io
 import shutil
 import tempfile
 from fractions import Fraction
@@ -18,19 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import av
+from screenshots import ARGUMENTS, save
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DESKTOP = {"width": 1160, "height": 1310}
 PHONE = {"width": 390, "height": 844}
-MAX_BYTES = 400_000  # of a picture
 FPS = 30
 
 
@@ -53,11 +43,7 @@ def main() -> None:
             page = browser.new_page(viewport=viewport, reduced_motion="reduce")
             picture = photograph(page, args.url, video, at=args.at)
             page.close()
-            path = args.images / f"{name}.png"
-            path.write_bytes(picture)
-            print(f"{path}: {len(picture) / 1000:.0f} KB")
-            if len(picture) > MAX_BYTES:
-                raise SystemExit(f"error: {path} has more than {MAX_BYTES / 1000:g} KB")
+            save(picture, args.images / f"{name}.png")
         browser.close()
 
 
@@ -71,16 +57,8 @@ def photograph(page: Any, url: str, video: Path, *, at: float) -> bytes:
     # The player's own controls would hide a third of the picture.
     page.evaluate("document.getElementById('video').controls = false; scrollTo(0, 0)")
     page.wait_for_timeout(500)
-    return fewer_colours(page.screenshot())
-
-
-def fewer_colours(png: bytes) -> bytes:
-    """The same picture in a third of the bytes."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(out, "PNG", optimize=True)
-    return out.getvalue()
+    picture: bytes = page.screenshot()
+    return picture
 
 
 def joined(paths: list[Path], out: Path) -> Path:

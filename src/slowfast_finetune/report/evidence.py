@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,11 @@ from slowfast_finetune.report.cards import to_explain
 from slowfast_finetune.report.results import Prediction
 from slowfast_finetune.report.sheets import data_uri_bytes, spread, tiled_jpeg
 from slowfast_finetune.report.wording import shortened
+
+if TYPE_CHECKING:
+    import torch
+
+    from slowfast_finetune.model.checkpoint import Checkpoint
 
 Maps = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
@@ -71,11 +77,8 @@ def gather_evidence(
 
     if not grad_cam.is_installed():
         return Evidence(note=f"Grad-CAM needs captum: {grad_cam.HOW_TO_INSTALL}")
-    from slowfast_finetune.clips.clip_reader import ClipReader
-    from slowfast_finetune.clips.windows import plan_views
-    from slowfast_finetune.console import progress
     from slowfast_finetune.device import choose_device
-    from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
+    from slowfast_finetune.model.checkpoint import load_checkpoint
 
     by_path = {row.video_path: row for row in test_rows}
     chosen = to_explain(predictions, limit=MAX_CLIPS)
@@ -84,37 +87,53 @@ def gather_evidence(
     answered = {prediction.row.predicted for prediction in chosen}
     if unknown := answered - set(checkpoint.class_names):
         raise CheckpointError(f"{checkpoint_path}: knows no {min(unknown)}; run `dvc repro`")
-    device = choose_device(runtime)
+    pairs = _heat(rows, chosen, checkpoint, device=choose_device(runtime), store=store)
+    pictures = _within_budget([picture for pair in pairs for picture in pair])
+    return Evidence(
+        items=[
+            _item(prediction, pictures[2 * index], pictures[2 * index + 1])
+            for index, prediction in enumerate(chosen)
+        ],
+        grid=f"A map is about {_cells(checkpoint.preprocessing.crop_size)} places wide, "
+        "stretched over the frame.",
+    )
+
+
+def _heat(
+    rows: Sequence[ClipRow],
+    chosen: Sequence[Prediction],
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device,
+    store: ClipStore,
+) -> list[tuple[Frames, Frames]]:
+    """Some frames of each video under the heat of its answer: slow pathway, fast pathway."""
+    from slowfast_finetune.clips.clip_reader import ClipReader
+    from slowfast_finetune.clips.windows import plan_views
+    from slowfast_finetune.console import progress
+    from slowfast_finetune.model.checkpoint import classifier_from
+    from slowfast_finetune.report import grad_cam
+
     classifier = classifier_from(checkpoint).to(device)
     shape = checkpoint.preprocessing
     reader = ClipReader(
         rows, folder=store.folder, num_frames=shape.num_frames, crop_size=shape.crop_size
     )
     windows = plan_views(rows, num_frames=shape.num_frames, crop_size=shape.crop_size)
-    explained = []
+    pairs = []
     for window, prediction in zip(
         progress(windows, total=len(windows), label="explaining"), chosen, strict=True
     ):
         clip = reader.gather([window]).clips.to(device)
-        maps = grad_cam.explain(
-            classifier, clip, label=checkpoint.class_names.index(prediction.row.predicted)
-        )
+        label = checkpoint.class_names.index(prediction.row.predicted)
+        maps = grad_cam.explain(classifier, clip, label=label)
         frames = clip[0].cpu().numpy()
         shown = spread(len(frames), NUM_FRAMES)
-        explained.append(
-            tuple(
-                grad_cam.overlay(frames[shown], pathway[shown])
-                for pathway in (maps.slow, maps.fast)
-            )
+        slow, fast = (
+            grad_cam.overlay(frames[shown], pathway[shown]) for pathway in (maps.slow, maps.fast)
         )
-    pictures = _within_budget([picture for pair in explained for picture in pair])
-    return Evidence(
-        items=[
-            _item(prediction, pictures[2 * index], pictures[2 * index + 1])
-            for index, prediction in enumerate(chosen)
-        ],
-        grid=f"A map is about {_cells(shape.crop_size)} places wide, stretched over the frame.",
-    )
+        pairs.append((slow, fast))
+    return pairs
 
 
 def _cells(crop_size: int) -> int:
