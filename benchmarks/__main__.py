@@ -132,11 +132,10 @@ def _add_predict(add_parser: AddParser) -> argparse.ArgumentParser:
     parser.add_argument(
         "--cases",
         nargs="+",
-        default=["320x240:64:64", "1280x720:256:224", "1920x1080:256:224"],
-        metavar="WxH:SHORT_SIDE:CROP",
-        help="videos, and what the model sees of them [%(default)s]",
+        default=["320x240:64:64:100", "1280x720:256:224:24", "1920x1080:256:224:24"],
+        metavar="WxH:SHORT_SIDE:CROP:COUNT",
+        help="videos, what the model sees of them, and how many they are [%(default)s]",
     )
-    parser.add_argument("--count", type=_positive, default=8, help="videos [%(default)s]")
     parser.add_argument("--seconds", type=_positive, default=10, help="of each [%(default)s]")
     parser.add_argument("--model", choices=MODELS, default="slowfast_shallow")
     parser.add_argument("--rounds", type=_positive, default=5, help="[%(default)s]")

@@ -18,18 +18,15 @@ from benchmarks.stage_inputs import project_params, quiet
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.demo.generator import generate_demo
-from slowfast_finetune.device import choose_device, choose_precision, make_fabric
 from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_checkpoint
-from slowfast_finetune.inference.views import VIEWS_AT_ONCE
+from slowfast_finetune.inference.ready import ready_classifier, views_at_once
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
-    classifier_from,
     params_as_plain_values,
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast
-from slowfast_finetune.model.speed import speed_up
 from slowfast_finetune.params import Params
 
 STAGE, FORWARD = "the evaluate stage", "forward passes of one batch in memory"
@@ -120,20 +117,16 @@ def _forward(folder: Path, params: Params, num_views: int) -> float:
     from slowfast_finetune.model.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(folder / "best.pt")
-    device = choose_device(params.runtime)
-    fabric = make_fabric(device, choose_precision(params.runtime, device))
-    classifier = classifier_from(checkpoint)
-    speed_up(classifier)
-    model = fabric.setup_module(classifier)
-    model.eval()
+    model, device = ready_classifier(checkpoint, params.runtime)
+    at_once = views_at_once(checkpoint.preprocessing, device)
     size = checkpoint.preprocessing.crop_size
     frames = checkpoint.preprocessing.num_frames
     clips = torch.randint(
-        0, 256, (VIEWS_AT_ONCE, frames, size, size, 3), dtype=torch.uint8, device=device
+        0, 256, (at_once, frames, size, size, 3), dtype=torch.uint8, device=device
     )
     model(clips)
     with timed() as watch:
-        for _ in range(num_views // VIEWS_AT_ONCE):
+        for _ in range(num_views // at_once):
             model(clips)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

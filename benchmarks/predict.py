@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.comparison import in_turn, speed_ratio, timed
@@ -18,7 +19,6 @@ from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import project_params
 from slowfast_finetune.inference.model import Model, load_model
 from slowfast_finetune.inference.streams import DecodeLimits
-from slowfast_finetune.inference.views import VIEWS_AT_ONCE
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -42,24 +42,23 @@ CLIP_SECONDS = 2
 
 @dataclass(frozen=True)
 class Case:
-    """Videos of a size, and how the model looks at them [px]."""
+    """So many videos of a size, and how the model looks at them [px]."""
 
     width: int
     height: int
     short_side: int
     crop_size: int
+    count: int
 
     @classmethod
     def of(cls, text: str) -> Case:
-        """``1920x1080:256:224``."""
-        size, short_side, crop_size = text.split(":")
+        """``1920x1080:256:224:24``."""
+        size, short_side, crop_size, count = text.split(":")
         width, height = size.split("x")
-        return cls(int(width), int(height), int(short_side), int(crop_size))
+        return cls(int(width), int(height), int(short_side), int(crop_size), int(count))
 
 
-def run(
-    *, cases: Sequence[str], count: int, seconds: int, model: str, rounds: int, out: Path
-) -> None:
+def run(*, cases: Sequence[str], seconds: int, model: str, rounds: int, out: Path) -> None:
     """Measure each case with one decoder and one thread that computes; write predict.json."""
     # One core decodes and one computes: with more threads than cores, each side alone would have
     # what both must share, and no overlap could reach the slower of the two.
@@ -70,12 +69,12 @@ def run(
         case = Case.of(text)
         with tempfile.TemporaryDirectory(prefix="predict-") as folder:
             trained = _model(Path(folder), case, model)
-            videos = _videos(Path(folder), case, count=count, seconds=seconds)
+            videos = _videos(Path(folder), case, count=case.count, seconds=seconds)
             took = in_turn(
                 {
                     PREDICT: partial(_predict, trained, videos),
                     DECODE: partial(_decode, trained, videos),
-                    COMPUTE: partial(_compute, trained, _clips_of(trained, seconds) * count),
+                    COMPUTE: partial(_compute, trained, _clips_of(trained, seconds) * case.count),
                 },
                 rounds=rounds,
             )
@@ -98,7 +97,7 @@ def run(
         )
         latencies.append([text, *(f"{median(one[name]) * 1e3:.0f}" for name in (LATENCY, FORWARD))])
         results[text] = {
-            "videos": count,
+            "videos": case.count,
             "seconds_each": seconds,
             "seconds": took,
             "ratio": asdict(ratio),
@@ -175,10 +174,10 @@ def _decode(model: Model, videos: Sequence[Path]) -> float:
 def _compute(model: Model, clips: int) -> float:
     """As many clips as predict shows, from memory, in batches like its own."""
     shape = model.preprocessing
-    side = shape.crop_size
-    batch = torch.zeros(VIEWS_AT_ONCE, shape.num_frames, side, side, 3, dtype=torch.uint8).numpy()
-    full, rest = divmod(clips, VIEWS_AT_ONCE)
+    at_once = (model.clips_at_once, shape.num_frames, shape.crop_size, shape.crop_size, 3)
+    batch = np.zeros(at_once, np.uint8)
+    full, rest = divmod(clips, len(batch))
     with timed() as watch:
-        for size in [VIEWS_AT_ONCE] * full + [rest] * bool(rest):
+        for size in [len(batch)] * full + [rest] * bool(rest):
             model.logits(batch[:size])
     return watch.seconds

@@ -19,13 +19,13 @@ from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.errors import CheckpointError, DataError
-from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.evaluation.evaluate import (
     EvaluationFiles,
     evaluate_checkpoint,
     view_videos,
 )
 from slowfast_finetune.evaluation.tables import read_predictions
+from slowfast_finetune.inference import ready
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
 from slowfast_finetune.params import Params
 
@@ -59,7 +59,7 @@ class Witness(nn.Module):
 @pytest.fixture
 def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
     model = Witness()
-    monkeypatch.setattr(evaluate, "classifier_from", lambda _: model)
+    monkeypatch.setattr(ready, "classifier_from", lambda _: model)
     return model
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from slowfast_finetune.clips.windows import corners
 from slowfast_finetune.inference.looking import Frame, Look, Looked, LookPlan, look_at
-from slowfast_finetune.inference.timeline import sliding_starts
 from slowfast_finetune.model.checkpoint import Preprocessing
 from slowfast_finetune.videos.sampling import window_starts
 
@@ -37,10 +36,53 @@ def look(count: int, chosen: LookPlan) -> tuple[list[Look], Looked]:
     return list(look_at(frames(count), chosen, looked)), looked
 
 
+def sliding_starts(count: int, *, stride: int) -> list[int]:
+    """Windows of 8 frames every ``stride``, and one that ends with the video."""
+    last = max(0, count - 8)
+    return sorted({*range(0, last + 1, stride), last})
+
+
 def numbers(clip: Look) -> list[int]:
     assert clip.clip.shape == (8, 4, 4, 3)
     assert (clip.clip % 10 == np.arange(clip.left, clip.left + 4)[None, None, :, None]).all()
     return [int(value) for value in clip.clip[:, 0, 0, 0] // 10]
+
+
+@pytest.mark.parametrize(
+    ("count", "stride", "starts"),
+    [
+        (20, 4, [0, 4, 8, 12]),  # the last one just fits
+        (24, 4, [0, 4, 8, 12, 16]),
+        (21, 4, [0, 4, 8, 12, 13]),  # the last one ends with the video
+        (19, 8, [0, 8, 11]),
+        (9, 4, [0, 1]),  # less than a stride is left
+        (8, 4, [0]),
+        (1, 4, [0]),
+        (5, 1, [0]),
+    ],
+)
+def test_windows_slide_and_the_last_one_ends_with_the_video(
+    count: int, stride: int, starts: list[int]
+) -> None:
+    clips, looked = look(count, plan(stride=stride))
+    assert [start for start, _, _ in looked.timeline] == starts
+    assert {clip.start for clip in clips} >= set(starts)
+
+
+@pytest.mark.parametrize("count", [8, 9, 12, 20, 21, 30])
+def test_a_window_is_shown_as_soon_as_its_frames_are_there(count: int) -> None:
+    asked = 0
+
+    def counted() -> Iterator[Frame]:
+        nonlocal asked
+        for frame in frames(count):
+            asked += 1
+            yield frame
+
+    looked = Looked()
+    shown = [(clip.start, asked) for clip in look_at(counted(), plan(), looked)]
+    early = [(start, needed) for start, needed in shown if needed < count]
+    assert early == [(start, start + 8) for start in range(0, count - 8, 4)]
 
 
 @pytest.mark.parametrize("count", [8, 9, 19, KEPT])
@@ -49,8 +91,8 @@ def test_a_video_that_is_kept_whole_gives_evaluates_views_and_the_timeline(count
     starts = window_starts(count, window=8, views=3)
     assert looked.num_frames == count
     assert [start for start, _, _ in looked.views] == starts
-    assert [start for start, _, _ in looked.timeline] == sliding_starts(count, window=8, stride=4)
-    wanted = {*starts, *sliding_starts(count, window=8, stride=4)}
+    assert [start for start, _, _ in looked.timeline] == sliding_starts(count, stride=4)
+    wanted = {*starts, *sliding_starts(count, stride=4)}
     assert sorted(clip.start for clip in clips) == sorted(wanted), "each clip is shown once"
     for clip in clips:
         assert numbers(clip) == [n % 25 for n in range(clip.start, clip.start + 8)]
@@ -68,7 +110,7 @@ def test_a_video_of_just_what_is_kept_is_whole_and_one_frame_more_is_not() -> No
 @pytest.mark.parametrize("count", [21, 22, 24, 27, 28, 29, 50])
 def test_a_longer_video_gives_the_windows_of_the_timeline(count: int, stride: int) -> None:
     clips, looked = look(count, plan(stride=stride))
-    starts = sliding_starts(count, window=8, stride=stride)
+    starts = sliding_starts(count, stride=stride)
     assert [clip.start for clip in clips] == starts
     assert looked.timeline == [(start, 0, 3) for start in starts]
     assert looked.num_frames == count

@@ -29,8 +29,7 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.errors import CheckpointError, DataError, VideoError
 from slowfast_finetune.evaluation import evaluate
-from slowfast_finetune.inference import model as inference_model
-from slowfast_finetune.inference import streams
+from slowfast_finetune.inference import ready, streams
 from slowfast_finetune.inference.camera import camera_index, watch_source
 from slowfast_finetune.inference.inputs import find_inputs
 from slowfast_finetune.inference.wording import (
@@ -117,8 +116,7 @@ class Weigher(nn.Module):
 def test_the_model_is_shown_exactly_what_evaluate_shows(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: int, crops: int
 ) -> None:
-    for module in (evaluate, inference_model):
-        monkeypatch.setattr(module, "classifier_from", lambda _: Weigher())
+    monkeypatch.setattr(ready, "classifier_from", lambda _: Weigher())
     params = tiny_params(evaluate={"temporal_views": views, "spatial_crops": crops})
     path = write_checkpoint(tmp_path / "best.pt", params)
     rows, store = stored(videos, tmp_path, params)
@@ -177,7 +175,7 @@ class Brightness(nn.Module):
 
 
 def test_a_change_in_the_middle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference_model, "classifier_from", lambda _: Brightness())
+    monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
     path = write_video(
         tmp_path / "change.mp4",
         steady(90, 15),
@@ -499,7 +497,7 @@ def test_decoding_and_computing_overlap(
 ) -> None:
     """One decoder and one model that each sleep: together hardly longer than the slower alone."""
     monkeypatch.setattr(streams, "_serve", serve_with_faults)
-    monkeypatch.setattr(inference_model, "classifier_from", lambda _: Slow())
+    monkeypatch.setattr(ready, "classifier_from", lambda _: Slow())
     model = load_model(write_checkpoint(tmp_path / "best.pt"))
     paths = [tmp_path / f"slow{i}-{length}.mp4" for i in range(count)]
     for path in paths:
@@ -519,7 +517,7 @@ def test_a_long_video_does_not_grow_memory(tmp_path: Path, monkeypatch: pytest.M
     """Ten thousand frames of 64 kB would be 640 MB; what waits for the model is bounded."""
     monkeypatch.setattr(streams, "_serve", serve_with_faults)
     monkeypatch.setattr(streams, "AHEAD_BYTES", 2**20)
-    monkeypatch.setattr(inference_model, "classifier_from", lambda _: Brightness())
+    monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
     model = load_model(write_checkpoint(tmp_path / "best.pt"))
     path = tmp_path / "large-10000.mp4"
     path.write_bytes(b"x")

@@ -122,9 +122,9 @@ def test_a_fault_costs_its_video_only(tmp_path: Path, faulty: None, num_workers:
 
 def test_frames_before_a_fault_come_first(tmp_path: Path, faulty: None) -> None:
     for _, frames in frame_streams(made(tmp_path, "crash"), WANTED, LIMITS, num_workers=1):
-        assert [int(next(frames)[0, 0, 0]) for _ in range(3)] == [0, 1, 2]
+        assert int(next(frames)[0, 0, 0]) == 0
         with pytest.raises(VideoError, match="crashed"):
-            next(frames)
+            list(frames)  # of those that came just before the fault some may be lost
 
 
 def test_files_that_cannot_be_opened_have_a_reason(tmp_path: Path) -> None:
@@ -234,8 +234,16 @@ def _session(leader: int) -> list[str]:
 # The shelf
 
 
-def small(value: int) -> np.ndarray:
-    return np.full(10, value, np.uint8)
+def small(value: int) -> list[np.ndarray]:
+    return [np.full(10, value, np.uint8)]
+
+
+def test_frames_put_together_are_taken_one_by_one() -> None:
+    shelf = Shelf(1, ahead_bytes=100)
+    assert shelf.put(0, small(1) + small(2))
+    assert shelf.put(0, small(3))
+    assert shelf.put(0, None)
+    assert [int(frame[0]) for frame in shelf.take(0)] == [1, 2, 3]
 
 
 def test_the_shelf_bounds_the_stream_that_is_taken_and_all_later_ones() -> None:

@@ -16,6 +16,11 @@ def say(message: str = "") -> None:
     print(message, flush=True)
 
 
+def plain(text: str) -> str:
+    """A name of any kind on one line: file names may hold line breaks and control characters."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def progress(items: Iterable[T], *, total: int, label: str, unit: str = "video") -> Iterator[T]:
     """Yield ``items`` under a bar with count, rate and time left; silent where stderr is a file."""
     with Bar(label, total=total, unit=unit) as bar:

@@ -11,7 +11,6 @@ from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.console import say
-from slowfast_finetune.device import choose_device, choose_precision, make_fabric
 from slowfast_finetune.errors import CheckpointError, DataError
 from slowfast_finetune.evaluation.measure import (
     Outcome,
@@ -35,9 +34,9 @@ from slowfast_finetune.evaluation.tables import (
     write_views,
 )
 from slowfast_finetune.files import write_table, write_text
-from slowfast_finetune.inference.views import VIEWS_AT_ONCE, Views, view_stored
-from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from, load_checkpoint
-from slowfast_finetune.model.speed import speed_up
+from slowfast_finetune.inference.ready import ready_classifier
+from slowfast_finetune.inference.views import Views, view_stored
+from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.params import Params
 
 
@@ -105,12 +104,7 @@ def view_videos(
     rows: Sequence[ClipRow], *, checkpoint: Checkpoint, params: Params, store: ClipStore
 ) -> Views:
     """What the checkpoint's model answers to every view of stored videos."""
-    device = choose_device(params.runtime)
-    fabric = make_fabric(device, choose_precision(params.runtime, device))
-    classifier = classifier_from(checkpoint)
-    speed_up(classifier)
-    model = fabric.setup_module(classifier)
-    model.eval()
+    model, device = ready_classifier(checkpoint, params.runtime)
     size = params.runtime.batch_size_per_device
     return view_stored(
         model,
@@ -120,7 +114,7 @@ def view_videos(
         device=device,
         temporal_views=params.evaluate.temporal_views,
         spatial_crops=params.evaluate.spatial_crops,
-        size=VIEWS_AT_ONCE if size == "auto" else size,
+        size=None if size == "auto" else size,
     )
 
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from slowfast_finetune.errors import VideoError
-from slowfast_finetune.inference.streams import DecodeLimits, Decoder, Frame, Wanted
+from slowfast_finetune.inference.frame_pipe import Frame
+from slowfast_finetune.inference.streams import DecodeLimits, Decoder, Wanted
 
-FRAMES_AHEAD = 64  # of each open video; at 256 × 340 px 17 MB
+MESSAGES_AHEAD = 8  # of each open video: at most 64 frames, at 256 × 340 px 17 MB
 _WAKE_SECONDS = 0.1  # how often a thread that cannot go on looks whether it should
 
 
@@ -48,7 +49,7 @@ class OpenVideo:
     """A video that is being decoded, by a thread that reads ahead of whoever takes its frames."""
 
     def __init__(self, path: Path, wanted: Wanted, idle: queue.SimpleQueue[Decoder]) -> None:
-        self._frames: queue.Queue[Frame | VideoError | None] = queue.Queue(FRAMES_AHEAD)
+        self._messages: queue.Queue[list[Frame] | VideoError | None] = queue.Queue(MESSAGES_AHEAD)
         self._is_given_up = threading.Event()
         threading.Thread(target=self._read, args=(path, wanted, idle), daemon=True).start()
 
@@ -58,15 +59,15 @@ class OpenVideo:
         Raises:
             VideoError: in place of the frame that cannot be had.
         """
-        while (item := self._frames.get()) is not None:
+        while (item := self._messages.get()) is not None:
             if isinstance(item, VideoError):
                 raise item
-            yield item
+            yield from item
 
     @property
     def has_begun(self) -> bool:
         """Whether its first frame, or the reason why there is none, can be had at once."""
-        return not self._frames.empty()
+        return not self._messages.empty()
 
     def close(self) -> None:
         """Decode no more of it."""
@@ -82,8 +83,8 @@ class OpenVideo:
     def _read_with(self, decoder: Decoder, path: Path, wanted: Wanted) -> None:
         end: VideoError | None = None
         try:
-            for frame in decoder.frames(path, wanted, is_wanted=self._is_wanted):
-                if not self._put(frame):
+            for frames in decoder.frames(path, wanted, is_wanted=self._is_wanted):
+                if not self._put(frames):
                     decoder.stop()
                     return
         except VideoError as error:
@@ -97,10 +98,10 @@ class OpenVideo:
     def _is_wanted(self) -> bool:
         return not self._is_given_up.is_set()
 
-    def _put(self, item: Frame | VideoError | None) -> bool:
+    def _put(self, item: list[Frame] | VideoError | None) -> bool:
         """Whether it was taken: nobody waits for a video that was given up."""
         while self._is_wanted():
             with contextlib.suppress(queue.Full):
-                self._frames.put(item, timeout=_WAKE_SECONDS)
+                self._messages.put(item, timeout=_WAKE_SECONDS)
                 return True
         return False

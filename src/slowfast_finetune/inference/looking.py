@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_finetune.clips.windows import corners
-from slowfast_finetune.inference.timeline import sliding_starts
 from slowfast_finetune.model.checkpoint import Preprocessing
 from slowfast_finetune.videos.sampling import padded_indices, window_starts
 
@@ -62,74 +61,62 @@ class Looked:
 
 
 def look_at(frames: Iterable[Frame], plan: LookPlan, looked: Looked) -> Iterator[Look]:
-    """Yield every clip of a video once, and fill ``looked`` on the way.
+    """Yield every clip of a video once, as soon as its frames are there; fill ``looked``.
 
-    A video that the store would keep whole is held in memory, padded as there, and gives the views
-    of evaluate and the windows of the timeline. A longer one gives the windows only, and no more
-    of it is held than a window and a stride.
+    A video that the store would keep whole is held in memory, padded as there, and gives the
+    windows of the timeline and then the views of evaluate. A longer one gives the windows only,
+    and no more of it is held than a window and a stride.
     """
+    window, side = plan.shape.num_frames, plan.shape.crop_size
+    longest = max(plan.kept_frames, window)
     kept: list[Frame] = []
-    incoming = iter(frames)
-    longest = max(plan.kept_frames, plan.shape.num_frames)
-    for frame in incoming:
+    first = 0  # the frame that kept[0] is
+    due = 0  # first frame of the next window
+
+    def look(start: int, top: int, left: int) -> Look:
+        return Look(start, top, left, _cut(kept[start - first :][:window], top, left, side))
+
+    def next_window(start: int) -> Look:
+        ((top, left),) = _corners(kept[0], side, 1)
+        looked.timeline.append((start, top, left))
+        return look(start, top, left)
+
+    for frame in frames:
         kept.append(frame)
-        if len(kept) > longest:
-            yield from _slide(kept, incoming, plan, looked)
-            return
-    yield from _look_at_whole(kept, plan, looked)
+        looked.num_frames += 1
+        if looked.num_frames == due + window:
+            yield next_window(due)
+            due += plan.stride
+        if looked.num_frames > longest:
+            # The last window may begin anywhere after the one before it.
+            used = max(first, due - plan.stride)
+            del kept[: used - first]
+            first = used
+    is_whole = looked.num_frames <= longest
+    if is_whole:
+        kept = _padded(kept, plan.shape)
+    last = first + len(kept) - window
+    if not looked.timeline or looked.timeline[-1][0] < last:
+        yield next_window(last)
+    if is_whole:
+        looked.views = [
+            (start, top, left)
+            for start in window_starts(len(kept), window=window, views=plan.temporal_views)
+            for top, left in _corners(kept[0], side, plan.spatial_crops)
+        ]
+        for place in dict.fromkeys(looked.views):
+            if place not in looked.timeline:
+                yield look(*place)
 
 
-def _look_at_whole(kept: list[Frame], plan: LookPlan, looked: Looked) -> Iterator[Look]:
-    shape = plan.shape
-    looked.num_frames = len(kept)
-    indices = padded_indices(len(kept), min_frames=shape.num_frames, padding=shape.padding)  # type: ignore[arg-type]
-    height, width = kept[0].shape[:2]
-    length = len(indices)
-    looked.views = [
-        (start, top, left)
-        for start in window_starts(length, window=shape.num_frames, views=plan.temporal_views)
-        for top, left in corners(height, width, shape.crop_size, plan.spatial_crops)
-    ]
-    ((top, left),) = corners(height, width, shape.crop_size, 1)
-    looked.timeline = [
-        (start, top, left)
-        for start in sliding_starts(length, window=shape.num_frames, stride=plan.stride)
-    ]
-    for start, top, left in dict.fromkeys([*looked.views, *looked.timeline]):
-        chosen = [kept[index] for index in indices[start : start + shape.num_frames]]
-        yield Look(start, top, left, _cut(chosen, top, left, shape.crop_size))
+def _corners(frame: Frame, side: int, count: int) -> list[tuple[int, int]]:
+    height, width = frame.shape[:2]
+    return corners(height, width, side, count)
 
 
-def _slide(
-    kept: list[Frame], incoming: Iterator[Frame], plan: LookPlan, looked: Looked
-) -> Iterator[Look]:
-    shape = plan.shape
-    height, width = kept[0].shape[:2]
-    ((top, left),) = corners(height, width, shape.crop_size, 1)
-    start = 0  # of the next window; kept[0] is frame ``first``
-    first = 0
-
-    def clip_at(begin: int) -> Look:
-        looked.timeline.append((begin, top, left))
-        inside = kept[begin - first : begin - first + shape.num_frames]
-        return Look(begin, top, left, _cut(inside, top, left, shape.crop_size))
-
-    while True:
-        while first + len(kept) >= start + shape.num_frames:
-            yield clip_at(start)
-            start += plan.stride
-        # The last window may begin anywhere after the one before it.
-        used = max(first, min(start, first + len(kept)) - plan.stride)
-        del kept[: used - first]
-        first = used
-        frame = next(incoming, None)
-        if frame is None:
-            break
-        kept.append(frame)
-    looked.num_frames = first + len(kept)
-    last = looked.num_frames - shape.num_frames
-    if looked.timeline[-1][0] < last:
-        yield clip_at(last)
+def _padded(frames: list[Frame], shape: Preprocessing) -> list[Frame]:
+    indices = padded_indices(len(frames), min_frames=shape.num_frames, padding=shape.padding)  # type: ignore[arg-type]
+    return [frames[index] for index in indices]
 
 
 def _cut(frames: list[Frame], top: int, left: int, side: int) -> Frame:

@@ -18,20 +18,19 @@ import torch
 
 from slowfast_finetune.clips.windows import Window, corners
 from slowfast_finetune.clips.workers import worker_count
-from slowfast_finetune.device import choose_device, choose_precision, make_fabric
+from slowfast_finetune.device import choose_device
 from slowfast_finetune.errors import CheckpointError, VideoError
 from slowfast_finetune.inference.answers import Prediction, Refused
 from slowfast_finetune.inference.looking import Frame, Look, Looked, LookPlan, look_at
+from slowfast_finetune.inference.ready import ready_classifier, views_at_once
 from slowfast_finetune.inference.streams import DecodeLimits, Wanted, frame_streams
 from slowfast_finetune.inference.timeline import cell_edges, segments_of, smooth
-from slowfast_finetune.inference.views import VIEWS_AT_ONCE, Views
+from slowfast_finetune.inference.views import Views
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
-    classifier_from,
     load_checkpoint,
 )
-from slowfast_finetune.model.speed import speed_up
 from slowfast_finetune.params import RuntimeParams
 from slowfast_finetune.videos.sampling import instants_before
 
@@ -57,12 +56,12 @@ class Model:
         runtime = _runtime(checkpoint, device=device, precision=precision)
         self._checkpoint = checkpoint
         self._plan(None)  # what the checkpoint lacks is said now, not at the first video
-        self._device = choose_device(runtime)
-        fabric = make_fabric(self._device, choose_precision(runtime, self._device))
-        classifier = classifier_from(checkpoint)
-        speed_up(classifier)
-        self._classifier = fabric.setup_module(classifier)
-        self._classifier.eval()
+        self._classifier, self._device = ready_classifier(checkpoint, runtime)
+
+    @property
+    def clips_at_once(self) -> int:
+        """How many clips it is shown in one batch."""
+        return views_at_once(self.preprocessing, self._device)
 
     @property
     def class_names(self) -> list[str]:
@@ -152,7 +151,7 @@ class Model:
                 ended.append(asked)
             else:
                 waiting.append((asked, look))
-            if len(waiting) == VIEWS_AT_ONCE:
+            if len(waiting) == self.clips_at_once:
                 self._answer(waiting)
                 waiting = []
             while ended and not any(asked is ended[0] for asked, _ in waiting):
@@ -188,7 +187,7 @@ class Model:
         try:
             for look in look_at(frames, plan, asked.looked):
                 waiting.append((asked, look))
-                if len(waiting) == VIEWS_AT_ONCE:
+                if len(waiting) == self.clips_at_once:
                     answer()
         except VideoError as error:
             return Refused(path, error.reason, error.detail)

@@ -6,13 +6,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 
-import numpy as np
-import numpy.typing as npt
-
 from slowfast_finetune.errors import VideoError
+from slowfast_finetune.inference.frame_pipe import Frame
 
-Frame = npt.NDArray[np.uint8]
-Item = Frame | VideoError | None
+Item = list[Frame] | VideoError | None
 
 
 class Shelf:
@@ -20,7 +17,8 @@ class Shelf:
 
     The stream that is being taken may hold ``ahead_bytes`` of frames, and all later ones together
     as much again: memory does not grow with the number or the length of streams, and no later
-    stream can starve the one that is waited for. Every stream may hold one frame in any case.
+    stream can starve the one that is waited for. What is put at once is never parted: every
+    stream may hold so much.
     """
 
     def __init__(self, num_streams: int, *, ahead_bytes: int) -> None:
@@ -43,11 +41,11 @@ class Shelf:
             return self._next - 1
 
     def put(self, stream: int, item: Item) -> bool:
-        """Add a frame, an error, or None at the end; False if nobody will take it.
+        """Add some frames, an error, or None at the end; False if nobody will take it.
 
         Waits until there is room.
         """
-        size = item.nbytes if isinstance(item, np.ndarray) else 0
+        size = _num_bytes(item)
         with self._changed:
             self._changed.wait_for(
                 lambda: not self.is_wanted(stream) or self._has_room(stream, size)
@@ -90,14 +88,13 @@ class Shelf:
                     lambda: bool(self._items[stream]) or not self.is_wanted(stream)
                 )
                 item = self._items[stream].popleft() if self._items[stream] else None
-                if isinstance(item, np.ndarray):
-                    self._held_bytes[stream] -= item.nbytes
+                self._held_bytes[stream] -= _num_bytes(item)
                 self._changed.notify_all()
             if item is None:
                 return
             if isinstance(item, VideoError):
                 raise item
-            yield item
+            yield from item
 
     def close(self) -> None:
         """Give up all streams: whoever waits is woken."""
@@ -112,3 +109,7 @@ class Shelf:
                 self._held_bytes[over] = 0
             self._taken = max(self._taken, stream)
             self._changed.notify_all()
+
+
+def _num_bytes(item: Item) -> int:
+    return sum(frame.nbytes for frame in item) if isinstance(item, list) else 0

@@ -20,10 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from slowfast_finetune.errors import VideoError
+from slowfast_finetune.inference.frame_pipe import Frame, FrameReceiver, FrameSender
 from slowfast_finetune.inference.shelf import Shelf
 
 # More than the frames of the clips that are computed at once, or nothing would be decoded
@@ -33,8 +31,6 @@ _WAKE_SECONDS = 0.1  # how soon a thread that waits for its decoder sees that it
 _MODULES = ["slowfast_finetune.videos.decoding", "slowfast_finetune.clips.decode_job", __name__]
 # Starting and ending processes keeps lists that are not made for several threads.
 _processes = threading.Lock()
-
-Frame = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -102,10 +98,10 @@ def _fetch(shelf: Shelf, paths: Sequence[Path], wanted: Wanted, limits: DecodeLi
         while (stream := shelf.claim()) is not None:
             end: VideoError | None = None
             try:
-                for frame in decoder.frames(
+                for frames in decoder.frames(
                     paths[stream], wanted, is_wanted=partial(shelf.is_wanted, stream)
                 ):
-                    if not shelf.put(stream, frame):
+                    if not shelf.put(stream, frames):
                         decoder.stop()
                         break
             except VideoError as error:
@@ -125,30 +121,24 @@ class Decoder:
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
         self._process: Any = None
-        self._pipe: Connection | None = None
+        self._pipe: FrameReceiver | None = None
 
     def frames(
         self, path: Path, wanted: Wanted, *, is_wanted: Callable[[], bool]
-    ) -> Iterator[Frame]:
-        """Decode one video, as long as it is wanted.
+    ) -> Iterator[list[Frame]]:
+        """Decode one video, as long as it is wanted; some frames at a time.
 
         Raises:
             VideoError: refused by the decoder, or the process hung or died.
         """
         try:
             pipe = self._connected()
-            pipe.send((path, wanted))
-            frame: Frame | None = None
+            pipe.request((path, wanted))
             while self._has_answer(pipe, is_wanted):
-                kind, value = pipe.recv()
-                if kind == "end":
+                frames = pipe.receive()
+                if not frames:
                     return
-                if kind == "error":
-                    raise value
-                if kind == "frame":
-                    frame = np.frombuffer(pipe.recv_bytes(), np.uint8).reshape(value)
-                assert frame is not None
-                yield frame
+                yield frames
         except (EOFError, OSError) as error:
             self.stop()
             raise VideoError("crashed", "the decoder crashed") from error
@@ -166,7 +156,7 @@ class Decoder:
                 self._process.close()
             self._process = None
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> FrameReceiver:
         if self._pipe is None:
             context = get_context("forkserver")
             context.set_forkserver_preload(_MODULES)
@@ -174,11 +164,11 @@ class Decoder:
             process = context.Process(target=_serve, args=(theirs, self._limits), daemon=True)
             with _processes, _ctrl_c_blocked(), _main_hidden():
                 process.start()
-            self._pipe, self._process = ours, process
+            self._pipe, self._process = FrameReceiver(ours), process
             theirs.close()
         return self._pipe
 
-    def _has_answer(self, pipe: Connection, is_wanted: Callable[[], bool]) -> bool:
+    def _has_answer(self, pipe: FrameReceiver, is_wanted: Callable[[], bool]) -> bool:
         """Wait for the decoder; False if meanwhile the video is no longer wanted."""
         limit = self._limits.seconds_without_frame
         deadline = time.monotonic() + limit
@@ -228,21 +218,24 @@ def _serve(pipe: Connection, limits: DecodeLimits) -> None:
     # The fork server may have been started by somebody else.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_memory(limits.worker_memory_mb)
+    sender = FrameSender(pipe)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            path, wanted = pipe.recv()
+            path, wanted = sender.begin()
+            error: VideoError | None = None
             try:
-                _send_frames(pipe, path, wanted, limits)
-                answer: tuple[str, Any] = ("end", None)
-            except (VideoError, ConnectionError) as error:
-                answer = ("error", error)
-            except Exception as error:
-                detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                answer = ("error", VideoError("decoder_error", detail))
-            pipe.send(answer)
+                _send_frames(sender, path, wanted, limits)
+            except VideoError as refusal:
+                error = refusal
+            except (EOFError, ConnectionError):
+                raise
+            except Exception as fault:
+                detail = f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+                error = VideoError("decoder_error", detail)
+            sender.end(error)
 
 
-def _send_frames(pipe: Connection, path: Path, wanted: Wanted, limits: DecodeLimits) -> None:
+def _send_frames(sender: FrameSender, path: Path, wanted: Wanted, limits: DecodeLimits) -> None:
     from slowfast_finetune.clips.decode_job import check_bytes
     from slowfast_finetune.videos.decoding import (
         FOREVER_SECONDS,
@@ -259,15 +252,8 @@ def _send_frames(pipe: Connection, path: Path, wanted: Wanted, limits: DecodeLim
         max_megapixels=limits.max_megapixels,
     )
     frames = sampled_frames(path, settings=settings, report=DecodeReport())
-    last: Frame | None = None
     while (frame := _next_frame(frames, limits)) is not None:
-        if frame is last:
-            # Shown at several instants: the other side has it.
-            pipe.send(("again", None))
-            continue
-        last = frame
-        pipe.send(("frame", frame.shape))
-        pipe.send_bytes(np.ascontiguousarray(frame).data.cast("B"))
+        sender.send(frame)
 
 
 def _next_frame(frames: Iterator[Frame], limits: DecodeLimits) -> Frame | None:

@@ -29,16 +29,6 @@ class Segment:
     confidence: float
 
 
-def sliding_starts(num_frames: int, *, window: int, stride: int) -> list[int]:
-    """First frames of windows every ``stride`` frames; the last one ends with the video.
-
-    A video no longer than a window has one, from its first frame.
-    """
-    last = max(0, num_frames - window)
-    starts = list(range(0, last + 1, stride))
-    return starts if starts[-1] == last else [*starts, last]
-
-
 def smooth(probabilities: Probabilities, starts: Sequence[int], *, window: int) -> Probabilities:
     """Probabilities (cells, classes) of each stretch between window edges.
 

@@ -15,9 +15,8 @@ from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.clips.windows import Window, in_batches, plan_views
 from slowfast_finetune.console import progress
+from slowfast_finetune.inference.ready import views_at_once
 from slowfast_finetune.model.checkpoint import Preprocessing
-
-VIEWS_AT_ONCE = 8  # keeps any device busy; without gradients they need little memory
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,14 @@ def view_stored(
     device: torch.device,
     temporal_views: int = 1,
     spatial_crops: int = 1,
-    size: int = VIEWS_AT_ONCE,
+    size: int | None = None,
 ) -> Views:
     """Show the model every view of stored videos.
 
     Args:
         model: uint8 clips (B, T, H, W, 3) → logits (B, classes); in evaluation mode.
         folder: of the clip store, where the entries of all rows lie.
-        size: views at once.
+        size: views at once; None for what suits the device.
     """
     reader = ClipReader(
         rows,
@@ -77,6 +76,7 @@ def view_stored(
         temporal_views=temporal_views,
         spatial_crops=spatial_crops,
     )
+    size = views_at_once(shape, device) if size is None else size
     loader = ClipLoader(reader, in_batches(windows, size=size))
     logits = [
         model(batch.clips.to(device, non_blocking=True)).float()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from slowfast_finetune.console import plain
 from slowfast_finetune.files import Row, csv_line
 from slowfast_finetune.inference.answers import Prediction, Refused
 
@@ -33,11 +34,6 @@ class SegmentRow(Row):
     segment_confidence: float | None
     reason: str | None
     detail: str | None
-
-
-def plain(text: str) -> str:
-    """A name of any kind on one line: file names may hold line breaks and control characters."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def as_text(result: Prediction | Refused, *, top: int) -> str:

@@ -6,11 +6,12 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Any
 
+from slowfast_finetune.console import plain
 from slowfast_finetune.inspection.class_facts import class_facts
 from slowfast_finetune.inspection.contact_sheets import data_uri
 from slowfast_finetune.inspection.doctor import Diagnosis, pictured
 from slowfast_finetune.inspection.findings import SEEN_IN_PICTURES
-from slowfast_finetune.inspection.wording import costs, headline, plain, verdict
+from slowfast_finetune.inspection.wording import costs, headline, verdict
 from slowfast_finetune.params import ClipParams
 
 MOST_BYTES = 7_000_000  # of pictures; a third more as text

@@ -9,6 +9,7 @@ import textwrap
 from collections import Counter
 
 from slowfast_finetune.clips.maintenance import readable_bytes
+from slowfast_finetune.console import plain
 from slowfast_finetune.inspection.class_facts import ClassFacts, class_facts, totals
 from slowfast_finetune.inspection.costs import readable_seconds
 from slowfast_finetune.inspection.doctor import Diagnosis
@@ -19,11 +20,6 @@ from slowfast_finetune.videos.discovery import SPLITS
 MOST_CLASSES = 40  # in the terminal; the page has them all
 NAME_WIDTH = 28
 MARGIN = " " * 9
-
-
-def plain(text: str) -> str:
-    """A name of any kind on one line: file names may hold line breaks and control characters."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def as_text(diagnosis: Diagnosis, clip: ClipParams) -> str:
