@@ -29,8 +29,10 @@ DisplayMatrix = tuple[int, int, int, int]  # a, b, c, d of FFmpeg's display.h, i
 
 # A panorama of 20:1 is a video; a strip of 10000×2 is a fault that scaling would blow up.
 MAX_ASPECT_RATIO = 20
-# FFmpeg's formats that show what lies in other files: an entry would not be that of its bytes.
-PLAYLISTS = {"concat", "hls", "dash", "sdp", "image2", "applehttp"}
+# FFmpeg's formats that show what lies in other files: an entry would not be that of its bytes, and
+# who sends a video to a server must not choose what is opened there. They are never even begun.
+_PLAYLISTS = {"applehttp", "concat", "dash", "hls", "image2", "imf", "rtsp", "sdp", "vobsub"}
+_FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS))
 # Time stamps of broken files may claim any length; nobody waits for more than this.
 FOREVER_SECONDS = 7 * 86_400
 # To decode so many frames takes no longer than to jump to a few places in longer videos.
@@ -302,17 +304,17 @@ def _open(path: Path, container_format: str | None = None) -> av.container.Input
             str(path.absolute()),
             format=container_format,
             metadata_errors="replace",
-            options={"protocol_whitelist": "file"},
+            options={"protocol_whitelist": "file", "format_whitelist": _FORMATS},
         )
     except FileNotFoundError as error:
         raise VideoError("missing", "the file is no longer there") from error
     except PermissionError as error:
         raise VideoError("unreadable", "no permission to read the file") from error
+    except av.error.ArgumentError as error:
+        detail = "a list of other files, or of a format that is not read here"
+        raise VideoError("not_a_video", detail) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise VideoError("not_a_video", f"cannot be opened: {_one_line(error)}") from error
-    if PLAYLISTS & set(container.format.name.split(",")):
-        container.close()
-        raise VideoError("not_a_video", "a list of other files, not a video")
     return container
 
 
