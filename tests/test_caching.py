@@ -151,7 +151,9 @@ def test_each_refusal_has_its_reason(cached: Cached) -> None:
     assert details["wave/mostly.mp4"] == (
         "5 of 15 frames decode; cache.min_decodable_fraction is 0.5"
     )
-    assert details["wave/huge.mp4"] == "frames of 160×128 px; cache.max_megapixels is 0.02"
+    assert details["wave/huge.mp4"] == (
+        "frames of 160×128 px; at most 0.02 million pixels (in the pipeline cache.max_megapixels)"
+    )
     assert all(detail and "\n" not in detail for detail in details.values())
 
 

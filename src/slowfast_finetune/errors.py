@@ -38,6 +38,17 @@ class VideoError(DataError):
         return (VideoError, (self.reason, self.detail))
 
 
+class FrameTooLargeError(VideoError):
+    """A video whose frames [px] are larger than is allowed [10⁶ px]."""
+
+    def __init__(self, width: int, height: int, max_megapixels: float) -> None:
+        super().__init__(
+            "too_large",
+            f"frames of {width}×{height} px; at most {max_megapixels:g} million pixels "
+            "(in the pipeline cache.max_megapixels)",
+        )
+
+
 class WeightsError(InputError):
     """Pretrained weights cannot be fetched, read or fitted to the model."""
 

@@ -12,7 +12,7 @@ from slowfast_finetune.clips.decode_job import Job, Refusal
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.workers import decode_all
 from slowfast_finetune.console import progress, say
-from slowfast_finetune.errors import DataError
+from slowfast_finetune.errors import DataError, FrameTooLargeError
 from slowfast_finetune.params import CacheParams, ClipParams, Engine, Params
 from slowfast_finetune.videos.manifest import ManifestRow
 
@@ -164,11 +164,10 @@ def _judge(outcome: EntryInfo | Refusal, cache: CacheParams) -> EntryInfo | Refu
     if isinstance(outcome, Refusal):
         return outcome
     if outcome.source_height * outcome.source_width > cache.max_megapixels * 1e6:
-        return Refusal(
-            "too_large",
-            f"frames of {outcome.source_width}×{outcome.source_height} px; "
-            f"cache.max_megapixels is {cache.max_megapixels:g}",
+        error = FrameTooLargeError(
+            outcome.source_width, outcome.source_height, cache.max_megapixels
         )
+        return Refusal(error.reason, error.detail)
     if outcome.decodable_fraction >= cache.min_decodable_fraction:
         return outcome
     return Refusal(
