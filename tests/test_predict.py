@@ -20,7 +20,7 @@ import torch
 from faulty_streams import serve_with_faults
 from pipeline_imports import PROJECT
 from synthetic import make_manifest, needs_permissions, steady, touch_videos, write_video
-from tiny_model import CLASS_NAMES, tiny_params, write_checkpoint
+from tiny_model import CLASS_NAMES, ROUNDING, tiny_params, write_checkpoint
 from torch import Tensor, nn
 
 from slowfast_finetune import Prediction, Refused, Segment, cli, load_model
@@ -98,8 +98,7 @@ def test_a_video_gets_the_probabilities_that_evaluate_gives(
     for num_workers in (1, 2):
         results = list(load_model(path).predict_many(paths, num_workers=num_workers))
         found = [list(predicted(result).probabilities.values()) for result in results]
-        # Other clips share a batch, and a sum may then be taken in another order.
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
         assert [result.path for result in results] == paths
 
 

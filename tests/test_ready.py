@@ -1,12 +1,16 @@
-"""How many clips are shown at once."""
+"""How many clips are shown at once, and that it does not matter for the answers."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from tiny_model import ROUNDING, tiny_params, write_checkpoint
 
-from slowfast_finetune.inference.ready import views_at_once
-from slowfast_finetune.model.checkpoint import Preprocessing
+from slowfast_finetune.inference.ready import ready_classifier, views_at_once
+from slowfast_finetune.model.checkpoint import Preprocessing, load_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -31,3 +35,16 @@ def test_large_clips_are_shown_to_a_cpu_in_small_batches(
         padding="repeat_last",
     )
     assert views_at_once(shape, torch.device(device)) == expected
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_answer_does_not_depend_on_what_else_is_asked(tmp_path: Path, precision: str) -> None:
+    params = tiny_params(runtime={"precision": precision})
+    checkpoint = load_checkpoint(write_checkpoint(tmp_path / "best.pt", params))
+    classifier, _ = ready_classifier(checkpoint, params.runtime)
+    clips = torch.randint(0, 256, (8, 16, 64, 64, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = classifier(clips).numpy()
+        for size in (1, 2, 3, 7):
+            found = torch.cat([classifier(part) for part in clips.split(size)]).numpy()
+            np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
