@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from slowfast_finetune.errors import VideoError
 from slowfast_finetune.inference.frame_pipe import Frame
-from slowfast_finetune.inference.streams import DecodeLimits, Decoder, Wanted
+from slowfast_finetune.inference.shelf import Shelf
+from slowfast_finetune.inference.streams import DecodeLimits, Decoder, Wanted, bring
 
-MESSAGES_AHEAD = 8  # of each open video: at most 64 frames, at 256 × 340 px 17 MB
-_WAKE_SECONDS = 0.1  # how often a thread that cannot go on looks whether it should
+AHEAD_BYTES = 16 * 2**20  # of each open video: 64 frames of 256 × 340 px
 
 
 class Decoders:
@@ -49,59 +47,29 @@ class OpenVideo:
     """A video that is being decoded, by a thread that reads ahead of whoever takes its frames."""
 
     def __init__(self, path: Path, wanted: Wanted, idle: queue.SimpleQueue[Decoder]) -> None:
-        self._messages: queue.Queue[list[Frame] | VideoError | None] = queue.Queue(MESSAGES_AHEAD)
-        self._is_given_up = threading.Event()
+        self._shelf = Shelf(1, ahead_bytes=AHEAD_BYTES)
         threading.Thread(target=self._read, args=(path, wanted, idle), daemon=True).start()
 
     def frames(self) -> Iterator[Frame]:
-        """Its frames, uint8 (H, W, 3); they can be had once.
+        """Its frames, uint8 (H, W, 3); they can be had once, and end where it is closed.
 
         Raises:
             VideoError: in place of the frame that cannot be had.
         """
-        while (item := self._messages.get()) is not None:
-            if isinstance(item, VideoError):
-                raise item
-            yield from item
+        return self._shelf.take(0)
 
     @property
     def has_begun(self) -> bool:
         """Whether its first frame, or the reason why there is none, can be had at once."""
-        return not self._messages.empty()
+        return self._shelf.has_begun(0)
 
     def close(self) -> None:
         """Decode no more of it."""
-        self._is_given_up.set()
+        self._shelf.close()
 
     def _read(self, path: Path, wanted: Wanted, idle: queue.SimpleQueue[Decoder]) -> None:
         decoder = idle.get()
         try:
-            self._read_with(decoder, path, wanted)
+            bring(self._shelf, 0, decoder=decoder, path=path, wanted=wanted)
         finally:
             idle.put(decoder)
-
-    def _read_with(self, decoder: Decoder, path: Path, wanted: Wanted) -> None:
-        end: VideoError | None = None
-        try:
-            for frames in decoder.frames(path, wanted, is_wanted=self._is_wanted):
-                if not self._put(frames):
-                    decoder.stop()
-                    return
-        except VideoError as error:
-            end = error
-        except Exception as error:
-            # A fault of ours must reach the one who waits, not die with this thread.
-            decoder.stop()
-            end = VideoError("decoder_error", f"{type(error).__name__}: {error}")
-        self._put(end)
-
-    def _is_wanted(self) -> bool:
-        return not self._is_given_up.is_set()
-
-    def _put(self, item: list[Frame] | VideoError | None) -> bool:
-        """Whether it was taken: nobody waits for a video that was given up."""
-        while self._is_wanted():
-            with contextlib.suppress(queue.Full):
-                self._messages.put(item, timeout=_WAKE_SECONDS)
-                return True
-        return False

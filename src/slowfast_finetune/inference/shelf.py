@@ -72,6 +72,10 @@ class Shelf:
 
     # For the one that takes
 
+    def has_begun(self, stream: int) -> bool:
+        """Whether something of a stream can be taken at once."""
+        return bool(self._items[stream])
+
     def take(self, stream: int) -> Iterator[Frame]:
         """The frames of a stream as they come; the streams before it are given up.
 

@@ -96,23 +96,26 @@ def _fetch(shelf: Shelf, paths: Sequence[Path], wanted: Wanted, limits: DecodeLi
     decoder = Decoder(limits)
     try:
         while (stream := shelf.claim()) is not None:
-            end: VideoError | None = None
-            try:
-                for frames in decoder.frames(
-                    paths[stream], wanted, is_wanted=partial(shelf.is_wanted, stream)
-                ):
-                    if not shelf.put(stream, frames):
-                        decoder.stop()
-                        break
-            except VideoError as error:
-                end = error
-            except Exception as error:
-                # A fault of ours must reach the one who waits, not die with this thread.
-                decoder.stop()
-                end = VideoError("decoder_error", f"{type(error).__name__}: {error}")
-            shelf.put(stream, end)
+            bring(shelf, stream, decoder=decoder, path=paths[stream], wanted=wanted)
     finally:
         decoder.stop()
+
+
+def bring(shelf: Shelf, stream: int, *, decoder: Decoder, path: Path, wanted: Wanted) -> None:
+    """Put the frames of a video, and its end, on the shelf, as long as they are wanted there."""
+    end: VideoError | None = None
+    try:
+        for frames in decoder.frames(path, wanted, is_wanted=partial(shelf.is_wanted, stream)):
+            if not shelf.put(stream, frames):
+                decoder.stop()
+                break
+    except VideoError as error:
+        end = error
+    except Exception as error:
+        # A fault of ours must reach the one who waits, not die with this thread.
+        decoder.stop()
+        end = VideoError("decoder_error", f"{type(error).__name__}: {error}")
+    shelf.put(stream, end)
 
 
 class Decoder:

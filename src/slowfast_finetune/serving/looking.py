@@ -152,3 +152,5 @@ class _Watched:
                 self.is_truncated = True
                 return
             yield frame
+        if self._job.is_given_up:
+            raise ClientLeftError
