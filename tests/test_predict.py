@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from faulty_streams import serve_with_faults
+from faulty_decoders import serve_with_faults
 from pipeline_imports import PROJECT
 from synthetic import make_manifest, needs_permissions, steady, touch_videos, write_video
 from tiny_model import CLASS_NAMES, ROUNDING, tiny_params, write_checkpoint

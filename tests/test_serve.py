@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from faulty_decoders import decode_or_go_wrong
+from faulty_decoders import serve_with_faulty_files
 from pipeline_imports import PROJECT
 from served import (
     CLASS_NAMES,
@@ -74,7 +74,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture(scope="module")
 def one_server(checkpoint: Path) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "_serve", decode_or_go_wrong)
+        patch.setattr(streams, "_serve", serve_with_faulty_files)
         with running_server(checkpoint, limits=LIMITS) as served:
             yield served
             folder = served.service.folder

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from faulty_streams import serve_with_faults
+from faulty_decoders import serve_with_faults
 from synthetic import numbered_frame, read_number, steady, write_video
 
 from slowfast_finetune.errors import VideoError
@@ -174,7 +174,7 @@ def test_no_videos_no_decoders() -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from faulty_streams import serve_with_faults
+from faulty_decoders import serve_with_faults
 from slowfast_finetune.inference import streams
 streams._serve = serve_with_faults
 limits = streams.DecodeLimits(seconds_without_frame=1.0)

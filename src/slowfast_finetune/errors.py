@@ -38,15 +38,13 @@ class VideoError(DataError):
         return (VideoError, (self.reason, self.detail))
 
 
-class FrameTooLargeError(VideoError):
-    """A video whose frames [px] are larger than is allowed [10⁶ px]."""
-
-    def __init__(self, width: int, height: int, max_megapixels: float) -> None:
-        super().__init__(
-            "too_large",
-            f"frames of {width}×{height} px; at most {max_megapixels:g} million pixels "
-            "(in the pipeline cache.max_megapixels)",
-        )
+def frame_too_large(width: int, height: int, *, max_megapixels: float) -> VideoError:
+    """The refusal of a video whose frames [px] are larger than is allowed [10⁶ px]."""
+    return VideoError(
+        "too_large",
+        f"frames of {width}×{height} px; at most {max_megapixels:g} million pixels "
+        "(in the pipeline cache.max_megapixels)",
+    )
 
 
 class WeightsError(InputError):

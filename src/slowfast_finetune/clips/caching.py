@@ -12,7 +12,7 @@ from slowfast_finetune.clips.decode_job import Job, Refusal
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.workers import decode_all
 from slowfast_finetune.console import progress, say
-from slowfast_finetune.errors import DataError, FrameTooLargeError
+from slowfast_finetune.errors import DataError, frame_too_large
 from slowfast_finetune.params import CacheParams, ClipParams, Engine, Params
 from slowfast_finetune.videos.manifest import ManifestRow
 
@@ -164,8 +164,8 @@ def _judge(outcome: EntryInfo | Refusal, cache: CacheParams) -> EntryInfo | Refu
     if isinstance(outcome, Refusal):
         return outcome
     if outcome.source_height * outcome.source_width > cache.max_megapixels * 1e6:
-        error = FrameTooLargeError(
-            outcome.source_width, outcome.source_height, cache.max_megapixels
+        error = frame_too_large(
+            outcome.source_width, outcome.source_height, max_megapixels=cache.max_megapixels
         )
         return Refusal(error.reason, error.detail)
     if outcome.decodable_fraction >= cache.min_decodable_fraction:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from slowfast_finetune.errors import FrameTooLargeError, VideoError
+from slowfast_finetune.errors import VideoError, frame_too_large
 from slowfast_finetune.videos.sampling import TOLERANCE_SECONDS, instants_before
 
 Frame = npt.NDArray[np.uint8]
@@ -340,7 +340,7 @@ def _is_cover(stream: av.VideoStream) -> bool:
 
 def _check_frame_size(width: int, height: int, settings: DecodeSettings) -> None:
     if width * height > settings.max_megapixels * 1e6:
-        raise FrameTooLargeError(width, height, settings.max_megapixels)
+        raise frame_too_large(width, height, max_megapixels=settings.max_megapixels)
     if width and height and max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         raise VideoError(
             "too_narrow", f"frames of {width}×{height} px; 1:{MAX_ASPECT_RATIO} at most"
