@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import errno
+import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,19 @@ def write_half(path: Path, error: BaseException) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text("half of the ne")
         raise error
+
+
+def test_a_named_pipe_is_written_to_not_replaced(tmp_path: Path) -> None:
+    """Nor is /dev/null, which a file in its place would take from everybody."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write_text(pipe, "said")
+    reader.join(timeout=10)
+    assert read == ["said"]
+    assert pipe.is_fifo()
 
 
 def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:

@@ -23,13 +23,14 @@ from synthetic import make_manifest, needs_permissions, steady, touch_videos, wr
 from tiny_model import CLASS_NAMES, ROUNDING, tiny_params, write_checkpoint
 from torch import Tensor, nn
 
-from slowfast_finetune import Prediction, Refused, Segment, cli, load_model
+from slowfast_finetune import Prediction, Refused, Segment, cli, commands, load_model
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.errors import CheckpointError, DataError, VideoError
 from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.inference import ready, streams
+from slowfast_finetune.inference.annotating import Annotator
 from slowfast_finetune.inference.camera import camera_index, watch_source
 from slowfast_finetune.inference.inputs import find_inputs
 from slowfast_finetune.inference.wording import (
@@ -439,6 +440,34 @@ def test_a_table_is_written_whole_or_not_at_all(
     assert out.read_text() == before
 
 
+def test_answers_before_an_early_end_are_kept(
+    videos: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "answers.json"
+    out.write_text("old")
+    worded = commands.predict._worded
+    said: list[str] = []
+
+    def word(result: Any, args: Any) -> str:
+        if len(said) == 2:
+            raise KeyboardInterrupt
+        said.append(worded(result, args))
+        return said[-1]
+
+    monkeypatch.setattr(commands.predict, "_worded", word)
+    words = [videos, "--checkpoint", checkpoint, "--json", "--out", out]
+    assert run(*words, monkeypatch=monkeypatch) == 130
+    partial = tmp_path / "answers.json.partial"
+    assert partial.read_text().splitlines() == said
+    assert out.read_text() == "old"
+    assert f"the answers so far are in {partial}\n" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == [out, partial]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -477,6 +506,32 @@ def test_annotate_writes_the_copy(
     words = [videos / "wave/long.mp4", "--checkpoint", checkpoint, "--annotate", copy]
     assert run(*words, monkeypatch=monkeypatch) == 0
     assert load_model(checkpoint).predict(copy).duration_seconds == pytest.approx(100 / 15)
+
+
+def test_a_copy_that_cannot_be_written_costs_no_answer(
+    videos: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An answer is said before its copy is tried; the other copies are written."""
+    written = Annotator.write
+
+    def write(annotator: Annotator, result: Prediction) -> str | None:
+        return "no\ncodec" if "long" in result.path.name else written(annotator, result)
+
+    monkeypatch.setattr(Annotator, "write", write)
+    words = [videos, "--checkpoint", checkpoint, "--csv", "--annotate", tmp_path / "out"]
+    assert run(*words, monkeypatch=monkeypatch) == 1
+    said = capsys.readouterr()
+    rows = {row["path"]: row for row in csv.DictReader(io.StringIO(said.out))}
+    assert rows[str(videos / "wave/long.mp4")]["label"] in CLASS_NAMES
+    assert said.err == (
+        f"error: {videos}/wave/long.mp4: no copy was written: no\\ncodec\n"
+        f"error: 1 of {len(rows)} copies could not be written\n"
+    )
+    assert len(list((tmp_path / "out").iterdir())) == len(rows) - 1
 
 
 # Side by side, and without an end

@@ -30,10 +30,14 @@ RowT = TypeVar("RowT", bound=Row)
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that becomes ``path`` when the block succeeds.
 
-    A crash or an exception leaves the old file as it was and no half-written one.
+    A crash or an exception leaves the old file as it was and no half-written one. A device or a
+    named pipe (/dev/null) is no file to be replaced: it is given as it is.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)

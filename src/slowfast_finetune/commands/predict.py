@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from slowfast_finetune.inference.annotating import Annotator
     from slowfast_finetune.inference.answers import Prediction, Refused
     from slowfast_finetune.inference.model import Model
 
@@ -81,28 +82,40 @@ def _predict(args: argparse.Namespace) -> None:
         _watch(args, camera)
         return
 
+    from slowfast_finetune.console import plain
     from slowfast_finetune.inference.answers import Refused
     from slowfast_finetune.inference.inputs import find_inputs
 
     inputs = find_inputs(args.paths)
-    refused = 0
+    annotator = _annotator(args, num_videos=sum(isinstance(item, Path) for item in inputs))
+    refused = uncopied = 0
     with _output(args.out) as write:
         for result in _results(args, inputs, write):
-            refused += isinstance(result, Refused)
             write(_worded(result, args))
+            if isinstance(result, Refused):
+                refused += 1
+            elif annotator and (reason := annotator.write(result)) is not None:
+                uncopied += 1
+                _complain(f"{plain(str(result.path))}: no copy was written: {plain(reason)}")
     if refused:
-        print(f"error: {refused} of {len(inputs)} could not be read", file=sys.stderr, flush=True)
+        _complain(f"{refused} of {len(inputs)} could not be read")
+    if uncopied:
+        _complain(f"{uncopied} of {len(inputs) - refused} copies could not be written")
+    if refused or uncopied:
         sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    print(f"error: {text}", file=sys.stderr, flush=True)
 
 
 def _results(
     args: argparse.Namespace, inputs: list[Path | Refused], write: Write
 ) -> Iterator[Prediction | Refused]:
-    """Answers and refusals in the order of the inputs, annotated where that was asked for."""
+    """Answers and refusals in the order of the inputs."""
     from slowfast_finetune.inference.wording import csv_header
 
     videos = [item for item in inputs if isinstance(item, Path)]
-    annotate = _annotator(args, num_videos=len(videos))
     # Loaded before anything is said: without a model there is nothing to say.
     model = _load(args)
     if args.csv:
@@ -116,19 +129,16 @@ def _results(
         )
         with contextlib.closing(answers):
             for item in inputs:
-                result = next(answers) if isinstance(item, Path) else item
-                yield annotate(result)
+                yield next(answers) if isinstance(item, Path) else item
                 advance()
 
 
-def _annotator(
-    args: argparse.Namespace, *, num_videos: int
-) -> Callable[[Prediction | Refused], Prediction | Refused]:
+def _annotator(args: argparse.Namespace, *, num_videos: int) -> Annotator | None:
     if args.annotate is None:
-        return lambda result: result
+        return None
     from slowfast_finetune.inference.annotating import Annotator
 
-    return Annotator(args.annotate, num_videos=num_videos).write
+    return Annotator(args.annotate, num_videos=num_videos)
 
 
 def _load(args: argparse.Namespace) -> Model:
@@ -162,7 +172,10 @@ def _watch(args: argparse.Namespace, camera: int) -> None:
 
 @contextlib.contextmanager
 def _output(out: Path | None) -> Iterator[Write]:
-    """A way to write lines to the screen at once, or to a file that is there when all is done."""
+    """A way to write lines to the screen at once, or to a file that is there when all is done.
+
+    What was written before an end that nobody wanted is kept beside it.
+    """
     if out is None:
         from slowfast_finetune.console import say
 
@@ -170,8 +183,15 @@ def _output(out: Path | None) -> Iterator[Write]:
         return
     from slowfast_finetune.files import atomic_path
 
-    with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        yield lambda line: print(line, file=file)
+    with atomic_path(out) as temporary:
+        try:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                yield lambda line: print(line, file=file)
+        except BaseException:
+            if temporary != out and temporary.stat().st_size:
+                partial = temporary.replace(out.with_name(f"{out.name}.partial"))
+                _complain(f"stopped early; the answers so far are in {partial}")
+            raise
 
 
 @contextlib.contextmanager

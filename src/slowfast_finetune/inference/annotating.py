@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from slowfast_finetune.errors import DataError, VideoError
 from slowfast_finetune.files import atomic_path
-from slowfast_finetune.inference.answers import Prediction, Refused
+from slowfast_finetune.inference.answers import Prediction
 from slowfast_finetune.inference.lettering import font_for
 from slowfast_finetune.inference.timeline import Segment
 from slowfast_finetune.inference.wording import named
@@ -54,23 +54,18 @@ class Annotator:
         if self._is_file and target.is_dir():
             raise DataError(f"{target}: is a folder; give the name of a file in it")
 
-    def write(self, result: Prediction | Refused) -> Prediction | Refused:
-        """Write the copy of a predicted video; a refusal if it cannot be made."""
+    def write(self, result: Prediction) -> str | None:
+        """Write the copy of a predicted video; gives the reason if it cannot be made."""
         from slowfast_finetune.clips.decode_job import Refusal
         from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable
 
-        if isinstance(result, Refused):
-            return result
         target = self._target if self._is_file else self._target / self._unused(result.path.stem)
         if target.exists() and target.samefile(result.path):
             raise DataError(f"{target}: is the video itself; give another name")
         job = _Job(result, target)
         ((_, future),) = run_killable([job], write_annotated_job, workers=1)
         outcome = outcome_here(future, job, refusal=lambda error, _: refusal_of(error))
-        if isinstance(outcome, Refusal):
-            detail = f"no copy was written: {outcome.detail}"
-            return Refused(result.path, outcome.reason, detail)
-        return result
+        return outcome.detail if isinstance(outcome, Refusal) else None
 
     def _unused(self, stem: str) -> str:
         name, number = f"{stem}.mp4", 2
