@@ -445,6 +445,21 @@ def test_onnx_that_reaches_outside(folder: Path, tmp_path: Path) -> None:
             check_file(path)
 
 
+@needs_onnx
+def test_onnx_with_a_changed_weight(folder: Path, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(folder / "best.onnx")
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    changed = bytearray(weight.raw_data)
+    changed[len(changed) // 2] ^= 1
+    weight.raw_data = bytes(changed)
+    path = tmp_path / "changed.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ExportError, match="its weights are not as they were written"):
+        check_file(path)
+
+
 def repack(
     source: Path, target: Path, *, packing: int = zipfile.ZIP_STORED, **changes: Any
 ) -> Path:

@@ -172,7 +172,7 @@ def read_onnx_metadata(path: Path) -> dict[str, Any]:
     Raises:
         ExportError: it is damaged, reaches outside of itself, or is not ours.
     """
-    from slowfast_finetune.exporting.onnx_file import METADATA_KEY, need
+    from slowfast_finetune.exporting.onnx_file import METADATA_KEY, need, weights_digest
 
     need("onnx")
     import onnx
@@ -201,6 +201,8 @@ def read_onnx_metadata(path: Path) -> dict[str, Any]:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{path}: is damaged: {str(error).splitlines()[0]}") from error
+    if checked.get("weights_digest") != weights_digest(model):
+        raise ExportError(f"{path}: is damaged: its weights are not as they were written")
     return checked
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import warnings
+from typing import Any
 
 import torch
 
@@ -71,10 +73,26 @@ def onnx_bytes(checkpoint: Checkpoint) -> bytes:
     assert program is not None
     proto = program.model_proto
     _forget_origin(proto)
-    onnx.helper.set_model_props(proto, {METADATA_KEY: metadata_text(checkpoint, precision="fp32")})
+    about = metadata_text(checkpoint, precision="fp32", weights_digest=weights_digest(proto))
+    onnx.helper.set_model_props(proto, {METADATA_KEY: about})
     onnx.checker.check_model(proto, full_check=True)
     content: bytes = proto.SerializeToString()
     return content
+
+
+def weights_digest(proto: Any) -> str:
+    """BLAKE2b-128 of the names, types, shapes and numbers of a model's weights.
+
+    ONNX files have no checksum: one changed on the way loads, and answers otherwise.
+    """
+    import onnx
+
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in sorted(proto.graph.initializer, key=lambda tensor: tensor.name):
+        values = onnx.numpy_helper.to_array(tensor)
+        digest.update(f"{tensor.name} {values.dtype.str} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def _forget_origin(proto: object) -> None:

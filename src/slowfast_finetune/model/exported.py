@@ -92,7 +92,7 @@ def free_batch() -> tuple[dict[int, Any]]:
     return ({0: torch.export.Dim("batch")},)
 
 
-def metadata_text(checkpoint: Checkpoint, *, precision: str) -> str:
+def metadata_text(checkpoint: Checkpoint, *, precision: str, **more: str) -> str:
     """What travels inside an exported file, as JSON; docs/formats.md lists it."""
     content = {
         "kind": KIND,
@@ -106,6 +106,7 @@ def metadata_text(checkpoint: Checkpoint, *, precision: str) -> str:
         "model": checkpoint.model_name,
         "epoch": checkpoint.epoch,
         "provenance": checkpoint.provenance,
+        **more,
     }
     return json.dumps(content)
 
