@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import subprocess
 import sys
 import warnings
@@ -334,22 +335,8 @@ def test_hostile_checkpoint_is_refused_and_nothing_runs(
 
 def test_torch_itself_would_run_code_and_the_check_does_not(folder: Path, tmp_path: Path) -> None:
     """The reason for the check: the same file makes torch.export.load run what is in it."""
-    mark, path = tmp_path / "ran", tmp_path / "hostile.pt2"
-    buffer = io.BytesIO()
-    torch.save(Touch(mark), buffer)
-
-    def pickled(config: dict[str, Any]) -> dict[str, Any]:
-        next(iter(config["config"].values()))["use_pickle"] = True
-        return config
-
-    repack(
-        folder / "best.pt2",
-        path,
-        **{
-            "data/weights/model_weights_config.json": pickled,
-            "data/weights/weight_0": buffer.getvalue(),
-        },
-    )
+    mark = tmp_path / "ran"
+    path = pickled_weights(folder, tmp_path / "hostile.pt2", mark)
     with pytest.raises(ExportError, match="holds pickled weights, which could carry code"):
         check_file(path)
     assert not mark.exists()
@@ -357,6 +344,84 @@ def test_torch_itself_would_run_code_and_the_check_does_not(folder: Path, tmp_pa
         warnings.simplefilter("ignore")
         torch.export.load(path)
     assert mark.exists()
+
+
+def pickled_weights(folder: Path, target: Path, mark: Path) -> Path:
+    """An export whose first weight is a pickle that makes a file."""
+    buffer = io.BytesIO()
+    torch.save(Touch(mark), buffer)
+
+    def pickled(config: dict[str, Any]) -> dict[str, Any]:
+        next(iter(config["config"].values()))["use_pickle"] = True
+        return config
+
+    changes = {
+        "data/weights/model_weights_config.json": pickled,
+        "data/weights/weight_0": buffer.getvalue(),
+    }
+    return repack(folder / "best.pt2", target, **changes)
+
+
+def test_an_archive_that_shows_torch_other_content_than_python(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Two archives in one file: Python's zipfile finds the sound one, torch the hostile one."""
+    mark, path = tmp_path / "ran", tmp_path / "two_faced.pt2"
+    entries: dict[str, bytes] = {}
+    tables: dict[str, bytes] = {}
+    for name, source in (
+        ("sound", repack(folder / "best.pt2", tmp_path / "sound.pt2")),
+        ("hostile", pickled_weights(folder, tmp_path / "hostile.pt2", mark)),
+    ):
+        content = source.read_bytes()
+        size, place = struct.unpack("<2I", content[-10:-2])
+        entries[name], tables[name] = content[:place], content[place : place + size]
+    assert len(tables["sound"]) == len(tables["hostile"])
+    # torch goes to the stated place; Python counts back from the end, and shifts all entries.
+    hostile = entries["hostile"].ljust(len(entries["sound"]), b"\0")
+    behind = len(hostile) + len(tables["hostile"])
+    shift = behind + len(entries["sound"]) - len(hostile)
+    sound = bytearray(tables["sound"])
+    place = 0
+    while place < len(sound):
+        lengths = struct.unpack_from("<3H", sound, place + 28)
+        (offset,) = struct.unpack_from("<I", sound, place + 42)
+        struct.pack_into("<I", sound, place + 42, offset + behind - shift)
+        place += 46 + sum(lengths)
+    number = len(zipfile.ZipFile(tmp_path / "sound.pt2").infolist())
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, number, number, len(sound), len(hostile), 0)
+    path.write_bytes(hostile + tables["hostile"] + entries["sound"] + bytes(sound) + end)
+
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        (config,) = [n for n in archive.namelist() if n.endswith("model_weights_config.json")]
+        assert b'"use_pickle": true' not in archive.read(config)
+    with pytest.raises(ExportError, match=r"is not packed as torch\.export packs"):
+        check_file(path)
+    assert not mark.exists()
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")
+        torch.export.load(path)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("how", ["before", "after", "between", "comment"])
+def test_an_archive_with_bytes_that_belong_to_no_entry(
+    folder: Path, tmp_path: Path, how: str
+) -> None:
+    content = (folder / "best.pt2").read_bytes()
+    with zipfile.ZipFile(folder / "best.pt2") as archive:
+        table = archive.start_dir
+    changed = {
+        "before": b"x" + content,
+        "after": content + b"x",
+        "between": content[:table] + b"x" + content[table:],
+        "comment": content[:-2] + b"\1\0x",
+    }[how]
+    path = tmp_path / "odd.pt2"
+    path.write_bytes(changed)
+    with pytest.raises(ExportError, match=r"is not packed as torch|cut short or damaged"):
+        check_file(path)
 
 
 def in_graph(**changes: str) -> Callable[[Any], Any]:

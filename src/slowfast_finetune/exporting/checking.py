@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast_finetune.errors import ExportError
+from slowfast_finetune.exporting.archive import members_of
 
 # What torch.export.save writes for a model of plain tensors.
 _MEMBERS = re.compile(
@@ -64,7 +65,7 @@ def read_pt2_metadata(path: Path) -> dict[str, Any]:
     _content_of(path, limit=4)
     try:
         with zipfile.ZipFile(path) as archive:
-            members = _members(path, archive)
+            members = members_of(path, archive)
             if "extra/slowfast.json" not in members:
                 raise ExportError(f"{path}: is not an export of this project")
             metadata = _checked_metadata(path, _json(path, archive, members, "extra/slowfast.json"))
@@ -74,19 +75,6 @@ def read_pt2_metadata(path: Path) -> dict[str, Any]:
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise ExportError(f"{path}: is cut short or damaged, or no torch.export file") from error
     return metadata
-
-
-def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
-    """Names without the folder that torch puts all of them into → names."""
-    infos = archive.infolist()
-    folders = {info.filename.partition("/")[0] for info in infos}
-    names = {info.filename.partition("/")[2]: info.filename for info in infos}
-    if len(folders) > 1 or len(names) < len(infos) or archive.comment:
-        raise ExportError(f"{path}: is not packed as torch.export packs")
-    # A stored member is as long as its bytes; a packed one may unpack to anything.
-    if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
-        raise ExportError(f"{path}: is not packed as torch.export packs")
-    return names
 
 
 def _refuse_code(path: Path, archive: zipfile.ZipFile, members: dict[str, str]) -> None:
