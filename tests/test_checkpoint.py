@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from synthetic import make_params
 
 from slowfast_finetune.errors import CheckpointError
 from slowfast_finetune.model.checkpoint import (
@@ -18,6 +20,7 @@ from slowfast_finetune.model.checkpoint import (
     classifier_from,
     load_checkpoint,
     save_checkpoint,
+    view_params,
 )
 from slowfast_finetune.model.exported import export_program
 from slowfast_finetune.model.slowfast import build_slowfast
@@ -101,6 +104,32 @@ def whole(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def shaped(**changes: Any) -> dict[str, Any]:
+    """As :func:`whole`, with other preprocessing."""
+    return whole(preprocessing=whole()["preprocessing"] | changes)
+
+
+def test_what_the_changed_ones_are_made_from_is_sound(tmp_path: Path) -> None:
+    torch.save(whole(), tmp_path / "whole.pt")
+    assert load_checkpoint(tmp_path / "whole.pt").class_names == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluate": {"temporal_views": "x", "spatial_crops": 1}},
+        {"evaluate": None},
+        {"clip": {"max_seconds": 0}},
+    ],
+)
+def test_parameters_of_the_views_that_make_no_sense(checkpoint: Checkpoint, changes: Any) -> None:
+    params = make_params().model_dump(mode="json")
+    clip, views = view_params(dataclasses.replace(checkpoint, params=params))
+    assert (clip.num_frames, views.spatial_crops) == (8, 1)
+    with pytest.raises(CheckpointError, match=r"params\.evaluate or params\.clip is not as"):
+        view_params(dataclasses.replace(checkpoint, params=params | changes))
+
+
 def test_cut_short_checkpoint(saved: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.pt"
     path.write_bytes(saved.read_bytes()[:-2000])
@@ -116,11 +145,21 @@ def test_cut_short_checkpoint(saved: Path, tmp_path: Path) -> None:
         ({"format_version": 99}, "has format 99; this version reads 3"),
         ({"format_version": 3, "model_state": {}}, "lacks class_names, preprocessing, params"),
         (whole(class_names=None), "class_names, .* is not as this project writes it"),
+        (whole(class_names="ab"), "class_names, .* is not as this project writes it"),
+        (whole(class_names=["a", "a"]), "class_names, .* is not as this project writes it"),
+        (whole(class_names=[]), "class_names, .* is not as this project writes it"),
+        (shaped(sample_fps="x"), "preprocessing, .* is not as this project writes it"),
+        (shaped(num_frames=0), "preprocessing, .* is not as this project writes it"),
+        (shaped(num_frames=10**9), "preprocessing, .* is not as this project writes it"),
+        (shaped(crop_size=41), "preprocessing, .* is not as this project writes it"),
+        (shaped(crop_size="32"), "preprocessing, .* is not as this project writes it"),
+        (shaped(alpha=8), "preprocessing, .* is not as this project writes it"),
         (whole(preprocessing=None), "preprocessing, .* is not as this project writes it"),
         (whole(params={}), "params, .* is not as this project writes it"),
         (whole(params={"model": {"name": "other"}}), "params, .* is not as this project writes it"),
         (whole(temperature=0.0), "temperature or threshold is not as this project writes it"),
         (whole(temperature="warm"), "temperature or threshold is not as this project writes it"),
+        (whole(temperature=float("inf")), "temperature or threshold is not as this"),
         (whole(threshold=1.5), "temperature or threshold is not as this project writes it"),
     ],
 )

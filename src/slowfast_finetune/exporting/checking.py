@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slowfast_finetune.errors import ExportError
+from slowfast_finetune.errors import CheckpointError, ExportError
 from slowfast_finetune.exporting.archive import members_of
 
 # What torch.export.save writes for a model of plain tensors.
@@ -41,10 +41,14 @@ def check_file(path: Path) -> str:
         return _said(path, read_onnx_metadata(path), "an ONNX model")
     if path.suffix == ".pt2":
         return _said(path, read_pt2_metadata(path), "a torch.export program")
-    from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
+    from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint, view_params
 
     checkpoint = load_checkpoint(path)
-    classifier_from(checkpoint)
+    try:
+        view_params(checkpoint)
+        classifier_from(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     return f"{path}: a checkpoint of {checkpoint.model_name}; {_classes(checkpoint.class_names)}"
 
 

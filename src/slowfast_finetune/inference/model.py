@@ -30,6 +30,7 @@ from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
     load_checkpoint,
+    view_params,
 )
 from slowfast_finetune.params import RuntimeParams
 from slowfast_finetune.videos.sampling import instants_before
@@ -208,19 +209,14 @@ class Model:
             else round(stride_seconds * shape.sample_fps)
         )
         fps = Fraction(shape.sample_fps).limit_denominator(100_000)
-        try:
-            views, clip = (self._checkpoint.params[name] for name in ("evaluate", "clip"))
-            return LookPlan(
-                shape=shape,
-                temporal_views=views["temporal_views"],
-                spatial_crops=views["spatial_crops"],
-                kept_frames=instants_before(Fraction(clip["max_seconds"]), sample_fps=fps),
-                stride=min(max(1, stride), shape.num_frames),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                "the checkpoint's params.evaluate or params.clip is not as written here"
-            ) from error
+        clip, views = view_params(self._checkpoint)
+        return LookPlan(
+            shape=shape,
+            temporal_views=views.temporal_views,
+            spatial_crops=views.spatial_crops,
+            kept_frames=instants_before(Fraction(clip.max_seconds), sample_fps=fps),
+            stride=min(max(1, stride), shape.num_frames),
+        )
 
     def _looks(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from slowfast_finetune.model.slowfast import (
     ClipClassifier,
     build_slowfast,
 )
-from slowfast_finetune.params import ClipParams, ModelName, Params
+from slowfast_finetune.params import ClipParams, EvaluateParams, ModelName, Params
 
 FORMAT_VERSION = 3
 
@@ -134,15 +135,54 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(**fields)
         if checkpoint.model_name not in ARCHITECTURES:
             raise KeyError(checkpoint.model_name)
-        ", ".join(checkpoint.class_names)
-        if not (checkpoint.temperature > 0 and 0 <= checkpoint.threshold <= 1):
-            raise KeyError("temperature, threshold")
-    except (KeyError, TypeError) as error:
+        _check_values(checkpoint)
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: class_names, preprocessing, params, temperature or threshold is "
             "not as this project writes it"
         ) from error
     return checkpoint
+
+
+def _check_values(checkpoint: Checkpoint) -> None:
+    """Raise ValueError or TypeError for values that no run of this project writes."""
+    shape, names = checkpoint.preprocessing, checkpoint.class_names
+    ClipParams.model_validate(
+        {
+            "num_frames": shape.num_frames,
+            "sample_fps": shape.sample_fps,
+            "short_side": shape.short_side,
+            "padding": shape.padding,
+            "max_seconds": 1,
+        }
+    )
+    is_sound = (
+        isinstance(shape.crop_size, int)
+        and 1 <= shape.crop_size <= shape.short_side
+        and (shape.alpha, shape.mean, shape.std) == (ALPHA, MEAN, STD)
+        and isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and 1 <= len(set(names)) == len(names)
+        and 0 < checkpoint.temperature < math.inf
+        and 0 <= checkpoint.threshold <= 1
+    )
+    if not is_sound:
+        raise ValueError("out of range")
+
+
+def view_params(checkpoint: Checkpoint) -> tuple[ClipParams, EvaluateParams]:
+    """What a run's parameters say of how videos are looked at.
+
+    Raises:
+        CheckpointError: they are not as this project writes them.
+    """
+    try:
+        clip, evaluate = (checkpoint.params[name] for name in ("clip", "evaluate"))
+        return ClipParams.model_validate(clip), EvaluateParams.model_validate(evaluate)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            "the checkpoint's params.evaluate or params.clip is not as written here"
+        ) from error
 
 
 def classifier_from(checkpoint: Checkpoint) -> ClipClassifier:
