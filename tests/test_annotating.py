@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from synthetic import FASTSTART, set_display_matrix, steady, write_video
 
+from slowfast_finetune.clips import workers
 from slowfast_finetune.errors import DataError, VideoError
 from slowfast_finetune.inference import lettering
 from slowfast_finetune.inference.annotating import (
@@ -148,7 +149,9 @@ def test_what_cannot_be_read_leaves_the_old_copy(tmp_path: Path) -> None:
     with pytest.raises(VideoError):
         write_annotated(prediction(tmp_path / "a.mp4"), tmp_path / "b.mp4")
     assert (tmp_path / "b.mp4").read_text() == "old"
-    reason = Annotator(tmp_path / "b.mp4", num_videos=1).write(prediction(tmp_path / "a.mp4"))
+    reason = Annotator(tmp_path / "b.mp4", videos=[tmp_path / "a.mp4"]).write(
+        prediction(tmp_path / "a.mp4")
+    )
     assert reason is not None
     assert reason.startswith("cannot be opened")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
@@ -156,18 +159,57 @@ def test_what_cannot_be_read_leaves_the_old_copy(tmp_path: Path) -> None:
 
 def test_several_videos_go_into_a_folder_under_names_of_their_own(tmp_path: Path) -> None:
     sources = [write_video(tmp_path / name / "v.mp4", steady(2, 15)) for name in "ab"]
-    annotator = Annotator(tmp_path / "out", num_videos=2)
+    annotator = Annotator(tmp_path / "out", videos=sources)
     for source in sources:
         assert annotator.write(prediction(source)) is None
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["v.mp4", "v_2.mp4"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["v_labelled.mp4", "v_labelled_2.mp4"]
 
 
-def test_a_video_is_never_written_over_itself(tmp_path: Path) -> None:
+def test_a_video_that_is_looked_at_is_never_written_over(tmp_path: Path) -> None:
+    """Nor one of the others, whatever the copies would be called."""
+    names = ["a/x.mp4", "b/x.mp4", "b/x_labelled.mp4"]
+    sources = [write_video(tmp_path / name, steady(2, 15)) for name in names]
+    before = [source.read_bytes() for source in sources]
+    annotator = Annotator(tmp_path / "b", videos=sources)
+    for source in sources:
+        assert annotator.write(prediction(source)) is None
+    assert [source.read_bytes() for source in sources] == before
+    assert len(list((tmp_path / "b").iterdir())) == 5
+    (tmp_path / "link.mp4").symlink_to(sources[0])
+    for target in (sources[0], tmp_path / "link.mp4"):
+        with pytest.raises(DataError, match="is the video itself"):
+            Annotator(target, videos=sources[:1])
+
+
+@pytest.mark.parametrize(
+    ("name", "num_videos", "message"),
+    [
+        ("folder.mp4", 1, "is a folder"),
+        ("copy.avi", 1, r"copies are \.m4v, \.mkv, \.mov, \.mp4"),
+        ("copy.mp4", 2, "names a folder"),
+        ("file", 1, "names a folder"),
+        ("file", 2, "names a folder"),
+    ],
+)
+def test_targets_that_make_no_sense(
+    tmp_path: Path, name: str, num_videos: int, message: str
+) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=message):
+        Annotator(tmp_path / name, videos=[tmp_path / f"{n}.mp4" for n in range(num_videos)])
+
+
+def test_a_copy_that_is_stopped_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = write_video(tmp_path / "v.mp4", steady(2, 15))
-    with pytest.raises(DataError, match="is the video itself"):
-        Annotator(source, num_videos=1).write(prediction(source))
-    with pytest.raises(DataError, match="names a folder"):
-        Annotator(source, num_videos=2)
-    (tmp_path / "d.mp4").mkdir()
-    with pytest.raises(DataError, match="is a folder"):
-        Annotator(tmp_path / "d.mp4", num_videos=1)
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "run_killable", stop)
+    with pytest.raises(KeyboardInterrupt):
+        Annotator(tmp_path / "c.mp4", videos=[source]).write(prediction(source))
+    assert list(tmp_path.iterdir()) == [source]

@@ -546,7 +546,7 @@ def test_restoring_makes_again_what_is_missing_or_damaged(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda path: path.unlink(), "cannot be made again: the file is no longer there"),
+        (lambda path: path.unlink(), "cannot be made again: there is no such file"),
         (lambda path: path.write_bytes(b"x"), "cannot be made again: the file changed"),
     ],
 )

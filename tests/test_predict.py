@@ -308,6 +308,10 @@ def test_files_folders_and_patterns(tmp_path: Path) -> None:
     assert ask("odd[1].mp4") == ["odd[1].mp4"], "what exists is no pattern"
     assert ask("*/*.mp4") == ["a/1.mp4"]
     assert ask("**/*.webm") == ["b/4.webm"]
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    os.mkfifo(tmp_path / "odd/pipe.mp4")
+    assert ask("odd") == ["missing: dangling.mp4", "not_a_video: pipe.mp4"]
     assert ask("gone", "*.gone", "empty", "dangling.mp4", "pipe.mp4") == [
         "missing: gone",
         "missing: *.gone",
@@ -440,6 +444,16 @@ def test_a_table_is_written_whole_or_not_at_all(
     assert out.read_text() == before
 
 
+def test_answers_never_replace_a_video(
+    videos: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = videos / "wave/long.mp4"
+    before = video.read_bytes()
+    words = [video, "--checkpoint", checkpoint, "--out", videos / "wave/../wave/long.mp4"]
+    assert run(*words, monkeypatch=monkeypatch) == 1
+    assert video.read_bytes() == before
+
+
 def test_answers_before_an_early_end_are_kept(
     videos: Path,
     checkpoint: Path,
@@ -480,6 +494,7 @@ def test_answers_before_an_early_end_are_kept(
         (["v.mp4", "--checkpoint", "no.pt"], 1, "error: no.pt: no such checkpoint"),
         (["v.mp4", "--checkpoint", str(PROJECT / "README.md")], 1, "README.md: cannot be used"),
         (["987"], 1, "error: /dev/video987: there is no such camera"),
+        (["987", "--csv"], 1, "error: --csv: is for files; a webcam gives one line"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

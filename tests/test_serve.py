@@ -36,7 +36,7 @@ from served import (
 from synthetic import steady, write_sound, write_video
 
 from slowfast_finetune.commands import serve as command
-from slowfast_finetune.commands.serve import is_loopback, listening_socket
+from slowfast_finetune.commands.serve import is_loopback, listening_socket, own_names
 from slowfast_finetune.errors import CheckpointError, InputError
 from slowfast_finetune.inference import streams
 from slowfast_finetune.inference.looking import Look
@@ -294,6 +294,26 @@ def test_slow_uploads_end_and_hold_no_worker(
         assert b"more than 1.5 s" in drip.result()
 
 
+def test_a_client_that_takes_nothing_of_its_answers_is_left(served: Served) -> None:
+    connections = served.server.server_state.connections
+    until(lambda: not connections)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.connect(("127.0.0.1", served.port))
+        connection.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                connection.send(b"GET /script.js HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        until(lambda: len(connections) == 1)
+        until(lambda: any(c.transport.get_write_buffer_size() for c in connections))
+        until(lambda: not connections)
+
+
+def test_names_are_the_same_in_large_letters() -> None:
+    assert {"localhost", "actions.example.org"} <= own_names("127.0.0.1", ["Actions.Example.ORG"])
+    assert own_names("0.0.0.0", []) is None
+
+
 def test_a_length_that_lies_does_no_harm(served: Served, client: httpx.Client) -> None:
     too_few = talk(served, head("content-length: 3", "connection: close"), b"x" * 3000)
     assert too_few.startswith(b"HTTP/1.1 422 "), "three bytes are no video"
@@ -346,7 +366,7 @@ def test_who_finds_no_room_is_told_when_to_come_back(
             assert 1 <= int(response.headers["retry-after"]) <= 300
         let_go.set()
         assert [one.result().status_code for one in taken] == [200] * 3
-    assert client.get("/health").json()["queue_room"] == 3
+    until(lambda: client.get("/health").json()["queue_room"] == 3)
 
 
 def test_uploads_at_once_are_limited(client: httpx.Client, served: Served, good: bytes) -> None:

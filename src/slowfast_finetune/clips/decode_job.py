@@ -167,7 +167,7 @@ def check_bytes(video: Path, *, content_hash: str | None) -> None:
             raise VideoError("empty_file", "the file has no bytes")
         found = hash_file(video) if content_hash is not None else None
     except FileNotFoundError as error:
-        raise VideoError("missing", "the file is no longer there") from error
+        raise VideoError("missing", "there is no such file") from error
     except (OSError, DataError) as error:
         if isinstance(error, VideoError):
             raise

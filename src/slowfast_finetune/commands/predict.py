@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from slowfast_finetune.errors import DataError
 
 if TYPE_CHECKING:
     from slowfast_finetune.inference.annotating import Annotator
@@ -87,7 +89,10 @@ def _predict(args: argparse.Namespace) -> None:
     from slowfast_finetune.inference.inputs import find_inputs
 
     inputs = find_inputs(args.paths)
-    annotator = _annotator(args, num_videos=sum(isinstance(item, Path) for item in inputs))
+    videos = [item for item in inputs if isinstance(item, Path)]
+    if args.out is not None and args.out.resolve() in {video.resolve() for video in videos}:
+        raise DataError(f"{args.out}: is one of the videos; --out names a file for the answers")
+    annotator = _annotator(args, videos)
     refused = uncopied = 0
     with _output(args.out) as write:
         for result in _results(args, inputs, write):
@@ -133,12 +138,12 @@ def _results(
                 advance()
 
 
-def _annotator(args: argparse.Namespace, *, num_videos: int) -> Annotator | None:
+def _annotator(args: argparse.Namespace, videos: Sequence[Path]) -> Annotator | None:
     if args.annotate is None:
         return None
     from slowfast_finetune.inference.annotating import Annotator
 
-    return Annotator(args.annotate, num_videos=num_videos)
+    return Annotator(args.annotate, videos=videos)
 
 
 def _load(args: argparse.Namespace) -> Model:
@@ -162,6 +167,10 @@ def _watch(args: argparse.Namespace, camera: int) -> None:
     from slowfast_finetune.inference.camera import camera_device, watch
     from slowfast_finetune.inference.wording import clock, named
 
+    for_files = ("json", "csv", "out", "annotate", "top")
+    senseless = [name for name in for_files if getattr(args, name)]
+    if senseless:
+        raise DataError(f"--{senseless[0]}: is for files; a webcam gives one line after the other")
     camera_device(camera)
     model = _load(args)
     threshold = model.threshold if args.threshold is None else args.threshold
@@ -182,6 +191,8 @@ def _output(out: Path | None) -> Iterator[Write]:
         yield say
         return
     from slowfast_finetune.files import atomic_path
+
+    out = out.resolve()  # what a link leads to is meant, not the link
 
     with atomic_path(out) as temporary:
         try:

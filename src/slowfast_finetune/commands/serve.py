@@ -114,7 +114,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 def run_server(service: Service, listener: socket.socket, *, host: str, names: list[str]) -> None:
     """Serve until Ctrl-C."""
-    known = frozenset({*LOOPBACK_NAMES, host, *names}) if is_loopback(host) else None
+    known = own_names(host, names)
     server = make_server(service, names=known)
     if known is None:
         say(f"warning: {host} is open to the network, and there is no password")
@@ -124,6 +124,13 @@ def run_server(service: Service, listener: socket.socket, *, host: str, names: l
         server.run(sockets=[listener])
     except KeyboardInterrupt:
         say("stopped")
+
+
+def own_names(host: str, names: list[str]) -> frozenset[str] | None:
+    """What the server is asked by, in small letters; None is anything, where others can ask."""
+    if not is_loopback(host):
+        return None
+    return frozenset(name.lower() for name in (*LOOPBACK_NAMES, host, *names))
 
 
 def make_server(service: Service, *, names: frozenset[str] | None) -> uvicorn.Server:
@@ -177,7 +184,6 @@ def _count(text: str) -> int:
 
 
 def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65_535:
+    if not text.isdecimal() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"found {text}, expected 0 to 65535")
-    return number
+    return int(text)

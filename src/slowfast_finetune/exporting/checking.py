@@ -210,7 +210,7 @@ def _tensors(model: Any) -> Iterator[Any]:
         for node in graph.node:
             for attribute in node.attribute:
                 yield from (attribute.t, *attribute.tensors)
-                graphs += [attribute.g, *attribute.graphs] if attribute.HasField("g") else []
+                graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
 
 
 def _checked_metadata(path: Path, metadata: Any) -> dict[str, Any]:

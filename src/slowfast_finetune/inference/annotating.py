@@ -16,6 +16,7 @@ import numpy.typing as npt
 from slowfast_finetune.errors import DataError, VideoError
 from slowfast_finetune.files import atomic_path
 from slowfast_finetune.inference.answers import Prediction
+from slowfast_finetune.inference.inputs import VIDEO_SUFFIXES
 from slowfast_finetune.inference.lettering import font_for
 from slowfast_finetune.inference.timeline import Segment
 from slowfast_finetune.inference.wording import named
@@ -35,6 +36,7 @@ class _Job:
 
     prediction: Prediction
     target: Path
+    suffix: str
     max_megapixels: float = 40.0
 
     @property
@@ -45,39 +47,57 @@ class _Job:
 class Annotator:
     """Writes copies: to ``target`` if it names a video and there is one, else into that folder."""
 
-    def __init__(self, target: Path, *, num_videos: int) -> None:
+    def __init__(self, target: Path, *, videos: Sequence[Path]) -> None:
         self._target = target
-        self._is_file = num_videos == 1 and target.suffix.lower() in SUFFIXES
-        self._names: set[str] = set()
-        if not self._is_file and target.exists() and not target.is_dir():
-            raise DataError(f"{target}: is a file; for several videos, --annotate names a folder")
+        self._taken = {video.resolve() for video in videos}
+        suffix = target.suffix.lower()
+        self._is_file = len(videos) == 1 and suffix in SUFFIXES
         if self._is_file and target.is_dir():
             raise DataError(f"{target}: is a folder; give the name of a file in it")
+        if self._is_file and target.resolve() in self._taken:
+            raise DataError(f"{target}: is the video itself; give another name")
+        if not self._is_file and not target.is_dir():
+            if len(videos) == 1 and suffix in VIDEO_SUFFIXES:
+                raise DataError(f"{target}: copies are {', '.join(sorted(SUFFIXES))}")
+            if target.exists() or suffix in VIDEO_SUFFIXES:
+                raise DataError(f"{target}: for several videos, --annotate names a folder")
 
     def write(self, result: Prediction) -> str | None:
         """Write the copy of a predicted video; gives the reason if it cannot be made."""
         from slowfast_finetune.clips.decode_job import Refusal
         from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable
 
-        target = self._target if self._is_file else self._target / self._unused(result.path.stem)
-        if target.exists() and target.samefile(result.path):
-            raise DataError(f"{target}: is the video itself; give another name")
-        job = _Job(result, target)
-        ((_, future),) = run_killable([job], write_annotated_job, workers=1)
-        outcome = outcome_here(future, job, refusal=lambda error, _: refusal_of(error))
-        return outcome.detail if isinstance(outcome, Refusal) else None
+        target = self._target if self._is_file else self._unused(result.path.stem)
+        try:
+            # Ours, not the worker's, which may be killed: so it goes whatever happens.
+            with atomic_path(target) as temporary:
+                job = _Job(result, temporary, target.suffix.lower())
+                ((_, future),) = run_killable([job], write_annotated_job, workers=1)
+                outcome = outcome_here(future, job, refusal=lambda error, _: refusal_of(error))
+                if isinstance(outcome, Refusal):
+                    raise _NotWrittenError(outcome.detail)
+        except _NotWrittenError as error:
+            return str(error)
+        except OSError as error:
+            return f"{error.filename or target}: {error.strerror}"
+        return None
 
-    def _unused(self, stem: str) -> str:
-        name, number = f"{stem}.mp4", 2
-        while name in self._names:
-            name, number = f"{stem}_{number}.mp4", number + 1
-        self._names.add(name)
-        return name
+    def _unused(self, stem: str) -> Path:
+        """A name of its own for each copy, and never that of a video that is looked at."""
+        path, number = self._target / f"{stem}_labelled.mp4", 2
+        while path.resolve() in self._taken:
+            path, number = self._target / f"{stem}_labelled_{number}.mp4", number + 1
+        self._taken.add(path.resolve())
+        return path
+
+
+class _NotWrittenError(Exception):
+    """Leaves what was there before."""
 
 
 def write_annotated_job(job: _Job) -> None:
-    """As :func:`write_annotated`, in a process of its own."""
-    write_annotated(job.prediction, job.target, max_megapixels=job.max_megapixels)
+    """Write a copy. Runs in a process of its own."""
+    _write(job.prediction, job.target, suffix=job.suffix, max_megapixels=job.max_megapixels)
 
 
 def write_annotated(prediction: Prediction, target: Path, *, max_megapixels: float = 40.0) -> None:
@@ -89,6 +109,12 @@ def write_annotated(prediction: Prediction, target: Path, *, max_megapixels: flo
     Raises:
         VideoError: the video cannot be decoded or the copy cannot be encoded.
     """
+    with atomic_path(target) as temporary:
+        suffix = target.suffix.lower()
+        _write(prediction, temporary, suffix=suffix, max_megapixels=max_megapixels)
+
+
+def _write(prediction: Prediction, target: Path, *, suffix: str, max_megapixels: float) -> None:
     import av.error
 
     from slowfast_finetune.videos.decoding import DecodeReport, DecodeSettings, every_frame
@@ -97,11 +123,10 @@ def write_annotated(prediction: Prediction, target: Path, *, max_megapixels: flo
         sample_fps=1, short_side=None, max_seconds=0, max_megapixels=max_megapixels
     )
     frames = every_frame(prediction.path, settings=settings, report=DecodeReport())
-    with atomic_path(target) as temporary:
-        try:
-            _encode(prediction, frames, temporary, suffix=target.suffix.lower())
-        except av.error.FFmpegError as error:
-            raise VideoError("decoder_error", f"cannot be encoded: {error.strerror}") from error
+    try:
+        _encode(prediction, frames, target, suffix=suffix)
+    except av.error.FFmpegError as error:
+        raise VideoError("decoder_error", f"cannot be encoded: {error.strerror}") from error
 
 
 def _encode(

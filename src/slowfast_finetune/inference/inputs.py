@@ -72,5 +72,5 @@ def _below(folder: Path, *, above: frozenset[Path]) -> Iterator[Path | Refused]:
     for path in entries:
         if path.is_dir():
             yield from _below(path, above=above | {real})
-        elif path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-            yield path
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            yield from _at(path)

@@ -104,7 +104,7 @@ def _use(params: Params) -> str:
     return f"""With slowfast-finetune installed, from a video:
 
 ```python
-from slowfast_finetune.inference.model import load_model
+from slowfast_finetune import load_model
 
 print(load_model("best.pt").predict("video.mp4"))
 ```

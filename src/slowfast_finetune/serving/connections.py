@@ -41,9 +41,12 @@ def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
 
         _is_refused = False
         _silence: asyncio.TimerHandle | None = None
+        _taking: asyncio.TimerHandle | None = None
+        _num_unsent = 0
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            self._watch_taking()
             if len(self.connections) > 2 * limits.connections:
                 transport.abort()
             self._is_refused = len(self.connections) > limits.connections
@@ -61,6 +64,8 @@ def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._unwatch()
+            if self._taking is not None:
+                self._taking.cancel()
             super().connection_lost(exc)
 
         def send_400_response(self, msg: str) -> None:  # noqa: ARG002
@@ -72,6 +77,15 @@ def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
                 self._unwatch()
                 self.transport.write(BUSY)
                 self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+        def _watch_taking(self) -> None:
+            """End a connection whose client takes nothing of its answer: closing would wait."""
+            num_unsent = self.transport.get_write_buffer_size()
+            if num_unsent and num_unsent == self._num_unsent:
+                self.transport.abort()
+                return
+            self._num_unsent = num_unsent
+            self._taking = self.loop.call_later(limits.idle_seconds, self._watch_taking)
 
         def _watch(self) -> None:
             # Only while a request's head has begun or is the first: when it is idle between two

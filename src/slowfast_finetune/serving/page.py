@@ -22,9 +22,8 @@ def add_page(app: FastAPI) -> None:
         ("/card.js", _text("serving/card.js"), "text/javascript"),
         ("/script.js", _text("serving/page.js"), "text/javascript"),
     ):
-        app.add_api_route(
-            path, _served(content.encode(), media_type), methods=["GET"], include_in_schema=False
-        )
+        served = _served(content.encode(), media_type)
+        app.add_api_route(path, served, methods=["GET", "HEAD"], include_in_schema=False)
 
 
 def _text(name: str) -> str:

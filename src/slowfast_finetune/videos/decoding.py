@@ -307,7 +307,7 @@ def _open(path: Path, container_format: str | None = None) -> av.container.Input
             options={"protocol_whitelist": "file", "format_whitelist": _FORMATS},
         )
     except FileNotFoundError as error:
-        raise VideoError("missing", "the file is no longer there") from error
+        raise VideoError("missing", "there is no such file") from error
     except PermissionError as error:
         raise VideoError("unreadable", "no permission to read the file") from error
     except av.error.ArgumentError as error:
