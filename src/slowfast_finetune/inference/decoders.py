@@ -16,7 +16,7 @@ AHEAD_BYTES = 16 * 2**20  # of each open video: 64 frames of 256 × 340 px
 
 
 class Decoders:
-    """Some decoding processes.
+    """Some decoding processes, which start at once.
 
     No more videos may be open at once than there are processes: one that waits would never begin.
     """
@@ -25,6 +25,7 @@ class Decoders:
         self._decoders = [Decoder(limits) for _ in range(num_workers)]
         self._idle: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
         for decoder in self._decoders:
+            decoder.start()
             self._idle.put(decoder)
         self._open: weakref.WeakSet[OpenVideo] = weakref.WeakSet()
 

@@ -147,6 +147,10 @@ class Decoder:
             raise VideoError("crashed", "the decoder crashed") from error
         self.stop()
 
+    def start(self) -> None:
+        """Start the process, which takes half a second the first time."""
+        self._connected()
+
     def stop(self) -> None:
         """End the process, whatever it is doing."""
         if self._pipe is not None:
