@@ -139,7 +139,7 @@ def _results(
 
 
 def _annotator(args: argparse.Namespace, videos: Sequence[Path]) -> Annotator | None:
-    if args.annotate is None:
+    if args.annotate is None or not videos:
         return None
     from slowfast_finetune.inference.annotating import Annotator
 
