@@ -138,6 +138,8 @@ def _encode(
 ) -> None:
     import av
 
+    from slowfast_finetune.videos.decoding import open_video
+
     kind = {".mkv": "matroska", ".mov": "mov"}.get(suffix, "mp4")
     overlay: Overlay | None = None
     with contextlib.ExitStack() as stack:
@@ -148,7 +150,7 @@ def _encode(
             if stream is None:
                 height, width = (side - side % 2 or side for side in picture.shape[:2])
                 stream = _video_stream(container, width, height)
-                sound = _Sound(stack.enter_context(_opened(prediction.path)), container)
+                sound = _Sound(stack.enter_context(open_video(prediction.path)), container)
                 overlay = Overlay(prediction, width=width, height=height)
             assert overlay is not None
             assert sound is not None
@@ -160,14 +162,6 @@ def _encode(
         if stream is not None and sound is not None:
             container.mux(stream.encode())
             sound.copy_until(None)
-
-
-def _opened(path: Path) -> Any:
-    import av
-
-    return av.open(
-        str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"}
-    )
 
 
 def _video_stream(container: Any, width: int, height: int) -> Any:

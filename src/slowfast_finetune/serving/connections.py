@@ -33,69 +33,72 @@ BUSY = _response(
 BAD_REQUEST = _response("400 Bad Request", "bad_request", "this is not HTTP")
 
 
-def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
-    """The protocol of a server that keeps to ``limits``."""
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1; too many connections are told so; those that are silent or take nothing end."""
 
-    class BoundedProtocol(H11Protocol):
-        """HTTP/1.1; too many connections are told so, and silent ones end."""
+    serve_limits: ServeLimits
+    _is_refused = False
+    _silence: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
+    _num_unsent = 0
 
-        _is_refused = False
-        _silence: asyncio.TimerHandle | None = None
-        _taking: asyncio.TimerHandle | None = None
-        _num_unsent = 0
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._watch_taking()
+        if len(self.connections) > 2 * self.serve_limits.connections:
+            transport.abort()
+        self._is_refused = len(self.connections) > self.serve_limits.connections
+        self._watch()
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._watch_taking()
-            if len(self.connections) > 2 * limits.connections:
-                transport.abort()
-            self._is_refused = len(self.connections) > limits.connections
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            self._refuse()
+            return
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
             self._watch()
-
-        def data_received(self, data: bytes) -> None:
-            if self._is_refused:
-                self._refuse()
-                return
-            super().data_received(data)
-            if self.cycle is None or self.cycle.response_complete:
-                self._watch()
-            else:
-                self._unwatch()
-
-        def connection_lost(self, exc: Exception | None) -> None:
+        else:
             self._unwatch()
-            if self._taking is not None:
-                self._taking.cancel()
-            super().connection_lost(exc)
 
-        def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-            self.transport.write(BAD_REQUEST)
-            self.transport.close()
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        if self._taking is not None:
+            self._taking.cancel()
+        super().connection_lost(exc)
 
-        def _refuse(self) -> None:
-            if self._silence is not None:
-                self._unwatch()
-                self.transport.write(BUSY)
-                self.loop.call_later(LINGER_SECONDS, self.transport.close)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        self.transport.write(BAD_REQUEST)
+        self.transport.close()
 
-        def _watch_taking(self) -> None:
-            """End a connection whose client takes nothing of its answer: closing would wait."""
-            num_unsent = self.transport.get_write_buffer_size()
-            if num_unsent and num_unsent == self._num_unsent:
-                self.transport.abort()
-                return
-            self._num_unsent = num_unsent
-            self._taking = self.loop.call_later(limits.idle_seconds, self._watch_taking)
+    def _refuse(self) -> None:
+        if self._silence is not None:
+            self._unwatch()
+            self.transport.write(BUSY)
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
-        def _watch(self) -> None:
-            # Only while a request's head has begun or is the first: when it is idle between two
-            # requests uvicorn ends it, and here it would meet the next request halfway.
-            if self._silence is None:
-                self._silence = self.loop.call_later(limits.header_seconds, self.transport.close)
+    def _watch_taking(self) -> None:
+        """End a connection whose client takes nothing of its answer: closing would wait."""
+        num_unsent = self.transport.get_write_buffer_size()
+        if num_unsent and num_unsent == self._num_unsent:
+            self.transport.abort()
+            return
+        self._num_unsent = num_unsent
+        self._taking = self.loop.call_later(self.serve_limits.idle_seconds, self._watch_taking)
 
-        def _unwatch(self) -> None:
-            if self._silence is not None:
-                self._silence.cancel()
-                self._silence = None
+    def _watch(self) -> None:
+        # Only while a request's head has begun or is the first: when it is idle between two
+        # requests uvicorn ends it, and here it would meet the next request halfway.
+        if self._silence is None:
+            self._silence = self.loop.call_later(
+                self.serve_limits.header_seconds, self.transport.close
+            )
 
-    return BoundedProtocol
+    def _unwatch(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+
+def bounded_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
+    """The protocol of a server that keeps to ``limits``; uvicorn makes one for each connection."""
+    return type("LimitedProtocol", (BoundedProtocol,), {"serve_limits": limits})

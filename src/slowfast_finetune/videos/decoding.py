@@ -109,7 +109,7 @@ def sampled_frames(
     Raises:
         VideoError: with a reason code where nothing can be decoded.
     """
-    with _open(path, container_format) as container:
+    with open_video(path, container_format) as container:
         stream = _prepared_stream(container, settings=settings, report=report)
         timed = _timed_frames(container, stream, report=report, settings=settings)
         yield from _take_shown(timed, settings=settings, report=report)
@@ -127,7 +127,7 @@ def every_frame(
     Raises:
         VideoError: with a reason code where nothing can be decoded.
     """
-    with _open(path) as container:
+    with open_video(path) as container:
         stream = _prepared_stream(container, settings=settings, report=report)
         shape = _Reshaper(settings.short_side)
         for timed in _timed_frames(container, stream, report=report, settings=settings):
@@ -148,7 +148,7 @@ def glimpses(
     Raises:
         VideoError: with a reason code where nothing can be decoded.
     """
-    with _open(path) as container:
+    with open_video(path) as container:
         stream = _prepared_stream(container, settings=settings, report=report)
         stated = _stated_seconds(container, stream)
         longest = min(settings.max_seconds, FOREVER_SECONDS)
@@ -264,7 +264,7 @@ def _read_at(
     frames: list[Frame] = []
     due = deque(instants)
     shown: _TimedFrame | None = None
-    with _open(path) as container:
+    with open_video(path) as container:
         stream = _prepared_stream(container, settings=settings, report=report)
         for timed in _timed_frames(container, stream, report=report, settings=settings):
             while shown is not None and due and due[0] < timed.time:
@@ -297,7 +297,12 @@ def _prepared_stream(
     return stream
 
 
-def _open(path: Path, container_format: str | None = None) -> av.container.InputContainer:
+def open_video(path: Path, container_format: str | None = None) -> av.container.InputContainer:
+    """Open a file, and nothing that it may name, with PyAV.
+
+    Raises:
+        VideoError: with a reason code.
+    """
     try:
         # Metadata may be in any encoding; it is none of our business.
         container = av.open(
@@ -560,7 +565,7 @@ def orient(image: Frame, matrix: DisplayMatrix | None) -> Frame:
 def is_mirrored(path: Path) -> bool:
     """Whether the container asks for mirrored frames; False where that cannot be read."""
     try:
-        with _open(path) as container:
+        with open_video(path) as container:
             frame = next(container.decode(_video_stream(container)), None)
             matrix = None if frame is None else display_matrix(frame)
     except (VideoError, av.error.FFmpegError, OSError, ValueError):
