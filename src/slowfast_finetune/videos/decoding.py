@@ -1,4 +1,4 @@
-"""The only importer of the video decoder: one pass over a file, frames in true time.
+"""Where videos are opened and decoded: one pass over a file, frames in true time.
 
 PyAV reads what decord reads and more, shows no frame that an edit list hides, and converts only
 the frames that are kept; docs/architecture.md has the comparison.
