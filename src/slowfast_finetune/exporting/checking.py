@@ -193,7 +193,9 @@ def read_onnx_metadata(path: Path) -> dict[str, Any]:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{path}: is damaged: {str(error).splitlines()[0]}") from error
-    if checked.get("weights_digest") != weights_digest(model):
+    if "weights_digest" not in checked:
+        raise ExportError(f"{path}: lacks weights_digest in its metadata; export it anew")
+    if checked["weights_digest"] != weights_digest(model):
         raise ExportError(f"{path}: is damaged: its weights are not as they were written")
     return checked
 
