@@ -19,11 +19,11 @@ from benchmarks.decoders import FLOOR, RawJob, attempt, installed_peers, with_ff
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import manifest_of, project_params, quiet
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.params import Params
-from slowfast_finetune.videos.manifest import ManifestRow
 
 STAGE, FFMPEG = "the cache stage", "ffmpeg processes"
 TARGET_OF_FFMPEG = 0.95

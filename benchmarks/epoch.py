@@ -19,13 +19,13 @@ from benchmarks.on_the_fly import NaiveDecordDataset, loader_of
 from benchmarks.report import Target, finish, format_table
 from benchmarks.resident import epoch_seconds, resident_feed, resident_learner
 from benchmarks.stage_inputs import manifest_of, project_params, quiet
+from slowfast_finetune.base.params import ModelName
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import Batch
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.windows import MicroBatch
-from slowfast_finetune.device import choose_device, choose_precision
+from slowfast_finetune.model.device import choose_device, choose_precision
 from slowfast_finetune.model.slowfast import build_slowfast
-from slowfast_finetune.params import ModelName
 from slowfast_finetune.training.engine import EpochFeed
 from slowfast_finetune.training.setup import Clips
 

@@ -15,11 +15,11 @@ from benchmarks.comparison import in_turn, speed_ratio, timed
 from benchmarks.experiment import prepare
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import project_params, quiet
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.demo.generator import generate_demo
 from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_checkpoint
-from slowfast_finetune.inference.ready import ready_classifier, views_at_once
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -27,7 +27,7 @@ from slowfast_finetune.model.checkpoint import (
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast
-from slowfast_finetune.params import Params
+from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
 
 STAGE, FORWARD = "the evaluate stage", "forward passes of one batch in memory"
 TARGET = 1.1

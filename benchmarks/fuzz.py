@@ -22,11 +22,11 @@ from benchmarks.drawn_videos import draw_video
 from benchmarks.mutations import mutate
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import PROJECT, changed_values, manifest_of
+from slowfast_finetune.base.files import read_table, write_table
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.files import read_table, write_table
-from slowfast_finetune.params import Params
-from slowfast_finetune.videos.manifest import ManifestRow
 
 # Suffix, encoder, its pixel format.
 KINDS: tuple[tuple[str, str, str], ...] = (

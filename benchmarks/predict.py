@@ -17,8 +17,12 @@ from benchmarks.comparison import in_turn, speed_ratio, timed
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import project_params
-from slowfast_finetune.inference.model import Model, load_model
-from slowfast_finetune.inference.streams import DecodeLimits
+from slowfast_finetune.decoding.decoding import (
+    FOREVER_SECONDS,
+    DecodeReport,
+    DecodeSettings,
+    sampled_frames,
+)
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -26,12 +30,8 @@ from slowfast_finetune.model.checkpoint import (
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast
-from slowfast_finetune.videos.decoding import (
-    FOREVER_SECONDS,
-    DecodeReport,
-    DecodeSettings,
-    sampled_frames,
-)
+from slowfast_finetune.predicting.model import Model, load_model
+from slowfast_finetune.predicting.streams import DecodeLimits
 
 PREDICT, DECODE, COMPUTE = "slowfast predict", "decoding alone", "computing alone"
 LATENCY, FORWARD = "a clip, from file to answer", "its forward passes"

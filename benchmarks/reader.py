@@ -26,7 +26,7 @@ from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.clips.windows import Window, plan_training_epoch
-from slowfast_finetune.videos.video_folder import VideoFolderDataset
+from slowfast_finetune.video_folder import VideoFolderDataset
 
 NUM_FRAMES, SAMPLE_FPS, STRIDE, SECONDS = 32, 15, 2, 10
 CROP, SHORT_SIDE, BATCH = 224, 256, 8

@@ -14,9 +14,9 @@ from typing import Any
 from benchmarks.experiment import prepare, train_and_test
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import quiet, values_of_preset
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.demo.generator import generate_demo
-from slowfast_finetune.params import Params
 
 # What a first attempt looks like: Adam at its usual rate, no schedule, no augmentation.
 PLAIN: dict[str, dict[str, Any]] = {

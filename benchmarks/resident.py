@@ -14,7 +14,7 @@ from benchmarks.comparison import Contender
 from benchmarks.stage_inputs import project_params, quiet
 from slowfast_finetune.clips.clip_reader import Batch
 from slowfast_finetune.clips.windows import MicroBatch, Window
-from slowfast_finetune.device import Precision, make_fabric
+from slowfast_finetune.model.device import Precision, make_fabric
 from slowfast_finetune.training.engine import EpochFeed, Learner, Sofar, train_one_epoch
 from slowfast_finetune.training.setup import build_learner
 

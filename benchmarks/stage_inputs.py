@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from slowfast_finetune.params import Params
-from slowfast_finetune.videos.manifest import ManifestRow, hash_files
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.indexing.manifest import hash_files
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -20,15 +20,15 @@ from benchmarks.comparison import Contender, Ratio, in_turn, speed_ratio
 from benchmarks.report import Target, finish, format_table
 from benchmarks.resident import resident_learner, resident_turns
 from benchmarks.stage_inputs import PROJECT
+from slowfast_finetune.base.params import ModelName, load_params
 from slowfast_finetune.clips.clip_reader import Batch
-from slowfast_finetune.device import Precision, choose_device, choose_precision
+from slowfast_finetune.model.device import Precision, choose_device, choose_precision
 from slowfast_finetune.model.slowfast import (
     MEAN,
     STD,
     build_slowfast,
     pack_pathways,
 )
-from slowfast_finetune.params import ModelName, load_params
 
 PLAIN, MATMUL = "plain loop", "matmul"
 BATCH, FROZEN = "ours, batch norm: batch", "ours, batch norm: frozen"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from slowfast_finetune.base.console import run, say
+from slowfast_finetune.base.files import read_table, write_table
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.params import load_params
+from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.caching import cache_videos, check_rejected, summary
-from slowfast_finetune.clips.clip_store import ClipStore, store_root
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.console import run, say
-from slowfast_finetune.files import read_table, write_table
-from slowfast_finetune.params import load_params
-from slowfast_finetune.videos.manifest import ManifestRow
 
 
 def main() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from slowfast_finetune.clips.clip_store import store_root
-from slowfast_finetune.console import run, say
-from slowfast_finetune.files import write_table
-from slowfast_finetune.params import load_params
-from slowfast_finetune.videos.hash_memo import HashMemo
-from slowfast_finetune.videos.manifest import ManifestRow, build_manifest, describe
+from slowfast_finetune.base.console import run, say
+from slowfast_finetune.base.files import write_table
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.params import load_params
+from slowfast_finetune.base.store_location import store_root
+from slowfast_finetune.indexing.hash_memo import HashMemo
+from slowfast_finetune.indexing.manifest import build_manifest, describe
 
 
 def main() -> None:

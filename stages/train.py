@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from slowfast_finetune.clips.clip_store import ClipStore, store_root
+from slowfast_finetune.base.console import run
+from slowfast_finetune.base.files import read_table
+from slowfast_finetune.base.params import load_params
+from slowfast_finetune.base.store_location import store_root
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.console import run
-from slowfast_finetune.files import read_table
-from slowfast_finetune.params import load_params
 from slowfast_finetune.training.run_files import TrainingOutputs
 from slowfast_finetune.training.train import train_model
 

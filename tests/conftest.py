@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from slowfast_finetune.params import Params
+from slowfast_finetune.base.params import Params
 
 
 @pytest.fixture(scope="session")

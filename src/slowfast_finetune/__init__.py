@@ -5,20 +5,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slowfast_finetune.inference.answers import Prediction, Refused
-    from slowfast_finetune.inference.model import Model, load_model
-    from slowfast_finetune.inference.timeline import Segment
+    from slowfast_finetune.predicting.answers import Prediction, Refused
+    from slowfast_finetune.predicting.model import Model, load_model
+    from slowfast_finetune.predicting.timeline import Segment
 
 __all__ = ["Model", "Prediction", "Refused", "Segment", "__version__", "load_model"]
 __version__ = "0.1.0"
 
 # Found when they are asked for: most of the package must start without torch.
 _PLACES = {
-    "Model": "inference.model",
-    "Prediction": "inference.answers",
-    "Refused": "inference.answers",
-    "Segment": "inference.timeline",
-    "load_model": "inference.model",
+    "Model": "predicting.model",
+    "Prediction": "predicting.answers",
+    "Refused": "predicting.answers",
+    "Segment": "predicting.timeline",
+    "load_model": "predicting.model",
 }
 
 # How long OpenMP's threads spin before they sleep, in rounds: some microseconds. By default it is

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from slowfast_finetune import __version__
+from slowfast_finetune.base.console import run
 from slowfast_finetune.commands import clips, compare, doctor, export, pool, predict, preset, serve
-from slowfast_finetune.console import run
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from slowfast_finetune.errors import ParamsError
-from slowfast_finetune.files import write_text
-from slowfast_finetune.params import load_params
+from slowfast_finetune.base.errors import ParamsError
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.params import load_params
 
 PARAMS = "params.yaml"
 

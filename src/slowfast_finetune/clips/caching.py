@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from slowfast_finetune.base.console import progress, say
+from slowfast_finetune.base.errors import DataError, frame_too_large
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, entry_bytes
 from slowfast_finetune.clips.decode_job import Job, Refusal
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.workers import decode_all
-from slowfast_finetune.console import progress, say
-from slowfast_finetune.errors import DataError, frame_too_large
-from slowfast_finetune.params import CacheParams, ClipParams, Engine, Params
-from slowfast_finetune.videos.manifest import ManifestRow
 
 DAMAGED_BELOW = 0.95
 

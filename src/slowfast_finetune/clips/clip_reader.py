@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_store import SUFFIX, Frames, map_frames
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.clips.windows import Window
-from slowfast_finetune.errors import DataError
 
 MAX_FREE_BUFFERS = 8  # more than are read ahead and in use at once
 MAX_OPEN_MAPS = 512  # below the usual limits for open files and maps, whatever the collection

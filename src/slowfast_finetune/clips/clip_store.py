@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.errors import DataError
-from slowfast_finetune.files import write_text
-from slowfast_finetune.params import ClipParams
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.params import ClipParams
 
 FORMAT_VERSION = 2
 HEADER_BYTES = 4096
@@ -87,27 +87,6 @@ def settings_digest(clip: ClipParams) -> str:
     """Names the corner of the store that holds clips of these settings: 16 hex digits."""
     text = json.dumps({"format": FORMAT_VERSION, **clip.model_dump()}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def store_root(project: Path) -> Path:
-    """Where the store lies: ``$CLIP_STORE``, else ``clips`` beside the DVC cache.
-
-    Beside the cache, it is shared by what shares the cache: temporary and queued experiments,
-    and clones that are given one cache folder. Outside a DVC project it is ``.clips``.
-    """
-    chosen = os.environ.get("CLIP_STORE")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    dvc_folder = next(
-        (folder / ".dvc" for folder in (project, *project.parents) if (folder / ".dvc").is_dir()),
-        None,
-    )
-    if dvc_folder is None:
-        return project / ".clips"
-    from dvc.config import Config
-
-    cache = Config(dvc_dir=str(dvc_folder))["cache"].get("dir") or str(dvc_folder / "cache")
-    return Path(cache).parent / "clips"
 
 
 def entry_bytes(num_frames: int, height: int, width: int) -> int:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from slowfast_finetune.base.errors import DataError, VideoError
+from slowfast_finetune.base.hashing import hash_file
+from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
-from slowfast_finetune.errors import DataError, VideoError
-from slowfast_finetune.params import ClipParams
-from slowfast_finetune.videos.manifest import hash_file
 
 TIMEOUT_SECONDS_PER_MEGABYTE = 2.0
 # Marks the temporary files of this process's workers: another run may share the store.
@@ -68,8 +68,8 @@ def decode_to_store(job: Job) -> EntryInfo:
 
 
 def _decode(job: Job) -> EntryInfo:
-    from slowfast_finetune.videos.decoding import DecodeReport, DecodeSettings, sampled_frames
-    from slowfast_finetune.videos.sampling import padded_indices
+    from slowfast_finetune.decoding.decoding import DecodeReport, DecodeSettings, sampled_frames
+    from slowfast_finetune.decoding.sampling import padded_indices
 
     settings = DecodeSettings(
         sample_fps=job.clip.sample_fps,

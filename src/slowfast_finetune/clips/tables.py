@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slowfast_finetune.files import Row
-from slowfast_finetune.videos.discovery import Split
+from slowfast_finetune.base.files import Row
+from slowfast_finetune.base.manifest_table import Split
 
 
 class ClipRow(Row):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slowfast_finetune.base.params import AugmentParams
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.params import AugmentParams
-from slowfast_finetune.videos.sampling import window_starts
+from slowfast_finetune.decoding.sampling import window_starts
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing import get_context
 from typing import Any, Literal, Protocol, TypeVar
 
+from slowfast_finetune.base.errors import DataError, VideoError
+from slowfast_finetune.base.params import Engine
 from slowfast_finetune.clips.clip_store import EntryInfo
 from slowfast_finetune.clips.decode_job import Job, Refusal, decode_to_store
-from slowfast_finetune.errors import DataError, VideoError
-from slowfast_finetune.params import Engine
 
 RAY_RETRIES = 1  # a lost node is not the video's fault; a video that kills twice is refused
-DECODER_MODULE = "slowfast_finetune.videos.decoding"
+DECODER_MODULE = "slowfast_finetune.decoding.decoding"
 Decoded = tuple[Job, EntryInfo | Refusal]
 
 

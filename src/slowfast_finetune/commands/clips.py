@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from slowfast_finetune.console import say
+from slowfast_finetune.base.console import say
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,9 +38,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _status(_: argparse.Namespace) -> None:
-    from slowfast_finetune.clips.clip_store import settings_digest, store_root
-    from slowfast_finetune.clips.maintenance import corners, describe_corners
-    from slowfast_finetune.params import load_params
+    from slowfast_finetune.base.params import load_params
+    from slowfast_finetune.base.store_location import store_root
+    from slowfast_finetune.clip_maintenance import corners, describe_corners
+    from slowfast_finetune.clips.clip_store import settings_digest
 
     root = store_root(Path.cwd())
     current = settings_digest(load_params(Path("params.yaml")).clip)
@@ -48,9 +49,9 @@ def _status(_: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    from slowfast_finetune.clips.clip_store import store_root
-    from slowfast_finetune.clips.maintenance import damaged_entries
-    from slowfast_finetune.errors import DataError
+    from slowfast_finetune.base.errors import DataError
+    from slowfast_finetune.base.store_location import store_root
+    from slowfast_finetune.clip_maintenance import damaged_entries
 
     damaged = list(damaged_entries(store_root(Path.cwd())))
     for path, reason in damaged:
@@ -63,11 +64,12 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _prune(args: argparse.Namespace) -> None:
-    from slowfast_finetune.clips.clip_store import settings_digest, store_root
-    from slowfast_finetune.clips.maintenance import find_leftovers, readable_bytes, remove
-    from slowfast_finetune.files import read_table
-    from slowfast_finetune.params import load_params
-    from slowfast_finetune.videos.manifest import ManifestRow
+    from slowfast_finetune.base.files import read_table
+    from slowfast_finetune.base.manifest_table import ManifestRow
+    from slowfast_finetune.base.params import load_params
+    from slowfast_finetune.base.store_location import store_root
+    from slowfast_finetune.clip_maintenance import find_leftovers, readable_bytes, remove
+    from slowfast_finetune.clips.clip_store import settings_digest
 
     rows = read_table(Path("data/manifest.csv"), ManifestRow)
     leftovers = find_leftovers(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from slowfast_finetune.console import say
+from slowfast_finetune.base.console import say
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,8 +29,8 @@ def _run(args: argparse.Namespace) -> None:
     import dataclasses
     import json
 
-    from slowfast_finetune.evaluation.answers import read_answers
-    from slowfast_finetune.evaluation.compare import compare, describe, verdict
+    from slowfast_finetune.comparing.answers import read_answers
+    from slowfast_finetune.comparing.compare import compare, describe, verdict
 
     result = compare(read_answers(args.a), read_answers(args.b))
     if args.json:

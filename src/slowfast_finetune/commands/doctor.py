@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from slowfast_finetune.console import say
+from slowfast_finetune.base.console import say
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,11 +34,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _run(args: argparse.Namespace) -> None:
     import sys
 
-    from slowfast_finetune.files import write_text
-    from slowfast_finetune.inspection.doctor import examine
-    from slowfast_finetune.inspection.page import as_page
-    from slowfast_finetune.inspection.wording import as_json, as_text
-    from slowfast_finetune.params import load_params
+    from slowfast_finetune.base.files import write_text
+    from slowfast_finetune.base.params import load_params
+    from slowfast_finetune.doctor.doctor import examine
+    from slowfast_finetune.doctor.page import as_page
+    from slowfast_finetune.doctor.wording import as_json, as_text
 
     params = load_params(args.params)
     diagnosis = examine(args.folder, params=params, project=Path.cwd())

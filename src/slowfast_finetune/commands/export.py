@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from slowfast_finetune.console import say
+from slowfast_finetune.base.console import say
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from slowfast_finetune.errors import ExportError
+    from slowfast_finetune.base.errors import ExportError
 
     if args.check is not None:
         from slowfast_finetune.exporting.checking import check_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from slowfast_finetune.console import say
+from slowfast_finetune.base.console import say
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,8 +27,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from slowfast_finetune.evaluation.pooling import describe, pool
-    from slowfast_finetune.files import write_text
+    from slowfast_finetune.base.files import write_text
+    from slowfast_finetune.comparing.pooling import describe, pool
 
     pooled = pool(args.folds)
     say(describe(pooled))

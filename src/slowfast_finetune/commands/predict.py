@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_finetune.errors import DataError
+from slowfast_finetune.base.errors import DataError
 
 if TYPE_CHECKING:
-    from slowfast_finetune.inference.annotating import Annotator
-    from slowfast_finetune.inference.answers import Prediction, Refused
-    from slowfast_finetune.inference.model import Model
+    from slowfast_finetune.predicting.annotating import Annotator
+    from slowfast_finetune.predicting.answers import Prediction, Refused
+    from slowfast_finetune.predicting.model import Model
 
 Write = Callable[[str], None]
 
@@ -77,16 +77,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from slowfast_finetune.inference.camera import camera_index
+    from slowfast_finetune.predicting.camera import camera_index
 
     camera = camera_index(args.paths)
     if camera is not None:
         _watch(args, camera)
         return
 
-    from slowfast_finetune.console import plain
-    from slowfast_finetune.inference.answers import Refused
-    from slowfast_finetune.inference.inputs import find_inputs
+    from slowfast_finetune.base.console import plain
+    from slowfast_finetune.predicting.answers import Refused
+    from slowfast_finetune.predicting.inputs import find_inputs
 
     inputs = find_inputs(args.paths)
     videos = [item for item in inputs if isinstance(item, Path)]
@@ -118,7 +118,7 @@ def _results(
     args: argparse.Namespace, inputs: list[Path | Refused], write: Write
 ) -> Iterator[Prediction | Refused]:
     """Answers and refusals in the order of the inputs."""
-    from slowfast_finetune.inference.wording import csv_header
+    from slowfast_finetune.predicting.wording import csv_header
 
     videos = [item for item in inputs if isinstance(item, Path)]
     # Loaded before anything is said: without a model there is nothing to say.
@@ -141,19 +141,19 @@ def _results(
 def _annotator(args: argparse.Namespace, videos: Sequence[Path]) -> Annotator | None:
     if args.annotate is None or not videos:
         return None
-    from slowfast_finetune.inference.annotating import Annotator
+    from slowfast_finetune.predicting.annotating import Annotator
 
     return Annotator(args.annotate, videos=videos)
 
 
 def _load(args: argparse.Namespace) -> Model:
-    from slowfast_finetune.inference.model import load_model
+    from slowfast_finetune.predicting.model import load_model
 
     return load_model(args.checkpoint, device=args.device, precision=args.precision)
 
 
 def _worded(result: Prediction | Refused, args: argparse.Namespace) -> str:
-    from slowfast_finetune.inference.wording import as_csv, as_json, as_text
+    from slowfast_finetune.predicting.wording import as_csv, as_json, as_text
 
     if args.json:
         return as_json(result, top=args.top)
@@ -163,9 +163,9 @@ def _worded(result: Prediction | Refused, args: argparse.Namespace) -> str:
 
 
 def _watch(args: argparse.Namespace, camera: int) -> None:
-    from slowfast_finetune.console import say
-    from slowfast_finetune.inference.camera import camera_device, watch
-    from slowfast_finetune.inference.wording import clock, named
+    from slowfast_finetune.base.console import say
+    from slowfast_finetune.predicting.camera import camera_device, watch
+    from slowfast_finetune.predicting.wording import clock, named
 
     for_files = ("json", "csv", "out", "annotate", "top")
     senseless = [name for name in for_files if getattr(args, name)]
@@ -186,11 +186,11 @@ def _output(out: Path | None) -> Iterator[Write]:
     What was written before an end that nobody wanted is kept beside it.
     """
     if out is None:
-        from slowfast_finetune.console import say
+        from slowfast_finetune.base.console import say
 
         yield say
         return
-    from slowfast_finetune.files import atomic_path
+    from slowfast_finetune.base.files import atomic_path
 
     out = out.resolve()  # what a link leads to is meant, not the link
 
@@ -208,7 +208,7 @@ def _output(out: Path | None) -> Iterator[Write]:
 @contextlib.contextmanager
 def _bar(total: int, args: argparse.Namespace) -> Iterator[Callable[[], None]]:
     """A progress bar where a person waits and answers do not run through it."""
-    from slowfast_finetune.console import Bar
+    from slowfast_finetune.base.console import Bar
 
     seen = sys.stderr.isatty() and (args.out is not None or not sys.stdout.isatty())
     with Bar("predicting", total=total, hidden=not seen) as bar:

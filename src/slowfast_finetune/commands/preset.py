@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from slowfast_finetune.console import say
+from slowfast_finetune.base.console import say
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

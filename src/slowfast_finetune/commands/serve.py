@@ -10,8 +10,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast_finetune.console import say
-from slowfast_finetune.errors import InputError
+from slowfast_finetune.base.console import say
+from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.serving.limits import ServeLimits
 
 if TYPE_CHECKING:

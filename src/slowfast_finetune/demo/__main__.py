@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from slowfast_finetune.console import run, say
+from slowfast_finetune.base.console import run, say
+from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.demo.catalog import CLASS_NAMES
 from slowfast_finetune.demo.generator import check_numbers, generate_demo
-from slowfast_finetune.errors import InputError
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,7 +12,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from slowfast_finetune.console import progress
+from slowfast_finetune.base.console import progress
+from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.demo.catalog import (
     CLASS_NAMES,
     LETTERS,
@@ -21,7 +22,6 @@ from slowfast_finetune.demo.catalog import (
     is_demo_file,
     list_videos,
 )
-from slowfast_finetune.errors import InputError
 
 
 def generate_demo(

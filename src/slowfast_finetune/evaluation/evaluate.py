@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from slowfast_finetune.base.console import say
+from slowfast_finetune.base.errors import CheckpointError, DataError
+from slowfast_finetune.base.files import write_table, write_text
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.console import say
-from slowfast_finetune.errors import CheckpointError, DataError
 from slowfast_finetune.evaluation.measure import (
     Outcome,
     class_rows,
@@ -33,11 +35,9 @@ from slowfast_finetune.evaluation.tables import (
     write_predictions,
     write_views,
 )
-from slowfast_finetune.files import write_table, write_text
-from slowfast_finetune.inference.ready import ready_classifier
-from slowfast_finetune.inference.views import Views, view_stored
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
-from slowfast_finetune.params import Params
+from slowfast_finetune.scoring.ready import ready_classifier
+from slowfast_finetune.scoring.views import Views, view_stored
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.evaluation.metrics import (
-    NUM_BINS,
-    Floats,
-    Labels,
-    Probabilities,
-    bin_of,
-    bin_sums,
-    calibration_error,
-    in_top,
-    label_sums,
-    majority_class,
-    negative_log_likelihood,
-    score_classes,
-    scores_of_sums,
-)
+from slowfast_finetune.evaluation.metadata import predict_from_facts
 from slowfast_finetune.evaluation.resampling import (
     Interval,
     design_effect,
@@ -42,8 +29,21 @@ from slowfast_finetune.evaluation.tables import (
     ScoreRow,
     SubsetRow,
 )
-from slowfast_finetune.inspection.shortcuts import predict_from_facts
-from slowfast_finetune.videos.discovery import NONE_OF_THESE
+from slowfast_finetune.scoring.metrics import (
+    NUM_BINS,
+    Floats,
+    Labels,
+    Probabilities,
+    bin_of,
+    bin_sums,
+    calibration_error,
+    in_top,
+    label_sums,
+    majority_class,
+    negative_log_likelihood,
+    score_classes,
+    scores_of_sums,
+)
 
 DIGITS = 4  # of a score; more would be noise
 # What metrics.json holds: `dvc metrics show` and `dvc exp show` print a column for each.

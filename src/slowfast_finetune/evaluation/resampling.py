@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.evaluation.metrics import Floats, Labels
+from slowfast_finetune.scoring.metrics import Floats, Labels
 
 NUM_RESAMPLES = 2000
 COVERAGE = 0.95

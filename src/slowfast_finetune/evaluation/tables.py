@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from slowfast_finetune.errors import DataError
-from slowfast_finetune.evaluation.metrics import Probabilities
-from slowfast_finetune.files import Row, read_table, write_table
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import Row, read_table, write_table
+from slowfast_finetune.scoring.metrics import Probabilities
 
 _PROBABILITY_DIGITS = 6
 

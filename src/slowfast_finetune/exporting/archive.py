@@ -12,7 +12,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-from slowfast_finetune.errors import ExportError
+from slowfast_finetune.base.errors import ExportError
 
 # PKWARE's APPNOTE.TXT, 4.3: local file header, its data descriptor, end of central directory, and
 # the two records of zip64 before that.

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slowfast_finetune.errors import CheckpointError, ExportError
+from slowfast_finetune.base.errors import CheckpointError, ExportError
 from slowfast_finetune.exporting.archive import members_of
 
 # What torch.export.save writes for a model of plain tensors.

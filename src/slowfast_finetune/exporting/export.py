@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from slowfast_finetune.errors import ExportError
+from slowfast_finetune.base.errors import ExportError
+from slowfast_finetune.base.files import write_bytes
 from slowfast_finetune.exporting.onnx_file import OPSET, onnx_bytes
 from slowfast_finetune.exporting.parity import Parity, compare, onnx_runner, pt2_runner
-from slowfast_finetune.files import write_bytes
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.model.exported import Precision, pt2_bytes
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from slowfast_finetune.errors import ExportError
+from slowfast_finetune.base.errors import ExportError
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.exported import (
     ClipProbabilities,

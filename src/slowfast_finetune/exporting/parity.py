@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import read_table
+from slowfast_finetune.base.params import ClipParams
+from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_reader import ClipReader
-from slowfast_finetune.clips.clip_store import ClipStore, store_root
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.clips.windows import plan_views
-from slowfast_finetune.errors import DataError
-from slowfast_finetune.files import read_table
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.exported import ClipProbabilities
-from slowfast_finetune.params import ClipParams
 
 Clips = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from slowfast_finetune.base.manifest_table import SPLITS
+from slowfast_finetune.base.params import CacheParams, ClipParams
+from slowfast_finetune.indexing.discovery import SPLIT_FOLDERS
 from slowfast_finetune.inspection.findings import Finding, counted, listed
 from slowfast_finetune.inspection.looks import Look, Refused
-from slowfast_finetune.params import CacheParams, ClipParams
-from slowfast_finetune.videos.discovery import SPLIT_FOLDERS, SPLITS
 
 IMBALANCE = 5.0  # the largest class has so many times the videos of the smallest
 FEW_VIDEOS = 10  # of a class; measured on two or three of them, one more is 30 to 50 %

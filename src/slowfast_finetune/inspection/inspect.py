@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from slowfast_finetune.base.params import CacheParams, ClipParams
+from slowfast_finetune.evaluation.metadata import Giveaway, giveaways
 from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings
 from slowfast_finetune.inspection.findings import Finding, worst_first
@@ -13,8 +15,6 @@ from slowfast_finetune.inspection.labels import label_findings
 from slowfast_finetune.inspection.looks import Look, Refused
 from slowfast_finetune.inspection.naming import group_hint
 from slowfast_finetune.inspection.scenes import scene_findings
-from slowfast_finetune.inspection.shortcuts import Giveaway, giveaways
-from slowfast_finetune.params import CacheParams, ClipParams
 
 # docs/doctor.md has the measurements these come from.
 NOTABLE_SKILL = 0.15

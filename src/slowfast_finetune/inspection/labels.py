@@ -16,14 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.inspection.findings import Finding, counted, listed
-from slowfast_finetune.inspection.looks import THUMBNAIL_SIDE, Look
-from slowfast_finetune.inspection.shortcuts import (
+from slowfast_finetune.evaluation.metadata import (
     NUM_FOLDS,
     compare_with_luck,
     folds,
     units_of,
 )
+from slowfast_finetune.inspection.findings import Finding, counted, listed
+from slowfast_finetune.inspection.looks import THUMBNAIL_SIDE, Look
 
 MOTION_SIDE = 6  # cells of the map of what moves
 NUM_COMPONENTS = 60  # of the pictures

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from slowfast_finetune.base.manifest_table import ManifestRow, Split
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.videos.discovery import Split
-from slowfast_finetune.videos.manifest import ManifestRow
 
 if TYPE_CHECKING:
     from PIL import Image

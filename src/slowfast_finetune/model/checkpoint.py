@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slowfast_finetune.errors import CheckpointError
-from slowfast_finetune.files import write_bytes
+from slowfast_finetune.base.errors import CheckpointError
+from slowfast_finetune.base.files import write_bytes
+from slowfast_finetune.base.params import ClipParams, EvaluateParams, ModelName, Params
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.model.slowfast import (
     ALPHA,
@@ -22,7 +23,6 @@ from slowfast_finetune.model.slowfast import (
     ClipClassifier,
     build_slowfast,
 )
-from slowfast_finetune.params import ClipParams, EvaluateParams, ModelName, Params
 
 FORMAT_VERSION = 3
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from slowfast_finetune.files import write_bytes
+from slowfast_finetune.base.files import write_bytes
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.speed import speed_up
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slowfast_finetune.params import ModelName
+from slowfast_finetune.base.params import ModelName
 
 # Of the Kinetics-400 checkpoints: the same for all three channels.
 MEAN = 0.45

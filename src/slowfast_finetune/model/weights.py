@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slowfast_finetune.console import say
-from slowfast_finetune.errors import WeightsError
-from slowfast_finetune.files import atomic_path
+from slowfast_finetune.base.console import say
+from slowfast_finetune.base.errors import WeightsError
+from slowfast_finetune.base.files import atomic_path
+from slowfast_finetune.base.params import ModelParams
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.model.slowfast import (
     ARCHITECTURES,
@@ -26,7 +27,6 @@ from slowfast_finetune.model.slowfast import (
     head_of,
     replace_head,
 )
-from slowfast_finetune.params import ModelParams
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
 HEAD_WEIGHT = "blocks.6.proj.weight"

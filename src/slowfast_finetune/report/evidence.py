@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from slowfast_finetune.base.errors import CheckpointError
+from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.errors import CheckpointError
-from slowfast_finetune.inspection.contact_sheets import data_uri
-from slowfast_finetune.params import RuntimeParams
+from slowfast_finetune.pictures.contact_sheets import data_uri
+from slowfast_finetune.pictures.sheets import data_uri_bytes, spread, tiled_jpeg
 from slowfast_finetune.report.cards import to_explain
 from slowfast_finetune.report.results import Prediction
-from slowfast_finetune.report.sheets import data_uri_bytes, spread, tiled_jpeg
 from slowfast_finetune.report.wording import shortened
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ def gather_evidence(
         CheckpointError: the checkpoint cannot be used, or lacks a class that was answered.
         DataError: a clip has gone.
     """
-    from slowfast_finetune.report import grad_cam
+    from slowfast_finetune.pictures import grad_cam
 
     if not grad_cam.is_installed():
         return Evidence(note=f"Grad-CAM needs captum: {grad_cam.HOW_TO_INSTALL}")
-    from slowfast_finetune.device import choose_device
     from slowfast_finetune.model.checkpoint import load_checkpoint
+    from slowfast_finetune.model.device import choose_device
 
     by_path = {row.video_path: row for row in test_rows}
     chosen = to_explain(predictions, limit=MAX_CLIPS)
@@ -108,11 +108,11 @@ def _heat(
     store: ClipStore,
 ) -> list[tuple[Frames, Frames]]:
     """Some frames of each video under the heat of its answer: slow pathway, fast pathway."""
+    from slowfast_finetune.base.console import progress
     from slowfast_finetune.clips.clip_reader import ClipReader
     from slowfast_finetune.clips.windows import plan_views
-    from slowfast_finetune.console import progress
     from slowfast_finetune.model.checkpoint import classifier_from
-    from slowfast_finetune.report import grad_cam
+    from slowfast_finetune.pictures import grad_cam
 
     classifier = classifier_from(checkpoint).to(device)
     shape = checkpoint.preprocessing

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.inspection.findings import Finding
-from slowfast_finetune.params import Params
 from slowfast_finetune.report.overview import data_view, reproduction, run_of
 from slowfast_finetune.report.results import Results
 from slowfast_finetune.report.verdict import verdict

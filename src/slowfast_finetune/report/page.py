@@ -12,20 +12,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slowfast_finetune.base.console import say
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore, map_frames
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.console import say
 from slowfast_finetune.evaluation.measure import subset_row
 from slowfast_finetune.evaluation.resampling import design_effect, units_of
 from slowfast_finetune.evaluation.tables import SubsetRow
-from slowfast_finetune.files import write_text
-from slowfast_finetune.inspection.contact_sheets import data_uri
 from slowfast_finetune.inspection.findings import Finding, worst_first
 from slowfast_finetune.inspection.inspect import inspect
 from slowfast_finetune.inspection.looks import looks_from_store
 from slowfast_finetune.inspection.scenes import seen_scenes
-from slowfast_finetune.params import Params
+from slowfast_finetune.pictures.contact_sheets import data_uri
+from slowfast_finetune.pictures.sheets import Sheets, make_sheets
 from slowfast_finetune.report import overview
 from slowfast_finetune.report.cards import (
     Card,
@@ -44,7 +45,6 @@ from slowfast_finetune.report.results import (
     Results,
     read_results,
 )
-from slowfast_finetune.report.sheets import Sheets, make_sheets
 from slowfast_finetune.report.verdict import pointers, verdict
 from slowfast_finetune.report.wording import count, interval, percent, plain, shortened
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import read_table
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.errors import DataError
 from slowfast_finetune.evaluation.tables import (
     ClassRow,
     ConfusionRow,
@@ -22,7 +23,6 @@ from slowfast_finetune.evaluation.tables import (
     SubsetRow,
 )
 from slowfast_finetune.evaluation.tables import read_predictions as read_prediction_table
-from slowfast_finetune.files import read_table
 from slowfast_finetune.training.history import EpochRow
 
 ROUNDING = 1e-4  # of a score in scores.csv

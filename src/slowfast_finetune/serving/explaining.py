@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.inference.looking import Look
-from slowfast_finetune.inspection.contact_sheets import data_uri, strip
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
-from slowfast_finetune.report import grad_cam
+from slowfast_finetune.pictures import grad_cam
+from slowfast_finetune.pictures.contact_sheets import data_uri, strip
+from slowfast_finetune.predicting.looking import Look
 from slowfast_finetune.serving.answers import ExplanationSaid, FrameSaid
 
 MAX_CLIPS = 4  # kept of a video until its answer is known

@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from slowfast_finetune.errors import VideoError
-from slowfast_finetune.inference.answers import Prediction, Refused
-from slowfast_finetune.inference.decoders import Decoders, OpenVideo
-from slowfast_finetune.inference.looking import Frame
-from slowfast_finetune.inference.model import Model
-from slowfast_finetune.inference.streams import DecodeLimits, Wanted
+from slowfast_finetune.base.errors import VideoError
+from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.model.checkpoint import load_checkpoint
+from slowfast_finetune.predicting.answers import Prediction, Refused
+from slowfast_finetune.predicting.decoders import Decoders, OpenVideo
+from slowfast_finetune.predicting.looking import Frame
+from slowfast_finetune.predicting.model import Model
+from slowfast_finetune.predicting.streams import DecodeLimits, Wanted
 from slowfast_finetune.serving.answers import (
     Answer,
     ExplanationSaid,
@@ -25,7 +26,6 @@ from slowfast_finetune.serving.explaining import Explainer, KeptClips
 from slowfast_finetune.serving.limits import ServeLimits
 from slowfast_finetune.serving.problems import ClientLeftError, refused_video
 from slowfast_finetune.serving.queue import Job
-from slowfast_finetune.videos.manifest import hash_file
 
 DIGITS = 6  # of probabilities and seconds
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from slowfast_finetune.inference.decoders import OpenVideo
+from slowfast_finetune.predicting.decoders import OpenVideo
 from slowfast_finetune.serving.answers import Answer
 
 POLL_SECONDS = 0.01  # a video whose first frame has come is found so late at most

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from slowfast_finetune.base.errors import ParamsError
+from slowfast_finetune.base.params import AugmentParams
 from slowfast_finetune.clips.windows import Mix, Window
-from slowfast_finetune.errors import ParamsError
-from slowfast_finetune.params import AugmentParams
 
 SIDES = ("left", "right")
 

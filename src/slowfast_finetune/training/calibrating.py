@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from slowfast_finetune.evaluation.calibration import calibrate
-from slowfast_finetune.inference.views import view_stored
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.speed import speed_up
+from slowfast_finetune.scoring.calibration import calibrate
+from slowfast_finetune.scoring.views import view_stored
 from slowfast_finetune.training.setup import Clips
 
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from slowfast_finetune.base.console import Bar
+from slowfast_finetune.base.errors import TrainingError
+from slowfast_finetune.base.params import AugmentParams, TrainParams
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader
 from slowfast_finetune.clips.windows import MicroBatch
-from slowfast_finetune.console import Bar
-from slowfast_finetune.errors import TrainingError
-from slowfast_finetune.params import AugmentParams, TrainParams
 from slowfast_finetune.training.augmentation import mix_clips, rand_augment, zoom_and_mirror
 from slowfast_finetune.training.batch_norm import begin_training, recompute_statistics
 from slowfast_finetune.training.history import EpochRow

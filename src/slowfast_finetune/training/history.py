@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from slowfast_finetune.console import say
-from slowfast_finetune.errors import TrainingError
-from slowfast_finetune.evaluation.metrics import Scores
-from slowfast_finetune.files import Row, write_table
+from slowfast_finetune.base.console import say
+from slowfast_finetune.base.errors import TrainingError
+from slowfast_finetune.base.files import Row, write_table
+from slowfast_finetune.scoring.metrics import Scores
 
 
 class _HasLossAndScores(Protocol):

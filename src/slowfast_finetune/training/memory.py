@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from slowfast_finetune.errors import TrainingError
+from slowfast_finetune.base.errors import TrainingError
 
 # Of the machine's memory that a step on the CPU may take, and what a step needs beside the tensors
 # kept for the backward pass: gradients of activations, and the libraries' own scratch.

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from slowfast_finetune.base.params import TrainParams
 from slowfast_finetune.model.slowfast import HEAD_BLOCK, block_of
-from slowfast_finetune.params import TrainParams
 
 Part = Literal["head", "backbone"]
 

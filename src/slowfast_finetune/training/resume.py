@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slowfast_finetune.files import atomic_path
+from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.training.engine import Learner, Sofar
 from slowfast_finetune.training.history import EpochRow
@@ -40,7 +40,7 @@ def fingerprint_of(settings: Mapping[str, Any], tensors: Iterable[Tensor]) -> st
 
 def _source_files() -> list[Path]:
     package = Path(__file__).resolve().parents[1]
-    rooms = ("clips", "evaluation", "model", "training")
+    rooms = ("base", "decoding", "clips", "model", "scoring", "training")
     return sorted(path for room in rooms for path in (package / room).glob("*.py"))
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from slowfast_finetune.device import process_rank
-from slowfast_finetune.errors import TrainingError
-from slowfast_finetune.files import write_text
+from slowfast_finetune.base.errors import TrainingError
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -24,9 +24,9 @@ from slowfast_finetune.model.checkpoint import (
     params_as_plain_values,
     save_checkpoint,
 )
+from slowfast_finetune.model.device import process_rank
 from slowfast_finetune.model.exported import export_program
 from slowfast_finetune.model.slowfast import ClipClassifier
-from slowfast_finetune.params import Params
 from slowfast_finetune.training.engine import Learner, Sofar, best_epoch
 from slowfast_finetune.training.history import EpochRow, Recorder
 from slowfast_finetune.training.resume import (

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slowfast_finetune.errors import TrainingError
+from slowfast_finetune.base.errors import TrainingError
 
 LOSS_SCALE = 128.0
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from slowfast_finetune.base.errors import DataError, TrainingError
+from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader, ClipReader
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.clips.windows import (
@@ -23,11 +25,9 @@ from slowfast_finetune.clips.windows import (
     plan_training_epoch,
     plan_views,
 )
-from slowfast_finetune.device import keep_freed_memory
-from slowfast_finetune.errors import DataError, TrainingError
+from slowfast_finetune.model.device import keep_freed_memory
 from slowfast_finetune.model.slowfast import ClipClassifier
 from slowfast_finetune.model.speed import speed_up
-from slowfast_finetune.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.training.batch_norm import begin_training
 from slowfast_finetune.training.engine import EpochFeed, Learner, clips_to_learn_from
 from slowfast_finetune.training.memory import batch_size_that_fits, out_of_memory_advice

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slowfast_finetune.evaluation.metrics import Scores, score
+from slowfast_finetune.scoring.metrics import Scores, score
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.device import (
+from slowfast_finetune.model.device import (
     choose_device,
     choose_precision,
     count_devices,
     make_fabric,
     process_rank,
 )
-from slowfast_finetune.errors import DataError
 from slowfast_finetune.model.weights import build_pretrained, locate_weights
-from slowfast_finetune.params import Params
 from slowfast_finetune.training.augmentation import check_mirroring
 from slowfast_finetune.training.calibrating import calibrated
 from slowfast_finetune.training.engine import fit

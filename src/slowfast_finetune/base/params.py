@@ -1,0 +1,306 @@
+"""The typed mirror of params.yaml. Meanings and units stand beside each value in that file.
+
+There are no defaults here: params.yaml is complete, so that what DVC tracks is what runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from slowfast_finetune.base.errors import ParamsError
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+ModelName = Literal["slowfast_r50", "slowfast_r101", "slowfast_16x8_r101_50_50", "slowfast_shallow"]
+Engine = Literal["local", "ray"]
+Padding = Literal["repeat_last", "loop"]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_not_a_number(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        # YAML reads yes and on as true, and pydantic reads true as 1.
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[str(info.field_name)].annotation is not bool
+        ):
+            raise ValueError(f"found {str(value).lower()}, expected another kind of value")
+        return value
+
+
+class DataParams(_Section):
+    """``data:`` — which videos, and how they are split."""
+
+    videos: str = Field(min_length=1)
+    extensions: tuple[str, ...] = Field(min_length=1)
+    val_fraction: Fraction
+    test_fraction: Fraction
+    group_pattern: str | None
+    split_seed: int = Field(ge=0)
+    num_folds: int = Field(ge=2, le=100)
+    fold: int | None = Field(ge=0)
+
+    @field_validator("videos")
+    @classmethod
+    def _written_out(cls, videos: str) -> str:
+        if videos.startswith("~"):
+            raise ValueError(f"{videos!r} is not understood by DVC; write the whole path")
+        return videos
+
+    @field_validator("extensions", mode="before")
+    @classmethod
+    def _a_list(cls, extensions: Any) -> Any:
+        if not isinstance(extensions, list | tuple):
+            raise ValueError(f"found {extensions!r}, expected a list such as [.mp4, .mov]")
+        return extensions
+
+    @field_validator("extensions")
+    @classmethod
+    def _extensions_start_with_a_dot(cls, extensions: tuple[str, ...]) -> tuple[str, ...]:
+        for extension in extensions:
+            if not re.fullmatch(r"\.\w+", extension):
+                raise ValueError(f"{extension!r} is not an extension such as .mp4")
+        return tuple(extension.lower() for extension in extensions)
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _pattern_compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+        return pattern
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> Self:
+        if not (self.val_fraction > 0 and self.test_fraction > 0):
+            raise ValueError("val_fraction and test_fraction must both be above 0")
+        if self.val_fraction + self.test_fraction > 0.8:
+            raise ValueError("val_fraction + test_fraction must leave at least 0.2 for training")
+        return self
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_them(self) -> Self:
+        if self.fold is None:
+            return self
+        if self.fold >= self.num_folds:
+            raise ValueError(
+                f"fold: {self.fold} is none of num_folds: {self.num_folds}, counted from 0"
+            )
+        if self.val_fraction + 1 / self.num_folds > 0.8:
+            raise ValueError("val_fraction and one fold must leave at least 0.2 for training")
+        return self
+
+
+class ClipParams(_Section):
+    """``clip:`` — what the model is shown of a video. Any change decodes anew."""
+
+    num_frames: int = Field(ge=4, le=512, multiple_of=4)  # the slow pathway takes every fourth
+    sample_fps: float = Field(ge=0.1, le=240)
+    short_side: int = Field(ge=32, le=1080)
+    max_seconds: float = Field(ge=0.1, le=86_400)
+    padding: Padding
+
+
+class CacheParams(_Section):
+    """``cache:`` — which videos are refused, and how many may be."""
+
+    max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]
+    min_decodable_fraction: Annotated[float, Field(ge=0, le=1)]
+    max_megapixels: float = Field(gt=0)
+    timeout_seconds: float = Field(gt=0)
+    worker_memory_mb: int = Field(ge=256)
+
+
+class ModelParams(_Section):
+    """``model:`` — which network, and where its weights come from."""
+
+    name: ModelName
+    weights: str = Field(min_length=1)
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _no_kinetics_for_shallow(self) -> Self:
+        if self.name == "slowfast_shallow" and self.weights == "kinetics400":
+            raise ValueError("slowfast_shallow has no Kinetics-400 weights; set weights: none")
+        return self
+
+
+class TrainParams(_Section):
+    """``train:`` — the recipe."""
+
+    seed: int = Field(ge=0, lt=2**32)
+    epochs: int = Field(ge=1)
+    patience: int | None = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"]
+    learning_rate: float = Field(gt=0)
+    backbone_rate: Annotated[float, Field(gt=0, le=1)]
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    frozen_epochs: int = Field(ge=0)
+    schedule: Literal["constant", "cosine"]
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    weight_decay: float = Field(ge=0)
+    max_grad_norm: float | None = Field(gt=0)
+    label_smoothing: Fraction
+    class_balance: Literal["none", "weights", "sampler"]
+    batch_norm: Literal["batch", "frozen", "precise"]
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    crop_size: int = Field(ge=32)  # the network halves it five times
+
+    @model_validator(mode="after")
+    def _something_is_left_after_the_start(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs:g} leaves nothing of epochs: {self.epochs}"
+            )
+        if self.frozen_epochs > self.epochs:
+            raise ValueError(
+                f"frozen_epochs: {self.frozen_epochs} is more than epochs: {self.epochs}; "
+                "as many train the last layer only"
+            )
+        if self.frozen_epochs < self.epochs <= self.frozen_epochs + self.warmup_epochs:
+            raise ValueError(
+                f"frozen_epochs: {self.frozen_epochs} and then warmup_epochs: "
+                f"{self.warmup_epochs:g} leave nothing of epochs: {self.epochs}"
+            )
+        return self
+
+
+class AugmentParams(_Section):
+    """``augment:`` — how training clips differ from epoch to epoch."""
+
+    random_crop: bool
+    max_zoom: Annotated[float, Field(ge=1, le=4)]
+    horizontal_flip: Annotated[float, Field(ge=0, le=1)]
+    rand_augment_ops: int = Field(ge=0, le=8)
+    rand_augment_magnitude: int = Field(ge=0, le=30)
+    mixup_alpha: Annotated[float, Field(ge=0, le=10)]
+    cutmix_alpha: Annotated[float, Field(ge=0, le=10)]
+
+
+class EvaluateParams(_Section):
+    """``evaluate:`` — how many looks at each test video are averaged."""
+
+    temporal_views: int = Field(ge=1, le=64)
+    spatial_crops: Literal[1, 3]
+
+
+class RuntimeParams(_Section):
+    """``runtime:`` — how it runs, not what comes out; no stage lists it, so it re-runs nothing."""
+
+    engine: Engine
+    num_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=1024)]
+    device: Literal["auto", "cpu", "cuda"]
+    devices: Literal["auto"] | Annotated[int, Field(ge=1, le=64)]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    batch_size_per_device: Literal["auto"] | Annotated[int, Field(ge=1)]
+    compile: bool
+    save_minutes: float = Field(gt=0)
+    tensorboard: bool
+
+
+class Params(_Section):
+    """All of params.yaml."""
+
+    data: DataParams
+    clip: ClipParams
+    cache: CacheParams
+    model: ModelParams
+    train: TrainParams
+    augment: AugmentParams
+    evaluate: EvaluateParams
+    runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _frozen_weights_know_something(self) -> Self:
+        if self.model.weights == "none":
+            if self.train.frozen_epochs > 0:
+                raise ValueError(
+                    f"train.frozen_epochs: {self.train.frozen_epochs} would freeze random weights "
+                    "(model.weights: none)"
+                )
+            if self.train.batch_norm == "frozen":
+                raise ValueError(
+                    "train.batch_norm: frozen would keep the statistics of random weights "
+                    "(model.weights: none); use batch or precise"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _crop_fits_the_frame(self) -> Self:
+        if self.train.crop_size > self.clip.short_side:
+            raise ValueError(
+                f"train.crop_size: {self.train.crop_size} is larger than "
+                f"clip.short_side: {self.clip.short_side}"
+            )
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check the whole of params.yaml, whichever stage asks: a typo stops before work.
+
+    Raises:
+        ParamsError: every faulty parameter by name, with what was found and what is allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path}: found {type(values).__name__}, expected sections data: … etc.")
+    try:
+        return Params.model_validate(values)
+    except pydantic.ValidationError as error:
+        faults = "; ".join(_describe(fault) for fault in error.errors())
+        raise ParamsError(f"{path}: {faults}") from error
+
+
+def _describe(fault: Any) -> str:
+    """One pydantic fault as ``train.epochs: found 0, input should be greater than 0``."""
+    places = [str(part) for part in fault["loc"]]
+    name = ".".join(part for part in places if part in _known_names() or len(places) <= 2)
+    if fault["type"] == "extra_forbidden":
+        return f"{name} is unknown{_suggestion(places)}"
+    if fault["type"] == "missing":
+        return f"{name} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{name}: {message}" if name else message
+    return f"{name}: found {fault['input']!r}, {message[0].lower()}{message[1:]}"
+
+
+def _sections() -> dict[str, type[pydantic.BaseModel]]:
+    return {
+        name: field.annotation
+        for name, field in Params.model_fields.items()
+        if isinstance(field.annotation, type)
+    }
+
+
+def _known_names() -> set[str]:
+    return {
+        *_sections(),
+        *(key for section in _sections().values() for key in section.model_fields),
+    }
+
+
+def _suggestion(places: list[str]) -> str:
+    section = _sections().get(places[0])
+    known = list(_sections()) if section is None else list(section.model_fields)
+    close = difflib.get_close_matches(places[-1], known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"

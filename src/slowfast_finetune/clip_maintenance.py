@@ -1,0 +1,176 @@
+"""Look after the clip store: what it holds, what is damaged, what nothing refers to."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slowfast_finetune.base.console import progress
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.params import ClipParams
+from slowfast_finetune.clips.clip_store import SUFFIX, ClipStore, EntryError
+
+# A writer that is still alive has touched its file since; an older one was killed.
+STALE_SECONDS = 3600
+# Only what bears such a name is ours to read, count or delete.
+CORNER_NAME = "[0-9a-f]{16}"
+ENTRY_NAME = rf"[0-9a-f]{{32}}\{SUFFIX}"
+TEMPORARY_NAME = r"\.[0-9a-f]{32}\..*tmp"
+SETTINGS_NAME = "settings.json"
+
+
+@dataclass(frozen=True)
+class Corner:
+    """The part of the store that one set of clip settings made.
+
+    Attributes:
+        digest: name of its folder.
+        settings: the ``clip:`` values, None where settings.json is missing or damaged.
+        num_entries: videos.
+        num_bytes: of all entries.
+    """
+
+    digest: str
+    settings: ClipParams | None
+    num_entries: int
+    num_bytes: int
+
+
+@dataclass
+class Leftovers:
+    """What nothing refers to: files, and their bytes by kind."""
+
+    files: list[Path] = field(default_factory=list)
+    bytes_by_kind: dict[str, int] = field(default_factory=dict)
+    count_by_kind: dict[str, int] = field(default_factory=dict)
+
+    def add(self, path: Path, kind: str) -> None:
+        """Count a file."""
+        self.files.append(path)
+        self.bytes_by_kind[kind] = self.bytes_by_kind.get(kind, 0) + _bytes(path)
+        self.count_by_kind[kind] = self.count_by_kind.get(kind, 0) + 1
+
+
+def corners(root: Path) -> list[Corner]:
+    """Every corner of the store, by name.
+
+    Raises:
+        DataError: there is no store.
+    """
+    return [
+        Corner(
+            digest=folder.name,
+            settings=_settings(folder),
+            num_entries=len(entries := _entries(folder)),
+            num_bytes=sum(map(_bytes, entries)),
+        )
+        for folder in _folders(root)
+    ]
+
+
+def _folders(root: Path) -> list[Path]:
+    """The corners of the store. Folders that are not of our making are none of our business."""
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root}: the clip store must be a folder; this is a file")
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no clip store yet; `dvc repro` makes it")
+    return sorted(
+        path
+        for path in root.iterdir()
+        if re.fullmatch(CORNER_NAME, path.name) and (path / SETTINGS_NAME).is_file()
+    )
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if re.fullmatch(ENTRY_NAME, path.name))
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a running stage has just renamed or removed it
+        return 0
+
+
+def _settings(folder: Path) -> ClipParams | None:
+    try:
+        values = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        return ClipParams.model_validate(values["clip"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def describe_corners(found: Iterable[Corner], *, current: str) -> str:
+    """A table of the corners for people; the current settings are marked."""
+    lines = [f"{'settings':16}  {'videos':>7}  {'size':>9}  frames × side @ rate"]
+    for corner in found:
+        clip = corner.settings
+        what = "settings.json is missing"
+        if clip is not None:
+            what = (
+                f"≥{clip.num_frames} × {clip.short_side} px @ {clip.sample_fps:g}/s, "
+                f"{clip.padding}, up to {clip.max_seconds:g} s"
+            )
+        mark = "  ← params.yaml" if corner.digest == current else ""
+        size = readable_bytes(corner.num_bytes)
+        lines.append(f"{corner.digest:16}  {corner.num_entries:7}  {size:>9}  {what}{mark}")
+    return "\n".join(lines)
+
+
+def readable_bytes(number: int) -> str:
+    """1536 → "1.5 KB"; powers of 1024."""
+    size = float(number)
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TB"
+
+
+def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
+    """Read every entry of every corner and yield those that are not as written, with the reason."""
+    stores = [
+        (ClipStore.of_folder(folder), path)
+        for folder in _folders(root)
+        for path in _entries(folder)
+    ]
+    for store, path in progress(stores, total=len(stores), label="verifying", unit="clip"):
+        try:
+            store.verify(path.stem)
+        except EntryError as error:
+            yield path, str(error)
+
+
+def find_leftovers(root: Path, *, current: str, content_hashes: set[str]) -> Leftovers:
+    """What neither these videos nor these settings refer to.
+
+    Args:
+        current: digest of the settings to keep.
+        content_hashes: videos to keep.
+    """
+    found = Leftovers()
+    now = time.time()
+    for folder in _folders(root):
+        for path in sorted(folder.iterdir()):
+            is_entry = re.fullmatch(ENTRY_NAME, path.name)
+            if re.fullmatch(TEMPORARY_NAME, path.name):
+                if now - path.stat().st_mtime > STALE_SECONDS:
+                    found.add(path, "half-written by a process that was killed")
+            elif folder.name != current and (is_entry or path.name == SETTINGS_NAME):
+                found.add(path, "of other clip settings than params.yaml has")
+            elif is_entry and path.stem not in content_hashes:
+                found.add(path, "of videos that data/manifest.csv does not list")
+    return found
+
+
+def remove(leftovers: Leftovers) -> None:
+    """Delete the files, and the folders that are empty then."""
+    for path in leftovers.files:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in leftovers.files}:
+        if not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,0 +1,1 @@
+"""Compare and pool the results of several runs."""

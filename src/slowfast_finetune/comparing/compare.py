@@ -1,0 +1,236 @@
+"""Pure: which of two models is better, judged on the same videos."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.comparing.answers import Answers, check_same_classes
+from slowfast_finetune.evaluation.resampling import (
+    COVERAGE,
+    Interval,
+    interval_of_accuracy,
+    percentile_interval,
+    resampled,
+    units_of,
+)
+from slowfast_finetune.scoring.metrics import Floats, Labels, label_sums, scores_of_sums
+
+NUM_RESAMPLES = 10_000
+# With fewer, too few different resamples exist, and intervals come out too narrow (Cameron,
+# Gelbach and Miller, "Bootstrap-based improvements for inference with clustered errors", 2008).
+FEW_UNITS = 20
+# Half of the last digit that predictions.csv keeps: what is written as 0 is at most this.
+MIN_PROBABILITY = 5e-7
+Z_BOTH_SIDES = 1.959964  # standard normal quantile of 1 - (1 - COVERAGE) / 2
+Z_POWER = 0.841621  # of 0.8: four times of five
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One score of both models, and B minus A with its 95 % interval."""
+
+    score: str
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same videos.
+
+    Attributes:
+        num_units: what was resampled: groups, and videos without one.
+        differences: of top1_accuracy, macro_recall (mean over the classes that are tested) and
+            loss (mean of -ln p(actual class); less is better), in this order.
+        only_a, only_b: videos that one alone has right.
+        p_value: of McNemar's exact test, which takes videos for independent.
+    """
+
+    num_videos: int
+    num_units: int
+    differences: tuple[Difference, ...]
+    only_a: int
+    only_b: int
+    p_value: float
+
+
+def compare(a: Answers, b: Answers, *, seed: int = 0) -> Comparison:
+    """B against A: differences with a paired bootstrap, and McNemar's exact test.
+
+    Each resample draws as many units as there are, with replacement, and judges both models on
+    the same draw (Efron and Tibshirani, An Introduction to the Bootstrap, 1993; of whole groups:
+    Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). Intervals are
+    the middle 95 % of the resampled differences.
+
+    Raises:
+        DataError: other videos, other classes, or a video whose actual class has changed.
+    """
+    from scipy.stats import binomtest
+
+    b = _aligned(a, b)
+    right_a, right_b = a.predicted == a.actual, b.predicted == b.actual
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    units = units_of(a.groups)
+    values, drawn = _scores(a, b, units=units, seed=seed)
+    return Comparison(
+        num_videos=len(a.video_paths),
+        num_units=int(units.max()) + 1,
+        differences=tuple(_difference(name, *values[name], drawn=drawn[name]) for name in values),
+        only_a=only_a,
+        only_b=only_b,
+        p_value=float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0,
+    )
+
+
+def _aligned(a: Answers, b: Answers) -> Answers:
+    """B in the order of A's videos; refused where the two cannot be compared."""
+    names = f"{a.source} and {b.source}"
+    check_same_classes([a, b])
+    shared = set(a.video_paths) & set(b.video_paths)
+    if len(shared) < max(len(a.video_paths), len(b.video_paths)):
+        raise DataError(
+            f"{names} were tested on different videos: {len(a.video_paths)} and "
+            f"{len(b.video_paths)}, {len(shared)} of them shared; test both on the same"
+        )
+    place = {path: index for index, path in enumerate(b.video_paths)}
+    order = np.array([place[path] for path in a.video_paths])
+    groups = tuple(b.groups[index] for index in order)
+    if groups != a.groups:
+        differing = sum(one != other for one, other in zip(a.groups, groups, strict=True))
+        raise DataError(
+            f"{names} disagree on the group of {differing} videos; measure both with the "
+            "same groups"
+        )
+    changed = np.flatnonzero(a.actual != b.actual[order])
+    if len(changed):
+        first = changed[0]
+        raise DataError(
+            f"{names} disagree on what {len(changed)} videos show: {a.video_paths[first]} is "
+            f"{a.class_names[a.actual[first]]} and {b.class_names[b.actual[order][first]]}"
+        )
+    return Answers(
+        source=b.source,
+        video_paths=a.video_paths,
+        groups=groups,
+        class_names=b.class_names,
+        actual=b.actual[order],
+        predicted=b.predicted[order],
+        probability_of_actual=b.probability_of_actual[order],
+    )
+
+
+def _scores(
+    a: Answers, b: Answers, *, units: Labels, seed: int
+) -> tuple[dict[str, tuple[float, float]], dict[str, Floats]]:
+    """Each score of A and B, and its difference (NUM_RESAMPLES,) in each resample."""
+    sums_a, sums_b = _unit_sums(a, units), _unit_sums(b, units)
+    whole_a, whole_b = (_scores_of_sums(sums.sum(axis=0)[None]) for sums in (sums_a, sums_b))
+    # The same seed draws the same units for both.
+    drawn_a, drawn_b = (
+        _scores_of_sums(resampled(sums, count=NUM_RESAMPLES, seed=seed))
+        for sums in (sums_a, sums_b)
+    )
+    values = {name: (float(whole_a[name][0]), float(whole_b[name][0])) for name in whole_a}
+    return values, {name: drawn_b[name] - drawn_a[name] for name in whole_a}
+
+
+def _unit_sums(answers: Answers, units: Labels) -> Floats:
+    """Of each unit (units, 3 classes + 1): what label_sums counts, and the loss of its videos."""
+    labels = label_sums(
+        answers.actual, answers.predicted, num_classes=len(answers.class_names), units=units
+    )
+    losses = np.zeros((len(labels), 1))
+    np.add.at(
+        losses[:, 0], units, -np.log(np.maximum(answers.probability_of_actual, MIN_PROBABILITY))
+    )
+    return np.hstack([labels, losses])
+
+
+def _scores_of_sums(sums: Floats) -> dict[str, Floats]:
+    """Scores (R,) of sums (R, 3 classes + 1); a class that was not drawn takes no part."""
+    labels, losses = sums[:, :-1], sums[:, -1]
+    num_videos = labels[:, : labels.shape[1] // 3].sum(axis=1)
+    scores = scores_of_sums(labels)
+    return {
+        "top1_accuracy": scores["accuracy"],
+        "macro_recall": scores["macro_recall"],
+        "loss": losses / num_videos,
+    }
+
+
+def _difference(name: str, a: float, b: float, *, drawn: Floats) -> Difference:
+    return Difference(name, a, b, b - a, *percentile_interval(drawn))
+
+
+def accuracy_interval(answers: Answers) -> Interval:
+    """The 95 % interval of one model's top-1 accuracy, over groups (videos without one)."""
+    return interval_of_accuracy(answers.actual == answers.predicted, units_of(answers.groups))
+
+
+def verdict(comparison: Comparison) -> str:
+    """One sentence: which is better by top-1 accuracy, or that the videos do not tell.
+
+    A model is called better where the interval leaves out 0 and McNemar's test says p < 0.05: with
+    few videos between the two, the bootstrap alone promises too much.
+    """
+    top1 = comparison.differences[0]
+    shown = f"top-1 {top1.difference:+.3f} [{top1.low:+.3f}, {top1.high:+.3f}]"
+    apart = top1.low > 0 or top1.high < 0
+    if apart and comparison.p_value < 1 - COVERAGE:
+        return f"{'B' if top1.difference > 0 else 'A'} is better: {shown}"
+    reason = ""
+    if apart:
+        reason = f"; only {comparison.only_a + comparison.only_b} videos are between them"
+    elif top1.difference and comparison.num_units == comparison.num_videos:
+        needed = videos_needed(comparison)
+        reason = (
+            f"; were this the true difference, about {needed:,} test videos would show it "
+            "four times of five"
+        )
+    return f"not distinguishable: {shown}{reason}"
+
+
+def videos_needed(comparison: Comparison) -> int:
+    """Independent videos with which McNemar's test (two-sided, 5 %) has a power of about 0.8.
+
+    Taking the shares seen here for the true ones: d of the videos are right in one model alone,
+    and the models differ by e: (z₁ √d + z₂ √(d - e²))² / e². Connor, "Sample size for testing
+    differences in proportions for the paired-sample design", Biometrics 43 (1987), 207-211. Asks
+    for a difference that is not 0.
+    """
+    count = comparison.num_videos
+    apart = (comparison.only_a + comparison.only_b) / count
+    difference = (comparison.only_b - comparison.only_a) / count
+    root = Z_BOTH_SIDES * math.sqrt(apart) + Z_POWER * math.sqrt(apart - difference**2)
+    return math.ceil((root / difference) ** 2)
+
+
+def describe(comparison: Comparison, *, a: str, b: str) -> str:
+    """The comparison in a few lines, the verdict last."""
+    words = {"top1_accuracy": "top-1 accuracy", "macro_recall": "macro recall", "loss": "log loss"}
+    lines = [f"A: {a}", f"B: {b}", "", f"{'':15} {'A':>6} {'B':>7} {'B - A':>8}   95 % interval"]
+    lines += [
+        f"{words[row.score]:15} {row.a:6.3f} {row.b:7.3f} {row.difference:+8.3f}   "
+        f"[{row.low:+.3f}, {row.high:+.3f}]"
+        for row in comparison.differences
+    ]
+    grouped = comparison.num_units < comparison.num_videos
+    units = "groups" if grouped else "videos"
+    few = f"{comparison.num_units} {units} are few: the intervals are rough"
+    by = f" in {comparison.num_units} groups, resampled by group" if grouped else ""
+    lines += [
+        "",
+        f"{comparison.num_videos} videos{by}; only A right: {comparison.only_a}, only B right: "
+        f"{comparison.only_b}; exact McNemar p = {comparison.p_value:.2g}"
+        + (" (takes videos for independent)" if grouped else ""),
+        *([few] if comparison.num_units < FEW_UNITS else []),
+        verdict(comparison),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Inspect a videos folder before training."""

@@ -1,0 +1,291 @@
+"""Pure: which split each video goes to. What belongs together is never torn apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import SPLITS, Split
+
+PartT = TypeVar("PartT", Split, int)  # what units are dealt to: splits, or folds by number
+MAX_SEARCH_STEPS = 20_000  # of the search for a split; 137 was the most in 1,200 random cases
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video as the split sees it: ``key`` is unique; ``ties`` join it to others."""
+
+    key: str
+    class_name: str
+    ties: tuple[str, ...]
+    given_split: Split | None = None
+
+
+def assign_splits(
+    items: Sequence[Item], *, fractions: Mapping[Split, float], seed: int
+) -> dict[str, Split]:
+    """Assign every item to train, val or test: seeded, stratified by class, ties kept together.
+
+    Items that share a tie (a group, identical content) form one unit, and a unit goes to one
+    split. Units that hold the largest share of a class are dealt first; each goes where its
+    classes lack most of their target, and equal claims fall to the earlier of train, val, test.
+    The result depends on keys, ties and seed alone, not on the order of ``items``. Items with a
+    given split keep it.
+
+    Args:
+        fractions: share of each class per split; those above 0 sum to 1.
+
+    Returns:
+        The split of each key.
+
+    Raises:
+        DataError: a class would be missing from a split that has a share, or a tie joins items
+            whose given splits differ.
+    """
+    units = _units(items)
+    check_given_splits(items)
+    fractions = {split: fractions[split] for split in SPLITS}
+    assigned: dict[str, Split] = {}
+    free: list[list[Item]] = []
+    for unit in units:
+        given = next((item.given_split for item in unit if item.given_split), None)
+        if given is None:
+            free.append(unit)
+        else:
+            assigned.update((item.key, given) for item in unit)
+    dealt, lacking = _distribute(items, free, assigned=assigned, fractions=fractions, seed=seed)
+    if lacking:
+        raise DataError(_too_small(lacking, items, units))
+    return dealt
+
+
+def assign_fold(
+    items: Sequence[Item], *, fold: int, num_folds: int, val_fraction: float, seed: int
+) -> dict[str, Split]:
+    """Test on one of ``num_folds`` folds, and deal the rest to train and val.
+
+    The folds are dealt as :func:`assign_splits` deals splits, to equal shares, and depend on items,
+    ``num_folds`` and seed alone: over all folds, every item is in test exactly once.
+
+    Args:
+        fold: from 0.
+        val_fraction: share of all items, not of the rest.
+
+    Raises:
+        DataError: a class does not reach every fold, or not train and val.
+    """
+    units = _units(items)
+    shares = dict.fromkeys(range(num_folds), 1 / num_folds)
+    folds, lacking = _distribute(items, units, assigned={}, fractions=shares, seed=seed)
+    if lacking:
+        class_name = lacking[0][1]
+        raise DataError(
+            f"{_class_size(class_name, items, units)}: too few for {num_folds} folds, each of "
+            "which needs one; lower data.num_folds, add videos, or remove the class"
+        )
+    tested = [
+        replace(item, given_split="test" if folds[item.key] == fold else None) for item in items
+    ]
+    val = val_fraction / (1 - 1 / num_folds)
+    return assign_splits(tested, fractions={"train": 1 - val, "val": val, "test": 0.0}, seed=seed)
+
+
+def _distribute(
+    items: Sequence[Item],
+    free: list[list[Item]],
+    *,
+    assigned: Mapping[str, PartT],
+    fractions: Mapping[PartT, float],
+    seed: int,
+) -> tuple[dict[str, PartT], list[tuple[PartT, str]]]:
+    """The part of every item, and which class is missing from which part: none, if it can be."""
+    dealt = {**assigned, **_deal(free, fractions=fractions, seed=seed, placed={})}
+    lacking = _lacking(items, dealt, fractions)
+    if not lacking:
+        return dealt, []
+    # Groups that span classes can paint greedy dealing into a corner: place those first
+    # that no other can replace, then deal the rest.
+    placed = _cover(free, _lacking(items, assigned, fractions))
+    if placed is None:
+        return dealt, lacking
+    return {**assigned, **_deal(free, fractions=fractions, seed=seed, placed=placed)}, []
+
+
+def check_given_splits(items: Sequence[Item]) -> None:
+    """Refuse items that belong together but are given to different splits.
+
+    Raises:
+        DataError: naming them.
+    """
+    for unit in _units(items):
+        given = {item.given_split for item in unit if item.given_split}
+        if len(given) > 1:
+            examples = {item.given_split: item.key for item in unit if item.given_split}
+            names = ", ".join(examples[split] for split in SPLITS if split in examples)
+            raise DataError(f"{names}: belong together but lie in {_join(given)}; move them")
+
+
+def _join(values: set[Split]) -> str:
+    return " and ".join(split for split in SPLITS if split in values)
+
+
+def _units(items: Sequence[Item]) -> list[list[Item]]:
+    """Connected components of items over shared ties, each sorted by key."""
+    parent: dict[str, str] = {}
+
+    def root(node: str) -> str:
+        while parent.setdefault(node, node) != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for item in items:
+        for tie in item.ties:
+            parent[root(f"tie {tie}")] = root(f"key {item.key}")
+    units: dict[str, list[Item]] = defaultdict(list)
+    for item in sorted(items, key=lambda item: item.key):
+        units[root(f"key {item.key}")].append(item)
+    return list(units.values())
+
+
+def _deal(
+    units: list[list[Item]],
+    *,
+    fractions: Mapping[PartT, float],
+    seed: int,
+    placed: Mapping[str, PartT],
+) -> dict[str, PartT]:
+    """Deal units to the parts, the hardest to place first, equals in seeded order.
+
+    Units whose items are in ``placed`` go where that says, before all others.
+    """
+    totals = Counter(item.class_name for unit in units for item in unit)
+    # Small parts get at least one video of every class, so that none is measured on nothing.
+    lacking = {
+        (part, class_name): max(share * count, 1.0) if share > 0 else 0.0
+        for part, share in fractions.items()
+        for class_name, count in totals.items()
+    }
+
+    def hardest_first(unit: list[Item]) -> tuple[bool, float, bytes]:
+        return unit[0].key not in placed, -_largest_share(unit, totals), _shuffle_key(unit, seed)
+
+    dealt: dict[str, PartT] = {}
+    for unit in sorted(units, key=hardest_first):
+        counts = Counter(item.class_name for item in unit)
+        by_claim = sorted(
+            (part for part, share in fractions.items() if share > 0),
+            key=lambda part: -_claim(part, counts, lacking, totals, fractions),
+        )
+        part = placed.get(unit[0].key, by_claim[0])
+        for class_name, count in counts.items():
+            lacking[part, class_name] -= count
+        dealt.update((item.key, part) for item in unit)
+    return dealt
+
+
+def _largest_share(unit: list[Item], totals: Counter[str]) -> float:
+    counts = Counter(item.class_name for item in unit)
+    return max(count / totals[class_name] for class_name, count in counts.items())
+
+
+def _shuffle_key(unit: list[Item], seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed} {unit[0].key}".encode(), digest_size=8).digest()
+
+
+def _claim(
+    part: PartT,
+    counts: Counter[str],
+    lacking: Mapping[tuple[PartT, str], float],
+    totals: Counter[str],
+    fractions: Mapping[PartT, float],
+) -> float:
+    """How much a part needs a unit: the lack of its classes, each class weighing the same."""
+    return sum(
+        count
+        / totals[class_name]
+        * lacking[part, class_name]
+        / max(fractions[part] * totals[class_name], 1.0)
+        for class_name, count in counts.items()
+    )
+
+
+def _lacking(
+    items: Sequence[Item], assigned: Mapping[str, PartT], fractions: Mapping[PartT, float]
+) -> list[tuple[PartT, str]]:
+    """Which class is missing from which part."""
+    present = {(assigned[item.key], item.class_name) for item in items if item.key in assigned}
+    given = {item.given_split for item in items}
+    wanted = [part for part, share in fractions.items() if share > 0 or part in given]
+    class_names = sorted({item.class_name for item in items})
+    needs = [(part, class_name) for class_name in class_names for part in wanted]
+    return [need for need in needs if need not in present]
+
+
+def _cover(units: list[list[Item]], needs: Sequence[tuple[PartT, str]]) -> dict[str, PartT] | None:
+    """Place as few units as it takes to bring every class into every part that lacks it.
+
+    A search that goes back where it gets stuck: the need that fewest units can meet comes first,
+    and the units that meet most needs at once. None if there is no way, or none was found.
+    """
+    classes_of = [{item.class_name for item in unit} for unit in units]
+    chosen: dict[int, PartT] = {}
+    steps = 0
+
+    def candidates(need: tuple[PartT, str]) -> list[int]:
+        return [
+            unit
+            for unit, classes in enumerate(classes_of)
+            if unit not in chosen and need[1] in classes
+        ]
+
+    def search(open_needs: frozenset[tuple[PartT, str]]) -> bool:
+        nonlocal steps
+        steps += 1
+        if not open_needs:
+            return True
+        if steps > MAX_SEARCH_STEPS:
+            return False
+        part, class_name = min(sorted(open_needs), key=lambda need: len(candidates(need)))
+
+        def met_by(unit: int) -> frozenset[tuple[PartT, str]]:
+            return frozenset((part, name) for name in classes_of[unit])
+
+        best_first = sorted(
+            candidates((part, class_name)),
+            key=lambda unit: (-len(met_by(unit) & open_needs), len(units[unit])),
+        )
+        for unit in best_first:
+            chosen[unit] = part
+            if search(open_needs - met_by(unit)):
+                return True
+            del chosen[unit]
+        return False
+
+    if not search(frozenset(needs)):
+        return None
+    return {item.key: part for unit, part in chosen.items() for item in units[unit]}
+
+
+def _too_small(
+    lacking: Sequence[tuple[Split, str]], items: Sequence[Item], units: list[list[Item]]
+) -> str:
+    class_name = lacking[0][1]
+    splits = [split for split, name in lacking if name == class_name]
+    return (
+        f"{_class_size(class_name, items, units)}: none is left for "
+        f"{' and '.join(splits)}; add videos (train, val and test each need one of every class, "
+        "and groups and copies stay together), or remove the class"
+    )
+
+
+def _class_size(class_name: str, items: Sequence[Item], units: list[list[Item]]) -> str:
+    num_videos = sum(item.class_name == class_name for item in items)
+    num_units = sum(any(item.class_name == class_name for item in unit) for unit in units)
+    videos = "video" if num_videos == 1 else "videos"
+    grouped = "" if num_units == num_videos else f" that belong to {num_units} separate groups"
+    return f"class {class_name!r} has {num_videos} {videos}{grouped}"

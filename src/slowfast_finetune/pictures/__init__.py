@@ -1,0 +1,1 @@
+"""Make the pictures that pages show: contact sheets and Grad-CAM."""

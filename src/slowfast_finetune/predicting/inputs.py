@@ -1,0 +1,76 @@
+"""What a person asks to look at: files, folders and patterns as a list of files."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from slowfast_finetune.predicting.answers import Refused
+
+# Of a folder's files, those that are looked at; a file that is named itself may be called anything.
+VIDEO_SUFFIXES = (
+    *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
+
+
+def find_inputs(words: Sequence[str]) -> list[Path | Refused]:
+    """Every file that ``words`` name, once, in their order; a refusal for what names none.
+
+    A folder stands for the videos below it, sorted, hidden ones left out; a pattern, for what
+    matches it (``**`` for folders of any depth).
+    """
+    found: dict[Path, Path | Refused] = {}
+    for word in words:
+        for item in _named_by(word):
+            found.setdefault(item.path if isinstance(item, Refused) else item, item)
+    return list(found.values())
+
+
+def _named_by(word: str) -> Iterator[Path | Refused]:
+    path = Path(word)
+    # A file may be called "take[1].mp4"; what exists is no pattern.
+    if os.path.lexists(path):
+        yield from _at(path)
+    elif glob.has_magic(word):
+        matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207
+        if not matches:
+            yield Refused(path, "missing", "no file matches this pattern")
+        for match in matches:
+            yield from _at(Path(match))
+    else:
+        yield Refused(path, "missing", "no such file or folder")
+
+
+def _at(path: Path) -> Iterator[Path | Refused]:
+    if path.is_dir():
+        below = list(_below(path, above=frozenset()))
+        yield from below
+        if not below:
+            yield Refused(path, "missing", "the folder holds no videos")
+    elif path.is_file():
+        yield path
+    elif path.is_symlink():
+        yield Refused(path, "missing", "a link to a file that is not there")
+    else:
+        # Opening a pipe would wait for ever.
+        yield Refused(path, "not_a_video", "neither a file nor a folder")
+
+
+def _below(folder: Path, *, above: frozenset[Path]) -> Iterator[Path | Refused]:
+    """The videos of a folder at any depth. A link back to a folder above is not followed."""
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        yield Refused(folder, "unreadable", f"the folder cannot be listed: {error.strerror}")
+        return
+    for path in entries:
+        if path.is_dir():
+            yield from _below(path, above=above | {real})
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            yield from _at(path)

@@ -1,0 +1,1 @@
+"""Show stored videos to a model and score its answers."""

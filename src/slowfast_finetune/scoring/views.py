@@ -1,0 +1,85 @@
+"""What a model answers to each view of stored videos, and the average of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from slowfast_finetune.base.console import progress
+from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
+from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.windows import Window, in_batches, plan_views
+from slowfast_finetune.model.checkpoint import Preprocessing
+from slowfast_finetune.scoring.ready import views_at_once
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of some videos, and what was answered to each.
+
+    Attributes:
+        windows: V of them, every video's in a row; ``clip`` counts the videos from 0.
+        logits: float32 (V, classes).
+    """
+
+    windows: Sequence[Window]
+    logits: npt.NDArray[np.float32]
+
+    def probabilities(self, *, temperature: float) -> npt.NDArray[np.float64]:
+        """Class probabilities (videos, classes): softmax of logits / temperature, averaged."""
+        from scipy.special import softmax
+
+        clips = np.array([window.clip for window in self.windows])
+        each = softmax(self.logits.astype(np.float64) / temperature, axis=1)
+        total = np.zeros((clips.max() + 1, each.shape[1]))
+        np.add.at(total, clips, each)
+        averaged: npt.NDArray[np.float64] = total / np.bincount(clips)[:, None]
+        return averaged
+
+
+@torch.inference_mode()
+def view_stored(
+    model: nn.Module,
+    rows: Sequence[ClipRow],
+    *,
+    shape: Preprocessing,
+    folder: Path,
+    device: torch.device,
+    temporal_views: int = 1,
+    spatial_crops: int = 1,
+    size: int | None = None,
+) -> Views:
+    """Show the model every view of stored videos.
+
+    Args:
+        model: uint8 clips (B, T, H, W, 3) → logits (B, classes); in evaluation mode.
+        folder: of the clip store, where the entries of all rows lie.
+        size: views at once; None for what suits the device.
+    """
+    reader = ClipReader(
+        rows,
+        folder=folder,
+        num_frames=shape.num_frames,
+        crop_size=shape.crop_size,
+        pin_memory=device.type == "cuda",
+    )
+    windows = plan_views(
+        rows,
+        num_frames=shape.num_frames,
+        crop_size=shape.crop_size,
+        temporal_views=temporal_views,
+        spatial_crops=spatial_crops,
+    )
+    size = views_at_once(shape, device) if size is None else size
+    loader = ClipLoader(reader, in_batches(windows, size=size))
+    logits = [
+        model(batch.clips.to(device, non_blocking=True)).float()
+        for batch in progress(loader, total=len(loader), label="viewing", unit="batch")
+    ]
+    return Views(windows, torch.cat(logits).cpu().numpy())

@@ -1,0 +1,196 @@
+"""A plain torch dataset over class folders that decodes on the fly with decord, without a cache.
+
+For a notebook or a quick look. It decodes each video anew every time it is asked for one; the
+pipeline's clip store gives the same frames hundreds of times faster.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from slowfast_finetune.base.errors import VideoError
+from slowfast_finetune.base.params import Padding
+from slowfast_finetune.decoding.decoding import (
+    DecodeReport,
+    DecodeSettings,
+    is_mirrored,
+    sampled_frames,
+    scaled_size,
+)
+from slowfast_finetune.decoding.decoding import Frame as Frames
+from slowfast_finetune.decoding.sampling import padded_indices, shown_frames, window_starts
+from slowfast_finetune.indexing.discovery import find_videos
+
+
+class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
+    """Clips from ``root/<class>/*.mp4``: float32 (T, C, H, W) in [0, 1], RGB, and a label.
+
+    Frames are those shown at ``sample_fps`` instants a second, the middle ``num_frames`` of them;
+    shorter videos are padded. Labels count the sorted class names, :attr:`class_names`.
+
+    Args:
+        root: folder that holds one folder per class.
+        short_side: shorter side after scaling, None for as filmed [px].
+        crop_size: side of a square cut from the centre, None for the whole frame [px]. Frames of
+            different shapes cannot be batched.
+
+    Raises:
+        DataError: when made, if the folder holds no classes or an empty one.
+        VideoError: when read, if a video cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        num_frames: int = 32,
+        sample_fps: float = 15.0,
+        short_side: int | None = 256,
+        crop_size: int | None = None,
+        padding: Padding = "repeat_last",
+        extensions: Sequence[str] = (".mp4",),
+    ) -> None:
+        discovery = find_videos(
+            Path(root), extensions=tuple(suffix.lower() for suffix in extensions)
+        )
+        self.class_names = discovery.class_names
+        self.videos = [video.path for video in discovery.videos]
+        self.labels = [self.class_names.index(video.class_name) for video in discovery.videos]
+        self._num_frames = num_frames
+        self._sample_fps = Fraction(sample_fps).limit_denominator(100_000)
+        self._short_side = short_side
+        self._crop_size = crop_size
+        self._padding = padding
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        frames = self._read(self.videos[index])
+        clip = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+        return clip, self.labels[index]
+
+    def _read(self, path: Path) -> Frames:
+        """The chosen frames of a video, uint8 (T, H, W, 3)."""
+        try:
+            frames = self._read_with_decord(path)
+        except _decord_errors():
+            # What decord refuses or shows wrongly, PyAV reads, or says why not.
+            frames = self._read_with_pyav(path)
+        return frames if self._crop_size is None else _centre(frames, self._crop_size, path)
+
+    def _read_with_decord(self, path: Path) -> Frames:
+        if is_mirrored(path):
+            raise VideoError("decoder_error", "decord does not mirror")
+        reader = open_with_decord(path)
+        times, end_time = frame_times(reader)
+        sampled = shown_frames(times, end_time=end_time, sample_fps=self._sample_fps)
+        frames = reader.get_batch([sampled[index] for index in self._window(len(sampled))])
+        array: Frames = frames.asnumpy()
+        return array if self._short_side is None else scale(array, short_side=self._short_side)
+
+    def _read_with_pyav(self, path: Path) -> Frames:
+        settings = DecodeSettings(
+            sample_fps=float(self._sample_fps),
+            short_side=self._short_side,
+            max_seconds=math.inf,
+            max_megapixels=math.inf,
+        )
+        try:
+            frames = list(sampled_frames(path, settings=settings, report=DecodeReport()))
+        except VideoError as error:
+            raise VideoError(error.reason, f"{path}: {error.detail}") from error
+        return np.stack([frames[index] for index in self._window(len(frames))])
+
+    def _window(self, num_sampled: int) -> list[int]:
+        """Which of the sampled frames make the clip: the middle ones, padded if too few."""
+        padded = padded_indices(num_sampled, min_frames=self._num_frames, padding=self._padding)
+        (start,) = window_starts(len(padded), window=self._num_frames, views=1)
+        return padded[start : start + self._num_frames]
+
+
+def open_with_decord(path: Path) -> Any:
+    """A ``decord.VideoReader`` over a file.
+
+    Raises:
+        VideoError: decord cannot open it.
+    """
+    # Read when decord is imported; its default of 10240 tries hangs for minutes on a cut-off file.
+    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1024")
+    import decord
+
+    try:
+        return decord.VideoReader(str(path), num_threads=1)
+    except _decord_errors() as error:
+        detail = f"decord cannot open it: {_first_line(error)}"
+        raise VideoError("not_a_video", detail) from error
+
+
+def _decord_errors() -> tuple[type[Exception], ...]:
+    import decord
+
+    return (decord.DECORDError, VideoError, RuntimeError, OSError)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def frame_times(reader: Any) -> tuple[list[Fraction], Fraction]:
+    """When each of decord's frames is shown, and when the last one ends [s].
+
+    Raises:
+        VideoError: the container's edit list hides frames. decord counts them, gives them negative
+            times, and then numbers frames otherwise than times.
+    """
+    stamps = reader.get_frame_timestamp(range(len(reader))).astype(np.float64)
+    if len(stamps) == 0 or stamps.min() < 0:
+        raise VideoError("decoder_error", "decord counts frames that are not shown")
+    # decord keeps times as 32-bit floats; a microsecond is as fine as those are.
+    micro = np.rint(stamps * 1e6).astype(np.int64)
+    times = [Fraction(start, 1_000_000) for start in micro[:, 0].tolist()]
+    return times, max(Fraction(int(micro[-1, 1]), 1_000_000), times[-1])
+
+
+def scale(frames: Frames, *, short_side: int) -> Frames:
+    """Scale frames (F, H, W, 3) as the clip store does, with FFmpeg's bilinear filter."""
+    import av
+    from av.video.reformatter import Interpolation, VideoReformatter
+
+    height, width = frames.shape[1:3]
+    new_width, new_height = scaled_size(width, height, short_side=short_side)
+    if (new_width, new_height) == (width, height):
+        return frames
+    reformatter = VideoReformatter()
+    return np.stack(
+        [
+            reformatter.reformat(
+                av.VideoFrame.from_ndarray(frame, format="rgb24"),
+                new_width,
+                new_height,
+                interpolation=Interpolation.BILINEAR,
+                threads=1,
+            ).to_ndarray()
+            for frame in frames
+        ]
+    )
+
+
+def _centre(frames: Frames, crop_size: int, path: Path) -> Frames:
+    height, width = frames.shape[1:3]
+    if min(height, width) < crop_size:
+        raise VideoError(
+            "too_small", f"{path}: frames of {width}×{height} px; crop_size is {crop_size}"
+        )
+    top, left = (height - crop_size) // 2, (width - crop_size) // 2
+    return frames[:, top : top + crop_size, left : left + crop_size]

@@ -1,1 +1,0 @@
-"""From class folders to a manifest, and from a video to frames."""

@@ -1,0 +1,157 @@
+"""slowfast clips status, verify and prune, over a store with something wrong in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from synthetic import make_manifest, make_params, steady, write_params, write_video
+
+from slowfast_finetune.base.files import write_table
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.clip_maintenance import corners, readable_bytes
+from slowfast_finetune.clips.caching import cache_videos
+from slowfast_finetune.clips.clip_store import ClipStore
+
+NAMES = [f"jump/{index}.mp4" for index in range(4)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for index, name in enumerate(NAMES):
+        write_video(tmp_path / name, steady(5 + index, 15))
+    write_params(tmp_path / "params.yaml", make_params())
+    return tmp_path
+
+
+def fill(project: Path, params: Params, names: list[str]) -> ClipStore:
+    rows = make_manifest(project, names)
+    store = ClipStore(project / "store", params.clip)
+    cache_videos(
+        rows, clip=params.clip, cache=params.cache, store=store, project=project, num_workers=1
+    )
+    write_table(project / "data/manifest.csv", rows, ManifestRow)
+    return store
+
+
+def slowfast(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "slowfast_finetune.cli", *words],
+        cwd=project,
+        env=os.environ | {"CLIP_STORE": str(project / "store")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def entries(store: ClipStore) -> list[Path]:
+    return sorted(store.folder.glob("*.safetensors"))
+
+
+def test_status_tells_what_each_setting_holds(project: Path) -> None:
+    store = fill(project, make_params(), NAMES)
+    fill(project, make_params(clip={"sample_fps": 5}), NAMES[:2])
+    found = {corner.digest: corner for corner in corners(project / "store")}
+    assert found[store.folder.name].num_entries == 4
+    assert found[store.folder.name].num_bytes == sum(e.stat().st_size for e in entries(store))
+    result = slowfast(project, "clips", "status")
+    assert result.returncode == 0
+    current = [line for line in result.stdout.splitlines() if "params.yaml" in line]
+    assert [line.split()[:2] for line in current] == [[store.folder.name, "4"]]
+    assert "@ 5/s" in result.stdout
+
+
+def test_verify_finds_one_changed_byte_and_removes_only_that(project: Path) -> None:
+    store = fill(project, make_params(), NAMES)
+    assert slowfast(project, "clips", "verify").returncode == 0
+    victim = entries(store)[2]
+    data = bytearray(victim.read_bytes())
+    data[-100] ^= 1
+    victim.write_bytes(data)
+    result = slowfast(project, "clips", "verify")
+    assert result.returncode == 1
+    assert result.stdout.strip() == f"{victim}: the checksum does not match"
+    assert "1 clips are damaged" in result.stderr
+    assert slowfast(project, "clips", "verify", "--remove").returncode == 0
+    assert len(entries(store)) == 3
+    assert victim not in entries(store)
+
+
+def test_prune_first_only_tells_then_deletes_what_nothing_refers_to(project: Path) -> None:
+    other = fill(project, make_params(clip={"sample_fps": 5}), NAMES)
+    store = fill(project, make_params(), NAMES)
+    keep = {row.content_hash for row in make_manifest(project, NAMES[:3])}
+    write_table(project / "data/manifest.csv", make_manifest(project, NAMES[:3]), ManifestRow)
+    old, fresh = (store.folder / f".{digit * 32}.run.tmp" for digit in "01")
+    for path in (old, fresh):
+        path.write_text("half")
+    long_ago = time.time() - 7200
+    os.utime(old, (long_ago, long_ago))
+
+    told = slowfast(project, "clips", "prune")
+    assert told.returncode == 0
+    assert "nothing was deleted" in told.stdout
+    assert len(entries(store)) == len(entries(other)) == 4
+
+    assert "deleted" in slowfast(project, "clips", "prune", "--yes").stdout
+    assert {path.stem for path in entries(store)} == keep
+    assert not other.folder.exists()
+    assert fresh.exists(), "another run may be writing it"
+    assert not old.exists()
+    assert "nothing to delete" in slowfast(project, "clips", "prune", "--yes").stdout
+
+
+def test_prune_touches_nothing_that_is_not_the_stores(project: Path) -> None:
+    store = fill(project, make_params(), NAMES)
+    foreign = [
+        project / "store/walking/a.mp4",
+        project / "store/walking/model.safetensors",
+        project / "store/0123456789abcdef/notes.txt",
+        store.folder / "notes.txt",
+        store.folder / "weights.safetensors",
+    ]
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("precious")
+    (project / "store/0123456789abcdef/settings.json").write_text("{}")
+    write_table(project / "data/manifest.csv", make_manifest(project, NAMES[:1]), ManifestRow)
+    assert slowfast(project, "clips", "prune", "--yes").returncode == 0
+    assert all(path.read_text() == "precious" for path in foreign)
+    assert slowfast(project, "clips", "verify").returncode == 0, "and foreign files are not read"
+
+
+def test_store_that_is_a_file_is_said_to_be_one(project: Path) -> None:
+    (project / "store").write_text("")
+    result = slowfast(project, "clips", "status")
+    assert result.returncode == 1
+    assert "must be a folder; this is a file" in result.stderr
+
+
+def test_prune_without_a_manifest_deletes_nothing(project: Path) -> None:
+    store = fill(project, make_params(), NAMES)
+    (project / "data/manifest.csv").unlink()
+    result = slowfast(project, "clips", "prune", "--yes")
+    assert result.returncode == 1
+    assert "data/manifest.csv: cannot be read" in result.stderr
+    assert len(entries(store)) == 4
+
+
+def test_no_store_yet_is_one_line(project: Path) -> None:
+    result = slowfast(project, "clips", "status")
+    assert result.returncode == 1
+    assert "there is no clip store yet" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KB"), (5 * 2**30, "5.0 GB"), (2**51, "2048.0 TB")],
+)
+def test_readable_bytes(number: int, text: str) -> None:
+    assert readable_bytes(number) == text

@@ -1,0 +1,59 @@
+"""Folds put together: one row a video, one interval over all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.comparing.answers import read_answers
+from slowfast_finetune.comparing.pooling import describe, pool
+
+HEADER = "video_path,group,actual,predicted,p(jump),p(wave)\n"
+
+
+def write_fold(folder: Path, name: str, *rows: str, header: str = HEADER) -> str:
+    path = folder / name
+    path.write_text(header + "".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_folds_together_by_hand(tmp_path: Path) -> None:
+    one = write_fold(tmp_path, "one", '"a, b",g1,jump,jump,0.9,0.1', "c,g1,wave,jump,0.6,0.4")
+    two = write_fold(tmp_path, "two", "d,,jump,jump,0.9,0.1", "e,,wave,wave,0.1,0.9")
+    found = pool([one, two])
+    assert found.accuracy == 0.75
+    low, high = found.interval
+    # Three units: the group with 1 of 2, and two lone videos that are right. Drawn are at worst
+    # the group alone (1 of 27 draws, 3.7 %, above 2.5 %) and at best none of it: 0.5 to 1. Wilson's
+    # for 3 of 4 reaches lower.
+    assert (low, high) == (pytest.approx(0.3006, abs=1e-4), 1.0)
+    assert found.together.video_paths == ("a, b", "c", "d", "e")
+    last = describe(found).splitlines()[-1]
+    assert last.split() == ["together", "4", "0.750", "[0.301,", "1.000]"]
+
+    (tmp_path / "all").write_text(found.text, encoding="utf-8")
+    assert read_answers(str(tmp_path / "all")).groups == ("g1", "g1", None, None)
+
+
+def test_a_video_is_tested_once(tmp_path: Path) -> None:
+    one = write_fold(tmp_path, "one", "a,,jump,jump,0.9,0.1")
+    two = write_fold(tmp_path, "two", "b,,jump,jump,0.9,0.1", "a,,jump,jump,0.9,0.1")
+    with pytest.raises(DataError, match=r"video 'a' is in .*one and in .*two: these are not folds"):
+        pool([one, two])
+
+
+def test_a_group_is_in_one_fold(tmp_path: Path) -> None:
+    one = write_fold(tmp_path, "one", "a,g1,jump,jump,0.9,0.1")
+    two = write_fold(tmp_path, "two", "b,g1,jump,jump,0.9,0.1")
+    with pytest.raises(DataError, match="group 'g1' is in"):
+        pool([one, two])
+
+
+def test_other_classes_are_refused(tmp_path: Path) -> None:
+    one = write_fold(tmp_path, "one", "a,,jump,jump,0.9,0.1")
+    other = HEADER.replace("wave", "hop")
+    two = write_fold(tmp_path, "two", "b,,jump,jump,0.9,0.1", header=other)
+    with pytest.raises(DataError, match="tell other classes apart"):
+        pool([one, two])

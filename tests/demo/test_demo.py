@@ -1,0 +1,435 @@
+"""The demo data set: laws of the poses, and the files that come out."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+
+from slowfast_finetune.base.errors import InputError
+from slowfast_finetune.demo import CLASS_NAMES, ClassName, generate_demo
+from slowfast_finetune.demo import filming as filming_module
+from slowfast_finetune.demo.catalog import VideoName
+from slowfast_finetune.demo.encoding import write_video
+from slowfast_finetune.demo.figure.casting import cast_person
+from slowfast_finetune.demo.figure.performance import FRAME_RATES, Performance, rehearse
+from slowfast_finetune.demo.figure.poses import Manner, joint_positions, travel_distance
+from slowfast_finetune.demo.figure.skeleton import BONES, Body, Joint, Joints
+from slowfast_finetune.demo.filming import film, film_video
+from slowfast_finetune.demo.randomness import named_generator
+from slowfast_finetune.demo.scene.framing import SIZES, plan_shot
+
+FULL_TURN = [step / 24 for step in range(25)]
+MANNERS = [
+    Manner(),
+    Manner(effort=1.08, arms="forward", waving_arms="both", stride=0.0, step_height=0.15),
+    Manner(effort=0.85, arms="folded", waving_arms="left", stride=0.40, step_height=0.03),
+]
+LONG_LEGS = Body(thigh=0.26, shin=0.245, torso=0.255, half_hips=0.07, upper_arm=0.15)
+
+
+def pose(class_name: ClassName, phase: float, manner: Manner = MANNERS[0]) -> Joints:
+    return joint_positions(class_name, phase=phase, body=Body(), manner=manner)
+
+
+# Poses
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+@pytest.mark.parametrize("phase", [-0.2, 0.0, 0.1, 0.37, 0.5, 0.81, 1.0, 1.3])
+def test_standing_up_is_sitting_down_backwards(phase: float, manner: Manner) -> None:
+    standing_up = pose("standing_up", phase, manner)
+    assert_array_equal(standing_up, pose("sitting_down", 1.0 - phase, manner))
+
+
+def test_sitting_down_ends_seated_and_holds_still() -> None:
+    body = Body()
+    before, standing = pose("sitting_down", -1.0), pose("sitting_down", 0.0)
+    seated, after = pose("sitting_down", 1.0), pose("sitting_down", 2.0)
+    assert_array_equal(before, standing)
+    assert_array_equal(seated, after)
+    straight, level = body.ankle_height + body.leg, body.ankle_height + body.shin
+    assert standing[Joint.PELVIS, 1] == pytest.approx(straight, abs=0.01)
+    assert seated[Joint.PELVIS, 1] == pytest.approx(level, abs=0.02)
+    assert seated[Joint.PELVIS, 2] == pytest.approx(-body.thigh, abs=0.02)  # behind the feet
+
+
+def test_jumping_jacks_close_and_open() -> None:
+    closed, opened = pose("jumping_jacks", 0.0), pose("jumping_jacks", 0.5)
+    hands, feet = [Joint.LEFT_WRIST, Joint.RIGHT_WRIST], [Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE]
+    assert (closed[hands, 1] < closed[Joint.PELVIS, 1] + 0.05).all()
+    assert (opened[hands, 1] > opened[Joint.HEAD, 1] + 0.1).all()
+    assert closed[feet[0], 0] - closed[feet[1], 0] < 0.15
+    assert opened[feet[0], 0] - opened[feet[1], 0] > 0.4
+
+
+def test_a_hand_waves_above_the_shoulder_and_the_other_hangs() -> None:
+    poses = np.stack([pose("waving", phase, Manner(waving_arms="left")) for phase in FULL_TURN])
+    waving, hanging = poses[:, Joint.LEFT_WRIST], poses[:, Joint.RIGHT_WRIST]
+    assert (waving[:, 1] > poses[:, Joint.LEFT_SHOULDER, 1] + 0.1).all()
+    assert np.ptp(waving[:, 0]) > 0.15
+    assert (hanging[:, 1] < poses[:, Joint.PELVIS, 1] + 0.05).all()
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_a_squatter_goes_low_and_keeps_balance(manner: Manner) -> None:
+    low = pose("squatting", 0.5, manner)
+    assert low[Joint.PELVIS, 1] < Body().ankle_height + Body().shin + 0.05
+    middle = low[[Joint.PELVIS, Joint.NECK], 2].mean()
+    assert low[Joint.LEFT_ANKLE, 2] - 0.04 < middle < low[Joint.LEFT_TOE, 2]
+
+
+@pytest.mark.parametrize("class_name", CLASS_NAMES)
+@pytest.mark.parametrize("body", [Body(), LONG_LEGS])
+def test_bones_keep_their_lengths(class_name: ClassName, body: Body) -> None:
+    collar, limbs = np.hypot(body.half_shoulders, 0.02), [body.upper_arm, body.forearm]
+    side = [collar, *limbs, body.half_hips, body.thigh, body.shin, body.foot]
+    expected = [body.torso, body.neck, *side, *side]
+    starts, ends = np.transpose(BONES)
+    for manner in MANNERS:
+        for phase in FULL_TURN:
+            joints = joint_positions(class_name, phase=phase, body=body, manner=manner)
+            lengths = np.linalg.norm(joints[ends] - joints[starts], axis=1)
+            assert_allclose(lengths, expected, atol=1e-9)
+
+
+def test_bones_connect_every_joint_to_the_pelvis() -> None:
+    parents = {end: start for start, end in BONES}
+    assert set(parents) == set(Joint) - {Joint.PELVIS}
+    for joint in Joint:
+        for _ in range(4):
+            joint = parents.get(joint, joint)  # up one bone; the pelvis stays
+        assert joint == Joint.PELVIS
+
+
+@pytest.mark.parametrize("class_name", CLASS_NAMES)
+@pytest.mark.parametrize("body", [Body(), LONG_LEGS])
+def test_joints_stay_within_bounds(class_name: ClassName, body: Body) -> None:
+    poses = np.stack(
+        [
+            joint_positions(class_name, phase=phase, body=body, manner=manner)
+            for phase in FULL_TURN
+            for manner in MANNERS
+        ]
+    )
+    assert poses.shape == (75, 17, 3)
+    assert -0.005 < poses[..., 1].min() < 0.05  # on the floor, not in it
+    assert 0.8 < poses[..., 1].max() < 1.2
+    assert np.abs(poses[..., [0, 2]]).max() < 0.6
+
+
+@pytest.mark.parametrize("class_name", ["sitting_down", "standing_up", "squatting", "waving"])
+def test_feet_stay_on_the_floor(class_name: ClassName) -> None:
+    first = pose(class_name, 0.0)[[Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE]]
+    assert_allclose(first[:, 1], Body().ankle_height, atol=1e-3)
+    for phase in FULL_TURN:
+        feet = pose(class_name, phase)[[Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE]]
+        assert_allclose(feet, first, atol=1e-3)
+
+
+@pytest.mark.parametrize("class_name", ["sitting_down", "squatting", "walking"])
+def test_knees_bend_forwards(class_name: ClassName) -> None:
+    for phase in FULL_TURN:
+        joints = pose(class_name, phase)
+        for hip in (Joint.LEFT_HIP, Joint.RIGHT_HIP):
+            hip_joint, knee, ankle = joints[hip : hip + 3]
+            part = (hip_joint[1] - knee[1]) / (hip_joint[1] - ankle[1])
+            assert knee[2] > hip_joint[2] + part * (ankle[2] - hip_joint[2])
+
+
+@pytest.mark.parametrize("stride", [0.30, 0.36, 0.40])
+def test_a_walker_does_not_slide(stride: float) -> None:
+    manner = Manner(stride=stride)
+    # The left foot is on the floor for the first 0.6 of its cycle; flat in the middle of it.
+    phases = [0.12, 0.20, 0.28, 0.36]
+    left = [
+        pose("walking", phase, manner)[Joint.LEFT_ANKLE, 2] + travel_distance(phase, manner=manner)
+        for phase in phases
+    ]
+    assert_allclose(left, left[0], atol=2e-3)
+    assert travel_distance(0.36, manner=manner) - travel_distance(0.12, manner=manner) > 0.1
+
+
+# Performances
+
+
+def perform(class_name: ClassName, number: int) -> Performance:
+    return rehearse(class_name, rng=named_generator(7, number))
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_whole_standing_up_is_a_sitting_down_reversed(number: int) -> None:
+    down, up = perform("sitting_down", number), perform("standing_up", number)
+    assert (up.frame_rate, up.num_frames) == (down.frame_rate, down.num_frames)
+    assert_allclose(up.joints(Body()), down.joints(Body())[::-1], atol=1e-12)
+
+
+def test_holds_before_and_after_are_drawn_alike() -> None:
+    holds = []
+    for number in range(400):
+        phases = np.array(perform("sitting_down", number).phases)
+        holds.append((np.mean(phases == 0.0), np.mean(phases == 1.0)))
+    before, after = np.mean(holds, axis=0)
+    assert before == pytest.approx(0.05, abs=0.02)
+    assert after == pytest.approx(before, abs=0.007)
+
+
+def test_videos_are_as_long_as_they_should_be() -> None:
+    everyone = [perform(name, number) for number in range(60) for name in CLASS_NAMES]
+    seconds = [performance.num_frames / performance.frame_rate for performance in everyone]
+    assert 0.55 < min(seconds) < 0.9
+    assert 2.8 < max(seconds) < 3.3
+    # Some are shorter than a clip of 16 frames at 10 frames per second, most are not.
+    assert 0.05 < np.mean([length < Fraction(16, 10) for length in seconds]) < 0.3
+    found_rates = {performance.frame_rate for performance in everyone}
+    assert found_rates == {15, 24, 25, Fraction(30_000, 1001), 30, 50, 60}
+
+
+def test_even_the_shortest_video_shows_nearly_a_whole_cycle() -> None:
+    for class_name in ("jumping_jacks", "squatting", "walking", "waving"):
+        for number in range(60):
+            phases = perform(class_name, number).phases
+            assert phases[-1] - phases[0] > 0.8
+            assert min(np.diff(phases)) > 0
+
+
+# Pictures
+
+
+def still_frames(class_name: ClassName, *, moving: bool) -> list[NDArray[np.uint8]]:
+    """Frames by a camera that stands still and adds no grain: only the figure can move."""
+    performance = perform(class_name, 3)
+    if not moving:
+        performance = replace(performance, phases=performance.phases[:1] * 20)
+    rng = named_generator(7, "shot")
+    shot = plan_shot(performance, rng=rng)
+    still = np.repeat(shot.origins[:1], performance.num_frames, axis=0)
+    shot = replace(shot, origins=still, grain=0.0)
+    person = cast_person(rng=named_generator(7, "person"))
+    return list(film(performance, shot, person=person, rng=rng))
+
+
+@pytest.mark.parametrize("class_name", CLASS_NAMES)
+def test_the_figure_moves(class_name: ClassName) -> None:
+    frames = np.stack(still_frames(class_name, moving=True)).astype(np.int16)
+    changed = (np.abs(frames - frames[0]).max(axis=-1) > 40).mean(axis=(1, 2))
+    assert 0.01 < changed.max() < 0.4  # a limb at least, but not the room
+
+
+def test_nothing_but_the_figure_moves() -> None:
+    frames = still_frames("waving", moving=False)
+    for frame in frames[1:]:
+        assert_array_equal(frame, frames[0])
+
+
+# Files
+
+
+def decode(path: Path) -> tuple[Fraction, list[Fraction], NDArray[np.uint8]]:
+    """Frame rate, time in seconds of each frame and frames of a video."""
+    times, pixels = [], []
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.average_rate is not None
+        for frame in container.decode(stream):
+            assert frame.pts is not None
+            assert frame.time_base is not None
+            times.append(frame.pts * frame.time_base)
+            pixels.append(frame.to_ndarray(format="rgb24").astype(np.uint8))
+        return Fraction(stream.average_rate), times, np.stack(pixels)
+
+
+def moving_bar(*, num_frames: int) -> list[NDArray[np.uint8]]:
+    frames = []
+    for index in range(num_frames):
+        frame = np.full((120, 160, 3), 40, dtype=np.uint8)
+        frame[:, 8 * index % 160 : 8 * index % 160 + 8] = 220
+        frames.append(frame)
+    return frames
+
+
+@pytest.mark.parametrize("frame_rate", FRAME_RATES)
+def test_frames_come_back_at_their_times(tmp_path: Path, frame_rate: Fraction) -> None:
+    path = tmp_path / "with a space.mp4"
+    frames = moving_bar(num_frames=20)
+    write_video(path, frames, frame_rate=frame_rate, size=(160, 120), crf=20)
+    found_rate, times, pixels = decode(path)
+    assert found_rate == frame_rate
+    assert times == [index / frame_rate for index in range(20)]
+    assert np.abs(pixels.astype(int) - np.stack(frames)).mean() < 4
+
+
+def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
+    # With mbtree, x264 let unwritten memory into files of some sizes, 176x144 among them.
+    rng = np.random.default_rng(0)
+    rough = np.kron(rng.integers(0, 255, (18, 22, 3)), np.ones((8, 8, 1)))
+    frames = [
+        (np.roll(rough, 2 * index, axis=1) + rng.integers(-8, 9, rough.shape)).clip(0, 255)
+        for index in range(45)
+    ]
+    plain = [frame.astype(np.uint8) for frame in frames]
+    path, written = tmp_path / "again.mp4", set()
+    for litter in range(0, 250, 25):
+        for size in (500, 5_000, 50_000):  # freed at once: what the encoder finds in memory
+            [np.full(size, litter, dtype=np.uint8) for _ in range(100)]
+        write_video(path, plain, frame_rate=Fraction(25), size=(176, 144), crf=20)
+        written.add(path.read_bytes())
+    assert len(written) == 1
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "new" / "videos"
+    generate_demo(folder, people=2, videos_per_person=1, seed=5, num_workers=1)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_all_classes_hold_all_people(demo: Path) -> None:
+    assert list(contents(demo)) == [
+        "jumping_jacks/person_001_a.mp4",
+        "jumping_jacks/person_002_a.mp4",
+        "sitting_down/person_001_a.mp4",
+        "sitting_down/person_002_a.mp4",
+        "squatting/person_001_a.mp4",
+        "squatting/person_002_a.mp4",
+        "standing_up/person_001_a.mp4",
+        "standing_up/person_002_a.mp4",
+        "walking/person_001_a.mp4",
+        "walking/person_002_a.mp4",
+        "waving/person_001_a.mp4",
+        "waving/person_002_a.mp4",
+    ]
+    groups = [re.findall(r"person_(\d+)", name) for name in contents(demo)]
+    assert groups == [["001"], ["002"]] * 6
+
+
+def test_videos_decode_to_what_was_performed(demo: Path) -> None:
+    for class_name, person in product(CLASS_NAMES, (1, 2)):
+        name = VideoName(class_name, person, "a")
+        expected = rehearse(class_name, rng=named_generator(5, class_name, person, "a"))
+        rate, times, pixels = decode(demo / name.path)
+        assert rate == expected.frame_rate
+        assert times == [index / rate for index in range(expected.num_frames)]
+        height, width = pixels.shape[1:3]
+        assert (width, height) in SIZES
+        assert pixels.std() > 10
+
+
+def test_two_workers_write_the_same_bytes(demo: Path, tmp_path: Path) -> None:
+    generate_demo(tmp_path / "two", people=2, videos_per_person=1, seed=5, num_workers=2)
+    assert contents(tmp_path / "two") == contents(demo)
+
+
+def test_another_seed_gives_other_videos(demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "waving").mkdir()
+    film_video(VideoName("waving", 1, "a"), folder=tmp_path, seed=5)
+    same = contents(tmp_path)["waving/person_001_a.mp4"]
+    film_video(VideoName("waving", 1, "a"), folder=tmp_path, seed=6)
+    other = contents(tmp_path)["waving/person_001_a.mp4"]
+    assert same == contents(demo)["waving/person_001_a.mp4"] != other
+
+
+def fake_film(name: VideoName, *, folder: Path, seed: int) -> None:
+    (folder / name.path).write_text(f"{name.path} {seed}")
+
+
+def test_a_folder_of_demo_videos_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filming_module, "film_video", fake_film)
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    first = generate_demo(folder, people=2, videos_per_person=3, num_workers=1)
+    second = generate_demo(folder, people=1, videos_per_person=1, seed=1, num_workers=1)
+    assert len(first) == 36
+    assert second == [folder / name / "person_001_a.mp4" for name in CLASS_NAMES]
+    assert sorted(folder.rglob("*.mp4")) == second
+    assert (folder / "waving/person_001_a.mp4").read_text() == "waving/person_001_a.mp4 1"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    "foreign", ["notes.txt", "waving/holiday.mp4", "person_001_a.mp4", "jump/person_001_a.mp4"]
+)
+def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path, foreign: str) -> None:
+    path = tmp_path / "videos" / foreign
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(InputError, match=re.escape(str(tmp_path / "videos"))):
+        generate_demo(tmp_path / "videos", people=1, videos_per_person=1, num_workers=1)
+    assert contents(tmp_path) == {f"videos/{foreign}": b"mine"}
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "videos").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        generate_demo(tmp_path / "videos", people=1, num_workers=1)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_on_walking(name: VideoName, *, folder: Path, seed: int) -> None:
+        if name.class_name == "walking":
+            raise OSError("no space left on device")
+        fake_film(name, folder=folder, seed=seed)
+
+    monkeypatch.setattr(filming_module, "film_video", fail_on_walking)
+    with pytest.raises(OSError, match="no space left"):
+        generate_demo(tmp_path / "videos", people=1, videos_per_person=1, num_workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Command line
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "allowed"),
+    [
+        ("--people", "0", "from 1 to 999"),
+        ("--videos-per-person", "27", "from 1 to 26"),
+        ("--seed", "-1", "at least 0"),
+        ("--workers", "-2", "at least 1"),
+    ],
+)
+def test_a_bad_number_is_refused_in_one_line(
+    tmp_path: Path, flag: str, value: str, allowed: str
+) -> None:
+    folder = tmp_path / "videos"
+    result = run_python("-m", "slowfast_finetune.demo", str(folder), f"{flag}={value}")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert f"must be {allowed}, not {value}" in result.stderr
+    assert not folder.exists()
+
+
+def test_help_needs_no_heavy_imports() -> None:
+    code = (
+        "import sys, slowfast_finetune.demo.__main__ as demo\n"
+        "try: demo.main(['--help'])\n"
+        "except SystemExit: print([m for m in ('av', 'PIL', 'numpy') if m in sys.modules])\n"
+    )
+    result = run_python("-c", code)
+    assert "--videos-per-person N" in result.stdout
+    assert result.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,140 @@
+"""The pure parts of the benchmarks: turns, ratios, tables, damage. Nothing is timed here."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.comparison import in_turn, slope, speed_ratio
+from benchmarks.decoders import RawJob, ffmpeg_command
+from benchmarks.drawn_videos import draw_video, marked, write_copies
+from benchmarks.mutations import MUTATIONS, mutate
+from benchmarks.report import Target, format_table
+from slowfast_finetune.base.params import load_params
+from slowfast_finetune.decoding.decoding import DecodeReport, DecodeSettings, sampled_frames
+
+PROJECT = Path(__file__).parents[2]
+VIDEO = bytes(range(256)) * 4 + b"moov" + bytes(100)
+OTHER = b"other" * 50
+
+
+def test_contenders_take_turns_and_every_second_round_runs_backwards() -> None:
+    order: list[str] = []
+
+    def contender(name: str, seconds: float) -> float:
+        order.append(name)
+        return seconds
+
+    seconds = in_turn(
+        {"a": lambda: contender("a", 1.0), "b": lambda: contender("b", 2.0)}, rounds=3
+    )
+    assert "".join(order) == "ab" + "ab" + "ba" + "ab"
+    assert seconds == {"a": [1.0, 1.0, 1.0], "b": [2.0, 2.0, 2.0]}
+
+
+def test_a_ratio_is_the_median_over_the_rounds() -> None:
+    ratio = speed_ratio([1.0, 2.0, 4.0], [2.0, 2.0, 40.0])
+    assert (ratio.median, ratio.lowest, ratio.highest) == (2.0, 1.0, 10.0)
+
+
+def test_the_slope_is_what_one_more_costs() -> None:
+    assert slope([100, 200, 300], [1.5, 2.0, 2.5]) == pytest.approx(0.005)
+
+
+def test_targets_are_floors_or_ceilings() -> None:
+    assert Target("ratio", 0.95, 0.96).met
+    assert not Target("ratio", 0.95, 0.94).met
+    assert Target("seconds", 5, 4.9, at_most=True).met
+    assert str(Target("seconds", 5, 5.1, at_most=True)) == "MISSED: seconds 5.1, wanted ≤ 5"
+
+
+def test_a_table_by_hand() -> None:
+    assert format_table(["", "clips/s"], [["cache", "900"], ["decord", "9"]]) == (
+        "|        | clips/s |\n| ------ | ------: |\n| cache  |     900 |\n| decord |       9 |"
+    )
+
+
+def test_the_same_seed_does_the_same_damage() -> None:
+    once = [mutate(VIDEO, OTHER, seed=3, index=index) for index in range(60)]
+    assert once == [mutate(VIDEO, OTHER, seed=3, index=index) for index in range(60)]
+    assert once != [mutate(VIDEO, OTHER, seed=4, index=index) for index in range(60)]
+    assert {name for name, _ in once} == set(MUTATIONS)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_damage_does_what_it_says(seed: int) -> None:
+    results = {
+        name: damage(VIDEO, OTHER, np.random.default_rng(seed))
+        for name, damage in MUTATIONS.items()
+    }
+    same_length = ("bits flipped", "blocks swapped", "zeros", "noise", "header fields")
+    assert {len(results[name]) for name in same_length} == {len(VIDEO)}
+    assert sorted(results["blocks swapped"]) == sorted(VIDEO)
+    assert VIDEO.startswith(results["truncated"])
+    assert len(results["truncated"]) < len(VIDEO)
+    assert len(results["deleted"]) < len(VIDEO) < len(results["repeated"])
+    assert results["spliced"].endswith(OTHER[-1:])
+    turned = np.frombuffer(results["bits flipped"], np.uint8) ^ np.frombuffer(VIDEO, np.uint8)
+    assert np.bitwise_count(turned).sum() <= 64
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_files_of_a_few_bytes_can_be_damaged(size: int) -> None:
+    for seed in range(20):
+        for damage in MUTATIONS.values():
+            damage(VIDEO[:size], OTHER, np.random.default_rng(seed))
+
+
+def test_copies_have_other_bytes_and_the_same_frames(tmp_path: Path) -> None:
+    original = draw_video(tmp_path / "a.mp4", width=32, height=24, num_frames=4, fps=15)
+    copies = write_copies(original, tmp_path / "copies", count=3, first=7)
+    hashes = {hashlib.sha256(path.read_bytes()).digest() for path in (original, *copies)}
+    assert len(hashes) == 4
+    frames = [_frames(path) for path in (original, *copies)]
+    assert len(frames[0]) == 4
+    assert all(np.array_equal(frames[0], others) for others in frames[1:])
+
+
+def _frames(path: Path) -> np.ndarray:
+    settings = DecodeSettings(sample_fps=15, short_side=None, max_seconds=10, max_megapixels=1)
+    return np.stack(list(sampled_frames(path, settings=settings, report=DecodeReport())))
+
+
+def test_a_mark_is_a_box_of_free_space() -> None:
+    assert marked(b"", 258) == b"\0\0\0\x10free\0\0\0\0\0\0\x01\x02"
+
+
+def test_ffmpeg_runs_one_thread_and_keeps_paths_whole() -> None:
+    job = RawJob(
+        video=Path("a folder/v.mp4"),
+        target=Path("o.raw"),
+        width=340,
+        height=256,
+        sample_fps=15.0,
+        max_seconds=60,
+    )
+    command = ffmpeg_command(job)
+    assert command[command.index("-threads") + 1] == "1"
+    assert command[command.index("-i") + 1] == "a folder/v.mp4"
+    assert command[command.index("-vf") + 1] == "fps=15,scale=340:256:flags=bilinear"
+
+
+def test_stage_inputs_follow_the_projects_parameters() -> None:
+    from benchmarks.stage_inputs import project_params
+
+    params = project_params(clip={"short_side": 32})
+    assert params.clip.short_side == 32
+    assert params.data == load_params(PROJECT / "params.yaml").data
+
+
+def test_help_is_answered_without_torch() -> None:
+    code = "import sys, benchmarks.__main__; print('torch' in sys.modules or 'av' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,121 @@
+"""Killed at any moment, the cache stage loses nothing and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pipeline_imports import PROJECT
+from synthetic import make_manifest, make_params, steady, write_params, write_video
+
+from slowfast_finetune.base.files import write_table
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.clip_maintenance import damaged_entries
+from slowfast_finetune.clips.clip_store import ClipStore
+
+NUM_VIDEOS = 14
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    names = [f"jump/{index}.mp4" for index in range(NUM_VIDEOS)]
+    for index, name in enumerate(names):
+        write_video(tmp_path / name, steady(20 + index, 30))
+    write_table(tmp_path / "data/manifest.csv", make_manifest(tmp_path, names), ManifestRow)
+    write_params(
+        tmp_path / "params.yaml", make_params(runtime={"num_workers": 2}, clip={"short_side": 96})
+    )
+    return tmp_path
+
+
+def start_stage(project: Path, store: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, str(PROJECT / "stages" / "cache.py")],
+        cwd=project,
+        env=os.environ | {"CLIP_STORE": str(store)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".tmp"
+    }
+
+
+def alive_in(session: int) -> list[int]:
+    """Processes of a session that have not ended; Linux only."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # Fields after the name in brackets: state, parent, group, session.
+            state, _, _, owner = status.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(owner) == session and state not in "ZX":
+            found.append(int(status.parent.name))
+    return found
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_it_ends_with_the_same_store(project: Path) -> None:
+    undisturbed, disturbed = project / "undisturbed", project / "disturbed"
+    started = time.monotonic()
+    assert start_stage(project, undisturbed).wait(timeout=120) == 0
+    usual = time.monotonic() - started
+    tables = {
+        name: (project / "data" / name).read_bytes() for name in ("clips.csv", "rejected.csv")
+    }
+
+    moments = random.Random(0)
+    killed = 0
+    for _ in range(10):
+        process = start_stage(project, disturbed)
+        time.sleep(moments.uniform(0.1, usual))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait(timeout=60) == -signal.SIGKILL
+        # What stands under its final name is whole at every moment.
+        if disturbed.exists():
+            assert list(damaged_entries(disturbed)) == []
+        deadline = time.monotonic() + 20
+        while alive_in(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert alive_in(process.pid) == [], "workers end with the stage"
+        entries = sorted(disturbed.glob("*/*.safetensors"))
+        if len(entries) == NUM_VIDEOS:
+            # All done: take some away, so that the next kill finds work to disturb.
+            for entry in entries[::2]:
+                entry.unlink()
+    assert killed >= 5, "most kills must come before the end"
+
+    assert start_stage(project, disturbed).wait(timeout=120) == 0
+    assert contents(disturbed) == contents(undisturbed)
+    assert len(contents(disturbed)) == NUM_VIDEOS + 1  # and settings.json
+    for name, table in tables.items():
+        assert (project / "data" / name).read_bytes() == table
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_share_a_store(project: Path) -> None:
+    alone, shared = project / "alone", project / "shared"
+    assert start_stage(project, alone).wait(timeout=120) == 0
+    both = [start_stage(project, shared) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert contents(shared) == contents(alone)
+    assert not list(shared.rglob("*.tmp"))
+
+
+def test_entry_names_say_which_settings_made_them(project: Path) -> None:
+    slow = ClipStore(project, make_params(clip={"sample_fps": 5}).clip)
+    fast = ClipStore(project, make_params(clip={"sample_fps": 10}).clip)
+    assert slow.folder != fast.folder

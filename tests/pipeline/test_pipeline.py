@@ -1,0 +1,284 @@
+"""The whole: what dvc.yaml says is true, and a small run from folder to metrics."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from pipeline_imports import PROJECT, imported_files
+
+from slowfast_finetune.base.files import read_table
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.evaluation.tables import ClassRow, PredictionRow
+from slowfast_finetune.training.history import EpochRow
+
+STAGES = ["index", "cache", "train", "evaluate", "report"]
+
+
+def dvc_yaml() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())
+    return content
+
+
+# An edit in any of these re-runs no stage that computes the result.
+ROOMS_OUTSIDE = ["comparing", "commands", "demo", "doctor", "exporting", "predicting", "report"]
+ROOMS_OUTSIDE += ["serving", "pictures", "inspection"]
+
+
+def code_of(deps: list[str]) -> set[str]:
+    """The dependencies that are code: rooms (folders of the package) and files."""
+    return {dep for dep in deps if dep.startswith(("src/", "stages/"))}
+
+
+def rooms_and_files(paths: set[str]) -> set[str]:
+    """Each path's room, with a slash at its end; files at the top of the package as they are."""
+    return {
+        "/".join(parts[:3]) + "/" if len(parts := path.split("/")) > 3 else path for path in paths
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_just_the_rooms_that_it_imports(stage: str) -> None:
+    """Rooms hold pages, styles and scripts too, so whatever a room reads of its own is covered."""
+    imported = imported_files(PROJECT / "stages" / f"{stage}.py")
+    assert code_of(dvc_yaml()["stages"][stage]["deps"]) == rooms_and_files(imported)
+
+
+def test_the_demo_depends_on_just_the_rooms_that_it_imports() -> None:
+    deps = yaml.safe_load((PROJECT / "demo" / "dvc.yaml").read_text())["stages"]["videos"]["deps"]
+    script = PROJECT / "src" / "slowfast_finetune" / "demo" / "__main__.py"
+    listed = code_of([dep.removeprefix("../") for dep in deps])
+    assert listed == rooms_and_files(imported_files(script))
+
+
+@pytest.mark.parametrize("stage", ["index", "cache", "train", "evaluate"])
+def test_what_shows_or_uses_a_model_is_in_no_room_of_the_stages_that_make_it(stage: str) -> None:
+    rooms = {Path(dep).name for dep in code_of(dvc_yaml()["stages"][stage]["deps"])}
+    assert not rooms & set(ROOMS_OUTSIDE)
+
+
+def test_dvc_yaml_is_short_enough_to_be_read() -> None:
+    assert len((PROJECT / "dvc.yaml").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_uses_no_section_of_params_that_dvc_does_not_watch(stage: str) -> None:
+    """Of what a stage's own modules read, only runtime: may be missing from its params."""
+    watched = set(dvc_yaml()["stages"][stage]["params"])
+    sections = set(Params.model_fields)
+    used: set[str] = set()
+    for name in imported_files(PROJECT / "stages" / f"{stage}.py"):
+        for node in ast.walk(ast.parse((PROJECT / name).read_text())):
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr in sections
+                and isinstance(node.value, ast.Name | ast.Attribute)
+                and (node.value.id if isinstance(node.value, ast.Name) else node.value.attr)
+                in {"params", "_params"}
+            ):
+                used.add(node.attr)
+    # evaluate restores missing clips with the clip and cache sections and batches like train;
+    # all three already decided what is in clips.csv and best.pt, which it depends on.
+    inherited = {"evaluate": {"clip", "cache", "train"}, "train": {"cache"}}.get(stage, set())
+    assert used - watched - inherited <= {"runtime"}
+
+
+def test_no_parameter_has_a_name_that_the_run_cache_drops() -> None:
+    """DVC leaves keys named size or nfiles out of its hash and would hand out stale results."""
+    for section in Params.model_fields.values():
+        assert isinstance(section.annotation, type)
+        assert not {"size", "nfiles"} & section.annotation.model_fields.keys()  # type: ignore[attr-defined]
+
+
+def test_index_and_cache_never_import_torch() -> None:
+    for stage in ("index", "cache"):
+        code = (
+            f"import sys; sys.argv = ['{stage}.py']; sys.path.insert(0, 'stages'); "
+            f"import {stage}, slowfast_finetune.decoding.decoding; "
+            "print([m for m in ('torch', 'pandas', 'dvc.repo') if m in sys.modules])"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+        )
+        assert result.stdout.strip() == "[]", stage
+
+
+def test_nothing_in_the_package_imports_stages() -> None:
+    for path in (PROJECT / "src").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) stages\b", path.read_text(), re.MULTILINE), path
+
+
+@pytest.fixture
+def project(tmp_path: Path, class_folders: Path, small_params: Callable[..., Params]) -> Path:
+    """A git and DVC project like a fresh clone, with small parameters and videos of its own."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    names = ["stages", "src", "dvc.yaml", ".gitignore", ".dvcignore", "presets", "demo/dvc.yaml"]
+    names += [".dvc/config", ".dvc/.gitignore", ".dvc/plots"]
+    for name in names:
+        source, target = PROJECT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-*"))
+        else:
+            shutil.copyfile(source, target)
+    shutil.copytree(class_folders, folder / "videos")
+    params = small_params().model_dump(mode="json")
+    params["data"]["videos"] = "videos"
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for command in (
+        ["git", "init", "--quiet"],
+        ["git", "add", "."],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "start"],
+    ):
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+def dvc(project: Path, *words: str) -> str:
+    """Run dvc in the project; its output. Stages must find this environment's python."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(project / "src"),
+        "DVC_NO_ANALYTICS": "1",
+    }
+    environment.pop("CLIP_STORE", None)
+    result = subprocess.run(
+        [sys.executable, "-m", "dvc", *words],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"Running stage '([\w/.:]+)'", output)
+
+
+def set_param(project: Path, section: str, name: str, value: Any) -> None:
+    path = project / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params[section][name] = value
+    path.write_text("# a comment\n" + yaml.safe_dump(params, sort_keys=False))
+
+
+@pytest.mark.slow
+def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> None:
+    assert stages_run(dvc(project, "repro")) == STAGES
+
+    manifest = read_table(project / "data/manifest.csv", ManifestRow)
+    clips = read_table(project / "data/clips.csv", ClipRow)
+    rejected = read_table(project / "data/rejected.csv", RejectedRow)
+    assert {row.video_path for row in manifest} == {row.video_path for row in clips}
+    assert rejected == []
+    history = read_table(project / "metrics/history.csv", EpochRow)
+    train = json.loads((project / "metrics/train.json").read_text())
+    best = torch.load(project / "models/best.pt", weights_only=True)
+    assert best["epoch"] == train["best_epoch"]
+    assert best["val_loss"] == min(row.val_loss for row in history)
+    assert (project / "logs/train.log").read_text().count("\n") >= len(history)
+    metrics = json.loads((project / "metrics/metrics.json").read_text())
+    predictions = read_table(project / "metrics/predictions.csv", PredictionRow)
+    right = sum(row.actual == row.predicted for row in predictions) / len(predictions)
+    assert metrics["top1_accuracy"] == pytest.approx(right, abs=1e-4)
+    assert len(predictions) == sum(row.split == "test" for row in manifest)
+    per_class = read_table(project / "metrics/plots/per_class.csv", ClassRow)
+    assert [row.class_name for row in per_class] == sorted({row.class_name for row in manifest})
+
+    card = yaml.safe_load((project / "models/README.md").read_text().split("---\n")[1])
+    (accuracy, *_) = card["model-index"][0]["results"][0]["metrics"]
+    assert accuracy["value"] == metrics["top1_accuracy"]
+
+    # The store lies beside the DVC cache, and git sees no video, tensor or model.
+    assert len(list((project / ".dvc/clips").glob("*/*.safetensors"))) == len(clips)
+    status = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=all"],
+        cwd=project, capture_output=True, text=True, check=True,
+    ).stdout.split()[1::2]  # fmt: skip
+    assert set(status) <= {
+        "dvc.lock",
+        "data/.gitignore",
+        "models/.gitignore",
+        "logs/.gitignore",
+        "metrics/.gitignore",
+        "metrics/history.csv",
+        "metrics/metrics.json",
+        "metrics/plots/confusion.csv",
+        "metrics/plots/per_class.csv",
+        "metrics/plots/reliability.csv",
+        "metrics/train.json",
+    }
+
+    # What a change runs again, and what it does not.
+    assert stages_run(dvc(project, "repro")) == []
+    set_param(project, "runtime", "num_workers", 1)
+    assert stages_run(dvc(project, "repro")) == []
+    first = (project / "metrics/metrics.json").read_text()
+    before = yaml.safe_load((project / "params.yaml").read_text())["train"]["learning_rate"]
+    set_param(project, "train", "learning_rate", before * 2)
+    assert stages_run(dvc(project, "repro")) == ["train", "evaluate", "report"]
+    set_param(project, "train", "learning_rate", before)
+    assert stages_run(dvc(project, "repro")) == [], "all come from the run cache"
+    assert (project / "metrics/metrics.json").read_text() == first
+    set_param(project, "clip", "padding", "loop")
+    assert stages_run(dvc(project, "repro", "cache")) == ["cache"]
+
+
+def stage(name: str, project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(PROJECT / "stages" / f"{name}.py"), *words],
+        cwd=project, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_refuses_a_misspelt_parameter_before_any_work(name: str, project: Path) -> None:
+    set_param(project, "train", "learnig_rate", 0.1)
+    result = stage(name, project)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: params.yaml: train.learnig_rate is unknown; did you mean learning_rate?\n"
+    )
+    assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cache", "error: data/manifest.csv: cannot be read: No such file or directory"),
+        ("train", "error: data/clips.csv: cannot be read: No such file or directory"),
+        ("evaluate", "error: data/clips.csv: cannot be read: No such file or directory"),
+        ("report", "error: metrics/predictions.csv: cannot be read: No such file or directory"),
+    ],
+)
+def test_stage_without_its_input_says_so_in_one_line(
+    name: str, message: str, project: Path
+) -> None:
+    result = stage(name, project)
+    assert result.returncode == 1
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_explains_itself(name: str) -> None:
+    result = stage(name, PROJECT, "--help")
+    assert result.returncode == 0
+    assert "--params" in result.stdout

@@ -1,0 +1,625 @@
+"""Predictions: the same numbers as evaluate, the timeline, and the command."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from faulty_decoders import serve_with_faults
+from pipeline_imports import PROJECT
+from synthetic import make_manifest, needs_permissions, steady, touch_videos, write_video
+from tiny_model import CLASS_NAMES, ROUNDING, tiny_params, write_checkpoint
+from torch import Tensor, nn
+
+from slowfast_finetune import Prediction, Refused, Segment, cli, commands, load_model
+from slowfast_finetune.base.errors import CheckpointError, DataError, VideoError
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.clips.caching import cache_videos
+from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.evaluation import evaluate
+from slowfast_finetune.model.checkpoint import load_checkpoint
+from slowfast_finetune.predicting import streams
+from slowfast_finetune.predicting.annotating import Annotator
+from slowfast_finetune.predicting.camera import camera_index, watch_source
+from slowfast_finetune.predicting.inputs import find_inputs
+from slowfast_finetune.predicting.wording import (
+    SegmentRow,
+    as_csv,
+    as_json,
+    as_text,
+    clock,
+    csv_header,
+)
+from slowfast_finetune.scoring import ready
+
+# Frames at 15 fps; two seconds, 30 frames, are kept of a video.
+LENGTHS = {"clap/short": 5, "clap/clip": 8, "jump/some": 21, "jump/kept": 30, "wave/long": 100}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Videos of several lengths and shapes. Shared: change nothing in it."""
+    root = tmp_path_factory.mktemp("videos")
+    for index, (name, length) in enumerate(LENGTHS.items()):
+        width, height = [(64, 48), (48, 64), (96, 48)][index % 3]
+        write_video(
+            root / f"{name}.mp4",
+            steady(length, 15),
+            width=width,
+            height=height,
+            picture=lambda n, index=index, size=(width, height): picture(n, index, size),
+        )
+    return root
+
+
+def picture(number: int, seed: int, size: tuple[int, int]) -> np.ndarray:
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin((x * (1 + c) + y * seed + number * (5 + c)) / 9) for c in range(3)]
+    return (127 + 120 * np.stack(waves, axis=2)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("model") / "best.pt")
+
+
+# The same as evaluate
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("views", "crops"), [(1, 1), (3, 3)])
+def test_a_video_gets_the_probabilities_that_evaluate_gives(
+    videos: Path, tmp_path: Path, precision: str, views: int, crops: int
+) -> None:
+    params = tiny_params(
+        evaluate={"temporal_views": views, "spatial_crops": crops},
+        runtime={"precision": precision},
+    )
+    path = write_checkpoint(tmp_path / "best.pt", params)
+    rows, store = stored(videos, tmp_path, params)
+    checkpoint = load_checkpoint(path)
+    evaluated = evaluate.view_videos(rows, checkpoint=checkpoint, params=params, store=store)
+    expected = evaluated.probabilities(temperature=checkpoint.temperature)
+    assert np.ptp(expected, axis=0).max() > 0.05, "the videos must be told apart"
+
+    paths = [videos / row.video_path for row in rows]
+    for num_workers in (1, 2):
+        results = list(load_model(path).predict_many(paths, num_workers=num_workers))
+        found = [list(predicted(result).probabilities.values()) for result in results]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
+        assert [result.path for result in results] == paths
+
+
+class Weigher(nn.Module):
+    """Adds up each clip with a weight for every byte, exactly: any other byte shows."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        numbers = torch.arange(clips[0].numel()) % 9973
+        sums = torch.stack([(clip.flatten().long() * numbers).sum() for clip in clips])
+        return torch.stack([sums % 101, sums % 103, sums % 107], dim=1) / 50
+
+
+@pytest.mark.parametrize(("views", "crops"), [(1, 1), (4, 3)])
+def test_the_model_is_shown_exactly_what_evaluate_shows(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: int, crops: int
+) -> None:
+    monkeypatch.setattr(ready, "classifier_from", lambda _: Weigher())
+    params = tiny_params(evaluate={"temporal_views": views, "spatial_crops": crops})
+    path = write_checkpoint(tmp_path / "best.pt", params)
+    rows, store = stored(videos, tmp_path, params)
+    seen = evaluate.view_videos(rows, checkpoint=load_checkpoint(path), params=params, store=store)
+    expected = seen.probabilities(temperature=load_checkpoint(path).temperature)
+    results = load_model(path).predict_many([videos / row.video_path for row in rows])
+    found = [list(predicted(result).probabilities.values()) for result in results]
+    np.testing.assert_array_equal(found, expected)
+    assert len({tuple(row) for row in found}) == len(rows)
+
+
+def stored(videos: Path, folder: Path, params: Params) -> tuple[list[ClipRow], ClipStore]:
+    """The videos that evaluate sees all of, through the cache stage."""
+    names = [f"{name}.mp4" for name, length in LENGTHS.items() if length <= 30]
+    store = ClipStore(folder / "store", params.clip)
+    rows, rejected = cache_videos(
+        make_manifest(videos, names),
+        clip=params.clip,
+        cache=params.cache,
+        store=store,
+        project=videos,
+        num_workers=1,
+    )
+    assert rejected == []
+    return rows, store
+
+
+def predicted(result: Prediction | Refused) -> Prediction:
+    assert isinstance(result, Prediction)
+    return result
+
+
+# The timeline
+
+
+def test_segments_cover_the_video_in_order(videos: Path, checkpoint: Path) -> None:
+    model = load_model(checkpoint)
+    for name, length in LENGTHS.items():
+        prediction = model.predict(videos / f"{name}.mp4", stride_seconds=1 / 15)
+        assert prediction.duration_seconds == pytest.approx(length / 15)
+        assert prediction.segments[0].start_seconds == 0
+        assert prediction.segments[-1].end_seconds == pytest.approx(length / 15)
+        for earlier, later in zip(prediction.segments, prediction.segments[1:], strict=False):
+            assert earlier.end_seconds == later.start_seconds
+            assert earlier.answer != later.answer
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert list(prediction.probabilities) == list(CLASS_NAMES)
+
+
+class Brightness(nn.Module):
+    """Says "clap" of dark clips, "wave" of bright ones; never "jump"."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        level = clips.float().mean(dim=(1, 2, 3, 4)) / 255
+        return torch.stack([1 - level, level * 0 - 1, level], dim=1) * 20
+
+
+def test_a_change_in_the_middle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
+    path = write_video(
+        tmp_path / "change.mp4",
+        steady(90, 15),
+        picture=lambda number: np.full((48, 64, 3), 20 if number < 40 else 230, np.uint8),
+    )
+    model = load_model(write_checkpoint(tmp_path / "best.pt", temperature=1.0))
+    first, second = model.predict(path).segments
+    assert (first.answer, second.answer) == ("clap", "wave")
+    # 40 frames at 15 fps; windows of 8 frames, 4 apart: right to a stride.
+    assert first.end_seconds == pytest.approx(40 / 15, abs=4 / 15)
+    assert min(first.confidence, second.confidence) > 0.8
+    whole = model.predict(path)
+    assert whole.label == "wave", "50 of 90 frames"
+    assert whole.confidence == pytest.approx(50 / 90, abs=0.05)
+    assert model.predict(path, threshold=0.9).answer is None
+    assert model.predict(path, threshold=0.9).label == "wave"
+
+
+def test_the_fitted_threshold_says_none_of_these(videos: Path, tmp_path: Path) -> None:
+    model = load_model(write_checkpoint(tmp_path / "best.pt", threshold=1.0))
+    prediction = model.predict(videos / "jump/some.mp4")
+    assert prediction.answer is None
+    assert [part.answer for part in prediction.segments] == [None]
+    assert model.predict(videos / "jump/some.mp4", threshold=0).answer == prediction.label
+
+
+# The Python API
+
+
+def test_a_refused_video_raises_with_path_and_reason(tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(VideoError, match=r"text\.mp4: cannot be opened") as caught:
+        load_model(checkpoint).predict(tmp_path / "text.mp4")
+    assert caught.value.reason == "not_a_video"
+
+
+def test_refused_videos_stand_between_the_others(videos: Path, checkpoint: Path) -> None:
+    paths = [videos / "gone.mp4", videos / "clap/clip.mp4", videos / "gone too.mp4"]
+    results = list(load_model(checkpoint).predict_many(paths))
+    assert [type(result) for result in results] == [Refused, Prediction, Refused]
+    assert [result.path for result in results] == paths
+
+
+def test_the_package_gives_its_api_without_torch_until_it_is_asked() -> None:
+    code = (
+        "import sys, slowfast_finetune as s, slowfast_finetune.cli; "
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules; "
+        "assert 'torch' not in sys.modules, s.Prediction; s.load_model; "
+        "assert 'torch' in sys.modules; print(all(hasattr(s, n) for n in s.__all__))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c: c["params"].pop("evaluate"),
+        lambda c: c["params"].update(clip=None),
+        lambda c: c["params"].update(runtime={"device": "moon"}),
+        lambda c: c["params"].pop("runtime"),
+        lambda c: c.update(format_version=99),
+        lambda c: c["model_state"].popitem(),
+    ],
+)
+def test_a_checkpoint_that_is_not_as_written_is_one_line(
+    checkpoint: Path, tmp_path: Path, damage: Any
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    damage(content)
+    path = tmp_path / "odd.pt"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"odd\.pt: ") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_script_of_a_few_lines_needs_no_guard(
+    videos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Decoding processes must not run the person's script again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from slowfast_finetune import load_model\n"
+        f"print(load_model({str(checkpoint)!r}).predict({str(videos / 'jump/some.mp4')!r}).label)\n"
+    )
+    expected = load_model(checkpoint).predict(videos / "jump/some.mp4").label
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == (expected + "\n", "")
+
+
+# What is asked for
+
+
+def names(results: list[Path | Refused], root: Path) -> list[str]:
+    return [
+        f"{item.reason}: {item.path.name}"
+        if isinstance(item, Refused)
+        else item.relative_to(root).as_posix()
+        for item in results
+    ]
+
+
+def test_files_folders_and_patterns(tmp_path: Path) -> None:
+    touch_videos(
+        tmp_path,
+        [
+            "a/1.mp4",
+            "a/deep/2.MKV",
+            "a/.hidden/3.mp4",
+            "a/notes.txt",
+            "b/4.webm",
+            "odd[1].mp4",
+            "x.bin",
+        ],
+    )
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a/loop").symlink_to(tmp_path / "a")
+    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+
+    def ask(*words: str) -> list[str]:
+        return names(find_inputs([str(tmp_path / word) for word in words]), tmp_path)
+
+    assert ask("a") == ["a/1.mp4", "a/deep/2.MKV"]
+    assert ask("b/4.webm", "a", "b") == ["b/4.webm", "a/1.mp4", "a/deep/2.MKV"], "each once"
+    assert ask("x.bin") == ["x.bin"], "a named file may be called anything"
+    assert ask("odd[1].mp4") == ["odd[1].mp4"], "what exists is no pattern"
+    assert ask("*/*.mp4") == ["a/1.mp4"]
+    assert ask("**/*.webm") == ["b/4.webm"]
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    os.mkfifo(tmp_path / "odd/pipe.mp4")
+    assert ask("odd") == ["missing: dangling.mp4", "not_a_video: pipe.mp4"]
+    assert ask("gone", "*.gone", "empty", "dangling.mp4", "pipe.mp4") == [
+        "missing: gone",
+        "missing: *.gone",
+        "missing: empty",
+        "missing: dangling.mp4",
+        "not_a_video: pipe.mp4",
+    ]
+
+
+@needs_permissions
+def test_an_unreadable_folder_is_refused_and_the_rest_found(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["a/1.mp4", "b/2.mp4"])
+    (tmp_path / "a").chmod(0)
+    try:
+        assert names(find_inputs([str(tmp_path)]), tmp_path) == ["unreadable: a", "b/2.mp4"]
+    finally:
+        (tmp_path / "a").chmod(0o700)
+
+
+# What is said
+
+ONE = Prediction(
+    path=Path("a\nb.mp4"),
+    label="clap",
+    answer="clap",
+    confidence=0.912345678,
+    probabilities={"wave": 0.08, "clap": 0.91, "jump": 0.01},
+    segments=(Segment("clap", 0.0, 3.2, 0.97), Segment(None, 3.2, 64.05, 0.4)),
+    duration_seconds=64.05,
+)
+NO = Refused(Path("c,d.mp4"), "not_a_video", "cannot\nbe opened")
+
+
+def test_text_of_a_video_and_its_segments() -> None:
+    assert as_text(ONE, top=2).split("\n") == [
+        r"a\nb.mp4  clap  0.91",
+        "    clap 0.91, wave 0.08",
+        "    00:00.0–00:03.2  clap  0.97",
+        "    00:03.2–01:04.0  none of these  0.40",
+    ]
+    assert as_text(NO, top=2) == r"c,d.mp4  refused: not_a_video: cannot\nbe opened"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "00:00.0"), (59.96, "01:00.0"), (61.25, "01:01.2"), (7325.5, "2:02:05.5")],
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_json_is_one_line_and_keeps_every_name() -> None:
+    said = json.loads(as_json(ONE, top=None))
+    assert said == {
+        "path": "a\nb.mp4",
+        "answer": "clap",
+        "label": "clap",
+        "confidence": 0.912345678,
+        "duration_seconds": 64.05,
+        "probabilities": {"clap": 0.91, "wave": 0.08, "jump": 0.01},
+        "segments": [
+            {"answer": "clap", "start_seconds": 0.0, "end_seconds": 3.2, "confidence": 0.97},
+            {"answer": None, "start_seconds": 3.2, "end_seconds": 64.05, "confidence": 0.4},
+        ],
+    }
+    assert list(said["probabilities"]) == ["clap", "wave", "jump"]
+    assert "\n" not in as_json(ONE, top=None)
+    assert json.loads(as_json(ONE, top=1))["probabilities"] == {"clap": 0.91}
+    odd = Refused(Path(os.fsdecode(b"caf\xe9.mp4")), "missing", "gone")
+    assert os.fsencode(json.loads(as_json(odd, top=None))["path"]) == b"caf\xe9.mp4"
+
+
+def test_csv_has_a_row_for_each_segment() -> None:
+    table = "\n".join([csv_header(), as_csv(ONE), as_csv(NO), ""])
+    rows = list(csv.DictReader(io.StringIO(table, newline="")))
+    assert list(rows[0]) == list(SegmentRow.model_fields)
+    assert [row["path"] for row in rows] == ["a\nb.mp4", "a\nb.mp4", "c,d.mp4"]
+    assert [row["segment_answer"] for row in rows] == ["clap", "", ""]
+    assert [row["start_seconds"] for row in rows] == ["0.0", "3.2", ""]
+    assert rows[1]["confidence"] == "0.912346"
+    assert rows[2]["reason"] == "not_a_video"
+
+
+# The command
+
+
+def run(*words: str | Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["slowfast", "predict", *map(str, words)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_the_command_answers_the_rest_and_ends_with_1(
+    videos: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    words = [tmp_path / "text.mp4", videos, tmp_path / "gone", "--checkpoint", checkpoint]
+    assert run(*words, "--json", monkeypatch=monkeypatch) == 1
+    said = capsys.readouterr()
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert len(lines) == len(LENGTHS) + 2
+    assert [bool(line.get("refused")) for line in lines] == [True, *[False] * len(LENGTHS), True]
+    assert said.err == f"error: 2 of {len(lines)} could not be read\n"
+
+    assert run(videos, "--checkpoint", checkpoint, monkeypatch=monkeypatch) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert sum(not line.startswith(" ") for line in said.out.splitlines()) == len(LENGTHS)
+
+
+def test_a_table_is_written_whole_or_not_at_all(
+    videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new" / "answers.csv"
+    words = [videos / "wave", "--checkpoint", checkpoint, "--csv", "--out", out]
+    assert run(*words, monkeypatch=monkeypatch) == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert {row["path"] for row in rows} == {str(videos / "wave/long.mp4")}
+    assert [path.name for path in out.parent.iterdir()] == ["answers.csv"]
+    before = out.read_text()
+    words[words.index(checkpoint)] = tmp_path / "no.pt"
+    assert run(*words, monkeypatch=monkeypatch) == 1
+    assert out.read_text() == before
+
+
+def test_answers_never_replace_a_video(
+    videos: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = videos / "wave/long.mp4"
+    before = video.read_bytes()
+    words = [video, "--checkpoint", checkpoint, "--out", videos / "wave/../wave/long.mp4"]
+    assert run(*words, monkeypatch=monkeypatch) == 1
+    assert video.read_bytes() == before
+
+
+def test_answers_before_an_early_end_are_kept(
+    videos: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "answers.json"
+    out.write_text("old")
+    worded = commands.predict._worded
+    said: list[str] = []
+
+    def word(result: Any, args: Any) -> str:
+        if len(said) == 2:
+            raise KeyboardInterrupt
+        said.append(worded(result, args))
+        return said[-1]
+
+    monkeypatch.setattr(commands.predict, "_worded", word)
+    words = [videos, "--checkpoint", checkpoint, "--json", "--out", out]
+    assert run(*words, monkeypatch=monkeypatch) == 130
+    partial = tmp_path / "answers.json.partial"
+    assert partial.read_text().splitlines() == said
+    assert out.read_text() == "old"
+    assert f"the answers so far are in {partial}\n" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == [out, partial]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, "required: PATH"),
+        (["v.mp4", "--top", "0"], 2, "found 0, expected a number from 1"),
+        (["v.mp4", "--threshold", "1.5"], 2, "found 1.5, expected 0 to 1"),
+        (["v.mp4", "--threshold", "nan"], 2, "found nan, expected 0 to 1"),
+        (["v.mp4", "--stride", "0"], 2, "found 0, expected seconds above 0"),
+        (["v.mp4", "--json", "--csv"], 2, "not allowed with"),
+        (["v.mp4", "--checkpoint", "no.pt"], 1, "error: no.pt: no such checkpoint"),
+        (["v.mp4", "--checkpoint", str(PROJECT / "README.md")], 1, "README.md: cannot be used"),
+        (["987"], 1, "error: /dev/video987: there is no such camera"),
+        (["987", "--csv"], 1, "error: --csv: is for files; a webcam gives one line"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    words: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*words, monkeypatch=monkeypatch) == code
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.out == ""
+    if code == 1:
+        assert said.err.count("\n") == 1
+
+
+def test_annotate_writes_the_copy(
+    videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.mp4"
+    words = [videos / "wave/long.mp4", "--checkpoint", checkpoint, "--annotate", copy]
+    assert run(*words, monkeypatch=monkeypatch) == 0
+    assert load_model(checkpoint).predict(copy).duration_seconds == pytest.approx(100 / 15)
+
+
+def test_a_copy_that_cannot_be_written_costs_no_answer(
+    videos: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An answer is said before its copy is tried; the other copies are written."""
+    written = Annotator.write
+
+    def write(annotator: Annotator, result: Prediction) -> str | None:
+        return "no\ncodec" if "long" in result.path.name else written(annotator, result)
+
+    monkeypatch.setattr(Annotator, "write", write)
+    words = [videos, "--checkpoint", checkpoint, "--csv", "--annotate", tmp_path / "out"]
+    assert run(*words, monkeypatch=monkeypatch) == 1
+    said = capsys.readouterr()
+    rows = {row["path"]: row for row in csv.DictReader(io.StringIO(said.out))}
+    assert rows[str(videos / "wave/long.mp4")]["label"] in CLASS_NAMES
+    assert said.err == (
+        f"error: {videos}/wave/long.mp4: no copy was written: no\\ncodec\n"
+        f"error: 1 of {len(rows)} copies could not be written\n"
+    )
+    assert len(list((tmp_path / "out").iterdir())) == len(rows) - 1
+
+
+# Side by side, and without an end
+
+
+class Slow(nn.Module):
+    """Takes its time over each clip, and no processor."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        time.sleep(0.1 * len(clips))
+        return torch.zeros(len(clips), 3)
+
+
+@pytest.mark.parametrize(("count", "length"), [(1, 96), (12, 8)])
+def test_decoding_and_computing_overlap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, length: int
+) -> None:
+    """One decoder and one model that each sleep: together hardly longer than the slower alone."""
+    monkeypatch.setattr(streams, "_serve", serve_with_faults)
+    monkeypatch.setattr(ready, "classifier_from", lambda _: Slow())
+    model = load_model(write_checkpoint(tmp_path / "best.pt"))
+    paths = [tmp_path / f"slow{i}-{length}.mp4" for i in range(count)]
+    for path in paths:
+        path.write_bytes(b"x")
+    list(model.predict_many(paths[:1]))
+    started = time.monotonic()
+    results = list(model.predict_many(paths, stride_seconds=8 / 15, num_workers=1))
+    took = time.monotonic() - started
+    assert [predicted(result).duration_seconds for result in results] == [length / 15] * count
+    decode, compute = 0.0125 * count * length, 0.1 * count * (length // 8)
+    assert decode == pytest.approx(compute)
+    # All of the first batch is decoded before anything is computed.
+    assert max(decode, compute) < took < 0.75 * (decode + compute) + 0.8
+
+
+def test_a_long_video_does_not_grow_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand frames of 64 kB would be 640 MB; what waits for the model is bounded."""
+    monkeypatch.setattr(streams, "_serve", serve_with_faults)
+    monkeypatch.setattr(streams, "AHEAD_BYTES", 2**20)
+    monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
+    model = load_model(write_checkpoint(tmp_path / "best.pt"))
+    path = tmp_path / "large-10000.mp4"
+    path.write_bytes(b"x")
+    tracemalloc.start()
+    prediction = model.predict(path, stride_seconds=8 / 15)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert prediction.duration_seconds == pytest.approx(10_000 / 15)
+    assert peak < 30e6
+
+
+def test_a_camera_gives_answers_again_and_again(videos: Path, checkpoint: Path) -> None:
+    """A file stands for the camera."""
+    model = load_model(checkpoint)
+    moments = list(watch_source(model, videos / "wave/long.mp4", None, stride_seconds=8 / 15))
+    assert moments
+    ends = [round(moment.end_seconds * 15) for moment in moments]
+    assert ends[0] >= 8
+    assert all(later - earlier >= 8 for earlier, later in itertools.pairwise(ends))
+    assert ends[-1] <= 100
+    assert all(m.end_seconds - m.start_seconds == pytest.approx(8 / 15) for m in moments)
+    assert {moment.label for moment in moments} <= set(CLASS_NAMES)
+    with pytest.raises(DataError, match="cannot be opened"):
+        list(watch_source(model, checkpoint, None, stride_seconds=None))
+
+
+def test_a_number_is_a_camera_unless_a_file_has_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert camera_index(["0"]) == 0
+    assert camera_index(["0", "1"]) is None
+    assert camera_index(["clip.mp4"]) is None
+    (tmp_path / "0").touch()
+    assert camera_index(["0"]) is None

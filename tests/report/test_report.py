@@ -1,0 +1,700 @@
+"""The report: what it says of numbers worked out by hand, what it shows of a run, how large it is.
+
+Data made to mislead goes through the real measurement, so that the whole is tested, not a phrase.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pipeline_imports import PROJECT
+from reported_run import Answer, Run, answers, write_run
+from synthetic import make_rows
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.clips.tables import RejectedRow
+from slowfast_finetune.evaluation.tables import ClassRow, ConfusionRow, PredictionRow
+from slowfast_finetune.inspection.findings import Finding
+from slowfast_finetune.pictures.sheets import (
+    PLANS,
+    contact_sheet,
+    data_uri_bytes,
+    make_sheets,
+    spread,
+    tiled_jpeg,
+)
+from slowfast_finetune.report import page as page_module
+from slowfast_finetune.report.cards import most_telling, probability_bars, to_explain
+from slowfast_finetune.report.charts import ticks
+from slowfast_finetune.report.evidence import Evidence
+from slowfast_finetune.report.matrix import make_matrix
+from slowfast_finetune.report.page import MAX_BYTES, compose
+from slowfast_finetune.report.results import Estimate, Prediction, read_results
+from slowfast_finetune.report.verdict import (
+    dead_classes,
+    imbalance,
+    misjudged_confidence,
+    mistaken_classes,
+    nothing_learnt,
+    pointers,
+    spanning_groups,
+    sure_mistakes,
+    too_little_to_tell,
+    verdict,
+)
+from slowfast_finetune.report.wording import count, interval, listed, minutes, percent, plain
+
+THIN = "\u202f"
+
+
+def prediction(
+    actual: str,
+    predicted: str,
+    confidence: float = 0.8,
+    *,
+    path: str = "",
+    group: str | None = None,
+) -> Prediction:
+    """Of the classes a, b and c."""
+    rest = (1 - confidence) / 2
+    values = tuple(confidence if name == predicted else rest for name in "abc")
+    row = PredictionRow(
+        video_path=path or f"{actual}{predicted}{confidence}",
+        group=group,
+        actual=actual,
+        predicted=predicted,
+        answer=predicted,
+        confidence=confidence,
+        probability_of_actual=values["abc".index(actual)],
+        num_views=1,
+    )
+    return Prediction(row, values)
+
+
+def class_row(name: str, recall: float | None) -> ClassRow:
+    return ClassRow(
+        class_name=name, precision=0.5, recall=recall, recall_low=None, recall_high=None, f1=0.5,
+        num_videos=10,
+    )  # fmt: skip
+
+
+def codes(findings: list[Finding]) -> list[str]:
+    return [finding.code for finding in findings]
+
+
+def text_of(html: str) -> str:
+    """The page as a reader sees it: no tags, no styles, single spaces."""
+
+    class Reader(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts: list[str] = []
+            self.hidden = 0
+
+        def handle_starttag(self, tag: str, _attributes: object) -> None:
+            self.hidden += tag in ("style", "script")
+
+        def handle_endtag(self, tag: str) -> None:
+            self.hidden -= tag in ("style", "script")
+
+        def handle_data(self, data: str) -> None:
+            if not self.hidden:
+                self.parts.append(data)
+
+    reader = Reader()
+    reader.feed(html)
+    return re.sub(r"\s+", " ", " ".join(reader.parts))
+
+
+def report_of(run: Run, **options: object) -> str:
+    return compose(read_results(run.files), store=run.store, evidence=Evidence(), **options)  # type: ignore[arg-type]
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.9792, "97.9 %"),
+        (1.0, "100 %"),
+        (0.9999, "99.9 %"),
+        (0.0, "0 %"),
+        (0.0001, "<0.1 %"),
+        (-0.25, "−25 %"),
+        (None, "–"),
+        (float("nan"), "–"),
+    ],
+)
+def test_percent(value: float | None, text: str) -> None:
+    assert percent(value) == text.replace(" ", THIN)
+
+
+def test_words_for_numbers() -> None:
+    assert interval(0.5, 0.75) == f"50{THIN}% to 75{THIN}%"
+    assert interval(None, 0.75) == "–"
+    values = [0.12345, 0.00002, 0.0, None]
+    assert [plain(value) for value in values] == ["0.123", "2.00e-05", "0.000", "–"]
+    assert count(1, "video") == "1 video"
+    assert count(1200, "class", "classes") == f"1{THIN}200 classes"
+    names = [listed(list(text)) for text in ("a", "ab", "abcde")]
+    assert names == ["a", "a and b", "a, b, c and 2 more"]
+    assert [minutes(43), minutes(720), minutes(11_100)] == ["43 s", "12 min", "3 h 05 min"]
+
+
+# What makes one look
+
+
+def test_a_model_no_better_than_properties_has_learnt_nothing_beyond() -> None:
+    scores = {
+        "top1_accuracy": Estimate(0.57, 0.4, 0.7),
+        "majority_baseline": Estimate(0.5),
+        "metadata_baseline": Estimate(0.8),
+        "above_metadata": Estimate(-0.23, -0.4, 0.0),
+    }
+    (found,) = nothing_learnt(scores)
+    assert (found.level, found.code) == ("problem", "not-above-metadata")
+    assert found.title == (
+        f"What the files' properties alone predict: 80{THIN}%; the model 57{THIN}%: "
+        "nothing learnt beyond it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "majority", "metadata", "low", "expected"),
+    [
+        (0.5, 0.5, 0.2, 0.1, ["not-above-majority"]),
+        (0.9, 0.5, 0.85, -0.02, ["maybe-not-above-metadata"]),
+        (0.95, 0.5, 0.76, 0.1, ["metadata-tells-class"]),  # 0.76 is over half of the way to 1
+        (0.95, 0.5, 0.74, 0.1, []),
+        (0.4, 0.5, 0.6, -0.2, ["not-above-majority", "not-above-metadata"]),
+        # Properties that tell no more than a guess are not what is wrong.
+        (0.4, 0.5, 0.5, -0.2, ["not-above-majority"]),
+    ],
+)
+def test_comparison_with_what_needs_no_looking(
+    accuracy: float, majority: float, metadata: float, low: float, expected: list[str]
+) -> None:
+    scores = {
+        "top1_accuracy": Estimate(accuracy),
+        "chance_baseline": Estimate(0.25),
+        "majority_baseline": Estimate(majority),
+        "metadata_baseline": Estimate(metadata),
+        "above_metadata": Estimate(accuracy - metadata, low, 0.3),
+    }
+    assert codes(nothing_learnt(scores)) == expected
+
+
+def test_dead_classes_and_those_at_chance() -> None:
+    rows = [class_row("a", 0.0), class_row("b", 0.25), class_row("c", 0.26), class_row("d", None)]
+    found = dead_classes(rows, num_classes=4)
+    assert [(one.code, one.title) for one in found] == [
+        ("dead-class", "Never recognised: a"),
+        ("class-at-chance", "No better than a guess: b"),
+    ]
+
+
+LEARNT = {"top1_accuracy": Estimate(0.8), "majority_baseline": Estimate(0.35)}
+
+
+def confusion_of(counts: dict[tuple[str, str], int]) -> list[ConfusionRow]:
+    totals = {name: sum(n for (actual, _), n in counts.items() if actual == name) for name in "abc"}
+    return [
+        ConfusionRow(
+            actual=actual, predicted=predicted, count=counts.get((actual, predicted), 0),
+            share=counts.get((actual, predicted), 0) / max(totals[actual], 1),
+        )
+        for actual in "abc" for predicted in "abc"
+    ]  # fmt: skip
+
+
+def test_a_class_taken_for_another_is_named_with_its_videos_the_surest_first() -> None:
+    rows = confusion_of(
+        {("a", "a"): 2, ("a", "b"): 18, ("b", "b"): 20, ("c", "c"): 3, ("c", "a"): 3}
+    )
+    seen = [prediction("a", "b", 0.6, path="x"), prediction("a", "b", 0.9, path="y")]
+    (found,) = mistaken_classes(rows, [*seen, prediction("b", "b")], LEARNT)
+    assert found.title == f"90{THIN}% of a is taken for b: are the labels right?"
+    assert found.video_paths == ("y", "x")
+
+
+def test_a_single_mistaken_video_is_no_pattern() -> None:
+    assert mistaken_classes(confusion_of({("a", "b"): 1, ("b", "b"): 5}), [], LEARNT) == []
+
+
+def test_mistakes_that_a_coin_would_make_accuse_no_class() -> None:
+    # A coin has 6 of 6 in one of 64 cases, 7 of 7 in one of 128; there are six pairs of classes.
+    assert mistaken_classes(confusion_of({("a", "b"): 6}), [], LEARNT) == []
+    assert len(mistaken_classes(confusion_of({("a", "b"): 7}), [], LEARNT)) == 1
+
+
+def test_videos_of_one_group_are_one_case() -> None:
+    rows = confusion_of({("a", "b"): 8})
+    two_people = [prediction("a", "b", group=str(index % 2), path=str(index)) for index in range(8)]
+    assert mistaken_classes(rows, two_people, LEARNT) == []
+
+
+def test_model_that_has_learnt_nothing_accuses_no_class() -> None:
+    nothing = {"top1_accuracy": Estimate(0.3), "majority_baseline": Estimate(0.35)}
+    assert mistaken_classes(confusion_of({("a", "b"): 20}), [], nothing) == []
+
+
+def test_guessing_models_are_told_of_wrong_labels_at_most_once_in_twenty() -> None:
+    rng = np.random.default_rng(0)
+    names = np.array(list("abcdef"))
+    actual = np.repeat(names, 16)
+    accused = 0
+    for _ in range(200):
+        pairs = Counter(zip(actual.tolist(), rng.choice(names, 96).tolist(), strict=True))
+        rows = [
+            ConfusionRow(actual=a, predicted=p, count=pairs[a, p], share=pairs[a, p] / 16)
+            for a in names.tolist()
+            for p in names.tolist()
+        ]
+        accused += bool(mistaken_classes(rows, [], LEARNT))
+    assert accused <= 10
+
+
+def test_unequal_classes_show_balanced_accuracy_beside_accuracy() -> None:
+    scores = {"top1_accuracy": Estimate(0.9), "balanced_accuracy": Estimate(0.5)}
+    (found,) = imbalance({"a": 90, "b": 10}, scores)
+    assert found.title == (
+        f"Unequal classes: 90{THIN}% of the training videos are a; accuracy 90{THIN}%, "
+        f"balanced accuracy 50{THIN}%"
+    )
+    assert imbalance({"a": 39, "b": 10}, scores) == []
+    assert imbalance({}, scores) == []
+
+
+def test_sure_mistakes_are_listed_the_surest_first() -> None:
+    wrong = [prediction("a", "b", c) for c in (0.89, 0.9, 0.99)]
+    (found,) = sure_mistakes([*wrong, prediction("a", "a", 1.0)])
+    assert found.title.startswith("2 mistakes")
+    assert found.video_paths == ("ab0.99", "ab0.9")
+    assert sure_mistakes([prediction("a", "a", 1.0), wrong[0]]) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "confidence", "expected"),
+    [(0.25, 0.95, ["overconfident"]), (0.25, 0.45, ["underconfident"]), (0.1, 0.95, [])],
+)
+def test_confidence_beside_accuracy(error: float, confidence: float, expected: list[str]) -> None:
+    scores = {"top1_accuracy": Estimate(0.7), "calibration_error": Estimate(error)}
+    assert codes(misjudged_confidence([prediction("a", "a", confidence)], scores)) == expected
+
+
+def test_too_few_videos_and_too_few_groups() -> None:
+    many = [prediction("a", "a", group=str(index)) for index in range(20)]
+    wide, narrow = Estimate(0.7, 0.4, 0.9), Estimate(0.7, 0.65, 0.75)
+    assert codes(too_little_to_tell(many, {"top1_accuracy": wide})) == ["too-few-videos"]
+    assert codes(too_little_to_tell(many, {"top1_accuracy": narrow})) == []
+    assert codes(too_little_to_tell(many[1:], {"top1_accuracy": narrow})) == ["too-few-groups"]
+
+
+def test_groups_on_both_sides() -> None:
+    train = make_rows(1, group="cam 1") + make_rows(1, group=None)
+    test = make_rows(1, split="test", group="cam 2") + make_rows(1, split="test", group=None)
+    assert spanning_groups([*train, *test]) == []
+    both = make_rows(1, split="test", group="cam 1", video_path="there")
+    (found,) = spanning_groups([*train, *test, *both])
+    assert (found.level, found.video_paths) == ("problem", ("there",))
+    assert found.title.endswith("cam 1")
+
+
+# Data made to mislead, measured by the real measurement
+
+
+def test_class_written_in_the_resolution(tmp_path: Path) -> None:
+    large = {"source_width": 1920, "source_height": 1080}
+    small = {"source_width": 640, "source_height": 480}
+    run = write_run(
+        tmp_path,
+        [
+            *answers("hit", {"hit": 12, "miss": 8}, changes=large),
+            *answers("miss", {"miss": 11, "hit": 9}, changes=small),
+        ],
+        class_names=["hit", "miss"],
+        num_train=20,
+        train_changes={"hit": large, "miss": small},
+    )
+    assert (
+        f"What the files' properties alone predict: 100{THIN}%; the model 57.5{THIN}%: nothing "
+        "learnt beyond it"
+    ).replace(THIN, " ") in text_of(report_of(run)).replace(THIN, " ")
+
+
+def test_imbalance_of_nine_to_one(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path,
+        [*answers("calm", {"calm": 18}), *answers("fight", {"calm": 2})],
+        class_names=["calm", "fight"],
+        num_train={"calm": 90, "fight": 10},
+    )
+    text = text_of(report_of(run)).replace(THIN, " ")
+    assert "90 % of the training videos are calm; accuracy 90 %, balanced accuracy 50 %" in text
+    assert "Never recognised: fight" in text
+    assert "Always answering the most frequent class scores 90 %; the model 90 %" in text
+
+
+def test_class_labelled_as_another(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path,
+        [
+            *answers("jump", {"run": 18, "jump": 1}, confidence=0.95),
+            *answers("run", {"run": 19}),
+        ],
+        class_names=["jump", "run"],
+    )
+    html = report_of(run)
+    text = text_of(html).replace(THIN, " ")
+    assert "94.7 % of jump is taken for run: are the labels right?" in text
+    assert "18 mistakes made with at least 90 % confidence" in text
+
+
+@pytest.mark.parametrize("code", ["seen-scenes", "copies-across-splits"])
+def test_findings_of_the_inspection_are_shown_the_gravest_on_top(code: str, tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path, answers("a", {"a": 30, "b": 2}, confidence=0.97), class_names=["a", "b"]
+    )
+    grave = Finding("problem", code, f"title of {code}", "what to do", ("videos/a/test_0.mp4",))
+    html = report_of(run, findings=[Finding("note", "small", "a remark", "-"), grave])
+    text = text_of(html)
+    assert "what to do" in text
+    assert "1 video videos/a/test_0.mp4" in text
+    levels = re.findall(r'<p class="level">(\w+)', html)
+    assert levels == sorted(levels, key=["problem", "warning", "note"].index)
+    assert text.index(f"title of {code}") < text.index("2 mistakes made") < text.index("a remark")
+
+
+def test_what_the_report_knows_better_is_said_once(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path, answers("a", {"a": 4}), class_names=["a", "b"], num_train={"a": 50, "b": 2}
+    )
+    given = [Finding("warning", "imbalance", "seen before training", "-")]
+    text = text_of(report_of(run, findings=given))
+    assert "Unequal classes" in text
+    assert "seen before training" not in text
+
+
+def test_scenes_seen_and_unseen_are_compared(tmp_path: Path) -> None:
+    run = write_run(tmp_path, answers("a", {"a": 3, "b": 1}), class_names=["a", "b"])
+    seen = {"videos/a/test_0.mp4", "videos/a/test_1.mp4"}
+    text = text_of(report_of(run, seen_scenes=seen)).replace(THIN, " ")
+    assert re.search(r"scenes seen in training 100 % 2 videos", text)
+    assert re.search(r"scenes never seen 50 % 2 videos", text)
+    assert "scenes never seen" not in text_of(report_of(run, seen_scenes=None))
+
+
+# Verdict
+
+
+def test_verdict_says_how_good_how_certain_and_above_what(tmp_path: Path) -> None:
+    tests = [*answers("a", {"a": 8, "b": 2}), *answers("b", {"b": 10})]
+    results = read_results(write_run(tmp_path, tests, class_names=["a", "b"]).files)
+    sentences = [sentence.replace(THIN, " ") for sentence in verdict(results)]
+    assert sentences[0].startswith("18 of 20 test videos recognised; they come from 10 groups.")
+    assert "Guessing would score 50 %" in sentences[1]
+    assert sentences[2] == "Recognised least: a, 80 % of 10 videos, most often taken for b."
+    assert len(sentences) == 3, "it answers everything"
+
+
+def test_tables_of_two_runs_are_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path, [*answers("a", {"a": 3, "b": 2})], class_names=["a", "b"])
+    good = {path: path.read_text() for path in tmp_path.rglob("*.csv")}
+    metrics, params = tmp_path / "metrics", tmp_path / "params.yaml"
+
+    def refused(path: Path, old: str, new: str) -> str:
+        whole = path.read_text()
+        assert old in whole
+        path.write_text(whole.replace(old, new))
+        with pytest.raises(DataError) as caught:
+            read_results(run.files)
+        path.write_text(good.get(path, whole))
+        return str(caught.value)
+
+    table = metrics / "predictions.csv"
+    last_line = good[table].splitlines()[-1] + "\n"
+    assert "has 4 videos" in refused(table, last_line, "")
+    assert "top1_accuracy is 0.6, 5 of 5 rows" in refused(table, ",a,b,b,", ",a,a,a,")
+    assert "does not count" in refused(metrics / "plots/confusion.csv", "a,b,2", "a,b,1")
+    assert "section train: is not what" in refused(params, "learning_rate: ", "learning_rate: 1")
+    read_results(run.files)
+
+
+def test_verdict_tells_how_often_it_answers(tmp_path: Path) -> None:
+    tests = [Answer("a", "a", 0.9), Answer("a", "b", 0.6), Answer("b", "b", 0.9)]
+    run = write_run(tmp_path, tests, class_names=["a", "b"], threshold=0.8)
+    last = verdict(read_results(run.files))[-1].replace(THIN, " ")
+    assert "in 66.7 % of the videos, 100 % of the answers are right (43.9 % to 100 %)." in last
+
+
+def test_a_sound_run_is_not_accused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    tests = [
+        Answer(name, name, float(0.97 + 0.02 * rng.random()))
+        for name in "ab"
+        for _ in range(60)
+    ]  # fmt: skip
+    run = write_run(tmp_path, tests, class_names=["a", "b"])
+    assert pointers(read_results(run.files)) == []
+    assert "Nothing in the data or the predictions speaks against" in text_of(report_of(run))
+
+
+# The page
+
+
+def test_names_that_are_code_stay_text(tmp_path: Path) -> None:
+    nasty = ["</script><script>alert(1)</script>", "a\"b'c&d", "Ünïcode\n行"]
+    tests = [
+        Answer(nasty[0], nasty[1], 0.95, {"group": "<b>g</b>", "video_path": '"><img src=x>.mp4'}),
+        Answer(nasty[1], nasty[1]),
+        Answer(nasty[2], nasty[2]),
+    ]
+    rejected = [
+        RejectedRow(
+            video_path="<i>bad</i>", class_name=nasty[0], split="test", content_hash="0" * 32,
+            reason="no_frames", detail="<u>not one</u> frame",
+        )
+    ]  # fmt: skip
+    run = write_run(tmp_path, tests, class_names=nasty, rejected=rejected)
+    html = report_of(run, findings=[Finding("note", "x", "<h1>t</h1>", "<p>d", ("<a>",))])
+    for code in (
+        "<script>alert",
+        "<img src=x>",
+        "<b>g</b>",
+        "<i>bad",
+        "<u>not",
+        "<h1>t",
+        "<p>d",
+        "<a>",
+    ):
+        assert code not in html, code
+    assert html.count("<script") == html.count("</script>") == 2, "ours"
+    text = text_of(html)
+    assert "<script>alert(1)</script>" in text
+    assert "<u>not one</u> frame" in text
+
+
+def test_the_page_shows_what_the_files_say(tmp_path: Path) -> None:
+    rejected = [
+        RejectedRow(
+            video_path=f"videos/a/{index}.mp4", class_name="a", split="train",
+            content_hash="0" * 32, reason=reason, detail="a sentence",
+        )
+        for index, reason in enumerate(["empty_file", "no_frames", "no_frames"])
+    ]  # fmt: skip
+    run = write_run(
+        tmp_path, [*answers("a", {"a": 3}), *answers("b", {"a": 1, "b": 2})],
+        class_names=["a", "b"], rejected=rejected,
+    )  # fmt: skip
+    html = report_of(run)
+    text = text_of(html).replace(THIN, " ")
+    assert "83.3 % of the test videos recognised" in text
+    assert "14 usable videos" in text
+    assert "3 refused" in text
+    assert text.index("no_frames 2") < text.index("empty_file 1")
+    assert "b taken for a: 1 of 3 videos, 33.3 %" in text
+    assert "git checkout 0123456789abcdef\n" in html
+    assert "files differed from that commit" in text
+    assert "torch 9.9" in text
+    assert "clip:\n" in html, "params.yaml in full"
+    assert html.count('<article class="card') == 6 + 1 + 6, (
+        "each video once, one mistake, the least certain"
+    )
+
+
+def test_the_page_asks_for_nothing(tmp_path: Path) -> None:
+    html = report_of(write_run(tmp_path, answers("a", {"a": 2}), class_names=["a", "b"]))
+    addresses = re.findall(r"""(?:src|href|action|poster)\s*=\s*["']([^"']*)""", html)
+    addresses += re.findall(r"url\(([^)]*)\)", html)
+    assert addresses
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert "default-src 'none'" in html
+
+
+@pytest.mark.parametrize(
+    "name", ["scores.csv", "predictions.csv", "plots/confusion.csv", "train.json"]
+)
+def test_a_missing_file_is_one_clear_line(name: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path, answers("a", {"a": 2}), class_names=["a"])
+    (run.files.results / name).unlink()
+    with pytest.raises(DataError, match=re.escape(name)):
+        read_results(run.files)
+
+
+def test_files_of_different_runs_are_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path, answers("a", {"a": 2}), class_names=["a", "b"])
+    clips = run.files.clips
+    clips.write_text(clips.read_text().replace("test_1.mp4", "test_9.mp4"))
+    with pytest.raises(DataError, match=r"test_1\.mp4 is no test video of .*clips\.csv"):
+        read_results(run.files)
+
+
+def test_predictions_of_a_class_without_a_column_are_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path, answers("a", {"a": 2}), class_names=["a", "b"])
+    path = run.files.table("predictions")
+    path.write_text(path.read_text().replace("p(a)", "p(x)"))
+    with pytest.raises(DataError, match=r"column p\(a\) is missing"):
+        read_results(run.files)
+
+
+def test_everything_the_page_is_made_of_is_a_dependency_of_its_stage() -> None:
+    stage = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["report"]
+    parts = (PROJECT / "src/slowfast_finetune/report").glob("*.*")
+    assert {path.relative_to(PROJECT).as_posix() for path in parts} <= set(stage["deps"])
+
+
+# Size
+
+
+def test_a_thousand_noisy_videos_fit_with_all_their_sheets(tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
+    tests = [Answer(names[i % 3], names[i % 7 % 3], 0.4 + i % 50 / 100) for i in range(1000)]
+    run = write_run(tmp_path, tests, class_names=names, noise=True)
+    html = report_of(run)
+    assert len(html.encode()) < MAX_BYTES
+    sheets = re.findall(r'<img class="sheet"', html)
+    assert len(sheets) == 1000 + 12 + 12
+    assert "no contact sheet" not in html
+
+
+def test_what_does_not_fit_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = [*answers("a", {"a": 18, "b": 2}), *answers("b", {"b": 20})]
+    run = write_run(tmp_path, tests, class_names=["a", "b"], noise=True)
+    one = data_uri_bytes(
+        contact_sheet(page_module.stored_frames(run.store, run.clips[-1]), PLANS[-1])
+    )
+    monkeypatch.setattr(page_module, "SHEET_BUDGET", 10 * one)
+    text = text_of(report_of(run))
+    left_out = re.search(r"Contact sheets of (\d+) videos are left out", text)
+    assert left_out
+    assert 29 <= int(left_out.group(1)) <= 31
+    monkeypatch.setattr(page_module, "LIMITS", page_module.LIMITS[-1:])
+    assert re.search(r"it shows 2\d of 40 videos", text_of(report_of(run)))
+
+
+def test_a_page_that_is_too_long_is_made_again_with_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path, answers("a", {"a": 120}), class_names=["a", "b"])
+    monkeypatch.setattr(page_module, "LIMITS", page_module.LIMITS[-2:])
+    whole = len(report_of(run).encode())
+    monkeypatch.setattr(page_module, "MAX_BYTES", whole - 1)
+    assert len(report_of(run).encode()) < whole
+
+
+def test_sheets_take_the_best_plan_that_fits_and_serve_the_first_when_none_does() -> None:
+    rng = np.random.default_rng(0)
+    videos = {str(i): rng.integers(0, 256, (9, 48, 64, 3), np.uint8) for i in range(6)}
+    totals = [
+        sum(data_uri_bytes(contact_sheet(frames, plan)) for frames in videos.values())
+        for plan in PLANS
+    ]
+    assert totals == sorted(totals, reverse=True)
+    for plan, total in zip(PLANS, totals, strict=True):
+        made = make_sheets(list(videos), videos.__getitem__, budget=total)
+        assert made.num_left_out == 0
+        assert made.images["3"] == contact_sheet(videos["3"], plan)
+    made = make_sheets(list(videos), videos.__getitem__, budget=totals[-1] // 2)
+    assert made.num_left_out > 0
+    assert list(made.images) == list(videos)[: len(made.images)]
+    assert make_sheets([], videos.__getitem__, budget=0).num_left_out == 0
+
+
+def test_a_sheet_is_read_row_by_row_and_keeps_the_shape_of_a_picture() -> None:
+    import io
+
+    from PIL import Image
+
+    shades = np.array([0, 80, 160, 240], np.uint8)
+    pictures = np.broadcast_to(shades[:, None, None, None], (4, 40, 20, 3))
+    sheet = Image.open(io.BytesIO(tiled_jpeg(pictures, columns=2, height=20, quality=90)))
+    assert sheet.size == (2 * 10 + 2, 2 * 20 + 2)
+    middles = [sheet.convert("L").getpixel((x, y)) for y in (10, 32) for x in (5, 17)]
+    assert middles == pytest.approx(shades.tolist(), abs=6)
+
+
+def test_frames_are_spread_from_first_to_last() -> None:
+    assert spread(10, 4) == [0, 3, 6, 9]
+    assert spread(1, 3) == [0, 0, 0]
+
+
+# Order and shape of what is shown
+
+
+def test_most_telling_first() -> None:
+    right = [prediction("a", "a", 0.9), prediction("a", "a", 0.7), prediction("b", "b", 0.6)]
+    wrong = [prediction("a", "b", 0.5), prediction("b", "c", 0.8)]
+    order = [one.row.video_path for one in most_telling([*right, *wrong])]
+    assert order == ["bc0.8", "ab0.5", "aa0.7", "bb0.6", "aa0.9"]
+
+
+def test_clips_to_explain_are_sure_mistakes_and_the_surest_hit_of_each_class() -> None:
+    wrong = [prediction("a", "b", c) for c in (0.5, 0.6, 0.7, 0.8)]
+    right = [prediction(name, name, c) for name in "abc" for c in (0.75, 0.95)]
+
+    def chosen(predictions: list[Prediction], limit: int) -> list[str]:
+        return [one.row.video_path for one in to_explain(predictions, limit=limit)]
+
+    hits = ["aa0.95", "bb0.95", "cc0.95"]
+    assert chosen([*wrong, *right], 4) == ["ab0.8", "ab0.7", "aa0.95", "bb0.95"]
+    assert chosen([*wrong, *right], 6) == ["ab0.8", "ab0.7", "ab0.6", *hits]
+    assert chosen([*wrong, *right], 12) == ["ab0.8", "ab0.7", "ab0.6", "ab0.5", *hits]
+    assert chosen([wrong[0], *right], 12) == ["ab0.5", *hits]
+    assert chosen(right, 2) == hits[:2]
+
+
+def test_the_actual_class_is_always_among_the_bars() -> None:
+    names = [f"c{index}" for index in range(9)]
+    values = (0.3, 0.2, 0.15, 0.12, 0.1, 0.06, 0.04, 0.02, 0.01)
+    row = prediction("a", "a").row.model_copy(update={"actual": "c8", "predicted": "c0"})
+    bars = probability_bars(Prediction(row, values), names)
+    assert [bar.name for bar in bars] == ["c0", "c1", "c2", "c8"]
+    assert [bar.is_actual for bar in bars] == [False, False, False, True]
+
+
+def test_matrix_cells_and_where_it_starts() -> None:
+    rows = confusion_of({("a", "a"): 8, ("a", "b"): 2, ("b", "b"): 3, ("c", "a"): 3, ("c", "c"): 1})
+    matrix = make_matrix(rows, list("abc"), max_classes=10)
+    assert [[cell and cell.count for cell in row.cells] for row in matrix.rows] == [
+        [8, 2, None],
+        [None, 3, None],
+        [3, None, 1],
+    ]
+    assert matrix.start == "2-0", "the most frequent mistake"
+    cell = matrix.rows[0].cells[1]
+    assert cell is not None
+    assert cell.label.replace(THIN, " ") == "a taken for b: 2 of 10 videos, 20 %"
+    assert (cell.share, cell.shade, cell.look) == ("20", 0.2, "wrong")
+    assert not matrix.is_cut
+
+
+def test_a_matrix_of_too_many_classes_keeps_those_with_mistakes() -> None:
+    rows = confusion_of({("a", "a"): 8, ("b", "c"): 2, ("c", "c"): 3})
+    matrix = make_matrix(rows, list("abc"), max_classes=2)
+    assert list(matrix.names) == ["b", "c"]
+    assert matrix.is_cut
+    assert matrix.start == "1-2", "ids count all classes"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (1, 20, [0, 5, 10, 15, 20]),
+        (0, 0.0021, [0, 0.0005, 0.001, 0.0015, 0.002, 0.0025]),
+        (3, 3, [3, 4]),
+    ],
+)
+def test_ticks_are_round_and_cover_the_values(
+    low: float, high: float, expected: list[float]
+) -> None:
+    assert ticks(low, high) == pytest.approx(expected)

@@ -1,0 +1,314 @@
+"""The train stage as a person runs it: killed, resumed, shared by devices, recorded."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pipeline_imports import PROJECT
+from small_run import (
+    CLASS_NAMES,
+    assert_same_weights,
+    best,
+    history,
+    refused,
+    start_training,
+    train,
+    wait_for,
+    write_project,
+)
+from synthetic import write_params
+
+from slowfast_finetune.base.files import read_table
+from slowfast_finetune.base.params import load_params
+from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
+from slowfast_finetune.model.slowfast import build_slowfast
+from slowfast_finetune.scoring.calibration import calibrate
+
+# Everything that is random or has a memory: dropout, momentum, an average of weights, mixing.
+RICH: dict[str, Any] = {
+    "model": {"dropout_rate": 0.5},
+    "train": {
+        "epochs": 5,
+        "ema_decay": 0.9,
+        "schedule": "cosine",
+        "warmup_epochs": 1,
+        "max_grad_norm": 1.0,
+        "class_balance": "sampler",
+        "batch_norm": "precise",
+    },
+    "augment": {"mixup_alpha": 0.3, "max_zoom": 1.3, "rand_augment_ops": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_project(folder, **RICH)
+    train(folder)
+    return folder
+
+
+def test_what_a_run_leaves(undisturbed: Path) -> None:
+    assert len(history(undisturbed)) == 5
+    summary = json.loads((undisturbed / "metrics/train.json").read_text())
+    checkpoint = best(undisturbed)
+    assert summary["best_epoch"] == checkpoint["epoch"]
+    assert summary["best_val_loss"] == round(checkpoint["val_loss"], 4)
+    (run,) = summary["run"]
+    made_from = checkpoint["provenance"]
+    assert {key: run[key] for key in made_from} == made_from
+    assert run["params"] == checkpoint["params"]
+    assert run["epochs"] == 5
+    assert made_from["seed"] == 0
+    assert made_from["versions"]["torch"] == torch.__version__
+    assert run["parameters_trained"] == sum(
+        parameter.numel()
+        for parameter in build_slowfast("slowfast_shallow", num_classes=3).parameters()
+    )
+    models = {path.name for path in (undisturbed / "models").iterdir()}
+    assert models == {"best.pt", "best_model.pt2", ".training.lock", ".training.pid"}
+    assert summary["train_minutes"] > 0
+    assert run["clips_per_second"] > 0
+    assert 0 <= run["data_wait_fraction"] < 1
+
+
+def test_best_epoch_is_calibrated_on_the_validation_clips(undisturbed: Path) -> None:
+    params = load_params(undisturbed / "params.yaml")
+    rows = [
+        row for row in read_table(undisturbed / "data/clips.csv", ClipRow) if row.split == "val"
+    ]
+    store = ClipStore(undisturbed / "store", params.clip)
+    checkpoint = load_checkpoint(undisturbed / "models/best.pt")
+    size, frames = params.train.crop_size, params.clip.num_frames
+    clips = []
+    for row in rows:
+        stored = store.frames(row.content_hash, store.info(row.content_hash))
+        start, top, left = (
+            (whole - part) // 2
+            for whole, part in zip(stored.shape[:3], (frames, size, size), strict=True)
+        )
+        window = stored[start : start + frames, top : top + size, left : left + size]
+        clips.append(torch.from_numpy(window.copy()))
+    with torch.no_grad():
+        logits = classifier_from(checkpoint)(torch.stack(clips)).numpy()
+    expected = calibrate(logits, np.array([row.label for row in rows]))
+    assert checkpoint.temperature == pytest.approx(expected.temperature, rel=0.02)
+    assert checkpoint.threshold == pytest.approx(expected.threshold, rel=0.02)
+    assert checkpoint.temperature != 1.0
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_it_ends_with_the_same_weights(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    # A state is saved after every step: kills strike while it is written, too.
+    write_project(tmp_path, **RICH, runtime={"save_minutes": 1e-9})
+    moments = random.Random(0)
+    killed = resumed = 0
+    for _ in range(10):
+        process = start_training(tmp_path)
+        wait_for(tmp_path, "sanity check")
+        time.sleep(moments.uniform(0, 0.8))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait(timeout=60) == -signal.SIGKILL
+        # DVC deletes the outputs before it runs a stage again.
+        for name in ("models/best.pt", "metrics/history.csv", "logs/train.log"):
+            (tmp_path / name).unlink(missing_ok=True)
+        resumed += (tmp_path / "models/.unfinished/state.pt").exists()
+    assert killed == 10, "every kill came before the end"
+    assert resumed >= 5, "most found something to go on from"
+    output = train(tmp_path)
+    assert "going on with an unfinished run" in output
+    assert history(tmp_path) == history(undisturbed)
+    assert_same_weights(tmp_path, undisturbed)
+    assert best(tmp_path)["epoch"] == best(undisturbed)["epoch"]
+    assert not (tmp_path / "models/.unfinished").exists()
+
+
+def stop_after(folder: Path, epoch: int) -> None:
+    """Kill a run once it has told of an epoch."""
+    process = start_training(folder)
+    wait_for(folder, f"      {epoch}  ")
+    process.kill()
+    process.wait(timeout=60)
+
+
+def test_state_of_another_configuration_is_not_picked_up(tmp_path: Path) -> None:
+    changes = {"train": {"epochs": 40}}
+    params = write_project(tmp_path, **changes)
+    stop_after(tmp_path, 2)
+    assert (tmp_path / "models/.unfinished/state.pt").exists()
+    other = params.model_copy(
+        update={"train": params.train.model_copy(update={"learning_rate": 2e-3, "epochs": 2})}
+    )
+    write_params(tmp_path / "params.yaml", other)
+    output = train(tmp_path)
+    assert "is of other parameters, clips or code; starting anew" in output
+    assert len(history(tmp_path)) == 2
+
+
+def test_a_damaged_state_is_told_and_not_used(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    state = tmp_path / "models/.unfinished/state.pt"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"PK nothing")
+    assert "cannot be read" in train(tmp_path)
+    assert len(history(tmp_path)) == 2
+
+
+def test_no_room_for_the_state_does_not_stop_training(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/.unfinished").write_text("a file where the folder should be")
+    output = train(tmp_path)
+    assert "warning: the state to go on from cannot be saved" in output
+    assert len(history(tmp_path)) == 2
+    assert best(tmp_path)["epoch"] in (1, 2)
+
+
+def test_two_trainers_in_one_workspace_are_refused(tmp_path: Path) -> None:
+    write_project(tmp_path, train={"epochs": 200})
+    first = start_training(tmp_path)
+    try:
+        wait_for(tmp_path, "sanity check")
+        assert refused(tmp_path) == (
+            f"error: process {first.pid} is training into models, perhaps left over from a killed "
+            f"`dvc repro`; wait for it, or stop it: kill {first.pid}\n"
+        )
+    finally:
+        first.kill()
+        first.wait(timeout=60)
+
+
+def frozen_start(folder: Path) -> dict[str, Any]:
+    """Parameters that begin with a file of weights, so that statistics may be frozen."""
+    torch.manual_seed(5)
+    network = build_slowfast("slowfast_shallow", num_classes=7)
+    torch.save({"model_state": network.state_dict()}, folder / "first.pyth")
+    return {
+        "model": {"weights": str(folder / "first.pyth")},
+        "train": {"batch_norm": "frozen", "frozen_epochs": 1, "epochs": 3, "batch_size": 4},
+        "augment": {"mixup_alpha": 0.3, "rand_augment_ops": 1},
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One process, whole steps of four clips."""
+    folder = tmp_path_factory.mktemp("alone")
+    write_project(folder, **frozen_start(folder))
+    train(folder)
+    return folder
+
+
+def assert_nearly_equal(one: Path, other: Path) -> None:
+    for first, second in zip(history(one), history(other), strict=True):
+        assert second == pytest.approx(first, rel=2e-3, abs=2e-4)
+    assert_same_weights(one, other, tolerance=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["runtime.devices", "torchrun"])
+def test_two_processes_train_to_the_same_numbers_as_one(
+    launcher: str, alone: Path, tmp_path: Path
+) -> None:
+    """Two of 15 clips a step's last are left over for one device: steps of 4, 4, 4 and 3."""
+    changes = frozen_start(alone)
+    changes["model"]["weights"] = str(alone / "first.pyth")
+    if launcher == "torchrun":
+        write_project(tmp_path, **changes)
+        stage = str(PROJECT / "stages" / "train.py")
+        output = train(tmp_path, "-m", "torch.distributed.run", "--nproc-per-node=2", stage)
+    else:
+        write_project(tmp_path, **changes, runtime={"devices": 2})
+        output = train(tmp_path)
+    assert "2 × CPU" in output
+    assert output.count("sanity check") == 1, "one process speaks"
+    assert_nearly_equal(alone, tmp_path)
+
+
+def test_parts_of_steps_train_to_the_same_numbers_as_whole_ones(
+    alone: Path, tmp_path: Path
+) -> None:
+    write_project(tmp_path, **frozen_start(alone), runtime={"batch_size_per_device": 3})
+    output = train(tmp_path)
+    assert "4 clips a step: 3 at once, gradients added up over 2 parts" in output
+    assert_nearly_equal(alone, tmp_path)
+
+
+def test_number_of_workers_and_reading_threads_changes_nothing(alone: Path, tmp_path: Path) -> None:
+    write_project(tmp_path, **frozen_start(alone), runtime={"num_workers": 0})
+    # On a machine of 32 cores eight threads read ahead; on two, one does.
+    stage = str(PROJECT / "stages/train.py")
+    script = (
+        "import os, runpy, sys; os.cpu_count = lambda: 32; sys.argv = ['train.py']; "
+        f"runpy.run_path({stage!r}, run_name='__main__')"
+    )
+    train(tmp_path, "-c", script)
+    assert history(tmp_path) == history(alone)
+    assert_same_weights(tmp_path, alone)
+
+
+def test_best_checkpoint_of_other_classes_begins_another_training(
+    alone: Path, tmp_path: Path
+) -> None:
+    write_project(tmp_path, model={"weights": str(alone / "models/best.pt")})
+    output = train(tmp_path)
+    loaded = len(best(alone)["model_state"]) - 2
+    assert (
+        f"model: slowfast_shallow from {alone}/models/best.pt: {loaded} tensors loaded; in the "
+        "last layer 0 classes are new, 3 kept by their names, 0 dropped\n"
+    ) in output
+    assert best(tmp_path)["provenance"]["initial_weights"] in output
+    assert best(tmp_path)["class_names"] == list(CLASS_NAMES)
+
+
+def test_mirrored_class_names_are_refused_before_any_work(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    table = tmp_path / "data/clips.csv"
+    text = table.read_text().replace(",clap,", ",turn left,").replace(",jump,", ",turn right,")
+    table.write_text(text)
+    errors = refused(tmp_path)
+    assert errors.startswith("error: augment.horizontal_flip: 0.5 would show 'turn left' as its")
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "models").exists()
+
+
+def test_tensorboard_is_an_extra(tmp_path: Path) -> None:
+    write_project(tmp_path, runtime={"tensorboard": True})
+    script = (
+        "import runpy, sys; sys.modules['torch.utils.tensorboard'] = None; "
+        f"sys.argv = ['train.py']; runpy.run_path({str(PROJECT / 'stages/train.py')!r}, "
+        "run_name='__main__')"
+    )
+    assert refused(tmp_path, "-c", script) == (
+        "error: runtime.tensorboard: true needs the package tensorboard: "
+        "pip install 'slowfast-finetune[tensorboard]'\n"
+    )
+
+
+def test_compiler_that_fails_is_told_and_done_without(tmp_path: Path) -> None:
+    write_project(tmp_path, runtime={"compile": True})
+    script = (
+        "import runpy, sys, torch\n"
+        "def compile(model, **_):\n"
+        "    def run(clips): raise RuntimeError('no compiler\\nhere')\n"
+        "    wrapper = torch.nn.Module(); wrapper.inner = model; wrapper.forward = run\n"
+        "    return wrapper\n"
+        "torch.compile = compile\n"
+        f"sys.argv = ['train.py']; runpy.run_path({str(PROJECT / 'stages/train.py')!r}, "
+        "run_name='__main__')"
+    )
+    output = train(tmp_path, "-c", script)
+    assert "runs without torch.compile, which failed: no compiler here" in output
+    assert len(history(tmp_path)) == 2
