@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.params import Padding
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.decoding import is_mirrored, sampled_frames
+from slowfast_finetune.decoding.decoding import is_plain, sampled_frames
 from slowfast_finetune.decoding.orientation import Frame as Frames
 from slowfast_finetune.decoding.orientation import scaled_size
 from slowfast_finetune.decoding.sampling import (
@@ -91,8 +91,8 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         return frames if self._crop_size is None else _centre(frames, self._crop_size, path)
 
     def _read_with_decord(self, path: Path) -> Frames:
-        if is_mirrored(path):
-            raise VideoError("decoder_error", "decord does not mirror")
+        if not is_plain(path):
+            raise VideoError("decoder_error", "decord would show it wrongly")
         reader = open_with_decord(path)
         times, end_time = frame_times(reader)
         sampled = shown_frames(times, end_time=end_time, sample_fps=self._sample_fps)

@@ -424,6 +424,11 @@ def make_facts(**changes: Any) -> VideoFacts:
         "decodable_fraction": 1.0,
         "damaged": False,
         "truncated": False,
+        "pixel_aspect": 1.0,
+        "dynamic_range": "sdr",
+        "interlaced": False,
+        "clock_leaps": 0,
+        "remarks": None,
     }
     return VideoFacts(**{**facts, **changes})
 

@@ -16,7 +16,14 @@ import av.error
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
 from slowfast_finetune.decoding.opening import open_video, prepared_stream, video_stream
-from slowfast_finetune.decoding.orientation import Frame, Reshaper, display_matrix
+from slowfast_finetune.decoding.orientation import (
+    Frame,
+    Reshaper,
+    display_matrix,
+    dynamic_range,
+    pixel_aspect,
+)
+from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampling import TOLERANCE_SECONDS, exact_rate, instants_before
 from slowfast_finetune.decoding.timing import TimedFrame, timed_frames
 from slowfast_finetune.decoding.video_facts import DecodeReport
@@ -44,7 +51,8 @@ def sampled_frames(
     with open_video(path, container_format) as container:
         stream = prepared_stream(container, settings=settings, report=report)
         timed = timed_frames(container, stream, report=report, settings=settings)
-        yield from _take_shown(timed, settings=settings, report=report)
+        shape = Reshaper(settings.short_side, stream)
+        yield from _take_shown(timed, shape, settings=settings, report=report)
     if report.num_decoded == 0:
         raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
 
@@ -60,52 +68,56 @@ def every_frame(path: Path, *, settings: DecodeSettings) -> Iterator[tuple[Frame
     report = DecodeReport()
     with open_video(path) as container:
         stream = prepared_stream(container, settings=settings, report=report)
-        shape = Reshaper(settings.short_side)
+        shape = Reshaper(settings.short_side, stream)
         for timed in timed_frames(container, stream, report=report, settings=settings):
             for array in shape.repeated(timed.frame, 1, report):
                 yield array, timed.time
 
 
 def _take_shown(
-    timed: Iterator[TimedFrame], *, settings: DecodeSettings, report: DecodeReport
+    timed: Iterator[TimedFrame], shape: Reshaper, *, settings: DecodeSettings, report: DecodeReport
 ) -> Iterator[Frame]:
     """Yield each frame once for every sampled instant at which it is shown.
 
-    The same rule as ``sampling.shown_frames``, one frame at a time: memory stays at one frame.
+    The same rule as ``sampling.shown_frames``, one frame at a time: memory stays at two frames.
     """
     fps = exact_rate(settings.sample_fps)
     longest = Fraction(min(settings.max_seconds, FOREVER_SECONDS))
     limit = instants_before(longest, sample_fps=fps)
     # A video that ends at max_seconds is not cut, whatever way its container rounds.
     max_time = longest - TOLERANCE_SECONDS
-    shape = Reshaper(settings.short_side)
     current: TimedFrame | None = None
     taken = 0
-    for following in timed:
-        if current is not None:
-            due = min(limit, instants_before(following.time, sample_fps=fps))
-            yield from shape.repeated(current.frame, due - taken, report)
-            taken = max(taken, due)
-        current = following
-        if following.time >= max_time:
+    for current in timed:
+        due = min(limit, instants_before(current.end, sample_fps=fps))
+        yield from shape.repeated(current.frame, due - taken, report)
+        taken = max(taken, due)
+        if current.time >= max_time:
             report.truncated = True
-            # Frames that were read ahead but not given out are not lost ones.
-            report.num_packets = report.num_decoded + report.num_errors
             break
     if current is None:
         return
-    report.truncated |= current.end > max_time + 2 * TOLERANCE_SECONDS
+    report.truncated |= current.end > longest + TOLERANCE_SECONDS
     report.duration_seconds = float(current.end)
-    due = min(limit, max(1, instants_before(current.end, sample_fps=fps)))
-    yield from shape.repeated(current.frame, due - taken, report)
+    if taken == 0:
+        yield from shape.repeated(current.frame, 1, report)
 
 
-def is_mirrored(path: Path) -> bool:
-    """Whether the container asks for mirrored frames; False where that cannot be read."""
+def is_plain(path: Path) -> bool:
+    """Whether any decoder shows a video right: upright or turned, in SDR, with square pixels.
+
+    False where it is mirrored, HDR, of pixels that are not square, has several video streams or a
+    clock that may leap, or cannot be read.
+    """
     try:
         with open_video(path) as container:
-            frame = next(container.decode(video_stream(container)), None)
-            matrix = None if frame is None else display_matrix(frame)
+            stream = video_stream(container, DecodeReport())
+            frame = next(container.decode(stream), None)
+            if frame is None or has_leaping_clock(container) or len(container.streams.video) > 1:
+                return False
+            if pixel_aspect(stream, frame) != 1 or dynamic_range(frame) != "sdr":
+                return False
+            matrix = display_matrix(frame)
     except (VideoError, av.error.FFmpegError, OSError, ValueError):
         return False
-    return matrix is not None and matrix[0] * matrix[3] - matrix[1] * matrix[2] < 0
+    return matrix is None or matrix[0] * matrix[3] - matrix[1] * matrix[2] > 0

@@ -14,13 +14,15 @@ from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
 from slowfast_finetune.decoding.opening import check_frame_size, open_video, prepared_stream
 from slowfast_finetune.decoding.orientation import Frame, Reshaper
+from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampling import TOLERANCE_SECONDS
 from slowfast_finetune.decoding.timing import TimedFrame, timed_frames
-from slowfast_finetune.decoding.video_facts import DecodeReport, VideoFacts
+from slowfast_finetune.decoding.video_facts import MOST_FRAMES_A_SECOND, DecodeReport, VideoFacts
 
 # Up to this many frames, decoding all takes no longer than seeking.
 FRAMES_READ_THROUGH = 600
-MOST_FRAMES_A_SECOND = 240  # Matroska may claim one for each of its milliseconds
+# A file that has fewer bytes for a second has no such length: its clock leaps.
+FEWEST_BYTES_A_SECOND = 5_000
 FRAMES_AFTER_JUMP = 300  # more than encoders usually put between key frames
 
 
@@ -52,6 +54,8 @@ def glimpses(path: Path, *, count: int, settings: DecodeSettings) -> tuple[list[
             if frames:
                 report.duration_seconds = stated
                 report.truncated = stated > longest
+                if report.source_fps > MOST_FRAMES_A_SECOND:
+                    report.source_fps = 0.0
                 return frames, report.facts()
     frames = _by_reading(path, stated, count=count, settings=settings, report=report)
     return frames, report.facts()
@@ -71,6 +75,8 @@ def _stated_seconds(container: av.container.InputContainer, stream: av.VideoStre
         seconds = container.duration / av.time_base
     else:
         return None
+    if has_leaping_clock(container) and container.size < seconds * FEWEST_BYTES_A_SECOND:
+        return None
     return seconds if 0 < seconds <= FOREVER_SECONDS else None
 
 
@@ -83,7 +89,7 @@ def _by_jumping(
     report: DecodeReport,
 ) -> list[Frame]:
     """The frames at ``instants`` after the start [s]; none where the file cannot be jumped in."""
-    shape = Reshaper(settings.short_side)
+    shape = Reshaper(settings.short_side, stream)
     frames: list[Frame] = []
     stamps: set[int] = set()
     for instant in instants:
@@ -95,6 +101,7 @@ def _by_jumping(
         check_frame_size(frame.width, frame.height, settings)
         stamps.add(frame.pts)
         report.num_decoded += 1
+        report.interlaced |= bool(frame.interlaced_frame)
         frames += shape.repeated(frame, 1, report)
     return frames
 
@@ -147,25 +154,20 @@ def _read_at(
     path: Path, instants: Sequence[Fraction], *, settings: DecodeSettings, report: DecodeReport
 ) -> list[Frame]:
     """Read a video once and keep the frames shown at ``instants``; those past its end are left."""
-    report.num_packets = report.num_decoded = report.num_errors = 0
-    shape = Reshaper(settings.short_side)
+    report.num_packets = report.num_decoded = report.num_errors = report.num_lost = 0
     longest = Fraction(min(settings.max_seconds, FOREVER_SECONDS))
     frames: list[Frame] = []
     due = deque(instants)
     shown: TimedFrame | None = None
     with open_video(path) as container:
         stream = prepared_stream(container, settings=settings, report=report)
-        for timed in timed_frames(container, stream, report=report, settings=settings):
-            while shown is not None and due and due[0] < timed.time:
+        shape = Reshaper(settings.short_side, stream)
+        for shown in timed_frames(container, stream, report=report, settings=settings):
+            while due and due[0] < shown.end:
                 due.popleft()
                 frames += shape.repeated(shown.frame, 1, report)
-            shown = timed
-            if timed.time >= longest - TOLERANCE_SECONDS:
+            if shown.time >= longest - TOLERANCE_SECONDS:
                 report.truncated = True
-                report.num_packets = report.num_decoded + report.num_errors
                 break
-        while shown is not None and due and due[0] < shown.end:
-            due.popleft()
-            frames += shape.repeated(shown.frame, 1, report)
     report.duration_seconds = float(shown.end) if shown else 0.0
     return frames
