@@ -26,8 +26,7 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.windows import MicroBatch
 from slowfast_finetune.model.device import choose_device, choose_precision
 from slowfast_finetune.model.slowfast import build_slowfast
-from slowfast_finetune.training.engine import EpochFeed
-from slowfast_finetune.training.setup import Clips
+from slowfast_finetune.training.training_data import EpochFeed, TrainingData
 
 CACHE, RESIDENT = "from the cache", "one batch in memory"
 ON_THE_FLY = "decord in a DataLoader, {} workers"
@@ -126,7 +125,8 @@ def _measure(name: ModelName, setting: Setting, *, rounds: int) -> dict[str, lis
                 project=Path(folder),
                 num_workers="auto",
             )
-        feed = Clips(rows, rows, params, store.folder, learner.fabric).feed(1, size=setting.batch)
+        data = TrainingData(rows, rows, params, store.folder, learner.fabric)
+        feed = data.feed(1, size=setting.batch)
         batch = next(iter(feed.batches()))
         resident = resident_feed(batch, steps=len(feed.steps))
         contenders: dict[str, Contender] = {

@@ -15,8 +15,10 @@ from benchmarks.stage_inputs import project_params, quiet
 from slowfast_finetune.clips.clip_reader import Batch
 from slowfast_finetune.clips.windows import MicroBatch, Window
 from slowfast_finetune.model.device import Precision, make_fabric
-from slowfast_finetune.training.engine import EpochFeed, Learner, Sofar, train_one_epoch
-from slowfast_finetune.training.setup import build_learner
+from slowfast_finetune.training.engine import train_one_epoch
+from slowfast_finetune.training.epoch_progress import EpochProgress
+from slowfast_finetune.training.learner import Learner, build_learner
+from slowfast_finetune.training.training_data import EpochFeed
 
 
 class ResidentLoader:
@@ -69,7 +71,7 @@ def epoch_seconds(learner: Learner, feed: EpochFeed, *, epoch: int = 1) -> float
     """Seconds of an epoch of the training loop, validation aside."""
     with quiet():
         started = time.perf_counter()
-        train_one_epoch(learner, feed, epoch=epoch, sofar=Sofar())
+        train_one_epoch(learner, feed, epoch=epoch, progress=EpochProgress())
         if learner.fabric.device.type == "cuda":
             torch.cuda.synchronize(learner.fabric.device)
         return time.perf_counter() - started
