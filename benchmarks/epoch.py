@@ -18,7 +18,7 @@ from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.on_the_fly import NaiveDecordDataset, loader_of
 from benchmarks.report import Target, finish, format_table
 from benchmarks.resident import epoch_seconds, resident_feed, resident_learner
-from benchmarks.stage_inputs import manifest_of, project_params, quiet
+from benchmarks.stage_inputs import demo_params, manifest_of, quiet
 from slowfast_finetune.base.params import ModelName
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import Batch
@@ -91,7 +91,7 @@ def run(*, models: Sequence[ModelName], rounds: int, out: Path) -> None:
 
 
 def _measure(name: ModelName, setting: Setting, *, rounds: int) -> dict[str, list[float]]:
-    params = project_params(
+    params = demo_params(
         clip={
             "num_frames": setting.frames,
             "sample_fps": setting.sample_fps,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.comparison import Contender
-from benchmarks.stage_inputs import project_params, quiet
+from benchmarks.stage_inputs import demo_params, quiet
 from slowfast_finetune.clips.clip_reader import Batch
 from slowfast_finetune.clips.windows import MicroBatch, Window
 from slowfast_finetune.model.device import Precision, make_fabric
@@ -47,13 +47,16 @@ def resident_feed(batch: Batch, *, steps: int) -> EpochFeed:
 def resident_learner(
     network: nn.Module, precision: Precision, device: torch.device, *, frozen: bool
 ) -> Learner:
-    """What the train stage builds, with AdamW at a rate that changes little."""
-    params = project_params(train={"optimizer": "adamw", "learning_rate": 1e-5})
+    """What the train stage builds, all of it learning, with AdamW at a rate that changes little."""
+    params = demo_params(train={"optimizer": "adamw", "learning_rate": 1e-5})
     recipe = params.train.model_copy(
         update={
             "epochs": 10**6,
             "schedule": "constant",
             "warmup_epochs": 0,
+            "frozen_epochs": 0,
+            "ema_decay": None,
+            "max_grad_norm": None,
             "batch_norm": "frozen" if frozen else "batch",
         }
     )
