@@ -119,7 +119,7 @@ def state_of(
     """All that is needed to go on, as tensors and plain values."""
     scaler = learner.fabric.strategy.precision.state_dict()
     return {
-        "rows": [row.model_dump() for row in rows],
+        "rows": [row._asdict() for row in rows],
         "best_epoch": best_epoch,
         "classifier": learner.classifier.state_dict(),
         "optimizer": learner.optimizer.state_dict(),

@@ -17,7 +17,7 @@ from torch import nn
 from slowfast_finetune.base.errors import DataError, TrainingError
 from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader, ClipReader
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import (
     MicroBatch,
     deal_out,

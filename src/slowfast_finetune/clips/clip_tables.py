@@ -1,0 +1,57 @@
+"""data/clips.csv and data/rejected.csv: every video of the manifest is a row in one of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from slowfast_finetune.base.manifest_table import (
+    ClassName,
+    ContentHash,
+    Group,
+    Label,
+    SplitName,
+    VideoPath,
+)
+from slowfast_finetune.base.tables import SHARE, Table
+
+
+class ClipRow(NamedTuple):
+    """One usable video: its columns of the manifest, and what ``cache`` found."""
+
+    video_path: VideoPath
+    class_name: ClassName
+    label: Label
+    split: SplitName
+    group: Group
+    content_hash: ContentHash
+    num_frames: Annotated[int, "frames in the store, padding included"]
+    num_sampled: Annotated[int, "frames before padding; fewer than `num_frames` means padded"]
+    height: Annotated[int, "height of the stored frames", "pixels"]
+    width: Annotated[int, "width of the stored frames", "pixels"]
+    source_height: Annotated[int, "height of the upright original", "pixels"]
+    source_width: Annotated[int, "width of the upright original", "pixels"]
+    source_fps: Annotated[float, "as the file states it; 0 where it does not", "frames a second"]
+    has_audio: Annotated[bool, "there is a sound track"]
+    duration_seconds: Annotated[float, "duration of what was decoded", "seconds"]
+    decoder: Annotated[str, "`pyav/` and FFmpeg's name of the codec"]
+    decodable_fraction: Annotated[
+        float, "decoded frames as a share of those the file claims, to 4 digits", SHARE
+    ]
+    damaged: Annotated[bool, "packets failed to decode, or under 0.95 of the frames decoded"]
+    truncated: Annotated[bool, "longer than `clip.max_seconds`; the rest was left out"]
+    settings: Annotated[str, "the folder in the clip store that holds the entry", "16 hex digits"]
+
+
+class RejectedRow(NamedTuple):
+    """One refused video."""
+
+    video_path: VideoPath
+    class_name: ClassName
+    split: SplitName
+    content_hash: ContentHash
+    reason: Annotated[str, "a code of the list below"]
+    detail: Annotated[str, "what was found, in a sentence"]
+
+
+CLIPS = Table("data/clips.csv", ClipRow, version=1)
+REJECTED = Table("data/rejected.csv", RejectedRow, version=1)
