@@ -14,6 +14,7 @@ from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.tables import Column, Table
 from slowfast_finetune.clips.clip_store import EntryInfo
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, RejectedRow
+from slowfast_finetune.decoding.video_facts import VideoFacts
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
 from slowfast_finetune.evaluation.result_tables import (
     CLASSES,
@@ -95,6 +96,7 @@ def test_every_reason_code_is_documented_and_no_other() -> None:
 def test_entry_facts_are_documented() -> None:
     names = {field.name for field in dataclasses.fields(EntryInfo)}
     assert names <= set(words("The clip store"))
+    assert set(VideoFacts.model_fields) <= set(first_cells("data/clips.csv"))
 
 
 def test_checkpoint_keys_are_documented() -> None:

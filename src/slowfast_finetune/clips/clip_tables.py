@@ -13,10 +13,11 @@ from slowfast_finetune.base.manifest_table import (
     VideoPath,
 )
 from slowfast_finetune.base.tables import SHARE, Table
+from slowfast_finetune.decoding.video_facts import VideoFacts
 
 
 class ClipRow(NamedTuple):
-    """One usable video: its columns of the manifest, and what ``cache`` found."""
+    """One usable video: its columns of the manifest, the facts about it, and its stored clip."""
 
     video_path: VideoPath
     class_name: ClassName
@@ -24,10 +25,6 @@ class ClipRow(NamedTuple):
     split: SplitName
     group: Group
     content_hash: ContentHash
-    num_frames: Annotated[int, "frames in the store, padding included"]
-    num_sampled: Annotated[int, "frames before padding; fewer than `num_frames` means padded"]
-    height: Annotated[int, "height of the stored frames", "pixels"]
-    width: Annotated[int, "width of the stored frames", "pixels"]
     source_height: Annotated[int, "height of the upright original", "pixels"]
     source_width: Annotated[int, "width of the upright original", "pixels"]
     source_fps: Annotated[float, "as the file states it; 0 where it does not", "frames a second"]
@@ -39,7 +36,18 @@ class ClipRow(NamedTuple):
     ]
     damaged: Annotated[bool, "packets failed to decode, or under 0.95 of the frames decoded"]
     truncated: Annotated[bool, "longer than `clip.max_seconds`; the rest was left out"]
+    num_frames: Annotated[int, "frames in the store, padding included"]
+    num_sampled: Annotated[int, "frames before padding; fewer than `num_frames` means padded"]
+    height: Annotated[int, "height of the stored frames", "pixels"]
+    width: Annotated[int, "width of the stored frames", "pixels"]
     settings: Annotated[str, "the folder in the clip store that holds the entry", "16 hex digits"]
+
+    @property
+    def facts(self) -> VideoFacts:
+        """The facts about the video; they are columns of the row itself."""
+        return VideoFacts.model_construct(
+            **{name: getattr(self, name) for name in VideoFacts.model_fields}
+        )
 
 
 class RejectedRow(NamedTuple):
