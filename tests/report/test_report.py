@@ -547,7 +547,7 @@ def test_predictions_of_a_class_without_a_column_are_refused(tmp_path: Path) -> 
 
 def test_everything_the_page_is_made_of_is_a_dependency_of_its_stage() -> None:
     stage = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["report"]
-    assert "src/slowfast_finetune/report" in stage["deps"]
+    assert "src/slowfast_finetune/report/" in stage["deps"]
 
 
 # Size
