@@ -23,7 +23,7 @@ from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 
 STAGE, FFMPEG = "the cache stage", "ffmpeg processes"
 TARGET_OF_FFMPEG = 0.95

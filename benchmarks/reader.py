@@ -24,7 +24,7 @@ from benchmarks.stage_inputs import demo_params, manifest_of, quiet
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, plan_training_epoch
 from slowfast_finetune.video_folder import VideoFolderDataset
 

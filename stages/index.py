@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from slowfast_finetune.base.console import run, say
-from slowfast_finetune.base.files import write_table
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.indexing.hash_memo import HashMemo
@@ -23,7 +22,7 @@ def main() -> None:
     params = load_params(args.params)
     memo = HashMemo(store_root(Path.cwd()) / "hashes.sqlite")
     manifest = build_manifest(params.data, project=Path.cwd(), memo=memo)
-    write_table(args.manifest, manifest.rows, ManifestRow)
+    MANIFEST.write(args.manifest, manifest.rows)
     say(describe(manifest))
 
 

@@ -18,7 +18,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips import clip_reader
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore, Frames
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, plan_training_epoch
 
 NUM_ROWS = 6

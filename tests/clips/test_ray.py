@@ -15,7 +15,7 @@ from slowfast_finetune.base.params import Engine, Params
 from slowfast_finetune.clips import ray_workers
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 
 ray = pytest.importorskip("ray", reason="the optional extra is not installed")
 

@@ -9,7 +9,7 @@ import pytest
 from synthetic import make_rows
 from toy_learner import augment
 
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import (
     Mix,
     Step,

@@ -20,7 +20,7 @@ import synthetic
 from slowfast_finetune.clips import workers
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.indexing.discovery import find_videos
 
 VARIABLE = "SLOWFAST_REAL_VIDEOS"

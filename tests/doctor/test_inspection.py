@@ -81,7 +81,7 @@ def look_at(frames: Frames, *, path: str, label: int = 0, **changes: Any) -> Loo
     """A look at frames (5, H, W, 3); ``changes`` are fields of Look or of a manifest row."""
     (row,) = make_rows(1, video_path=path, label=label, content_hash=f"hash of {path}")
     class_name = changes.pop("class_name", f"class {label}")
-    row = row.model_copy(update={"class_name": class_name})
+    row = row._replace(class_name=class_name)
     made = make_look(
         row,
         list(frames),

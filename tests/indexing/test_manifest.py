@@ -16,9 +16,8 @@ import synthetic
 from synthetic import touch_videos
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.files import read_table, write_table
 from slowfast_finetune.base.hashing import hash_file
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.indexing.manifest import Manifest, build_manifest, describe, hash_files
 
@@ -51,7 +50,7 @@ def videos(tmp_path: Path) -> Path:
 def test_rows_by_class_and_path(tmp_path: Path, videos: Path) -> None:
     touch_videos(videos, [*names("wave", 5), *names("jump", 5)])
     rows = build(tmp_path).rows
-    assert list(ManifestRow.model_fields) == [
+    assert list(ManifestRow._fields) == [
         "video_path",
         "class_name",
         "label",
@@ -122,8 +121,8 @@ def test_every_strange_name_comes_back_from_the_table(tmp_path: Path, videos: Pa
     ]
     touch_videos(videos, [f"{c}/{name}" for c in ("a, b", "c\rd") for name in strange])
     manifest = build(tmp_path)
-    write_table(tmp_path / "manifest.csv", manifest.rows, ManifestRow)
-    rows = read_table(tmp_path / "manifest.csv", ManifestRow)
+    MANIFEST.write(tmp_path / "manifest.csv", manifest.rows)
+    rows = MANIFEST.read_rows(tmp_path / "manifest.csv")
     assert rows == manifest.rows
     assert {row.class_name for row in rows} == {"a, b", "c\rd"}
     assert all((tmp_path / row.video_path).is_file() for row in rows)
@@ -494,7 +493,7 @@ def test_the_stage_writes_the_manifest(
     synthetic.write_params(tmp_path / "params.yaml", params)
     done = run_stage("index", tmp_path)
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
-    rows = read_table(tmp_path / "data" / "manifest.csv", ManifestRow)
+    rows = MANIFEST.read_rows(tmp_path / "data" / "manifest.csv")
     assert rows == build_manifest(params.data, project=tmp_path).rows
     assert "jump       3      1      1" in done.stdout
 

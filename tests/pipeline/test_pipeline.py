@@ -18,12 +18,12 @@ import torch
 import yaml
 from pipeline_imports import PROJECT, imported_files
 
-from slowfast_finetune.base.files import read_table
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.evaluation.tables import ClassRow, PredictionRow
-from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED
+from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
+from slowfast_finetune.evaluation.result_tables import CLASSES
+from slowfast_finetune.training.history import HISTORY
 
 STAGES = ["index", "cache", "train", "evaluate", "report"]
 
@@ -108,7 +108,7 @@ def test_index_and_cache_never_import_torch() -> None:
         code = (
             f"import sys; sys.argv = ['{stage}.py']; sys.path.insert(0, 'stages'); "
             f"import {stage}, slowfast_finetune.decoding.decoding; "
-            "print([m for m in ('torch', 'pandas', 'dvc.repo') if m in sys.modules])"
+            "print([m for m in ('torch', 'dvc.repo') if m in sys.modules])"
         )
         result = subprocess.run(
             [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
@@ -183,23 +183,23 @@ def set_param(project: Path, section: str, name: str, value: Any) -> None:
 def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> None:
     assert stages_run(dvc(project, "repro")) == STAGES
 
-    manifest = read_table(project / "data/manifest.csv", ManifestRow)
-    clips = read_table(project / "data/clips.csv", ClipRow)
-    rejected = read_table(project / "data/rejected.csv", RejectedRow)
+    manifest = MANIFEST.read_rows(project / "data/manifest.csv")
+    clips = CLIPS.read_rows(project / "data/clips.csv")
+    rejected = REJECTED.read_rows(project / "data/rejected.csv")
     assert {row.video_path for row in manifest} == {row.video_path for row in clips}
     assert rejected == []
-    history = read_table(project / "metrics/history.csv", EpochRow)
+    history = HISTORY.read_rows(project / "metrics/history.csv")
     train = json.loads((project / "metrics/train.json").read_text())
     best = torch.load(project / "models/best.pt", weights_only=True)
     assert best["epoch"] == train["best_epoch"]
     assert best["val_loss"] == min(row.val_loss for row in history)
     assert (project / "logs/train.log").read_text().count("\n") >= len(history)
     metrics = json.loads((project / "metrics/metrics.json").read_text())
-    predictions = read_table(project / "metrics/predictions.csv", PredictionRow)
+    predictions = PREDICTIONS.read_rows(project / "metrics/predictions.csv")
     right = sum(row.actual == row.predicted for row in predictions) / len(predictions)
     assert metrics["top1_accuracy"] == pytest.approx(right, abs=1e-4)
     assert len(predictions) == sum(row.split == "test" for row in manifest)
-    per_class = read_table(project / "metrics/plots/per_class.csv", ClassRow)
+    per_class = CLASSES.read_rows(project / "metrics/plots/per_class.csv")
     assert [row.class_name for row in per_class] == sorted({row.class_name for row in manifest})
 
     card = yaml.safe_load((project / "models/README.md").read_text().split("---\n")[1])

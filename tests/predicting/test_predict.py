@@ -28,7 +28,7 @@ from slowfast_finetune.base.errors import CheckpointError, DataError, VideoError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.model.checkpoint import load_checkpoint
 from slowfast_finetune.predicting import streams
@@ -388,7 +388,7 @@ def test_json_is_one_line_and_keeps_every_name() -> None:
 def test_csv_has_a_row_for_each_segment() -> None:
     table = "\n".join([csv_header(), as_csv(ONE), as_csv(NO), ""])
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
-    assert list(rows[0]) == list(SegmentRow.model_fields)
+    assert list(rows[0]) == list(SegmentRow._fields)
     assert [row["path"] for row in rows] == ["a\nb.mp4", "a\nb.mp4", "c,d.mp4"]
     assert [row["segment_answer"] for row in rows] == ["clap", "", ""]
     assert [row["start_seconds"] for row in rows] == ["0.0", "3.2", ""]

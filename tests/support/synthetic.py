@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import av
 import numpy as np
@@ -20,12 +20,12 @@ import yaml
 from av.stream import Disposition
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.base.files import Row
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.tables import Table
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.decode_job import DecodeJob, decode_to_store, limit_memory
-from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.decoding import decoding
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
@@ -462,7 +462,7 @@ def write_entry(store: ClipStore, row: ClipRow, frames: npt.NDArray[np.uint8]) -
     with store.writer(row.content_hash) as writer:
         for frame in frames:
             writer.append(frame)
-        facts = VideoFacts(**row.model_dump(include=set(VideoFacts.model_fields)))
+        facts = row.facts
         writer.finish(facts, num_sampled=row.num_sampled)
 
 
@@ -484,14 +484,17 @@ def make_manifest(project: Path, names: Sequence[str]) -> list[ManifestRow]:
     ]
 
 
-class HostileRow(Row):
+class HostileRow(NamedTuple):
     """A row of text, and of text that may be missing."""
 
-    name: str
-    remark: str | None
-    number: int
-    share: float
-    flag: bool
+    name: Annotated[str, "any text"]
+    remark: Annotated[str | None, "any text"]
+    number: Annotated[int, "any number"]
+    share: Annotated[float, "any number"]
+    flag: Annotated[bool, "true or false"]
+
+
+HOSTILE_TABLE = Table("hostile.csv", HostileRow, version=1)
 
 
 # Workers that go wrong. They run in other processes, which import them by name.

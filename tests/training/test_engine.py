@@ -95,7 +95,7 @@ def numbers(rows: list[EpochRow]) -> list[Any]:
         "data_wait_fraction",
         "peak_memory_mb",
     }
-    return [row.model_dump(exclude=measured) for row in rows]
+    return [{k: v for k, v in row._asdict().items() if k not in measured} for row in rows]
 
 
 def test_same_seed_same_history(fabric: Any) -> None:

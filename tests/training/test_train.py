@@ -30,10 +30,9 @@ from small_run import (
 )
 from synthetic import write_params
 
-from slowfast_finetune.base.files import read_table
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
 from slowfast_finetune.model.slowfast import build_slowfast
 from slowfast_finetune.scoring.calibration import calibrate
@@ -88,9 +87,7 @@ def test_what_a_run_leaves(undisturbed: Path) -> None:
 
 def test_best_epoch_is_calibrated_on_the_validation_clips(undisturbed: Path) -> None:
     params = load_params(undisturbed / "params.yaml")
-    rows = [
-        row for row in read_table(undisturbed / "data/clips.csv", ClipRow) if row.split == "val"
-    ]
+    rows = [row for row in CLIPS.read_rows(undisturbed / "data/clips.csv") if row.split == "val"]
     store = ClipStore(undisturbed / "store", params.clip)
     checkpoint = load_checkpoint(undisturbed / "models/best.pt")
     size, frames = params.train.crop_size, params.clip.num_frames

@@ -12,8 +12,8 @@ from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, entry_bytes
+from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import DecodeJob, Refusal
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.workers import decode_all, refusal_of
 
 
@@ -175,7 +175,7 @@ def _judge(outcome: EntryInfo | Refusal, cache: CacheParams) -> EntryInfo | Refu
 
 def _clip_row(row: ManifestRow, info: EntryInfo, settings: str) -> ClipRow:
     return ClipRow(
-        **row.model_dump(),
+        **row._asdict(),
         num_frames=info.num_frames,
         num_sampled=info.num_sampled,
         height=info.height,

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import pydantic
+
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.base.files import Row
 
 DAMAGED_BELOW = 0.95
 # Above it, a stated rate may be but the tick of the file's clock: Matroska's milliseconds, DV's.
 MOST_FRAMES_A_SECOND = 240
 
 
-class VideoFacts(Row):
+class VideoFacts(pydantic.BaseModel):
     """Facts about one decoded video; columns of clips.csv and part of every clip store entry.
 
     Attributes:
@@ -31,6 +32,8 @@ class VideoFacts(Row):
         clock_leaps: leaps of the file's clock that were closed.
         remarks: what else a person may want to know; None if nothing.
     """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     source_height: int
     source_width: int

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.files import read_table
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import DataParams, Params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_store import ClipStore
@@ -116,7 +115,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Video
     """
     manifest = project / "data" / "manifest.csv"
     if folder is None and manifest.is_file():
-        rows = read_table(manifest, ManifestRow)
+        rows = MANIFEST.read_rows(manifest)
         if not rows:
             raise DataError(f"{manifest}: lists no videos; run `dvc repro`")
         return Videos(rows, "data/manifest.csv")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from slowfast_finetune.base.manifest_table import ManifestRow, Split
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
 if TYPE_CHECKING:

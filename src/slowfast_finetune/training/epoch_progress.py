@@ -98,7 +98,7 @@ class TrainingProgress:
     def state_dict(self, fabric: Fabric) -> dict[str, Any]:
         """Tensors on the CPU and plain values; of all devices, so each must call it."""
         return {
-            "history": [row.model_dump() for row in self.history],
+            "history": [row._asdict() for row in self.history],
             "epoch": self.epoch.state_dict(fabric),
         }
 

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import AugmentParams, TrainParams
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.model.device import keep_freed_memory
 from slowfast_finetune.model.slowfast import ClipClassifier
 from slowfast_finetune.model.speed import speed_up

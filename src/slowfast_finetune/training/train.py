@@ -16,7 +16,7 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.device import (
     choose_device,

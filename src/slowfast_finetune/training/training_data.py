@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import (
     MicroBatch,
     deal_out,
