@@ -17,12 +17,8 @@ from benchmarks.comparison import in_turn, speed_ratio, timed
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import project_params
-from slowfast_finetune.decoding.decoding import (
-    FOREVER_SECONDS,
-    DecodeReport,
-    DecodeSettings,
-    sampled_frames,
-)
+from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -166,7 +162,7 @@ def _decode(model: Model, videos: Sequence[Path]) -> float:
     )
     with timed() as watch:
         for video in videos:
-            for _ in sampled_frames(video, settings=settings, report=DecodeReport()):
+            for _ in sampled_frames(video, settings=settings):
                 pass
     return watch.seconds
 

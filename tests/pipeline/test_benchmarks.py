@@ -16,7 +16,8 @@ from benchmarks.drawn_videos import draw_video, marked, write_copies
 from benchmarks.mutations import MUTATIONS, mutate
 from benchmarks.report import Target, format_table
 from slowfast_finetune.base.params import load_params
-from slowfast_finetune.decoding.decoding import DecodeReport, DecodeSettings, sampled_frames
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
 
 PROJECT = Path(__file__).parents[2]
 VIDEO = bytes(range(256)) * 4 + b"moov" + bytes(100)
@@ -102,7 +103,7 @@ def test_copies_have_other_bytes_and_the_same_frames(tmp_path: Path) -> None:
 
 def _frames(path: Path) -> np.ndarray:
     settings = DecodeSettings(sample_fps=15, short_side=None, max_seconds=10, max_megapixels=1)
-    return np.stack(list(sampled_frames(path, settings=settings, report=DecodeReport())))
+    return np.stack(list(sampled_frames(path, settings=settings)))
 
 
 def test_a_mark_is_a_box_of_free_space() -> None:

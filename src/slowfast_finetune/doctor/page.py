@@ -39,8 +39,7 @@ def as_page(diagnosis: Diagnosis, clip: ClipParams) -> str:
             "path": path,
             "name": PurePosixPath(path).name,
             "class_name": look.class_name,
-            "facts": f"{look.duration_seconds:.3g} s · {look.source_width}×{look.source_height} · "
-            f"{look.split}",
+            "facts": f"{look.facts.duration_seconds:.3g} s · {look.facts.size_text} · {look.split}",
             "uri": pictures.get(path),
             "marks": marks.get(path, []),
         }
