@@ -5,46 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from slowfast_finetune.base.console import run, say
-from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.demo.catalog import CLASS_NAMES
-from slowfast_finetune.demo.generator import check_numbers, generate_demo
-
-
-class _Parser(argparse.ArgumentParser):
-    """Answers a mistake with one line instead of the whole usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+from slowfast_finetune.demo.generator import generate_demo
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Generate the data set that the command line asks for."""
-    parser = _build_parser()
-    given = parser.parse_args(arguments)
-    try:
-        check_numbers(
-            people=given.people,
-            videos_per_person=given.videos_per_person,
-            seed=given.seed,
-            workers=1 if given.workers is None else given.workers,
-        )
-    except InputError as error:
-        parser.error(str(error))
-    videos = generate_demo(
-        given.folder,
-        people=given.people,
-        videos_per_person=given.videos_per_person,
-        seed=given.seed,
-        num_workers=given.workers,
-    )
-    say(f"{len(videos)} videos of {given.people} people in {given.folder}")
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = argparse.ArgumentParser(
         prog="python -m slowfast_finetune.demo",
         description="Generate a data set of short H.264 videos: jointed figures, each doing "
         f"one of {len(CLASS_NAMES)} actions ({', '.join(CLASS_NAMES)}).",
@@ -53,16 +22,21 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="new or empty folder")
     for flag, default, text in (
-        ("--people", 40, "people, each of whom does every action"),
-        ("--videos-per-person", 2, "videos of each action by each person, at most 26"),
-        ("--seed", 0, "another number gives other people and videos"),
+        ("--people", 40, "people, each of whom does every action (default: 40)"),
+        ("--videos-per-person", 2, "videos of each action by each person (default: 2, at most 26)"),
+        ("--seed", 0, "another number gives other people and videos (default: 0)"),
+        ("--workers", None, "processes (default: one for each CPU)"),
     ):
-        help_text = f"{text} (default: {default})"
-        parser.add_argument(flag, metavar="N", type=int, default=default, help=help_text)
-    parser.add_argument(
-        "--workers", metavar="N", type=int, help="processes (default: one for each CPU)"
+        parser.add_argument(flag, metavar="N", type=int, default=default, help=text)
+    given = parser.parse_args(arguments)
+    videos = generate_demo(
+        given.folder,
+        people=given.people,
+        videos_per_person=given.videos_per_person,
+        seed=given.seed,
+        num_workers=given.workers,
     )
-    return parser
+    say(f"{len(videos)} videos of {given.people} people in {given.folder}")
 
 
 if __name__ == "__main__":
