@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import itertools
 import json
@@ -60,7 +61,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             steady(length, 15),
             width=width,
             height=height,
-            picture=lambda n, index=index, size=(width, height): picture(n, index, size),
+            picture=functools.partial(picture, seed=index, size=(width, height)),
         )
     return root
 
@@ -399,7 +400,7 @@ def test_csv_has_a_row_for_each_segment() -> None:
 # The command
 
 
-def run(*words: str | Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def run(*words: object, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", ["slowfast", "predict", *map(str, words)])
     try:
         cli.main()

@@ -93,7 +93,7 @@ def write_run(
     params = make_params(clip={"num_frames": NUM_FRAMES})
     store = ClipStore(folder / "store", params.clip)
     facts = {"settings": store.folder.name, "num_frames": NUM_FRAMES, "num_sampled": NUM_FRAMES}
-    train = []
+    train: list[ClipRow] = []
     for name in class_names:
         number = num_train if isinstance(num_train, int) else num_train[name]
         changes = {"class_name": name, "label": class_names.index(name), "split": "train"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -115,5 +116,9 @@ def assert_same_weights(one: Path, other: Path, *, tolerance: float = 0.0) -> No
     assert first.keys() == second.keys()
     for name, value in first.items():
         torch.testing.assert_close(
-            second[name], value, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+            second[name],
+            value,
+            rtol=tolerance,
+            atol=tolerance,
+            msg=functools.partial("{}: {}".format, name),
         )
