@@ -424,6 +424,7 @@ def test_a_bad_number_is_refused_in_one_line(
     assert not folder.exists()
 
 
+@pytest.mark.process
 def test_help_needs_no_heavy_imports() -> None:
     code = (
         "import sys, slowfast_finetune.demo.__main__ as demo\n"

@@ -770,6 +770,7 @@ def test_wrong_usage_is_exit_code_2(project: Path) -> None:
     assert doctor(project, "a", "b").returncode == 2
 
 
+@pytest.mark.process
 def test_torch_is_never_imported() -> None:
     code = (
         "import sys\n"

@@ -512,6 +512,7 @@ def test_the_stage_fails_in_one_line(
     assert not (tmp_path / "data" / "manifest.csv").exists()
 
 
+@pytest.mark.process
 def test_index_and_cache_start_without_torch_and_decoders() -> None:
     code = (
         "import sys, runpy\n"

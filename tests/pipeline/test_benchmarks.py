@@ -133,6 +133,7 @@ def test_stage_inputs_follow_the_projects_parameters() -> None:
     assert params.data == load_params(PROJECT / "params.yaml").data
 
 
+@pytest.mark.process
 def test_help_is_answered_without_torch() -> None:
     code = "import sys, benchmarks.__main__; print('torch' in sys.modules or 'av' in sys.modules)"
     done = subprocess.run(

@@ -103,6 +103,7 @@ def test_no_parameter_has_a_name_that_the_run_cache_drops() -> None:
         assert not {"size", "nfiles"} & section.annotation.model_fields.keys()
 
 
+@pytest.mark.process
 def test_index_and_cache_never_import_torch() -> None:
     for stage in ("index", "cache"):
         code = (

@@ -221,6 +221,7 @@ def test_refused_videos_stand_between_the_others(videos: Path, checkpoint: Path)
     assert [result.path for result in results] == paths
 
 
+@pytest.mark.process
 def test_the_package_gives_its_api_without_torch_until_it_is_asked() -> None:
     code = (
         "import sys, slowfast_finetune as s, slowfast_finetune.cli; "

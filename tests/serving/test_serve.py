@@ -776,6 +776,7 @@ def test_ctrl_c_ends_it_cleanly(checkpoint: Path, good: bytes, tmp_path: Path) -
     assert not list(tmp_path.glob("slowfast-serve-*"))
 
 
+@pytest.mark.process
 def test_help_is_answered_without_the_extra() -> None:
     code = (
         "import sys; sys.argv = ['slowfast', 'serve', '--help']\n"
