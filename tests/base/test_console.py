@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from slowfast_finetune.base import console
 from slowfast_finetune.base.console import ProgressBar, printable, progress
 
 
@@ -16,7 +15,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(console.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
 
 
 def test_without_a_terminal_there_is_a_line_every_thirty_seconds(

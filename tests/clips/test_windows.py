@@ -300,7 +300,7 @@ def test_device_without_clips_repeats_one_that_does_not_count() -> None:
 
 
 def test_partners_are_the_same_however_a_step_is_dealt_out() -> None:
-    pairs = {}
+    pairs: dict[Any, Any] = {}
     for rank in range(3):
         (parts,) = deal_out([step_of(7, Mix(0.3))], rank=rank, num_devices=3, size=2)
         for part in parts:

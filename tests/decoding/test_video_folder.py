@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,9 @@ def test_shape_dtype_and_range(tmp_path: Path) -> None:
     white = np.full((48, 64, 3), 255, np.uint8)
     for name, picture in (("black", white * 0), ("white", white)):
         write_video(
-            tmp_path / f"{name}/a.mp4", steady(10, 15), picture=lambda _, shown=picture: shown
+            tmp_path / f"{name}/a.mp4",
+            steady(10, 15),
+            picture=functools.partial(lambda shown, _: shown, picture),
         )
     dataset = VideoFolderDataset(tmp_path, num_frames=4, short_side=24)
     assert len(dataset) == 2

@@ -432,6 +432,7 @@ def test_a_number_out_of_range_is_refused(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.process
 def test_help_needs_no_heavy_imports() -> None:
     code = (
         "import sys, slowfast_finetune.demo.__main__ as demo\n"

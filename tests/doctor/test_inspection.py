@@ -28,8 +28,8 @@ from synthetic import (
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, entry_bytes
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.glimpses import glimpses
-from slowfast_finetune.doctor.costs import cache_bytes, guess_epoch, readable_seconds
-from slowfast_finetune.doctor.doctor import Diagnosis, EpochGuess
+from slowfast_finetune.doctor.costs import EpochGuess, cache_bytes, guess_epoch, readable_seconds
+from slowfast_finetune.doctor.doctor import Diagnosis
 from slowfast_finetune.doctor.page import MOST_BYTES, as_page
 from slowfast_finetune.doctor.wording import as_text
 from slowfast_finetune.inspection import duplicates
@@ -58,7 +58,7 @@ WIDTH, HEIGHT = 96, 72
 def room(seed: int) -> npt.NDArray[np.float64]:
     """The still background of a camera: random blocks, float64 (72, 96)."""
     blocks = np.random.default_rng(seed).uniform(60, 190, (18, 24))
-    return np.kron(blocks, np.ones((4, 4)))
+    return np.kron(blocks, np.ones((4, 4))).astype(np.float64)
 
 
 def acted(action: int, *, seed: int, background: npt.NDArray[np.float64] | None = None) -> Frames:
@@ -206,7 +206,7 @@ def test_rooms_that_only_share_their_light_are_two_scenes() -> None:
 
 def test_a_duplicate_under_two_names_is_graver_across_classes_and_splits() -> None:
     first = SOUND[0]
-    same = {"content_hash": first.content_hash}
+    same: dict[str, Any] = {"content_hash": first.content_hash}
     inside = dataclasses.replace(first, video_path="again.mp4")
     assert codes(duplicate_findings([*SOUND, inside])) == {"copies": "note"}
     other_split = dataclasses.replace(first, video_path="again.mp4", split="test", **same)
@@ -770,6 +770,7 @@ def test_wrong_usage_is_exit_code_2(project: Path) -> None:
     assert doctor(project, "a", "b").returncode == 2
 
 
+@pytest.mark.process
 def test_torch_is_never_imported() -> None:
     code = (
         "import sys\n"

@@ -133,7 +133,7 @@ def test_interval_counts_people_and_not_their_videos() -> None:
     true = [0] * 20
     probabilities = [[1.0, 0.0, 0.0]] * 10 + [[0.0, 1.0, 0.0]] * 10
     alone = by_name(outcome_of(true, probabilities))["top1_accuracy"]
-    grouped = by_name(outcome_of(true, probabilities, groups=["anna"] * 10 + ["ben"] * 10))[
+    grouped = by_name(outcome_of(true, probabilities, groups=[*["anna"] * 10, *["ben"] * 10]))[
         "top1_accuracy"
     ]
     assert (grouped.low, grouped.high) == (0.0, 1.0)

@@ -163,6 +163,7 @@ def test_nothing_to_learn_from_and_unknown_facts_are_refused() -> None:
     assert predict_from_facts(rows, []).tolist() == []
 
 
+@pytest.mark.process
 def test_neither_torch_nor_the_decoder_is_imported() -> None:
     code = (
         "import sys; import slowfast_finetune.evaluation.metadata; "

@@ -161,7 +161,7 @@ def test_the_seed_decides_the_split(tmp_path: Path, videos: Path) -> None:
 def test_shares_hold_in_every_class(tmp_path: Path, videos: Path) -> None:
     touch_videos(videos, [*names("jump", 20), *names("wave", 40)])
     manifest = build(tmp_path, val_fraction=0.1, test_fraction=0.25)
-    held = defaultdict(int)
+    held: defaultdict[str, int] = defaultdict(int)
     for row in manifest.rows:
         held[row.class_name, row.split] += 1
     assert held == {
@@ -511,6 +511,7 @@ def test_the_stage_fails_in_one_line(
     assert not (tmp_path / "data" / "manifest.csv").exists()
 
 
+@pytest.mark.process
 def test_index_and_cache_start_without_torch_and_decoders() -> None:
     code = (
         "import sys, runpy\n"

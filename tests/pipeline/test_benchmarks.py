@@ -148,6 +148,7 @@ def test_a_rate_above_the_peak_of_the_machine_fails() -> None:
         check_below_peak({"plain": 50e9, "ours": 300e9}, 220e9)
 
 
+@pytest.mark.process
 def test_help_is_answered_without_torch() -> None:
     code = "import sys, benchmarks.__main__; print('torch' in sys.modules or 'av' in sys.modules)"
     done = subprocess.run(

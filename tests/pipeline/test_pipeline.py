@@ -100,9 +100,10 @@ def test_no_parameter_has_a_name_that_the_run_cache_drops() -> None:
     """DVC leaves keys named size or nfiles out of its hash and would hand out stale results."""
     for section in Params.model_fields.values():
         assert isinstance(section.annotation, type)
-        assert not {"size", "nfiles"} & section.annotation.model_fields.keys()  # type: ignore[attr-defined]
+        assert not {"size", "nfiles"} & section.annotation.model_fields.keys()
 
 
+@pytest.mark.process
 def test_index_and_cache_never_import_torch() -> None:
     for stage in ("index", "cache"):
         code = (

@@ -100,6 +100,7 @@ def test_pretrained_presets_keep_the_published_contract() -> None:
         assert values["data"]["group_pattern"] is None
 
 
+@pytest.mark.process
 def test_help_answers_without_loading_what_it_does_not_need() -> None:
     code = (
         "import sys; sys.argv = ['slowfast', '--help']\n"

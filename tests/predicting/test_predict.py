@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import itertools
 import json
@@ -60,7 +61,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             steady(length, 15),
             width=width,
             height=height,
-            picture=lambda n, index=index, size=(width, height): picture(n, index, size),
+            picture=functools.partial(picture, seed=index, size=(width, height)),
         )
     return root
 
@@ -220,6 +221,7 @@ def test_refused_videos_stand_between_the_others(videos: Path, checkpoint: Path)
     assert [result.path for result in results] == paths
 
 
+@pytest.mark.process
 def test_the_package_gives_its_api_without_torch_until_it_is_asked() -> None:
     code = (
         "import sys, slowfast_finetune as s, slowfast_finetune.cli; "
@@ -399,7 +401,7 @@ def test_csv_has_a_row_for_each_segment() -> None:
 # The command
 
 
-def run(*words: str | Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def run(*words: object, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", ["slowfast", "predict", *map(str, words)])
     try:
         cli.main()

@@ -114,7 +114,7 @@ def text_of(html: str) -> str:
 
 
 def report_of(run: Run, **options: object) -> str:
-    return compose(read_results(run.files), store=run.store, evidence=Evidence(), **options)  # type: ignore[arg-type]
+    return compose(read_results(run.files), store=run.store, evidence=Evidence(), **options)
 
 
 # Words

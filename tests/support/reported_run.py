@@ -91,7 +91,7 @@ def write_run(
     params = make_params(clip={"num_frames": NUM_FRAMES})
     store = ClipStore(folder / "store", params.clip)
     facts = {"settings": store.folder.name, "num_frames": NUM_FRAMES, "num_sampled": NUM_FRAMES}
-    train = []
+    train: list[ClipRow] = []
     for name in class_names:
         number = num_train if isinstance(num_train, int) else num_train[name]
         changes = {"class_name": name, "label": class_names.index(name), "split": "train"}
@@ -168,7 +168,7 @@ def probabilities(tests: Sequence[Answer], class_names: Sequence[str]) -> npt.ND
 
 def epoch(number: int) -> EpochRow:
     """A row of the history; losses fall with the number."""
-    values = dict.fromkeys(EpochRow._fields, 0.5)
+    values: dict[str, Any] = dict.fromkeys(EpochRow._fields, 0.5)
     return EpochRow(**{**values, "epoch": number, "train_loss": 3 / number, "val_loss": 2 / number})
 
 

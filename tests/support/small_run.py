@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -14,13 +15,14 @@ import torch
 from pipeline_imports import PROJECT
 from synthetic import make_params, make_rows, write_entry, write_params
 
+from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.training.history import HISTORY
 
 CLASS_NAMES = ("clap", "jump", "wave")
-SPLITS = ("train",) * 5 + ("val",) * 2 + ("test",)
+SPLITS: tuple[Split, ...] = ("train",) * 5 + ("val",) * 2 + ("test",)
 # What differs between two runs of the same.
 MEASURED = {
     "train_seconds",
@@ -112,5 +114,9 @@ def assert_same_weights(one: Path, other: Path, *, tolerance: float = 0.0) -> No
     assert first.keys() == second.keys()
     for name, value in first.items():
         torch.testing.assert_close(
-            second[name], value, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+            second[name],
+            value,
+            rtol=tolerance,
+            atol=tolerance,
+            msg=functools.partial("{}: {}".format, name),
         )

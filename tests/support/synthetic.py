@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -72,7 +73,7 @@ def read_number(frame: Frame) -> int:
     return sum(bit << index for index, bit in enumerate(bits[:BITS]))
 
 
-def read_numbers(frames: npt.NDArray[np.uint8]) -> list[int]:
+def read_numbers(frames: Iterable[Frame]) -> list[int]:
     """The number of each frame of (F, H, W, 3)."""
     return [read_number(frame) for frame in frames]
 
@@ -260,6 +261,8 @@ def hide_first_frames(path: Path, *, source: Path, seconds: Fraction) -> Path:
         stream: Any = container.add_stream_from_template(full.streams.video[0])
         for packet in full.demux(video=0):
             if packet.size:
+                assert packet.pts is not None
+                assert packet.dts is not None
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 packet.stream = stream
                 container.mux(packet)
@@ -286,9 +289,7 @@ def write_class_folders(root: Path, classes: Mapping[str, int], *, num_frames: i
             write_video(
                 root / class_name / f"{class_name}_{index}.mp4",
                 steady(num_frames, 15),
-                picture=lambda number, label=label, index=index: _moving_square(
-                    number, label=label, index=index
-                ),
+                picture=functools.partial(_moving_square, label=label, index=index),
             )
     return root
 

@@ -29,7 +29,7 @@ def run_fit(fabric: Any, model: nn.Module | None = None, **changes: Any) -> list
     return fit(
         make_learner(fabric, model, **changes),
         feed_of=lambda _: feed([0, 1], [1, 0]),
-        val_loader=Batches(coloured([0, 1, 1])),  # type: ignore[arg-type]
+        val_loader=Batches(coloured([0, 1, 1])),
         name_of_clip=lambda clip: f"clip {clip}.mp4",
     )
 
@@ -62,7 +62,7 @@ def fit_scripted(fabric: Any, *losses: float, **changes: Any) -> tuple[list[Epoc
     rows = fit(
         make_learner(fabric, Scripted(*losses), steps_per_epoch=1, epochs=len(losses), **changes),
         feed_of=lambda _: feed([0, 1]),
-        val_loader=Batches(coloured([0])),  # type: ignore[arg-type]
+        val_loader=Batches(coloured([0])),
         after_epoch=lambda row, is_best: told.append((row.epoch, is_best)),
     )
     return rows, told
@@ -119,7 +119,7 @@ def test_random_numbers_of_a_step_do_not_depend_on_what_was_drawn_before(fabric:
         rows = fit(
             learner,
             feed_of=lambda _: feed([0, 1], [1, 0]),
-            val_loader=Batches(coloured([0, 1, 1])),  # type: ignore[arg-type]
+            val_loader=Batches(coloured([0, 1, 1])),
             after_epoch=lambda *_: torch.rand(draws),
         )
         return numbers(rows)
@@ -220,7 +220,7 @@ def parts_of(labels: list[int], *sizes: int) -> EpochFeed:
         for first, last in itertools.pairwise(bounds)
     ]
     batches = Batches(*(coloured(labels[a:b]) for a, b in itertools.pairwise(bounds)))
-    return EpochFeed([parts], lambda _: batches)  # type: ignore[arg-type,return-value]
+    return EpochFeed([parts], lambda _: batches)  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("sizes", [(5,), (2, 2, 1), (4, 1), (1, 1, 1, 1, 1)])
@@ -235,7 +235,7 @@ def test_gradients_of_parts_add_up_to_those_of_the_step(fabric: Any, sizes: tupl
 
 def test_clips_that_do_not_count_change_nothing(fabric: Any) -> None:
     idle = MicroBatch((Window(0, 0, 0, 0, 2),), (), None, 0, 2, True)
-    an_epoch = EpochFeed([[idle]], lambda _: Batches(coloured([0])))  # type: ignore[arg-type,return-value]
+    an_epoch = EpochFeed([[idle]], lambda _: Batches(coloured([0])))  # type: ignore[return-value]
     progress, change = one_epoch(fabric, an_epoch)
     assert not change.any()
     assert sum(map(len, progress.tally.true)) == 0
@@ -250,7 +250,7 @@ def test_mixed_clips_weigh_both_labels(fabric: Any) -> None:
     both = coloured([0, 1])
     progress, change = one_epoch(
         fabric,
-        EpochFeed([[part]], lambda _: Batches(both)),  # type: ignore[arg-type,return-value]
+        EpochFeed([[part]], lambda _: Batches(both)),  # type: ignore[return-value]
     )
     learner = make_learner(fabric)
     colour = (
@@ -292,7 +292,7 @@ def test_backbone_stands_still_for_its_frozen_epochs(fabric: Any) -> None:
     fit(
         make_learner(fabric, model, epochs=3, frozen_epochs=1),
         feed_of=lambda _: feed([0, 1], [1, 0]),
-        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
+        val_loader=Batches(coloured([0, 1])),
         after_epoch=lambda *_: values.append(backbone.detach().clone()),
     )
     assert torch.equal(values[1], values[0])
@@ -308,7 +308,7 @@ def test_rates_are_those_of_the_schedule_at_every_step(fabric: Any) -> None:
     fit(
         learner,
         feed_of=lambda _: feed([0, 1], [1, 0]),
-        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
+        val_loader=Batches(coloured([0, 1])),
         after_step=lambda: seen.append(
             {group["part"]: group["lr"] for group in learner.optimizer.param_groups}
         ),
@@ -322,7 +322,7 @@ def test_rates_are_those_of_the_schedule_at_every_step(fabric: Any) -> None:
 def test_average_of_the_weights_is_what_is_validated(fabric: Any) -> None:
     learner = make_learner(fabric, epochs=2, ema_decay=0.9)
     val = Batches(coloured([0, 1, 1]))
-    rows = fit(learner, feed_of=lambda _: feed([0, 1], [1, 0]), val_loader=val)  # type: ignore[arg-type]
+    rows = fit(learner, feed_of=lambda _: feed([0, 1], [1, 0]), val_loader=val)
     losses = [
         validate(model, val, nn.CrossEntropyLoss(), torch.device("cpu")).loss
         for model in (learner.evaluation_model, learner.classifier)
@@ -338,7 +338,7 @@ def changed_feed(window: Window) -> EpochFeed:
     part = MicroBatch((window, window), (), None, 2, 2, True)
     batch = coloured([0, 1])
     # A copy each time, as a loader reads it anew.
-    return EpochFeed([[part]], lambda _: Batches(batch._replace(clips=clips.clone())))  # type: ignore[arg-type,return-value]
+    return EpochFeed([[part]], lambda _: Batches(batch._replace(clips=clips.clone())))  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("batch_norm", ["batch", "precise"])
@@ -348,7 +348,7 @@ def test_model_sees_clips_as_they_were_planned(fabric: Any, batch_norm: str) -> 
     fit(
         learner,
         feed_of=lambda _: changed_feed(Window(0, 0, 0, 0, 4, mirrored=True)),
-        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
+        val_loader=Batches(coloured([0, 1])),
     )
     assert len(model.seen) == (2 if batch_norm == "precise" else 1)
     for clips in model.seen:
@@ -380,7 +380,7 @@ def test_precise_statistics_are_those_of_the_training_clips(fabric: Any) -> None
     fit(
         make_learner(fabric, model, epochs=1, batch_norm="precise"),
         feed_of=lambda _: feed([0, 1], [1, 1]),
-        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
+        val_loader=Batches(coloured([0, 1])),
     )
     # One red clip and three blue ones, of 200 / 255.
     expected = torch.tensor([0.25, 0.0, 0.75]) * 200 / 255

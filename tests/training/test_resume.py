@@ -107,7 +107,7 @@ def test_a_learner_and_its_progress_go_on_from_their_states(tmp_path: Path) -> N
         return fit(
             learner,
             feed_of=lambda _: feed([0, 1], [1, 0]),
-            val_loader=val,  # type: ignore[arg-type]
+            val_loader=val,
             progress=progress,
             after_step=after_step,
         )
