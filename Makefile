@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 HIDDEN := .*/|Created|Executor|best_epoch|best_val_accuracy|train_minutes|macro_precision|macro_f1|loss|calibration|.*_baseline|runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo experiments test fast check format clean
+.PHONY: help setup demo experiments fast test test-all check format clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,12 +41,18 @@ demo: setup ## draw the demo videos, train on them, measure: minutes on two core
 experiments: setup ## compare experiments: scores, and the parameters that differ
 	@dvc exp show --only-changed --keep 'top1|macro_recall' --drop '$(HIDDEN)'
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest
-
 ROOM ?=
 fast: setup ## the tests that start no process and take no time; of one room with ROOM=clips
-	$(BIN)/python -m pytest tests/$(ROOM) -m 'not process and not slow' --ignore=tests/browser --ignore=tests/exporting
+	$(BIN)/python -m pytest tests/$(ROOM) -m 'not process and not slow and not extended'
+
+test: setup ## the tests of every feature that needs no optional extra
+	$(BIN)/python -m pytest -m 'not extended'
+
+test-all: setup ## every test, also of crashes, clusters, browsers and the notebook; installs the extras
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[browser,explain,notebook,onnx,ray,serve,tensorboard,dev]'
+	@# Playwright drives the Chromium of the system.
+	command -v chromium || command -v chromium-browser || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null; } || { echo 'install chromium first'; exit 1; }
+	$(BIN)/python -m pytest
 
 check: setup ## lint, format, types and spelling
 	$(BIN)/ruff check .

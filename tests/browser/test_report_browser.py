@@ -17,8 +17,6 @@ from slowfast_finetune.report.evidence import Evidence, EvidenceItem
 from slowfast_finetune.report.page import compose
 from slowfast_finetune.report.results import read_results
 
-playwright_api = pytest.importorskip("playwright.sync_api")
-
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:

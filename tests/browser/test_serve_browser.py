@@ -16,8 +16,6 @@ from served import CLASS_NAMES, Served, running_server, until, video_bytes, writ
 
 from slowfast_finetune.serving.limits import ServeLimits
 
-playwright_api = pytest.importorskip("playwright.sync_api")
-
 CARD = """---
 license: mit
 ---

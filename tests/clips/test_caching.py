@@ -135,6 +135,7 @@ def stamps(store_root: Path) -> dict[str, tuple[int, int]]:
 # What becomes of the videos
 
 
+@pytest.mark.process
 def test_every_video_is_accounted_for_exactly_once(
     cached: Cached, manifest: list[ManifestRow]
 ) -> None:
@@ -236,6 +237,7 @@ def test_tables_come_back_from_disk(cached: Cached, tmp_path: Path) -> None:
     assert REJECTED.read_rows(tmp_path / "rejected.csv") == rejected
 
 
+@pytest.mark.process
 def test_loop_padding(tmp_path: Path) -> None:
     write_video(tmp_path / "jump/a.mp4", steady(3, 15))
     params = synthetic.make_params(clip={"padding": "loop"})
@@ -249,6 +251,7 @@ def test_loop_padding(tmp_path: Path) -> None:
 # Workers
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_the_number_of_workers_changes_nothing(
     cached: Cached,
@@ -282,6 +285,7 @@ def few(tmp_path: Path) -> Callable[..., list[ManifestRow]]:
     return make
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("worker", "bad", "reason", "detail"),
     [
@@ -327,6 +331,7 @@ def test_a_worker_that_goes_wrong_costs_only_its_video(
     assert sorted(left) == [".json", *[".safetensors"] * 4]
 
 
+@pytest.mark.process
 def test_copy_is_decoded_when_the_first_of_them_has_gone(tmp_path: Path) -> None:
     write_video(tmp_path / "jump/0.mp4", steady(5, 15))
     (tmp_path / "jump/1.mp4").write_bytes((tmp_path / "jump/0.mp4").read_bytes())
@@ -371,6 +376,7 @@ def test_the_time_allowed_grows_with_the_file(tmp_path: Path) -> None:
     assert job.seconds_allowed == 60
 
 
+@pytest.mark.process
 def test_a_full_disk_stops_the_run(
     few: Callable[..., list[ManifestRow]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,6 +445,7 @@ def no_decoding(jobs: Sequence[DecodeJob], **_: Any) -> Iterator[Any]:
     return iter(())
 
 
+@pytest.mark.process
 def test_a_second_run_decodes_nothing(
     few: Callable[..., list[ManifestRow]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,6 +464,7 @@ def test_a_second_run_decodes_nothing(
     assert stamps(tmp_path) == before
 
 
+@pytest.mark.process
 def test_what_is_refused_does_not_depend_on_what_the_store_holds(
     few: Callable[..., list[ManifestRow]], tmp_path: Path
 ) -> None:
@@ -484,6 +492,7 @@ def test_min_decodable_fraction_is_judged_anew_without_decoding(
         assert (len(clips), len(rejected)) == (usable, 2 - usable)
 
 
+@pytest.mark.process
 def test_one_more_video_is_one_more_to_decode(
     few: Callable[..., list[ManifestRow]], tmp_path: Path
 ) -> None:
@@ -508,6 +517,7 @@ def damage(path: Path, how: str) -> None:
         path.unlink()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("how", ["cut short", "header", "another", "gone"])
 def test_a_damaged_entry_is_made_again(
     few: Callable[..., list[ManifestRow]], tmp_path: Path, how: str
@@ -527,6 +537,7 @@ def test_a_damaged_entry_is_made_again(
     assert {name for name in after if after[name] != before[name]} == {victim.name}
 
 
+@pytest.mark.process
 def test_restoring_makes_again_what_is_missing_or_damaged(
     few: Callable[..., list[ManifestRow]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -543,6 +554,7 @@ def test_restoring_makes_again_what_is_missing_or_damaged(
     restore_entries(clips, params=PARAMS, store=store, project=tmp_path)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -565,6 +577,7 @@ def test_restoring_says_which_video_it_cannot_restore(
         restore_entries(clips, params=PARAMS, store=store, project=tmp_path)
 
 
+@pytest.mark.process
 def test_restoring_notices_another_clip(
     few: Callable[..., list[ManifestRow]], tmp_path: Path
 ) -> None:
@@ -672,6 +685,7 @@ def test_summary_for_the_person() -> None:
 # The stage
 
 
+@pytest.mark.process
 def test_the_stage_writes_both_tables_even_when_it_fails(tmp_path: Path) -> None:
     names = [f"videos/jump/{i}.mp4" for i in range(3)]
     for index, name in enumerate(names):

@@ -53,6 +53,7 @@ def entries(store: ClipStore) -> list[Path]:
     return sorted(store.folder.glob("*.safetensors"))
 
 
+@pytest.mark.process
 def test_status_tells_what_each_setting_holds(project: Path) -> None:
     store = fill(project, make_params(), NAMES)
     fill(project, make_params(clip={"sample_fps": 5}), NAMES[:2])
@@ -66,6 +67,7 @@ def test_status_tells_what_each_setting_holds(project: Path) -> None:
     assert "@ 5/s" in result.stdout
 
 
+@pytest.mark.process
 def test_verify_finds_one_changed_byte_and_removes_only_that(project: Path) -> None:
     store = fill(project, make_params(), NAMES)
     assert slowfast(project, "clips", "verify").returncode == 0
@@ -82,6 +84,7 @@ def test_verify_finds_one_changed_byte_and_removes_only_that(project: Path) -> N
     assert victim not in entries(store)
 
 
+@pytest.mark.process
 def test_prune_first_only_tells_then_deletes_what_nothing_refers_to(project: Path) -> None:
     other = fill(project, make_params(clip={"sample_fps": 5}), NAMES)
     store = fill(project, make_params(), NAMES)
@@ -106,6 +109,7 @@ def test_prune_first_only_tells_then_deletes_what_nothing_refers_to(project: Pat
     assert "nothing to delete" in slowfast(project, "clips", "prune", "--yes").stdout
 
 
+@pytest.mark.process
 def test_prune_touches_nothing_that_is_not_the_stores(project: Path) -> None:
     store = fill(project, make_params(), NAMES)
     foreign = [
@@ -125,6 +129,7 @@ def test_prune_touches_nothing_that_is_not_the_stores(project: Path) -> None:
     assert slowfast(project, "clips", "verify").returncode == 0, "and foreign files are not read"
 
 
+@pytest.mark.process
 def test_store_that_is_a_file_is_said_to_be_one(project: Path) -> None:
     (project / "store").write_text("")
     result = slowfast(project, "clips", "status")
@@ -132,6 +137,7 @@ def test_store_that_is_a_file_is_said_to_be_one(project: Path) -> None:
     assert "must be a folder; this is a file" in result.stderr
 
 
+@pytest.mark.process
 def test_prune_without_a_manifest_deletes_nothing(project: Path) -> None:
     store = fill(project, make_params(), NAMES)
     (project / "data/manifest.csv").unlink()
@@ -141,6 +147,7 @@ def test_prune_without_a_manifest_deletes_nothing(project: Path) -> None:
     assert len(entries(store)) == 4
 
 
+@pytest.mark.process
 def test_no_store_yet_is_one_line(project: Path) -> None:
     result = slowfast(project, "clips", "status")
     assert result.returncode == 1

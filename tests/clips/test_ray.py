@@ -1,4 +1,4 @@
-"""The same function on a Ray cluster; runs where the extra is installed: pip install .[ray]."""
+"""The same function on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 
-ray = pytest.importorskip("ray", reason="the optional extra is not installed")
-
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.extended, pytest.mark.process, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """Two cores of this machine, whose workers can import the tests' own workers."""
+    import ray
+
     paths = os.pathsep.join(
         [str(Path(__file__).parents[1] / "support"), os.environ.get("PYTHONPATH", "")]
     )

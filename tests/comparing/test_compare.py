@@ -299,6 +299,7 @@ def slowfast(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.process
 def test_an_experiment_against_the_commit_it_came_from(project: Path) -> None:
     said = slowfast(project, "compare", "HEAD", "better-one")
     assert said.returncode == 0, said.stderr
@@ -316,6 +317,7 @@ def test_a_file_against_a_revision(project: Path, monkeypatch: pytest.MonkeyPatc
     assert found.differences[0].difference == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["no-such-thing", "stage.py"])
 def test_what_has_no_predictions_is_one_line(project: Path, name: str) -> None:
     said = slowfast(project, "compare", "HEAD", name)

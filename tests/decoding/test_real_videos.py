@@ -26,10 +26,7 @@ from slowfast_finetune.indexing.discovery import find_videos
 VARIABLE = "SLOWFAST_REAL_VIDEOS"
 FOLDER = Path(os.environ.get(VARIABLE, ""))
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get(VARIABLE),
-    reason=f"set {VARIABLE} to a folder of videos with a catalog.csv to run this",
-)
+pytestmark = [pytest.mark.extended, pytest.mark.real_videos]
 
 SAMPLE_FPS = 15
 MAX_SECONDS = 20

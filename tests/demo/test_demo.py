@@ -337,6 +337,7 @@ def test_videos_decode_to_what_was_performed(demo: Path) -> None:
         assert pixels.std() > 10
 
 
+@pytest.mark.process
 def test_two_workers_write_the_same_bytes(demo: Path, tmp_path: Path) -> None:
     generate_demo(tmp_path / "two", people=2, videos_per_person=1, seed=5, num_workers=2)
     assert contents(tmp_path / "two") == contents(demo)
@@ -409,6 +410,7 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.process
 def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path) -> None:
     result = run_python("-m", "slowfast_finetune.demo", str(tmp_path / "new"), "--people=0")
     assert result.returncode == 1

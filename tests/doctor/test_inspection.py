@@ -135,6 +135,7 @@ def test_sound_data_has_nothing_to_complain_of() -> None:
     assert inspect([]) == []
 
 
+@pytest.mark.slow
 def test_the_class_written_in_the_resolution_is_a_problem() -> None:
     looks = [
         refilmed(look, source_width=320 + 80 * look.label, duration_seconds=3 + i % 7)
@@ -145,6 +146,7 @@ def test_the_class_written_in_the_resolution_is_a_problem() -> None:
     assert found.title == "resolution alone tells the class: 100% right, guessing 25%"
 
 
+@pytest.mark.slow
 def test_a_fact_that_tells_only_something_is_a_warning() -> None:
     def rated(in_ten: tuple[int, int]) -> list[Look]:
         """Of ten videos of each class so many have 25 frames a second, the others 30."""
@@ -642,6 +644,7 @@ def film(path: Path, *, action: int, seed: int, scale: int = 1, **options: Any) 
     )
 
 
+@pytest.mark.process
 def test_the_command_finds_what_was_made_to_mislead(project: Path) -> None:
     videos = project / "my videos"
     for index in range(12):
@@ -682,6 +685,7 @@ def test_the_command_finds_what_was_made_to_mislead(project: Path) -> None:
     assert (project / "pages" / "d.html").is_file()
 
 
+@pytest.mark.process
 def test_sound_videos_end_with_exit_code_0_from_the_manifest_and_the_store(project: Path) -> None:
     for label, name in enumerate(("a", "b", "c")):
         for index in range(10):
@@ -718,6 +722,7 @@ def test_sound_videos_end_with_exit_code_0_from_the_manifest_and_the_store(proje
     assert "in data/manifest.csv" in again.stdout
 
 
+@pytest.mark.process
 def test_too_few_videos_for_a_split_are_looked_at_all_the_same(project: Path) -> None:
     film(project / "videos" / "a" / "1.mp4", action=0, seed=1)
     one_class = doctor(project)
@@ -730,6 +735,7 @@ def test_too_few_videos_for_a_split_are_looked_at_all_the_same(project: Path) ->
     assert "class 'a' has 1 video" in two.stdout.replace("\n         ", " ")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("folder", "words"),
     [
@@ -749,6 +755,7 @@ def test_a_folder_without_videos_is_one_line(project: Path, folder: str, words: 
     assert not (project / "doctor.html").exists()
 
 
+@pytest.mark.process
 def test_every_file_broken_is_told_and_no_crash(project: Path) -> None:
     synthetic.touch_videos(project / "videos", [f"{c}/{i}.mp4" for c in "ab" for i in range(4)])
     run = doctor(project)
@@ -756,6 +763,7 @@ def test_every_file_broken_is_told_and_no_crash(project: Path) -> None:
     assert "8 of 8 videos cannot be used (100.0%)" in run.stdout
 
 
+@pytest.mark.process
 def test_a_pattern_that_fits_another_folder_is_left_out(project: Path) -> None:
     write_params(project / "params.yaml", make_params(data={"group_pattern": r"person_(\d+)"}))
     for label, name in enumerate("ab"):
@@ -766,6 +774,7 @@ def test_a_pattern_that_fits_another_folder_is_left_out(project: Path) -> None:
     assert run.returncode == 0
 
 
+@pytest.mark.process
 def test_wrong_usage_is_exit_code_2(project: Path) -> None:
     assert doctor(project, "a", "b").returncode == 2
 
@@ -781,6 +790,7 @@ def test_torch_is_never_imported() -> None:
     assert printed.stdout.strip() == "False", printed.stderr
 
 
+@pytest.mark.process
 def test_a_video_at_the_edge_of_a_sampled_instant_is_counted_as_the_cache_does(
     project: Path,
 ) -> None:

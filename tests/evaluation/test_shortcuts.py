@@ -57,6 +57,7 @@ def test_a_fact_that_differs_by_class_tells_all_and_the_others_are_not_asked(
     assert found[fact].standard_errors == pytest.approx(4.899, abs=0.001)
 
 
+@pytest.mark.slow
 def test_chance_stays_within_its_standard_errors() -> None:
     rng = np.random.default_rng(0)
     for _ in range(2):
@@ -96,6 +97,7 @@ def test_a_small_class_counts_as_much_as_a_large_one() -> None:
     assert found.accuracy == pytest.approx(0.7)
 
 
+@pytest.mark.slow
 def test_videos_of_a_group_are_not_learnt_from_each_other() -> None:
     # Each group has a length of its own. Were its videos on both sides, length would tell all.
     rng = np.random.default_rng(2)

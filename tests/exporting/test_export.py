@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 import os
@@ -42,16 +41,15 @@ from slowfast_finetune.model.checkpoint import (
 from slowfast_finetune.model.slowfast import build_slowfast, head_of
 from slowfast_finetune.predicting.model import load_model
 
-HAS_ONNX = all(map(importlib.util.find_spec, ("onnx", "onnxruntime", "onnxscript")))
-needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs the extra: onnx")
+needs_onnx = pytest.mark.extended
 ONNX = pytest.param("onnx", marks=needs_onnx)
 FORMATS = ("pt2", ONNX)
 PARAMS = make_params(evaluate={"temporal_views": 1, "spatial_crops": 1})
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with best.pt, clips.csv and clips, and best.pt2 and best.onnx of it."""
+def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A project with best.pt, clips.csv and clips, and best.pt2 and, if used, best.onnx of it."""
     root = tmp_path_factory.mktemp("project")
     write_project(root, evaluate={"temporal_views": 1, "spatial_crops": 1})
     torch.manual_seed(5)
@@ -72,7 +70,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_checkpoint(root / "best.pt", checkpoint)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIP_STORE", str(root / "store"))
-        for name in ("pt2", "onnx") if HAS_ONNX else ("pt2",):
+        uses_onnx = any(item.get_closest_marker("extended") for item in request.session.items)
+        for name in ("pt2", "onnx") if uses_onnx else ("pt2",):
             exported = export(root / "best.pt", file_format=name, project=root)
             (root / f"{name}.txt").write_text(describe(exported))
     return root
@@ -159,6 +158,7 @@ def run_example(name: str, model: Path, video: Path) -> dict[str, float]:
     return {class_name: float(probability) for probability, class_name in lines}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize(("num_frames", "fps"), [(21, Fraction(30000, 1001)), (7, 25)])
 def test_example_answers_as_predict(

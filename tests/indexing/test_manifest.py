@@ -485,6 +485,7 @@ def run_stage(name: str, project: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 def test_the_stage_writes_the_manifest(
     tmp_path: Path, videos: Path, small_params: Callable[..., Params]
 ) -> None:
@@ -498,6 +499,7 @@ def test_the_stage_writes_the_manifest(
     assert "jump       3      1      1" in done.stdout
 
 
+@pytest.mark.process
 def test_the_stage_fails_in_one_line(
     tmp_path: Path, videos: Path, small_params: Callable[..., Params]
 ) -> None:

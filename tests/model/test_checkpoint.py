@@ -170,6 +170,7 @@ def test_foreign_and_future_checkpoints(content: Any, message: str, tmp_path: Pa
         load_checkpoint(path)
 
 
+@pytest.mark.slow
 def test_full_disk_is_an_os_error_and_keeps_the_old_checkpoint(
     saved: Path, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +199,7 @@ def test_weights_that_do_not_fit(checkpoint: Checkpoint) -> None:
         classifier_from(other)
 
 
+@pytest.mark.process
 def test_exported_program_runs_without_this_project(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "best_model.pt2"
     export_program(checkpoint, path)

@@ -90,6 +90,7 @@ def test_outputs_gradients_and_statistics_are_equal_in_training(
         torch.testing.assert_close(changed.state_dict()[name], value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_bf16_is_as_close_to_fp32_as_without_folding(clips: Tensor) -> None:
     plain, changed = both(plain_network().eval())
     with torch.no_grad():
@@ -130,6 +131,7 @@ def test_a_deep_copy_is_independent(clips: Tensor) -> None:
         assert not torch.allclose(ClipClassifier(changed)(clips), before)
 
 
+@pytest.mark.slow
 def test_it_can_be_exported(clips: Tensor) -> None:
     _, changed = both(plain_network().eval())
     classifier = ClipClassifier(changed)

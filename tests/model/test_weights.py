@@ -246,6 +246,7 @@ PYSLOWFAST = {
 }
 
 
+@pytest.mark.slow
 def test_names_of_pyslowfast_are_understood(tmp_path: Path) -> None:
     """R50 under PySlowFast's names: among them those above, all of them found, and loaded."""
     network = build_slowfast("slowfast_r50", num_classes=5)

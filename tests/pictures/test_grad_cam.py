@@ -19,8 +19,6 @@ from slowfast_finetune.report import evidence as evidence_module
 from slowfast_finetune.report.evidence import gather_evidence
 from slowfast_finetune.report.results import read_results
 
-captum = pytest.importorskip("captum")
-
 
 class Brightness(nn.Module):
     """One channel (B, 1, t, h, w): the mean brightness of cells of 2 frames of 4×4 px."""

@@ -66,7 +66,8 @@ def alive_in(session: int) -> list[int]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.extended
+@pytest.mark.process
 def test_killed_at_ten_moments_it_ends_with_the_same_store(project: Path) -> None:
     undisturbed, disturbed = project / "undisturbed", project / "disturbed"
     started = time.monotonic()
@@ -104,7 +105,8 @@ def test_killed_at_ten_moments_it_ends_with_the_same_store(project: Path) -> Non
         assert (project / "data" / name).read_bytes() == table
 
 
-@pytest.mark.slow
+@pytest.mark.extended
+@pytest.mark.process
 def test_two_runs_at_once_share_a_store(project: Path) -> None:
     alone, shared = project / "alone", project / "shared"
     assert start_stage(project, alone).wait(timeout=120) == 0

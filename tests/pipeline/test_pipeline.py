@@ -278,6 +278,7 @@ def test_stage_without_its_input_says_so_in_one_line(
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_explains_itself(name: str) -> None:
     result = stage(name, PROJECT, "--help")

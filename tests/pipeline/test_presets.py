@@ -29,12 +29,14 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.process
 def test_presets_are_listed_with_what_they_are(project: Path) -> None:
     listed = dict(list_presets(project))
     assert list(listed) == NAMES
     assert all(len(summary) > 20 and not summary.startswith("#") for summary in listed.values())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", NAMES)
 def test_preset_becomes_params_with_the_folder_and_the_comments(
     name: str, project: Path, tmp_path: Path
@@ -51,6 +53,7 @@ def test_preset_becomes_params_with_the_folder_and_the_comments(
     assert changed <= {"  videos", "  group_pattern"}
 
 
+@pytest.mark.process
 def test_folder_inside_the_project_is_relative_and_ignored_by_git(project: Path) -> None:
     (project / "clips of mine").mkdir()
     done = apply_preset(project, "demo", videos=project / "clips of mine")
@@ -66,6 +69,7 @@ def test_folder_inside_the_project_is_relative_and_ignored_by_git(project: Path)
     assert "added" not in apply_preset(project, "demo", videos=project / "clips of mine")
 
 
+@pytest.mark.process
 def test_edited_params_are_kept(project: Path) -> None:
     edited = (project / "params.yaml").read_text().replace("epochs: 20", "epochs: 77")
     (project / "params.yaml").write_text(edited)
@@ -76,6 +80,7 @@ def test_edited_params_are_kept(project: Path) -> None:
     assert not (project / "params.yaml.bak").exists(), "an unedited preset needs no copy"
 
 
+@pytest.mark.process
 def test_unknown_preset_and_missing_folder_change_nothing(project: Path) -> None:
     before = (project / "params.yaml").read_text()
     with pytest.raises(ParamsError, match="no preset 'slowfast'; there are demo, "):

@@ -145,6 +145,7 @@ def test_a_name_no_font_can_write_becomes_its_number(monkeypatch: pytest.MonkeyP
     lettering.font_for.cache_clear()
 
 
+@pytest.mark.process
 def test_what_cannot_be_read_leaves_the_old_copy(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("no video")
     (tmp_path / "b.mp4").write_text("old")
@@ -159,6 +160,7 @@ def test_what_cannot_be_read_leaves_the_old_copy(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
 
 
+@pytest.mark.process
 def test_several_videos_go_into_a_folder_under_names_of_their_own(tmp_path: Path) -> None:
     sources = [write_video(tmp_path / name / "v.mp4", steady(2, 15)) for name in "ab"]
     annotator = Annotator(tmp_path / "out", videos=sources)
@@ -168,6 +170,7 @@ def test_several_videos_go_into_a_folder_under_names_of_their_own(tmp_path: Path
     assert names == ["v_labelled.mp4", "v_labelled_2.mp4"]
 
 
+@pytest.mark.process
 def test_a_video_that_is_looked_at_is_never_written_over(tmp_path: Path) -> None:
     """Nor one of the others, whatever the copies would be called."""
     names = ["a/x.mp4", "b/x.mp4", "b/x_labelled.mp4"]

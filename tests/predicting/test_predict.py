@@ -81,6 +81,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # The same as evaluate
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("views", "crops"), [(1, 1), (3, 3)])
 def test_a_video_gets_the_probabilities_that_evaluate_gives(
@@ -114,6 +115,7 @@ class Weigher(nn.Module):
         return torch.stack([sums % 101, sums % 103, sums % 107], dim=1) / 50
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("views", "crops"), [(1, 1), (4, 3)])
 def test_the_model_is_shown_exactly_what_evaluate_shows(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: int, crops: int
@@ -154,6 +156,7 @@ def predicted(result: Prediction | Refused) -> Prediction:
 # The timeline
 
 
+@pytest.mark.process
 def test_segments_cover_the_video_in_order(videos: Path, checkpoint: Path) -> None:
     model = load_model(checkpoint)
     for name, length in LENGTHS.items():
@@ -176,6 +179,7 @@ class Brightness(nn.Module):
         return torch.stack([1 - level, level * 0 - 1, level], dim=1) * 20
 
 
+@pytest.mark.process
 def test_a_change_in_the_middle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
     path = write_video(
@@ -196,6 +200,7 @@ def test_a_change_in_the_middle_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert model.predict(path, threshold=0.9).label == "wave"
 
 
+@pytest.mark.process
 def test_the_fitted_threshold_says_none_of_these(videos: Path, tmp_path: Path) -> None:
     model = load_model(write_checkpoint(tmp_path / "best.pt", threshold=1.0))
     prediction = model.predict(videos / "jump/some.mp4")
@@ -207,6 +212,7 @@ def test_the_fitted_threshold_says_none_of_these(videos: Path, tmp_path: Path) -
 # The Python API
 
 
+@pytest.mark.process
 def test_a_refused_video_raises_with_path_and_reason(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(VideoError, match=r"text\.mp4: cannot be opened") as caught:
@@ -214,6 +220,7 @@ def test_a_refused_video_raises_with_path_and_reason(tmp_path: Path, checkpoint:
     assert caught.value.reason == "not_a_video"
 
 
+@pytest.mark.process
 def test_refused_videos_stand_between_the_others(videos: Path, checkpoint: Path) -> None:
     paths = [videos / "gone.mp4", videos / "clap/clip.mp4", videos / "gone too.mp4"]
     results = list(load_model(checkpoint).predict_many(paths))
@@ -256,6 +263,7 @@ def test_a_checkpoint_that_is_not_as_written_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.process
 def test_a_script_of_a_few_lines_needs_no_guard(
     videos: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -410,6 +418,7 @@ def run(*words: object, monkeypatch: pytest.MonkeyPatch) -> int:
     return 0
 
 
+@pytest.mark.process
 def test_the_command_answers_the_rest_and_ends_with_1(
     videos: Path,
     checkpoint: Path,
@@ -432,6 +441,7 @@ def test_the_command_answers_the_rest_and_ends_with_1(
     assert sum(not line.startswith(" ") for line in said.out.splitlines()) == len(LENGTHS)
 
 
+@pytest.mark.process
 def test_a_table_is_written_whole_or_not_at_all(
     videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,6 +467,7 @@ def test_answers_never_replace_a_video(
     assert video.read_bytes() == before
 
 
+@pytest.mark.process
 def test_answers_before_an_early_end_are_kept(
     videos: Path,
     checkpoint: Path,
@@ -517,6 +528,7 @@ def test_what_cannot_be_done_is_one_line(
         assert said.err.count("\n") == 1
 
 
+@pytest.mark.process
 def test_annotate_writes_the_copy(
     videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -526,6 +538,7 @@ def test_annotate_writes_the_copy(
     assert load_model(checkpoint).predict(copy).duration_seconds == pytest.approx(100 / 15)
 
 
+@pytest.mark.process
 def test_a_copy_that_cannot_be_written_costs_no_answer(
     videos: Path,
     checkpoint: Path,
@@ -563,6 +576,7 @@ class Slow(nn.Module):
         return torch.zeros(len(clips), 3)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("count", "length"), [(1, 96), (12, 8)])
 def test_decoding_and_computing_overlap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, length: int
@@ -585,6 +599,7 @@ def test_decoding_and_computing_overlap(
     assert max(decode, compute) < took < 0.75 * (decode + compute) + 0.8
 
 
+@pytest.mark.process
 def test_a_long_video_does_not_grow_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand frames of 64 kB would be 640 MB; what waits for the model is bounded."""
     monkeypatch.setattr(streams, "_serve", serve_with_faults)

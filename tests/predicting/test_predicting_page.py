@@ -17,6 +17,7 @@ from slowfast_finetune.predicting.wording import SegmentRow
 PAGE = PROJECT / "docs" / "predicting.md"
 
 
+@pytest.mark.process
 def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_checkpoint(tmp_path / "models" / "best.pt")
     write_video(tmp_path / "clip.mp4", steady(20, 15))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from pipeline_imports import PROJECT
 
@@ -48,6 +49,7 @@ def run(folder: Path, *words: str) -> str:
     return result.stdout
 
 
+@pytest.mark.process
 def test_models_travel_through_a_remote_and_earlier_ones_can_be_had(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other clone"
     one.mkdir()

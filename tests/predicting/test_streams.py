@@ -78,6 +78,7 @@ def outcomes(paths: list[Path], *, num_workers: int) -> dict[str, int | str]:
     return found
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_videos_come_in_order_with_all_of_their_frames(tmp_path: Path, num_workers: int) -> None:
     lengths = [12, 1, 30, 7, 20]
@@ -93,6 +94,7 @@ def test_videos_come_in_order_with_all_of_their_frames(tmp_path: Path, num_worke
     ]
 
 
+@pytest.mark.process
 def test_a_frame_shown_at_several_instants_comes_as_often(tmp_path: Path) -> None:
     path = write_video(tmp_path / "slow.mp4", steady(4, 5))
     ((_, frames),) = [(p, list(f)) for p, f in frame_streams([path], WANTED, LIMITS, num_workers=1)]
@@ -101,6 +103,7 @@ def test_a_frame_shown_at_several_instants_comes_as_often(tmp_path: Path) -> Non
     assert frames[0].shape == numbered_frame(0).shape
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_fault_costs_its_video_only(tmp_path: Path, faulty: None, num_workers: int) -> None:
     names = ["a", "crash", "b-40", "spin", "refuse", "c", "stumble", "eat", "d-2", "sleep", "e"]
@@ -120,6 +123,7 @@ def test_a_fault_costs_its_video_only(tmp_path: Path, faulty: None, num_workers:
     }
 
 
+@pytest.mark.process
 def test_frames_before_a_fault_come_first(tmp_path: Path, faulty: None) -> None:
     for _, frames in frame_streams(made(tmp_path, "crash"), WANTED, LIMITS, num_workers=1):
         assert int(next(frames)[0, 0, 0]) == 0
@@ -127,6 +131,7 @@ def test_frames_before_a_fault_come_first(tmp_path: Path, faulty: None) -> None:
             list(frames)  # of those that came just before the fault some may be lost
 
 
+@pytest.mark.process
 def test_files_that_cannot_be_opened_have_a_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video")
@@ -138,6 +143,7 @@ def test_files_that_cannot_be_opened_have_a_reason(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["long-1000000", "sleep", "spin"])
 def test_who_stops_in_the_middle_leaves_nothing(tmp_path: Path, faulty: None, name: str) -> None:
     for _, frames in frame_streams(made(tmp_path, name, "a"), WANTED, LIMITS, num_workers=2):
@@ -145,6 +151,7 @@ def test_who_stops_in_the_middle_leaves_nothing(tmp_path: Path, faulty: None, na
         break
 
 
+@pytest.mark.process
 def test_a_stream_left_unfinished_is_given_up(tmp_path: Path, faulty: None) -> None:
     started = time.monotonic()
     firsts = [
@@ -157,6 +164,7 @@ def test_a_stream_left_unfinished_is_given_up(tmp_path: Path, faulty: None) -> N
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.process
 def test_an_exception_of_the_taker_leaves_nothing(tmp_path: Path, faulty: None) -> None:
     def take_one() -> None:
         for _, frames in frame_streams(made(tmp_path, "spin", "b"), WANTED, LIMITS, num_workers=2):
@@ -187,6 +195,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_command_that_is_stopped_or_killed_leaves_no_decoder(
     tmp_path: Path, how: signal.Signals

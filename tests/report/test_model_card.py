@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from reported_run import Answer, Run, answers, write_run
 from synthetic import make_params
@@ -45,6 +46,7 @@ def three_of_four(tmp_path: Path, **options: Any) -> Run:
     return write_run(tmp_path, tests, class_names=["a", "b"], **options)
 
 
+@pytest.mark.slow
 def test_front_matter_is_what_hugging_face_asks_for(tmp_path: Path) -> None:
     front, _ = parts_of(card_of(three_of_four(tmp_path), data={"videos": "/home/me/my films"}))
     assert front["license"] == "unknown"

@@ -553,6 +553,7 @@ def test_everything_the_page_is_made_of_is_a_dependency_of_its_stage() -> None:
 # Size
 
 
+@pytest.mark.slow
 def test_a_thousand_noisy_videos_fit_with_all_their_sheets(tmp_path: Path) -> None:
     names = ["a", "b", "c"]
     tests = [Answer(names[i % 3], names[i % 7 % 3], 0.4 + i % 50 / 100) for i in range(1000)]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from reported_run import NUM_FRAMES, Run, answers, write_run
 
 from slowfast_finetune.clips.clip_tables import ClipRow
@@ -50,6 +51,7 @@ def titles(html: str) -> str:
     return " | ".join(re.findall(r"<h3>(.*?)</h3>", html))
 
 
+@pytest.mark.slow
 def test_a_camera_on_both_sides_of_a_random_split(tmp_path: Path) -> None:
     cameras = ["yard", "hall", "street"]
     html = report_of(

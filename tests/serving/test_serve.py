@@ -110,6 +110,7 @@ def problem(response: httpx.Response, status: int) -> str:
 # Answers
 
 
+@pytest.mark.process
 def test_the_answer_is_the_models_by_either_way(
     client: httpx.Client, good: bytes, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +141,7 @@ def test_the_answer_is_the_models_by_either_way(
         assert len(said["model"]["digest"]) == 32
 
 
+@pytest.mark.process
 def test_an_answer_below_the_threshold_is_none(tmp_path: Path, good: bytes) -> None:
     unsure = write_checkpoint(tmp_path / "best.pt", threshold=1.0)
     with running_server(unsure, limits=LIMITS, workers=1) as served:
@@ -156,7 +158,6 @@ def test_of_a_long_video_the_beginning_is_looked_at(client: httpx.Client, tmp_pa
 
 
 def test_the_explanation_has_pictures_of_both_pathways(client: httpx.Client, good: bytes) -> None:
-    pytest.importorskip("captum")
     from PIL import Image
 
     said = post(client, good, params={"explain": "true"}).json()["explanation"]
@@ -173,6 +174,7 @@ def test_the_explanation_has_pictures_of_both_pathways(client: httpx.Client, goo
             assert Image.open(io.BytesIO(base64.b64decode(data))).size == (128, 128)
 
 
+@pytest.mark.process
 def test_without_captum_the_answer_says_so(
     checkpoint: Path, good: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +230,7 @@ def test_refused_videos_have_the_reasons_of_the_cache(
     assert problem(post(client, concat), 422) in ("not_a_video", "unreadable")
 
 
+@pytest.mark.process
 def test_a_decoder_that_dies_or_hangs_costs_its_own_video(
     client: httpx.Client, good: bytes, served: Served
 ) -> None:
@@ -246,6 +249,7 @@ def test_a_decoder_that_dies_or_hangs_costs_its_own_video(
 # Uploads that are refused
 
 
+@pytest.mark.process
 def test_too_many_bytes_are_refused_whatever_is_stated(client: httpx.Client) -> None:
     assert LIMITS.max_bytes == 200_000
 
@@ -425,6 +429,7 @@ def test_a_fault_of_ours_is_told_and_the_next_is_answered(
     assert post(client, good).status_code == 200
 
 
+@pytest.mark.process
 def test_a_server_that_stops_tells_those_who_wait(
     checkpoint: Path, good: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,6 +484,7 @@ def test_too_many_connections_are_told_when_to_come_back(served: Served) -> None
     until(lambda: b" 200 " in talk(served, b"GET /health HTTP/1.0\r\nhost: localhost\r\n\r\n"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -750,6 +756,7 @@ def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
         command.load_service(tmp_path / "none.pt", limits=LIMITS)
 
 
+@pytest.mark.process
 def test_ctrl_c_ends_it_cleanly(checkpoint: Path, good: bytes, tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(
@@ -812,6 +819,7 @@ def test_the_event_loop_is_free_while_the_model_looks(
     assert names == ["model", "model"]
 
 
+@pytest.mark.process
 def test_many_clients_at_once_are_all_answered(checkpoint: Path, good: bytes) -> None:
     """A few seconds of what ``python -m benchmarks serve`` does for a minute."""
     from benchmarks.clients import SHARES, besiege

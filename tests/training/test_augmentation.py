@@ -65,6 +65,7 @@ def windows(*draws: int) -> list[Window]:
     return [Window(0, 0, 0, 0, 24, draw=draw) for draw in draws]
 
 
+@pytest.mark.slow
 def test_rand_augment_treats_all_frames_of_a_clip_alike() -> None:
     clips = still_clips(12)
     changed = rand_augment(clips, windows(*range(12)), augment(rand_augment_ops=2))

@@ -29,14 +29,16 @@ def test_history_grows_by_the_epoch(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (tmp_path / "logs/train.log").read_text().splitlines() == [head, first, second]
 
 
+@pytest.mark.extended
 def test_tensorboard_gets_every_column(tmp_path: Path) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator
+
     with Recorder(
         log=tmp_path / "train.log", history=tmp_path / "history.csv", events=tmp_path / "events"
     ) as recorder:
         recorder.epoch(row(1, val_loss=0.5), is_best=True)
         recorder.epoch(row(2, val_loss=0.125), is_best=True)
-    events = accumulator.EventAccumulator(str(tmp_path / "events")).Reload()
+    events = event_accumulator.EventAccumulator(str(tmp_path / "events")).Reload()
     assert set(events.Tags()["scalars"]) == set(EpochRow._fields) - {"epoch"}
     assert [(event.step, event.value) for event in events.Scalars("val_loss")] == [
         (1, 0.5),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
 from synthetic import make_rows
 
 from slowfast_finetune.training.provenance import data_digest, git_commit
@@ -32,6 +33,7 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.mark.process
 def test_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
     assert git_commit(tmp_path) is None, "no repository"
     git(tmp_path, "init")

@@ -108,6 +108,7 @@ def test_best_epoch_is_calibrated_on_the_validation_clips(undisturbed: Path) -> 
     assert checkpoint.temperature != 1.0
 
 
+@pytest.mark.process
 def test_what_is_no_terminal_gets_a_log_of_whole_lines(tmp_path: Path) -> None:
     """Output and errors into one file, and a line of progress after every step."""
     write_project(tmp_path)
@@ -142,7 +143,7 @@ def test_what_is_no_terminal_gets_a_log_of_whole_lines(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_killed_at_ten_moments_it_ends_with_the_same_weights(
     undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ def stop_after(folder: Path, epoch: int) -> None:
     process.wait(timeout=60)
 
 
+@pytest.mark.process
 def test_state_of_another_configuration_is_not_picked_up(tmp_path: Path) -> None:
     changes = {"train": {"epochs": 40}}
     params = write_project(tmp_path, **changes)
@@ -192,6 +194,7 @@ def test_state_of_another_configuration_is_not_picked_up(tmp_path: Path) -> None
     assert len(history(tmp_path)) == 2
 
 
+@pytest.mark.process
 def test_a_damaged_state_is_told_and_not_used(tmp_path: Path) -> None:
     write_project(tmp_path)
     state = tmp_path / "models/.unfinished/state.pt"
@@ -201,6 +204,7 @@ def test_a_damaged_state_is_told_and_not_used(tmp_path: Path) -> None:
     assert len(history(tmp_path)) == 2
 
 
+@pytest.mark.process
 def test_no_room_for_the_state_does_not_stop_training(tmp_path: Path) -> None:
     write_project(tmp_path)
     (tmp_path / "models").mkdir()
@@ -211,6 +215,7 @@ def test_no_room_for_the_state_does_not_stop_training(tmp_path: Path) -> None:
     assert best(tmp_path)["epoch"] in (1, 2)
 
 
+@pytest.mark.process
 def test_two_trainers_in_one_workspace_are_refused(tmp_path: Path) -> None:
     write_project(tmp_path, train={"epochs": 200})
     first = start_training(tmp_path)
@@ -252,7 +257,7 @@ def assert_nearly_equal(one: Path, other: Path) -> None:
     assert_same_weights(one, other, tolerance=2e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("launcher", ["runtime.devices", "torchrun"])
 def test_two_processes_train_to_the_same_numbers_as_one(
     launcher: str, alone: Path, tmp_path: Path
@@ -308,6 +313,7 @@ def test_best_checkpoint_of_other_classes_begins_another_training(
     assert best(tmp_path)["class_names"] == list(CLASS_NAMES)
 
 
+@pytest.mark.process
 def test_mirrored_class_names_are_refused_before_any_work(tmp_path: Path) -> None:
     write_project(tmp_path)
     table = tmp_path / "data/clips.csv"
@@ -319,6 +325,7 @@ def test_mirrored_class_names_are_refused_before_any_work(tmp_path: Path) -> Non
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.process
 def test_tensorboard_is_an_extra(tmp_path: Path) -> None:
     write_project(tmp_path, runtime={"tensorboard": True})
     script = (
@@ -332,6 +339,7 @@ def test_tensorboard_is_an_extra(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.process
 def test_compiler_that_fails_is_told_and_done_without(tmp_path: Path) -> None:
     write_project(tmp_path, runtime={"compile": True})
     script = (
