@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -22,8 +23,7 @@ ARGUMENTS = [
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A Chromium driven by Playwright; both come with `make test-all`."""
-    from playwright import sync_api
-
+    sync_api = importlib.import_module("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     assert chromium is not None, "chromium is not installed"
     with sync_api.sync_playwright() as playwright:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
@@ -16,9 +17,8 @@ from pipeline_imports import PROJECT, SOURCE
 def test_the_notebook_goes_from_a_folder_to_a_prediction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import nbclient
-    import nbformat
-
+    nbformat = importlib.import_module("nbformat")
+    nbclient = importlib.import_module("nbclient")
     paths = [str(SOURCE), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -177,8 +178,7 @@ def test_no_template_is_unused_and_none_is_missing() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright import sync_api
-
+    sync_api = importlib.import_module("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         names = ("chromium", "chromium-browser", "google-chrome")
         path = next(filter(None, map(shutil.which, names)), None)
