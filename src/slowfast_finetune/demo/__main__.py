@@ -9,6 +9,9 @@ from typing import NoReturn
 
 from slowfast_finetune.base.console import run, say
 from slowfast_finetune.base.errors import InputError
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.params import load_params
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.demo.catalog import CLASS_NAMES
 from slowfast_finetune.demo.generator import check_numbers, generate_demo
 
@@ -33,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except InputError as error:
         parser.error(str(error))
+    if given.if_used_by is not None and not _is_used(given.folder, given.if_used_by):
+        write_text(given.folder / "README.txt", "Empty: data.videos in params.yaml is elsewhere.\n")
+        say(f"{given.if_used_by}: data.videos is elsewhere; the demo is not drawn")
+        return
     videos = generate_demo(
         given.folder,
         people=given.people,
@@ -41,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         num_workers=given.workers,
     )
     say(f"{len(videos)} videos of {given.people} people in {given.folder}")
+
+
+def _is_used(folder: Path, params: Path) -> bool:
+    videos = locate(load_params(params).data.videos, project=params.parent)
+    return videos.resolve() == folder.resolve()
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -61,6 +73,9 @@ def _build_parser() -> argparse.ArgumentParser:
         parser.add_argument(flag, metavar="N", type=int, default=default, help=help_text)
     parser.add_argument(
         "--workers", metavar="N", type=int, help="processes (default: one for each CPU)"
+    )
+    parser.add_argument(
+        "--if-used-by", metavar="PARAMS", type=Path, help="draw only if its data.videos is FOLDER"
     )
     return parser
 
