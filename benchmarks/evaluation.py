@@ -14,7 +14,7 @@ import torch
 from benchmarks.comparison import in_turn, speed_ratio, timed
 from benchmarks.experiment import prepare
 from benchmarks.report import Target, finish, format_table
-from benchmarks.stage_inputs import project_params, quiet
+from benchmarks.stage_inputs import demo_params, quiet
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.tables import ClipRow
@@ -73,7 +73,7 @@ def _drawn(folder: Path, videos: int) -> tuple[Params, list[ClipRow]]:
     people = -(-videos // VIDEOS_PER_PERSON) + 1
     with quiet():
         generate_demo(folder / "videos", people=people, videos_per_person=2)
-    params = project_params(data={"videos": str(folder / "videos")})
+    params = demo_params(data={"videos": str(folder / "videos")})
     params = params.model_copy(update={"train": params.train.model_copy(update={"crop_size": 64})})
     rows = prepare(params, folder)
     rows = [

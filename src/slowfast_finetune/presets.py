@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from slowfast_finetune.base.console import plain
+from slowfast_finetune.base.console import printable
 from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import parse_params
@@ -60,7 +60,7 @@ def apply_preset(project: Path, name: str, *, videos: Path | None) -> str:
         written = written_path(folder, project=project)
         if re.search(r"[\r\n\ud800-\udfff]", written):
             raise ParamsError(
-                f"--videos: {plain(written)}: holds a line break or is not UTF-8; rename it"
+                f"--videos: {printable(written)}: holds a line break or is not UTF-8; rename it"
             )
         text = _with_videos(text, written)
         done.append(

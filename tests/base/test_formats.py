@@ -13,6 +13,7 @@ from slowfast_finetune.base.files import Row
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.clips.clip_store import EntryInfo
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.decoding.video_facts import VideoFacts
 from slowfast_finetune.evaluation.tables import (
     ClassRow,
     ConfusionRow,
@@ -85,6 +86,7 @@ def test_every_reason_code_is_documented_and_no_other() -> None:
 def test_entry_facts_are_documented() -> None:
     names = {field.name for field in dataclasses.fields(EntryInfo)}
     assert names <= set(words("The clip store"))
+    assert set(VideoFacts.model_fields) <= set(first_cells("data/clips.csv"))
 
 
 def test_checkpoint_keys_are_documented() -> None:

@@ -27,7 +27,7 @@ from slowfast_finetune.clips.caching import (
     summary,
 )
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
-from slowfast_finetune.clips.decode_job import Job, decode_to_store
+from slowfast_finetune.clips.decode_job import DecodeJob, decode_to_store
 from slowfast_finetune.clips.tables import ClipRow, RejectedRow
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -150,7 +150,7 @@ def test_each_refusal_has_its_reason(cached: Cached) -> None:
     assert {row.video_path: row.reason for row in rejected} == REASONS
     details = {row.video_path: row.detail for row in rejected}
     assert details["wave/mostly.mp4"] == (
-        "5 of 15 frames decode; cache.min_decodable_fraction is 0.5"
+        "33.3% of the frames decode; cache.min_decodable_fraction is 0.5"
     )
     assert details["wave/huge.mp4"] == (
         "frames of 160×128 px; at most 0.02 million pixels (in the pipeline cache.max_megapixels)"
@@ -306,7 +306,7 @@ def test_a_worker_that_goes_wrong_costs_only_its_video(
     few: Callable[..., list[ManifestRow]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    worker: Callable[[Job], EntryInfo],
+    worker: Callable[[DecodeJob], EntryInfo],
     bad: str,
     reason: str,
     detail: str,
@@ -402,8 +402,8 @@ def test_a_video_that_may_not_be_read_is_refused(
     assert {row.reason for row in rejected} == {"unreadable"}
 
 
-def make_job(video: Path, *, store_root: Path) -> Job:
-    return Job(
+def make_job(video: Path, *, store_root: Path) -> DecodeJob:
+    return DecodeJob(
         video=video,
         content_hash=hash_file(video),
         store=ClipStore(store_root, PARAMS.clip),
@@ -435,7 +435,7 @@ def test_a_video_that_becomes_unreadable_is_unreadable(
 # The second time
 
 
-def no_decoding(jobs: Sequence[Job], **_: Any) -> Iterator[Any]:
+def no_decoding(jobs: Sequence[DecodeJob], **_: Any) -> Iterator[Any]:
     assert not jobs, f"{[job.video.name for job in jobs]} would be decoded"
     return iter(())
 

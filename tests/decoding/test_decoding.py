@@ -13,13 +13,10 @@ import synthetic
 from synthetic import FASTSTART, NTSC, NTSC_FILM, read_corners, read_numbers, steady, write_video
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding.decoding import (
-    DecodeReport,
-    DecodeSettings,
-    Frame,
-    sampled_frames,
-    scaled_size,
-)
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
+from slowfast_finetune.decoding.orientation import Frame, scaled_size
+from slowfast_finetune.decoding.video_facts import DecodeReport
 
 
 def decode(

@@ -15,7 +15,8 @@ from synthetic import NTSC, NTSC_FILM, read_numbers, steady, write_video
 from torch.utils.data import DataLoader
 
 from slowfast_finetune.base.errors import DataError, VideoError
-from slowfast_finetune.decoding.decoding import DecodeReport, DecodeSettings, sampled_frames
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.video_folder import VideoFolderDataset
 
 
@@ -29,7 +30,7 @@ def stored(path: Path, *, short_side: int, sample_fps: float = 15) -> npt.NDArra
     settings = DecodeSettings(
         sample_fps=sample_fps, short_side=short_side, max_seconds=60, max_megapixels=36
     )
-    return np.stack(list(sampled_frames(path, settings=settings, report=DecodeReport())))
+    return np.stack(list(sampled_frames(path, settings=settings)))
 
 
 def numbers(root: Path, **settings: Any) -> list[int]:

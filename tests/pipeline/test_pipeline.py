@@ -284,3 +284,54 @@ def test_every_stage_explains_itself(name: str) -> None:
     result = stage(name, PROJECT, "--help")
     assert result.returncode == 0
     assert "--params" in result.stdout
+
+
+@pytest.mark.slow
+def test_index_sees_changes_behind_links_and_of_the_weights(project: Path, tmp_path: Path) -> None:
+    def repro() -> list[str]:
+        return stages_run(dvc(project, "repro", "cache"))
+
+    elsewhere = tmp_path / "elsewhere"
+    (project / "videos" / "jump").rename(elsewhere)
+    (project / "videos" / "jump").symlink_to(elsewhere)
+    (project / "videos" / "wave" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    os.mkfifo(project / "videos" / "wave" / "pipe.mp4")
+    weights = project / "models" / "mine.pt"
+    weights.parent.mkdir()
+    weights.write_bytes(b"first")
+    set_param(project, "model", "weights", "models/mine.pt")
+    first = dvc(project, "repro", "cache")
+    assert "1 broken link, 1 special file" in first or "1 special file, 1 broken link" in first
+    assert repro() == ["index"]
+    video = elsewhere / "new.mp4"
+    shutil.copyfile(next((project / "videos" / "clap").glob("*.mp4")), video)
+    assert repro() == ["index", "cache"]
+    video.write_bytes(video.read_bytes() + b"changed")
+    assert repro() == ["index", "cache"]
+    video.unlink()
+    assert repro()[0] == "index"
+    assert "new.mp4" not in (project / "data/manifest.csv").read_text()
+    weights.write_bytes(b"other")
+    assert repro() == ["index"]
+    status = dvc(project, "status", "train")
+    assert "data/weights.json" in status
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["--temp"], ["--queue"]])
+def test_temporary_experiments_find_videos_that_git_ignores(
+    project: Path, words: list[str]
+) -> None:
+    dvc(project, "repro", "cache")
+    for command in (
+        ["git", "rm", "-rq", "--cached", "videos"],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "run"],
+    ):
+        subprocess.run(command, cwd=project, check=False)
+    output = dvc(project, "exp", "run", *words, "-S", "data.split_seed=0", "cache")
+    if words == ["--queue"]:
+        dvc(project, "queue", "start")
+        name = re.findall(r"Queued experiment '([\w-]+)'", output)[0]
+        output = dvc(project, "queue", "logs", "--follow", name)
+    assert "Stage 'cache' didn't change, skipping" in output

@@ -24,9 +24,10 @@ from slowfast_finetune.base.files import Row
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
-from slowfast_finetune.clips.decode_job import Job, decode_to_store, limit_memory
+from slowfast_finetune.clips.decode_job import DecodeJob, decode_to_store, limit_memory
 from slowfast_finetune.clips.tables import ClipRow
 from slowfast_finetune.decoding import decoding
+from slowfast_finetune.decoding.video_facts import VideoFacts
 
 Frame = npt.NDArray[np.uint8]
 
@@ -412,6 +413,27 @@ def write_params(path: Path, params: Params) -> Path:
     return path
 
 
+def make_facts(**changes: Any) -> VideoFacts:
+    """Facts of a sound video of 64×48 px and 1.3 s; ``changes`` are fields of VideoFacts."""
+    facts: dict[str, Any] = {
+        "source_height": 48,
+        "source_width": 64,
+        "source_fps": 30.0,
+        "has_audio": False,
+        "duration_seconds": 1.3,
+        "decoder": "pyav/h264",
+        "decodable_fraction": 1.0,
+        "damaged": False,
+        "truncated": False,
+        "pixel_aspect": 1.0,
+        "dynamic_range": "sdr",
+        "interlaced": False,
+        "clock_leaps": 0,
+        "remarks": None,
+    }
+    return VideoFacts(**{**facts, **changes})
+
+
 def make_rows(num_rows: int, **changes: Any) -> list[ClipRow]:
     """Rows of clips.csv, ``{index}.mp4`` of class ``jump``; ``changes`` are fields of ClipRow."""
     return [
@@ -427,15 +449,7 @@ def make_rows(num_rows: int, **changes: Any) -> list[ClipRow]:
                 "num_sampled": 20,
                 "height": 48,
                 "width": 64,
-                "source_height": 48,
-                "source_width": 64,
-                "source_fps": 30.0,
-                "has_audio": False,
-                "duration_seconds": 1.3,
-                "decoder": "pyav/h264",
-                "decodable_fraction": 1.0,
-                "damaged": False,
-                "truncated": False,
+                **make_facts().model_dump(),
                 "settings": "0" * 16,
                 **changes,
             }
@@ -449,19 +463,8 @@ def write_entry(store: ClipStore, row: ClipRow, frames: npt.NDArray[np.uint8]) -
     with store.writer(row.content_hash) as writer:
         for frame in frames:
             writer.append(frame)
-        writer.finish(
-            num_sampled=row.num_sampled,
-            source_height=row.source_height,
-            source_width=row.source_width,
-            source_fps=row.source_fps,
-            has_audio=row.has_audio,
-            codec="h264",
-            num_packets=row.num_frames,
-            num_decoded=row.num_frames,
-            num_errors=0,
-            duration_seconds=row.duration_seconds,
-            truncated=row.truncated,
-        )
+        facts = VideoFacts(**row.model_dump(include=set(VideoFacts.model_fields)))
+        writer.finish(facts, num_sampled=row.num_sampled)
 
 
 def make_manifest(project: Path, names: Sequence[str]) -> list[ManifestRow]:
@@ -495,14 +498,14 @@ class HostileRow(Row):
 # Workers that go wrong. They run in other processes, which import them by name.
 
 
-def decode_or_crash(job: Job) -> EntryInfo:
+def decode_or_crash(job: DecodeJob) -> EntryInfo:
     """Decode, but die on ``crash.mp4`` as a decoder with a memory fault does."""
     if job.video.name == "crash.mp4":
         os.abort()
     return decode_to_store(job)
 
 
-def decode_or_hang(job: Job) -> EntryInfo:
+def decode_or_hang(job: DecodeJob) -> EntryInfo:
     """Decode, but never come back from ``hang.mp4``, with half an entry written."""
     if job.video.name == "hang.mp4":
         with job.store.writer(job.content_hash, run_name=job.run_name) as writer:
@@ -511,14 +514,14 @@ def decode_or_hang(job: Job) -> EntryInfo:
     return decode_to_store(job)
 
 
-def decode_or_fail(job: Job) -> EntryInfo:
+def decode_or_fail(job: DecodeJob) -> EntryInfo:
     """Decode, but stumble over ``fail.mp4`` in a way that nobody foresaw."""
     if job.video.name == "fail.mp4":
         raise LookupError("nobody\nforesaw this")
     return decode_to_store(job)
 
 
-def decode_or_eat(job: Job) -> EntryInfo:
+def decode_or_eat(job: DecodeJob) -> EntryInfo:
     """Decode, but take ever more memory over ``eat.mp4``."""
     if job.video.name == "eat.mp4":
 
@@ -535,7 +538,7 @@ def decode_or_eat(job: Job) -> EntryInfo:
 FAULTS = ("crash", "spin", "eat")
 
 
-def decode_with_faults(job: Job) -> EntryInfo:
+def decode_with_faults(job: DecodeJob) -> EntryInfo:
     """Decode, but go wrong in a way of FAULTS on files whose hash begins with 0, 1 or 2."""
     fault = {"0": "crash", "1": "spin", "2": "eat"}.get(job.content_hash[0])
     if fault == "crash":
@@ -551,6 +554,6 @@ def decode_with_faults(job: Job) -> EntryInfo:
     return decode_to_store(job)
 
 
-def decode_on_full_disk(job: Job) -> EntryInfo:
+def decode_on_full_disk(job: DecodeJob) -> EntryInfo:
     """Find no room to write."""
     raise OSError(28, "No space left on device")

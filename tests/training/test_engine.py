@@ -14,8 +14,10 @@ from toy_learner import Batches, MeanColour, coloured, feed, make_learner
 
 from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.clips.windows import MicroBatch, Mix, Window
-from slowfast_finetune.training.engine import EpochFeed, Sofar, fit, train_one_epoch, validate
+from slowfast_finetune.training.engine import fit, train_one_epoch, validate
+from slowfast_finetune.training.epoch_progress import EpochProgress
 from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.training.training_data import EpochFeed
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def fit_scripted(fabric: Any, *losses: float, **changes: Any) -> tuple[list[Epoc
         make_learner(fabric, Scripted(*losses), steps_per_epoch=1, epochs=len(losses), **changes),
         feed_of=lambda _: feed([0, 1]),
         val_loader=Batches(coloured([0])),  # type: ignore[arg-type]
-        on_epoch=lambda row, is_best: told.append((row.epoch, is_best)),
+        after_epoch=lambda row, is_best: told.append((row.epoch, is_best)),
     )
     return rows, told
 
@@ -118,7 +120,7 @@ def test_random_numbers_of_a_step_do_not_depend_on_what_was_drawn_before(fabric:
             learner,
             feed_of=lambda _: feed([0, 1], [1, 0]),
             val_loader=Batches(coloured([0, 1, 1])),  # type: ignore[arg-type]
-            on_epoch=lambda *_: torch.rand(draws),
+            after_epoch=lambda *_: torch.rand(draws),
         )
         return numbers(rows)
 
@@ -181,7 +183,7 @@ def test_validate_is_plain_and_changes_nothing() -> None:
 
 def one_epoch(
     fabric: Any, an_epoch: EpochFeed, model: nn.Module | None = None, **changes: Any
-) -> tuple[Sofar, Tensor]:
+) -> tuple[EpochProgress, Tensor]:
     """What an epoch of SGD at rate 1 gives, and how it changed the weights."""
     learner = make_learner(
         fabric, model, steps_per_epoch=len(an_epoch.steps), optimizer="sgd", learning_rate=1.0,
@@ -189,9 +191,9 @@ def one_epoch(
     )  # fmt: skip
     layer = learner.classifier.get_submodule("layer").weight
     before = layer.detach().clone()
-    sofar = Sofar()
-    train_one_epoch(learner, an_epoch, epoch=1, sofar=sofar)
-    return sofar, layer.detach() - before
+    progress = EpochProgress()
+    train_one_epoch(learner, an_epoch, epoch=1, progress=progress)
+    return progress, layer.detach() - before
 
 
 def test_grad_norm_is_measured_before_clipping(fabric: Any) -> None:
@@ -234,9 +236,9 @@ def test_gradients_of_parts_add_up_to_those_of_the_step(fabric: Any, sizes: tupl
 def test_clips_that_do_not_count_change_nothing(fabric: Any) -> None:
     idle = MicroBatch((Window(0, 0, 0, 0, 2),), (), None, 0, 2, True)
     an_epoch = EpochFeed([[idle]], lambda _: Batches(coloured([0])))  # type: ignore[arg-type,return-value]
-    sofar, change = one_epoch(fabric, an_epoch)
+    progress, change = one_epoch(fabric, an_epoch)
     assert not change.any()
-    assert sum(map(len, sofar.tally.true)) == 0
+    assert sum(map(len, progress.tally.true)) == 0
 
 
 def test_mixed_clips_weigh_both_labels(fabric: Any) -> None:
@@ -246,7 +248,7 @@ def test_mixed_clips_weigh_both_labels(fabric: Any) -> None:
     part = MicroBatch((window,), (window,), Mix(share), 1, 1, True)
     red, blue = coloured([0]), coloured([1])
     both = coloured([0, 1])
-    sofar, change = one_epoch(
+    progress, change = one_epoch(
         fabric,
         EpochFeed([[part]], lambda _: Batches(both)),  # type: ignore[arg-type,return-value]
     )
@@ -259,7 +261,7 @@ def test_mixed_clips_weigh_both_labels(fabric: Any) -> None:
     target = torch.tensor([[share, 1 - share]])
     nn.functional.cross_entropy(logits, target).backward()
     torch.testing.assert_close(change, -1.9 * layer.weight.grad, rtol=1e-4, atol=1e-6)
-    assert torch.cat(sofar.tally.true).tolist() == [0], "the score is against the larger share"
+    assert torch.cat(progress.tally.true).tolist() == [0], "the score is against the larger share"
 
 
 # What the recipe says is what happens
@@ -291,7 +293,7 @@ def test_backbone_stands_still_for_its_frozen_epochs(fabric: Any) -> None:
         make_learner(fabric, model, epochs=3, frozen_epochs=1),
         feed_of=lambda _: feed([0, 1], [1, 0]),
         val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
-        on_epoch=lambda *_: values.append(backbone.detach().clone()),
+        after_epoch=lambda *_: values.append(backbone.detach().clone()),
     )
     assert torch.equal(values[1], values[0])
     assert not torch.equal(values[2], values[1])
@@ -307,7 +309,7 @@ def test_rates_are_those_of_the_schedule_at_every_step(fabric: Any) -> None:
         learner,
         feed_of=lambda _: feed([0, 1], [1, 0]),
         val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
-        after_step=lambda _: seen.append(
+        after_step=lambda: seen.append(
             {group["part"]: group["lr"] for group in learner.optimizer.param_groups}
         ),
     )
@@ -323,7 +325,7 @@ def test_average_of_the_weights_is_what_is_validated(fabric: Any) -> None:
     rows = fit(learner, feed_of=lambda _: feed([0, 1], [1, 0]), val_loader=val)  # type: ignore[arg-type]
     losses = [
         validate(model, val, nn.CrossEntropyLoss(), torch.device("cpu")).loss
-        for model in (learner.judged, learner.classifier)
+        for model in (learner.evaluation_model, learner.classifier)
     ]
     assert rows[-1].val_loss == pytest.approx(losses[0])
     assert abs(losses[0] - losses[1]) > 1e-3
@@ -365,8 +367,10 @@ def test_colours_are_augmented_in_training(fabric: Any) -> None:
         epochs=1,
         changes_of_augment={"rand_augment_ops": 4, "rand_augment_magnitude": 30},
     )
-    sofar = Sofar()
-    train_one_epoch(learner, changed_feed(Window(0, 0, 0, 0, 8, draw=3)), epoch=1, sofar=sofar)
+    progress = EpochProgress()
+    train_one_epoch(
+        learner, changed_feed(Window(0, 0, 0, 0, 8, draw=3)), epoch=1, progress=progress
+    )
     plain = next(iter(changed_feed(Window(0, 0, 0, 0, 8)).batches())).clips
     assert not torch.equal(model.seen[0], plain)
 

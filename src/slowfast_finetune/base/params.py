@@ -240,6 +240,18 @@ class Params(_Section):
         return self
 
     @model_validator(mode="after")
+    def _batch_norm_has_values(self) -> Self:
+        # The last stage has num_frames // 4 slow frames of ceil(crop_size / 32) px squared.
+        is_single = self.clip.num_frames == 4 and self.train.crop_size == 32
+        if is_single and self.train.batch_norm != "frozen":
+            raise ValueError(
+                "clip.num_frames: 4 and train.crop_size: 32 leave the last layers one value of a "
+                "clip, too few for batch norm; use num_frames: 8, a larger crop_size, or "
+                "train.batch_norm: frozen"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _crop_fits_the_frame(self) -> Self:
         if self.train.crop_size > self.clip.short_side:
             raise ValueError(

@@ -70,12 +70,8 @@ def watch_source(
     model: Model, source: Path, container_format: str | None, *, stride_seconds: float | None
 ) -> Iterator[Moment]:
     """As :func:`watch`, of anything that FFmpeg reads."""
-    from slowfast_finetune.decoding.decoding import (
-        FOREVER_SECONDS,
-        DecodeReport,
-        DecodeSettings,
-        sampled_frames,
-    )
+    from slowfast_finetune.decoding.decode_settings import DecodeSettings
+    from slowfast_finetune.decoding.decoding import sampled_frames
     from slowfast_finetune.predicting.streams import DecodeLimits
 
     shape = model.preprocessing
@@ -83,12 +79,9 @@ def watch_source(
     settings = DecodeSettings(
         sample_fps=shape.sample_fps,
         short_side=shape.short_side,
-        max_seconds=FOREVER_SECONDS,
         max_megapixels=DecodeLimits().max_megapixels,
     )
-    frames = sampled_frames(
-        source, settings=settings, report=DecodeReport(), container_format=container_format
-    )
+    frames = sampled_frames(source, settings=settings, container_format=container_format)
     newest = _Newest(shape.num_frames)
     threading.Thread(target=newest.fill, args=(frames,), daemon=True).start()
     try:

@@ -244,12 +244,8 @@ def _serve(pipe: Connection, limits: DecodeLimits) -> None:
 
 def _send_frames(sender: FrameSender, path: Path, wanted: Wanted, limits: DecodeLimits) -> None:
     from slowfast_finetune.clips.decode_job import check_bytes
-    from slowfast_finetune.decoding.decoding import (
-        FOREVER_SECONDS,
-        DecodeReport,
-        DecodeSettings,
-        sampled_frames,
-    )
+    from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
+    from slowfast_finetune.decoding.decoding import sampled_frames
 
     check_bytes(path, content_hash=None)
     settings = DecodeSettings(
@@ -258,7 +254,7 @@ def _send_frames(sender: FrameSender, path: Path, wanted: Wanted, limits: Decode
         max_seconds=FOREVER_SECONDS if wanted.max_seconds is None else wanted.max_seconds,
         max_megapixels=limits.max_megapixels,
     )
-    frames = sampled_frames(path, settings=settings, report=DecodeReport())
+    frames = sampled_frames(path, settings=settings)
     while (frame := _next_frame(frames, limits)) is not None:
         sender.send(frame)
 

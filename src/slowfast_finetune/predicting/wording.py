@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from slowfast_finetune.base.console import plain
+from slowfast_finetune.base.console import printable
 from slowfast_finetune.base.files import Row, csv_line
 from slowfast_finetune.predicting.answers import Prediction, Refused
 
@@ -38,11 +38,11 @@ class SegmentRow(Row):
 
 def as_text(result: Prediction | Refused, *, top: int) -> str:
     """Path, answer, confidence; then the most probable classes; then the segments, if several."""
-    path = plain(str(result.path))
+    path = printable(str(result.path))
     if isinstance(result, Refused):
-        return f"{path}  refused: {result.reason}: {plain(result.detail)}"
+        return f"{path}  refused: {result.reason}: {printable(result.detail)}"
     lines = [f"{path}  {named(result.answer)}  {result.confidence:.2f}"]
-    ranked = ", ".join(f"{plain(name)} {share:.2f}" for name, share in result.top(top))
+    ranked = ", ".join(f"{printable(name)} {share:.2f}" for name, share in result.top(top))
     lines += [f"    {ranked}"] * bool(ranked)
     if len(result.segments) > 1:
         lines += [
@@ -55,7 +55,7 @@ def as_text(result: Prediction | Refused, *, top: int) -> str:
 
 def named(answer: str | None) -> str:
     """The answer as people read it."""
-    return NONE_OF_THESE if answer is None else plain(answer)
+    return NONE_OF_THESE if answer is None else printable(answer)
 
 
 def clock(seconds: float) -> str:

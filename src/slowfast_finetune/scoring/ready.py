@@ -33,16 +33,16 @@ def ready_classifier(
     speed_up(classifier)
     ready: nn.Module = fabric.setup_module(classifier)
     if device.type == "cpu" and precision == "32-true":
-        ready = _NeverAlone(ready)
+        ready = _PadsSingleClips(ready)
     ready.eval()
     return ready, device
 
 
-class _NeverAlone(nn.Module):
-    """Shows the network a lone clip twice.
+class _PadsSingleClips(nn.Module):
+    """Duplicates a single-clip batch, so that results do not depend on the batch size.
 
     In fp32, torch convolves one clip on a CPU by another algorithm than two or eight, which rounds
-    otherwise; the answer to a clip must not depend on how many are asked about at once.
+    differently.
     """
 
     def __init__(self, classifier: nn.Module) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TextIO
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import TrainingError
@@ -89,32 +89,37 @@ COLUMNS = (
 class Recorder:
     """Writes every line to the console and the log, and every epoch to history.csv.
 
+    ``with Recorder(…) as recorder:`` closes the files, and logs why a run stopped.
+
     Args:
         events: folder for TensorBoard; None for none.
+        leads: False makes one that writes nothing, for all processes but the first.
 
     Raises:
         TrainingError: TensorBoard is asked for and not installed.
     """
 
-    def __init__(self, *, log: Path, history: Path, events: Path | None = None) -> None:
-        self._events = None if events is None else _event_writer(events)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log.open("w", encoding="utf-8")
+    def __init__(
+        self, *, log: Path, history: Path, events: Path | None = None, leads: bool = True
+    ) -> None:
+        self._events = _event_writer(events) if leads and events is not None else None
+        self._log: TextIO | None = None
+        if leads:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            self._log = log.open("w", encoding="utf-8")
         self._history = history
         self._rows: list[EpochRow] = []
 
     def note(self, text: str) -> None:
         """Write a line to the console and the log."""
-        say(text)
-        self.log_only(text)
-
-    def log_only(self, text: str) -> None:
-        """Write a line to the log; the console has it from elsewhere."""
-        self._log.write(text + "\n")
-        self._log.flush()
+        if self._log is not None:
+            say(text)
+            print(text, file=self._log, flush=True)
 
     def epoch(self, row: EpochRow, *, is_best: bool) -> None:
         """Write an epoch as a line of the table and a row of history.csv."""
+        if self._log is None:
+            return
         if not self._rows:
             self.note(COLUMNS)
         self._rows.append(row)
@@ -131,9 +136,15 @@ class Recorder:
                 self._events.add_scalar(name, value, row.epoch)
             self._events.flush()
 
-    def close(self) -> None:
-        """Close the files."""
-        self._log.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._log is not None:
+            if isinstance(error, Exception):
+                # The console has it as the error of the command.
+                print(f"stopped: {type(error).__name__}: {error}", file=self._log)
+            self._log.close()
         if self._events is not None:
             self._events.close()
 
