@@ -251,6 +251,32 @@ def test_a_class_may_be_empty_in_one_split_but_not_in_all(tmp_path: Path) -> Non
         find(tmp_path)
 
 
+def test_spellings_of_a_class_in_different_splits_are_refused(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["train/run/a.mp4", "train/b/b.mp4", "val/Run/c.mp4", "val/b/d.mp4"])
+    with pytest.raises(DataError, match="'Run' and 'run' are two classes, in different splits"):
+        find(tmp_path)
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["train/run/a.mp4", "val/run/b.mp4", "dev/run/c.mp4"])
+    with pytest.raises(DataError, match="dev and val both stand for val"):
+        find(tmp_path)
+
+
+def test_the_clip_store_in_the_videos_folder_is_no_class(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["run/a.mp4", "clips/ab/x.mp4", "dvc/cache/y.mp4"])
+    found = find_videos(
+        tmp_path, extensions=[".mp4"], not_videos=[tmp_path / "clips", tmp_path / "dvc" / "cache"]
+    )
+    assert found.class_names == ["run"]
+
+
+def test_lists_and_a_folder_too_high_up_are_told(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["UCF-101/a/1.mp4", "UCF-101/b/1.mp4", "lists/train.txt"])
+    with pytest.raises(DataError, match=r"set data.videos to that.*lists of videos such as lists"):
+        find(tmp_path)
+
+
 # Nothing usable
 
 
