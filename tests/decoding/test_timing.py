@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
+import av
+import numpy as np
 import pytest
+from decoded import decode, numbers
+from synthetic import numbered_frame, read_numbers, steady, write_video
 
 from slowfast_finetune.decoding.timing import FrameClock
 
@@ -121,3 +127,122 @@ def test_when_the_last_frame_ends(
     placed(tested, stamps, stated=stated)
     found = tested.last_end(None if own is None else Fraction(str(own)) * TENTH)
     assert found / TENTH == Fraction(str(end))
+
+
+# Files
+
+
+def part(path: Path, *, start: Fraction | int, first: int, b_frames: int = 0) -> Path:
+    """A second of video at 15 frames a second, which start at a time and with a number."""
+    return write_video(
+        path,
+        steady(15, 15, start=start),
+        picture=lambda index: numbered_frame(first + index),
+        b_frames=b_frames,
+    )
+
+
+def joined(folder: Path, starts: Sequence[int], suffix: str = ".ts", b_frames: int = 0) -> Path:
+    """Files of a second each, which start at these times [s], joined by joining their bytes."""
+    path = folder / f"joined{suffix}"
+    path.write_bytes(
+        b"".join(
+            part(
+                folder / f"{number}{suffix}", start=start, first=15 * number, b_frames=b_frames
+            ).read_bytes()
+            for number, start in enumerate(starts)
+        )
+    )
+    return path
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize(
+    "starts",
+    [(0, 7200), (7200, 0), (10, 36), (50_000, 20_000, 40_000)],
+    ids=["ahead", "back", "gap of 25 s", "back and ahead"],
+)
+def test_clocks_that_leap_are_closed(
+    tmp_path: Path, starts: tuple[int, ...], b_frames: int
+) -> None:
+    frames, report = decode(joined(tmp_path, starts, b_frames=b_frames))
+    assert read_numbers(frames) == list(range(15 * len(starts)))
+    assert report.num_leaps == len(starts) - 1
+    assert report.duration_seconds == pytest.approx(len(starts), abs=1e-3)
+    assert not report.facts().damaged
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
+def test_a_frame_held_for_eight_seconds_is_held_in_every_format(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = write_video(tmp_path / f"a{suffix}", [*steady(15, 15), *steady(15, 15, start=9)])
+    frames, report = decode(path, sample_fps=1)
+    assert read_numbers(frames) == [0, 14, 14, 14, 14, 14, 14, 14, 14, 15]
+    assert report.num_leaps == 0
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("seconds", [40, 3600])
+def test_where_clocks_do_not_leap_a_frame_may_be_held_for_an_hour(
+    tmp_path: Path, suffix: str, seconds: int
+) -> None:
+    path = write_video(tmp_path / f"a{suffix}", [*steady(15, 15), *steady(15, 15, start=seconds)])
+    frames, report = decode(path, sample_fps=0.1, max_seconds=5000)
+    assert read_numbers(frames) == [0] + [14] * (seconds // 10 - 1) + [15]
+    assert report.duration_seconds == pytest.approx(seconds + 1, abs=2e-3)
+    assert report.num_leaps == 0
+
+
+@pytest.mark.parametrize(("sound_seconds", "is_held"), [(31, True), (2, False)])
+def test_in_a_transport_stream_the_sound_tells_whether_a_frame_is_held(
+    tmp_path: Path, sound_seconds: int, is_held: bool
+) -> None:
+    """A second of video, another one 30 s later; the sound goes on in between, or does not."""
+    silent = write_video(tmp_path / "a.mp4", [*steady(15, 15), *steady(15, 15, start=30)])
+    path = tmp_path / "a.ts"
+    with av.open(str(silent)) as source, av.open(str(path), "w") as container:
+        video: Any = container.add_stream_from_template(source.streams.video[0])
+        sound: Any = container.add_stream("mp2", rate=16_000)
+        sound.layout = "mono"
+        packets: list[Any] = [packet for packet in source.demux(video=0) if packet.size]
+        for packet in packets:
+            packet.stream = video
+        for start in range(0, 16_000 * sound_seconds, 1152):
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1152), np.int16), format="s16", layout="mono"
+            )
+            silence.sample_rate, silence.pts = 16_000, start
+            packets += sound.encode(silence)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    frames, report = decode(path, sample_fps=1)
+    assert read_numbers(frames) == ([0, *[14] * 29, 15] if is_held else [0, 15])
+    assert report.num_leaps == (0 if is_held else 1)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_pause_before_the_last_frame_is_not_taken_for_its_length(
+    tmp_path: Path, suffix: str
+) -> None:
+    tenth = Fraction(1, 10)
+    path = write_video(
+        tmp_path / f"a{suffix}",
+        [*steady(20, 10), Fraction(10)],
+        end_time=Fraction(101, 10),
+        tick=tenth,
+    )
+    frames, report = decode(path, sample_fps=10)
+    assert read_numbers(frames) == [*range(20), *[19] * 80, 20]
+    assert report.duration_seconds == pytest.approx(10.1, abs=2e-3)
+
+
+def test_avi_with_b_frames_and_a_gap(tmp_path: Path) -> None:
+    """AVI numbers the packets, also those without data that stand for the gap."""
+    path = write_video(
+        tmp_path / "a.avi",
+        [*steady(10, 15), *steady(10, 15, start=2)],
+        b_frames=2,
+        tick=Fraction(1, 15),
+    )
+    assert numbers(path) == [*range(10), *[9] * 20, *range(10, 20)]
