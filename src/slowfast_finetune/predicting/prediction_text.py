@@ -8,7 +8,7 @@ from typing import Any
 
 from slowfast_finetune.base.console import plain
 from slowfast_finetune.base.files import Row, csv_line
-from slowfast_finetune.predicting.answers import Prediction, Refused
+from slowfast_finetune.predicting.prediction import Prediction, Refused
 
 NONE_OF_THESE = "none of these"
 
