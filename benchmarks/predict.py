@@ -16,13 +16,9 @@ import torch
 from benchmarks.comparison import in_turn, speed_ratio, timed
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.report import Target, finish, format_table
-from benchmarks.stage_inputs import project_params
-from slowfast_finetune.decoding.decoding import (
-    FOREVER_SECONDS,
-    DecodeReport,
-    DecodeSettings,
-    sampled_frames,
-)
+from benchmarks.stage_inputs import demo_params
+from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -111,7 +107,7 @@ def run(*, cases: Sequence[str], seconds: int, model: str, rounds: int, out: Pat
 
 def _model(folder: Path, case: Case, name: str) -> Predictor:
     """An untrained model: its numbers mean nothing, and take as long."""
-    params = project_params(
+    params = demo_params(
         clip={"short_side": case.short_side},
         model={"name": name, "weights": "none"},
         train={"crop_size": case.crop_size},
@@ -166,7 +162,7 @@ def _decode(model: Predictor, videos: Sequence[Path]) -> float:
     )
     with timed() as watch:
         for video in videos:
-            for _ in sampled_frames(video, settings=settings, report=DecodeReport()):
+            for _ in sampled_frames(video, settings=settings):
                 pass
     return watch.seconds
 

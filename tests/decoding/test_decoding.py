@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,13 +14,10 @@ import synthetic
 from synthetic import FASTSTART, NTSC, NTSC_FILM, read_corners, read_numbers, steady, write_video
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding.decoding import (
-    DecodeReport,
-    DecodeSettings,
-    Frame,
-    sampled_frames,
-    scaled_size,
-)
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
+from slowfast_finetune.decoding.orientation import Frame, scaled_size
+from slowfast_finetune.decoding.video_facts import DecodeReport
 
 
 def decode(
@@ -40,7 +38,7 @@ def decode(
     return list(sampled_frames(path, settings=settings, report=report)), report
 
 
-def numbers(path: Path, **settings: float) -> list[int]:
+def numbers(path: Path, **settings: Any) -> list[int]:
     frames, _ = decode(path, **settings)
     return read_numbers(frames)
 
@@ -417,7 +415,7 @@ def test_flipped_bytes_anywhere_never_break_the_decoder(tmp_path: Path, seed: in
 # Refusals
 
 
-def reason(path: Path, **settings: float) -> str:
+def reason(path: Path, **settings: Any) -> str:
     with pytest.raises(VideoError) as caught:
         decode(path, **settings)
     assert caught.value.detail == str(caught.value)
@@ -509,7 +507,9 @@ def test_frames_lost_from_an_avi_leave_the_others_at_their_times(tmp_path: Path)
         container.mux(stream.encode())
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
-        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+        packets = [
+            (p.pos, p.size) for p in container.demux(video=0) if p.size and p.pos is not None
+        ]
     for position, size in packets[10:20]:
         data[position : position + size] = bytes(size)
     path.write_bytes(data)

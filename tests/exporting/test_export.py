@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIP_STORE", str(root / "store"))
         for name in ("pt2", "onnx") if HAS_ONNX else ("pt2",):
-            exported = export(root / "best.pt", file_format=name, project=root)  # type: ignore[arg-type]
+            exported = export(root / "best.pt", file_format=name, project=root)
             (root / f"{name}.txt").write_text(describe(exported))
     return root
 
@@ -284,7 +284,8 @@ def test_future_formats_and_other_tasks(
 ) -> None:
     path = tmp_path / f"other.{name}"
     if name == "pt2":
-        repack(folder / "best.pt2", path, **{"extra/slowfast.json": lambda text: text | change})
+        changes: dict[str, Any] = {"extra/slowfast.json": lambda text: text | change}
+        repack(folder / "best.pt2", path, **changes)
     else:
         import onnx
 
@@ -360,7 +361,7 @@ def pickled_weights(folder: Path, target: Path, mark: Path) -> Path:
         next(iter(config["config"].values()))["use_pickle"] = True
         return config
 
-    changes = {
+    changes: dict[str, Any] = {
         "data/weights/model_weights_config.json": pickled,
         "data/weights/weight_0": buffer.getvalue(),
     }

@@ -20,7 +20,7 @@ from faulty_decoders import serve_with_faults
 from synthetic import numbered_frame, read_number, steady, write_video
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.predicting import decoder_pool
+from slowfast_finetune.predicting import decoder_pool, frame_pipe
 from slowfast_finetune.predicting.decoder_pool import (
     DecodeLimits,
     DecoderPool,
@@ -188,7 +188,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from faulty_decoders import serve_with_faults
-from slowfast_finetune.predicting import decoder_pool
+from slowfast_finetune.predicting import decoder_pool, frame_pipe
 decoder_pool._serve = serve_with_faults
 limits = decoder_pool.DecodeLimits(seconds_without_frame=1.0)
 request = decoder_pool.FrameRequest(15, 48)
@@ -284,13 +284,13 @@ def test_a_reader_that_is_stuck_keeps_nobody_waiting(
 ) -> None:
     """The watch ends the video, whatever the thread that talks with the decoder is doing."""
     let_go = threading.Event()
-    really = decoder_pool.FrameReceiver.receive
+    really = frame_pipe.FrameReceiver.receive
 
     def stuck(receiver: Any) -> Any:
         let_go.wait(60)
         return really(receiver)
 
-    monkeypatch.setattr(decoder_pool.FrameReceiver, "receive", stuck)
+    monkeypatch.setattr(frame_pipe.FrameReceiver, "receive", stuck)
     (path,) = made(tmp_path, "a")
     with contextlib.closing(DecoderPool(LIMITS, num_workers=1)) as pool:
         with pytest.raises(VideoError, match="no frame for 1 s"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import contextlib
@@ -310,7 +311,9 @@ def test_a_client_that_takes_nothing_of_its_answers_is_left(served: Served) -> N
 
 
 def test_names_are_the_same_in_large_letters() -> None:
-    assert {"localhost", "actions.example.org"} <= own_names("127.0.0.1", ["Actions.Example.ORG"])
+    names = own_names("127.0.0.1", ["Actions.Example.ORG"])
+    assert names is not None
+    assert {"localhost", "actions.example.org"} <= names
     assert own_names("0.0.0.0", []) is None
 
 
@@ -585,14 +588,19 @@ def look(start: int) -> SelectedClip:
     return SelectedClip(start, 0, 0, np.zeros((1, 1, 1, 3), np.uint8))
 
 
+def start_of(kept: KeptClips, label: int) -> int | None:
+    best = kept.best(label)
+    return best.start if best else None
+
+
 def test_the_clip_that_spoke_most_for_a_class_is_kept() -> None:
     kept = KeptClips()
     assert kept.best(0) is None
     for start, logits in enumerate(([2, 0, 0], [3, 0, 0], [1, 0, 0], [0, 5, 0])):
         kept.see(look(start), np.array(logits, np.float32))
-    assert kept.best(0).start == 1
-    assert kept.best(1).start == 3
-    assert kept.best(2).start == 2 or kept.best(2).start == 1
+    assert start_of(kept, 0) == 1
+    assert start_of(kept, 1) == 3
+    assert start_of(kept, 2) in (1, 2)
 
 
 def test_few_clips_are_kept_of_many_classes() -> None:
@@ -600,7 +608,7 @@ def test_few_clips_are_kept_of_many_classes() -> None:
     for label in range(50):
         kept.see(look(label), (np.eye(50)[label] * (label + 1)).astype(np.float32))
     assert len(kept._by_label) == MAX_CLIPS
-    assert kept.best(49).start == 49
+    assert start_of(kept, 49) == 49
 
 
 class FakeVideo:
@@ -734,7 +742,7 @@ def slowfast(*words: str) -> list[str]:
 def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "NEEDED", ("uvicorn", "no_such_library"))
     with pytest.raises(InputError, match=r"needs no_such_library: pip install .*\[serve\]"):
-        command._serve(None)
+        command._serve(argparse.Namespace())
 
 
 def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
@@ -768,6 +776,7 @@ def test_ctrl_c_ends_it_cleanly(checkpoint: Path, good: bytes, tmp_path: Path) -
     assert not list(tmp_path.glob("slowfast-serve-*"))
 
 
+@pytest.mark.process
 def test_help_is_answered_without_the_extra() -> None:
     code = (
         "import sys; sys.argv = ['slowfast', 'serve', '--help']\n"

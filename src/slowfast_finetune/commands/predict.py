@@ -84,7 +84,7 @@ def _predict(args: argparse.Namespace) -> None:
         _watch(args, camera)
         return
 
-    from slowfast_finetune.base.console import plain
+    from slowfast_finetune.base.console import printable
     from slowfast_finetune.predicting.inputs import find_inputs
     from slowfast_finetune.predicting.prediction import Refused
 
@@ -101,7 +101,9 @@ def _predict(args: argparse.Namespace) -> None:
                 refused += 1
             elif annotator and (reason := annotator.write(result)) is not None:
                 uncopied += 1
-                _complain(f"{plain(str(result.path))}: no copy was written: {plain(reason)}")
+                _complain(
+                    f"{printable(str(result.path))}: no copy was written: {printable(reason)}"
+                )
     if refused:
         _complain(f"{refused} of {len(inputs)} could not be read")
     if uncopied:
@@ -208,10 +210,10 @@ def _output(out: Path | None) -> Iterator[Write]:
 @contextlib.contextmanager
 def _bar(total: int, args: argparse.Namespace) -> Iterator[Callable[[], None]]:
     """A progress bar where a person waits and answers do not run through it."""
-    from slowfast_finetune.base.console import Bar
+    from slowfast_finetune.base.console import ProgressBar
 
     seen = sys.stderr.isatty() and (args.out is not None or not sys.stdout.isatty())
-    with Bar("predicting", total=total, hidden=not seen) as bar:
+    with ProgressBar("predicting", total=total, hidden=not seen) as bar:
         yield lambda: bar.advance(1)
 
 

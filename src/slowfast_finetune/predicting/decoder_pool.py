@@ -369,12 +369,8 @@ def _send_frames(
     sender: FrameSender, path: Path, request: FrameRequest, limits: DecodeLimits
 ) -> None:
     from slowfast_finetune.clips.decode_job import check_bytes
-    from slowfast_finetune.decoding.decoding import (
-        FOREVER_SECONDS,
-        DecodeReport,
-        DecodeSettings,
-        sampled_frames,
-    )
+    from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
+    from slowfast_finetune.decoding.decoding import sampled_frames
 
     if request.container_format is None:
         check_bytes(path, content_hash=None)
@@ -387,7 +383,6 @@ def _send_frames(
     frames = sampled_frames(
         path,
         settings=settings,
-        report=DecodeReport(),
         container_format=request.container_format,
     )
     for frame in frames:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from slowfast_finetune.base.console import plain
-from slowfast_finetune.base.files import Row, csv_line
+from slowfast_finetune.base.console import printable
+from slowfast_finetune.base.tables import csv_text
 from slowfast_finetune.predicting.prediction import Prediction, Refused
 
 NONE_OF_THESE = "none of these"
 
 
-class SegmentRow(Row):
+class SegmentRow(NamedTuple):
     """One stretch of a video, or a refused file; every video has at least one row.
 
     Attributes:
@@ -23,26 +23,26 @@ class SegmentRow(Row):
     """
 
     path: str
-    label: str | None
-    answer: str | None
-    confidence: float | None
-    duration_seconds: float | None
-    segment: int | None
-    start_seconds: float | None
-    end_seconds: float | None
-    segment_answer: str | None
-    segment_confidence: float | None
-    reason: str | None
-    detail: str | None
+    label: str | None = None
+    answer: str | None = None
+    confidence: float | None = None
+    duration_seconds: float | None = None
+    segment: int | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    segment_answer: str | None = None
+    segment_confidence: float | None = None
+    reason: str | None = None
+    detail: str | None = None
 
 
 def as_text(result: Prediction | Refused, *, top: int) -> str:
     """Path, answer, confidence; then the most probable classes; then the segments, if several."""
-    path = plain(str(result.path))
+    path = printable(str(result.path))
     if isinstance(result, Refused):
-        return f"{path}  refused: {result.reason}: {plain(result.detail)}"
+        return f"{path}  refused: {result.reason}: {printable(result.detail)}"
     lines = [f"{path}  {named(result.answer)}  {result.confidence:.2f}"]
-    ranked = ", ".join(f"{plain(name)} {share:.2f}" for name, share in result.top(top))
+    ranked = ", ".join(f"{printable(name)} {share:.2f}" for name, share in result.top(top))
     lines += [f"    {ranked}"] * bool(ranked)
     if len(result.segments) > 1:
         lines += [
@@ -55,7 +55,7 @@ def as_text(result: Prediction | Refused, *, top: int) -> str:
 
 def named(answer: str | None) -> str:
     """The answer as people read it."""
-    return NONE_OF_THESE if answer is None else plain(answer)
+    return NONE_OF_THESE if answer is None else printable(answer)
 
 
 def clock(seconds: float) -> str:
@@ -90,37 +90,32 @@ def as_json(result: Prediction | Refused, *, top: int | None) -> str:
 
 def csv_header() -> str:
     """The names of the columns."""
-    return csv_line(list(SegmentRow.model_fields))
+    return csv_text([SegmentRow._fields]).rstrip("\n")
 
 
 def as_csv(result: Prediction | Refused) -> str:
     """A line for each segment, one for a refused file."""
-    return "\n".join(csv_line(list(row.model_dump().values())) for row in segment_rows(result))
+    return csv_text(segment_rows(result)).rstrip("\n")
 
 
 def segment_rows(result: Prediction | Refused) -> Sequence[SegmentRow]:
     """The rows of a video."""
     # A name that is no UTF-8 cannot stand in a table that is.
     path = str(result.path).encode("utf-8", "backslashreplace").decode("utf-8")
-    empty = dict.fromkeys(SegmentRow.model_fields)
     if isinstance(result, Refused):
-        refused = {"path": path, "reason": result.reason, "detail": result.detail}
-        return [SegmentRow.model_validate(empty | refused)]
+        return [SegmentRow(path, reason=result.reason, detail=result.detail)]
     return [
-        SegmentRow.model_validate(
-            empty
-            | {
-                "path": path,
-                "label": result.label,
-                "answer": result.answer,
-                "confidence": round(result.confidence, 6),
-                "duration_seconds": round(result.duration_seconds, 3),
-                "segment": number,
-                "start_seconds": round(part.start_seconds, 3),
-                "end_seconds": round(part.end_seconds, 3),
-                "segment_answer": part.answer,
-                "segment_confidence": round(part.confidence, 6),
-            }
+        SegmentRow(
+            path,
+            label=result.label,
+            answer=result.answer,
+            confidence=round(result.confidence, 6),
+            duration_seconds=round(result.duration_seconds, 3),
+            segment=number,
+            start_seconds=round(part.start_seconds, 3),
+            end_seconds=round(part.end_seconds, 3),
+            segment_answer=part.answer,
+            segment_confidence=round(part.confidence, 6),
         )
         for number, part in enumerate(result.segments)
     ]

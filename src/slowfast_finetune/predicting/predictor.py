@@ -19,7 +19,7 @@ from slowfast_finetune.base.errors import CheckpointError, VideoError
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.windows import Window, corners
 from slowfast_finetune.clips.workers import worker_count
-from slowfast_finetune.decoding.sampling import instants_before
+from slowfast_finetune.decoding.sampling import exact_rate, instants_before
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -232,7 +232,7 @@ class Predictor:
             if stride_seconds is None
             else round(stride_seconds * shape.sample_fps)
         )
-        fps = Fraction(shape.sample_fps).limit_denominator(100_000)
+        fps = exact_rate(shape.sample_fps)
         clip, views = view_params(self._checkpoint)
         return ClipPlan(
             shape=shape,

@@ -35,7 +35,7 @@ def ready_classifier(
     if precision != "32-true":
         ready = _MixedPrecision(classifier, device, precision)
     elif device.type == "cpu":
-        ready = _DuplicatedSingle(classifier)
+        ready = _PadsSingleClips(classifier)
     ready.eval()
     return ready, device
 
@@ -56,11 +56,11 @@ class _MixedPrecision(nn.Module):
         return logits.float()
 
 
-class _DuplicatedSingle(nn.Module):
-    """Duplicates a single-clip batch, so that results don't depend on the batch's size.
+class _PadsSingleClips(nn.Module):
+    """Duplicates a single-clip batch, so that results do not depend on the batch size.
 
     In fp32, torch convolves one clip on a CPU by another algorithm than two or eight, which rounds
-    otherwise; the answer to a clip must not depend on how many are asked about at once.
+    differently.
     """
 
     def __init__(self, classifier: nn.Module) -> None:

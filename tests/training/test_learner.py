@@ -1,10 +1,6 @@
-"""From parameters to what the loop needs."""
+"""What learns, and the loss it learns by."""
 
 from __future__ import annotations
-
-from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,8 +11,8 @@ from toy_learner import recipe
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.model.slowfast import build_slowfast
+from slowfast_finetune.training.learner import build_learner, training_criterion
 from slowfast_finetune.training.optimisation import grad_norms
-from slowfast_finetune.training.setup import Clips, build_learner, training_criterion
 
 NAMES = ["clap", "jump", "wave"]
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0]])
@@ -51,32 +47,6 @@ def test_class_without_clips_cannot_be_weighed(lacking: int) -> None:
         training_criterion(rows, NAMES, recipe(class_balance="weights"))
 
 
-def clips(rows: list[Any], **train: Any) -> Clips:
-    return Clips(rows, rows, make_params(train=train), Path("nowhere"), cpu_fabric())
-
-
-def test_sampler_is_asked_for_by_the_recipe() -> None:
-    rows = [*make_rows(9, label=0), *make_rows(3, label=1)]
-
-    def shown(**train: Any) -> Counter[int]:
-        feed = clips(rows, **train).feed(1, size=4)
-        return Counter(
-            rows[window.clip].label
-            for step in feed.steps
-            for part in step
-            for window in part.windows
-        )
-
-    assert shown(class_balance="sampler") == {0: 6, 1: 6}
-    assert shown(class_balance="none") == {0: 9, 1: 3}
-
-
-def test_number_of_steps_does_not_depend_on_how_they_are_divided() -> None:
-    several = clips(make_rows(11), batch_size=4)
-    assert several.steps_per_epoch == 3
-    assert [len(step) for step in several.feed(1, size=2).steps] == [2, 2, 2]
-
-
 def test_learner_is_ready_to_learn() -> None:
     network = build_slowfast("slowfast_shallow", num_classes=2)
     learner = build_learner(
@@ -87,7 +57,7 @@ def test_learner_is_ready_to_learn() -> None:
         steps_per_epoch=3,
         fabric=cpu_fabric(),
     )
-    assert learner.judged is not learner.classifier
+    assert learner.evaluation_model is not learner.classifier
     assert learner.schedule.steps_per_epoch == 3
     assert grad_norms(learner.optimizer)["head"].item() == 0
     frames = torch.zeros(1, 8, 32, 32, 3, dtype=torch.uint8)
