@@ -40,7 +40,7 @@ from slowfast_finetune.model.checkpoint import (
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast, head_of
-from slowfast_finetune.predicting.model import load_model
+from slowfast_finetune.predicting.predictor import load_model
 
 HAS_ONNX = all(map(importlib.util.find_spec, ("onnx", "onnxruntime", "onnxscript")))
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs the extra: onnx")
