@@ -26,8 +26,8 @@ from slowfast_finetune.model.checkpoint import (
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast
-from slowfast_finetune.predicting.model import Model, load_model
-from slowfast_finetune.predicting.streams import DecodeLimits
+from slowfast_finetune.predicting.decoder_pool import DecodeLimits
+from slowfast_finetune.predicting.predictor import Predictor, load_model
 
 PREDICT, DECODE, COMPUTE = "slowfast predict", "decoding alone", "computing alone"
 LATENCY, FORWARD = "a clip, from file to answer", "its forward passes"
@@ -105,7 +105,7 @@ def run(*, cases: Sequence[str], seconds: int, model: str, rounds: int, out: Pat
     finish("predict", out=out, results=results, targets=targets)
 
 
-def _model(folder: Path, case: Case, name: str) -> Model:
+def _model(folder: Path, case: Case, name: str) -> Predictor:
     """An untrained model: its numbers mean nothing, and take as long."""
     params = demo_params(
         clip={"short_side": case.short_side},
@@ -139,19 +139,19 @@ def _videos(folder: Path, case: Case, *, count: int, seconds: int) -> list[Path]
     return write_copies(video, folder / str(seconds), count=count)
 
 
-def _clips_of(model: Model, seconds: int) -> int:
+def _clips_of(model: Predictor, seconds: int) -> int:
     """How many clips predict shows of a video."""
     return len(model.clips_of(round(seconds * model.preprocessing.sample_fps)))
 
 
-def _predict(model: Model, videos: Sequence[Path]) -> float:
+def _predict(model: Predictor, videos: Sequence[Path]) -> float:
     with timed() as watch:
         answers = list(model.predict_many(videos, num_workers=1))
     assert len(answers) == len(videos)
     return watch.seconds
 
 
-def _decode(model: Model, videos: Sequence[Path]) -> float:
+def _decode(model: Predictor, videos: Sequence[Path]) -> float:
     """The same frames, decoded in this process and thrown away."""
     shape = model.preprocessing
     settings = DecodeSettings(
@@ -167,7 +167,7 @@ def _decode(model: Model, videos: Sequence[Path]) -> float:
     return watch.seconds
 
 
-def _compute(model: Model, clips: int) -> float:
+def _compute(model: Predictor, clips: int) -> float:
     """As many clips as predict shows, from memory, in batches like its own."""
     shape = model.preprocessing
     at_once = (model.clips_at_once, shape.num_frames, shape.crop_size, shape.crop_size, 3)

@@ -12,7 +12,7 @@ import yaml
 
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.indexing.manifest import hash_files
+from slowfast_finetune.indexing.hash_memo import hash_files
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -196,12 +196,12 @@ def test_numbers_come_back_to_the_last_bit(tmp_path: Path) -> None:
 
 
 def test_columns_of_classes_follow_in_order_and_as_exact_as_they_are(tmp_path: Path) -> None:
-    names = ["NA", "a, b", 'quo"te']
+    names = ["NA", "a, b", 'a"b']
     logits = np.array([[0.1, -2.5, 1e-7], [1.0, 3.4028235e38, 0.3]], np.float32)
     view = ViewRow("v.mp4", 0, 1, 2)
     VIEWS.write(tmp_path / "t.csv", [view, view], class_names=names, class_values=logits)
     assert (tmp_path / "t.csv").read_text().splitlines() == [
-        'video_path,start,top,left,logit(NA),"logit(a, b)","logit(quo""te)"',
+        'video_path,start,top,left,logit(NA),"logit(a, b)","logit(a""b)"',
         "v.mp4,0,1,2,0.1,-2.5,1e-07",
         "v.mp4,0,1,2,1.0,3.4028235e+38,0.3",
     ]

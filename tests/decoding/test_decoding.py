@@ -11,37 +11,14 @@ import av
 import numpy as np
 import pytest
 import synthetic
+from decoded import decode, numbers
 from synthetic import FASTSTART, NTSC, NTSC_FILM, read_corners, read_numbers, steady, write_video
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.decoding import sampled_frames
-from slowfast_finetune.decoding.orientation import Frame, scaled_size
+from slowfast_finetune.decoding.orientation import Frame
 from slowfast_finetune.decoding.video_facts import DecodeReport
-
-
-def decode(
-    path: Path,
-    *,
-    sample_fps: float = 15,
-    short_side: int = 48,
-    max_seconds: float = 60,
-    max_megapixels: float = 36,
-) -> tuple[list[Frame], DecodeReport]:
-    settings = DecodeSettings(
-        sample_fps=sample_fps,
-        short_side=short_side,
-        max_seconds=max_seconds,
-        max_megapixels=max_megapixels,
-    )
-    report = DecodeReport()
-    return list(sampled_frames(path, settings=settings, report=report)), report
-
-
-def numbers(path: Path, **settings: Any) -> list[int]:
-    frames, _ = decode(path, **settings)
-    return read_numbers(frames)
-
 
 # Times
 
@@ -269,25 +246,6 @@ def test_colours_are_rgb_uint8(tmp_path: Path) -> None:
     assert frames[0].dtype == np.uint8
     # Limited-range YUV with 8 bits loses a few levels.
     assert np.abs(frames[1].astype(int) - orange).max() <= 6
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "short_side", "expected"),
-    [
-        (1920, 1080, 256, (455, 256)),  # 455.1
-        (1080, 1920, 256, (256, 455)),
-        (640, 360, 128, (228, 128)),  # 227.6
-        (360, 640, 128, (128, 228)),
-        (64, 48, 48, (64, 48)),
-        (64, 48, 96, (128, 96)),
-        (50, 50, 256, (256, 256)),
-        (161, 121, 64, (85, 64)),  # 85.2
-    ],
-)
-def test_scaled_size_keeps_the_ratio(
-    width: int, height: int, short_side: int, expected: tuple[int, int]
-) -> None:
-    assert scaled_size(width, height, short_side=short_side) == expected
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from slowfast_finetune.model.checkpoint import (
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast, head_of
-from slowfast_finetune.predicting.model import load_model
+from slowfast_finetune.predicting.predictor import load_model
 
 needs_onnx = pytest.mark.extended
 ONNX = pytest.param("onnx", marks=needs_onnx)

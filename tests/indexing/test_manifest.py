@@ -19,7 +19,8 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.indexing.manifest import Manifest, build_manifest, describe, hash_files
+from slowfast_finetune.indexing.hash_memo import hash_files
+from slowfast_finetune.indexing.manifest import Manifest, build_manifest, describe
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -182,7 +183,7 @@ def test_description_for_the_person(tmp_path: Path, videos: Path) -> None:
         "class      train    val   test",
         "jump           3      1      1",
         "long name      6      2      2",
-        "passed over 2 other files: 1 outside any class folder, 1 .txt",
+        "passed over: 1 outside any class folder, 1 .txt",
     ]
 
 
@@ -553,3 +554,18 @@ def test_folds_do_not_override_a_split_of_the_folders(tmp_path: Path, videos: Pa
     touch_videos(videos, names)
     with pytest.raises(DataError, match=r"data\.fold: 1 would choose the test videos, but the"):
         build(tmp_path, num_folds=3, fold=1)
+
+
+def test_decomposed_groups_match_composed_names(tmp_path: Path, videos: Path) -> None:
+    touch_videos(videos, [*names("caf\u00e9", 6), *names("jump", 6)])
+    lines = [f"cafe\u0301/{index}.mp4,person {index // 2}" for index in range(6)]
+    (videos / "groups.csv").write_text("\n".join(["video_path,group", *lines]), encoding="utf-8")
+    groups = {row.video_path: row.group for row in build(tmp_path).rows}
+    assert groups["videos/caf\u00e9/5.mp4"] == "person 2"
+
+
+def test_a_class_missing_from_a_given_split_is_told(tmp_path: Path, videos: Path) -> None:
+    touch_videos(videos, ["train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "test/a/4.mp4"])
+    touch_videos(videos, ["test/b/5.mp4"])
+    with pytest.raises(DataError, match="class 'b' has no video in val, and the folders fix"):
+        build(tmp_path)

@@ -182,7 +182,7 @@ def set_param(project: Path, section: str, name: str, value: Any) -> None:
 
 @pytest.mark.slow
 def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> None:
-    assert stages_run(dvc(project, "repro")) == STAGES
+    assert stages_run(dvc(project, "repro")) == ["demo/dvc.yaml:videos", *STAGES]
 
     manifest = MANIFEST.read_rows(project / "data/manifest.csv")
     clips = CLIPS.read_rows(project / "data/clips.csv")
@@ -215,6 +215,8 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
     ).stdout.split()[1::2]  # fmt: skip
     assert set(status) <= {
         "dvc.lock",
+        "demo/dvc.lock",
+        "demo/.gitignore",
         "data/.gitignore",
         "models/.gitignore",
         "logs/.gitignore",
@@ -228,18 +230,18 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
     }
 
     # What a change runs again, and what it does not.
-    assert stages_run(dvc(project, "repro")) == []
+    assert stages_run(dvc(project, "repro")) == ["index"]
     set_param(project, "runtime", "num_workers", 1)
-    assert stages_run(dvc(project, "repro")) == []
+    assert stages_run(dvc(project, "repro")) == ["index"]
     first = (project / "metrics/metrics.json").read_text()
     before = yaml.safe_load((project / "params.yaml").read_text())["train"]["learning_rate"]
     set_param(project, "train", "learning_rate", before * 2)
-    assert stages_run(dvc(project, "repro")) == ["train", "evaluate", "report"]
+    assert stages_run(dvc(project, "repro")) == ["index", "train", "evaluate", "report"]
     set_param(project, "train", "learning_rate", before)
-    assert stages_run(dvc(project, "repro")) == [], "all come from the run cache"
+    assert stages_run(dvc(project, "repro")) == ["index"], "all others come from the run cache"
     assert (project / "metrics/metrics.json").read_text() == first
     set_param(project, "clip", "padding", "loop")
-    assert stages_run(dvc(project, "repro", "cache")) == ["cache"]
+    assert stages_run(dvc(project, "repro", "cache")) == ["index", "cache"]
 
 
 def stage(name: str, project: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -284,3 +286,54 @@ def test_every_stage_explains_itself(name: str) -> None:
     result = stage(name, PROJECT, "--help")
     assert result.returncode == 0
     assert "--params" in result.stdout
+
+
+@pytest.mark.slow
+def test_index_sees_changes_behind_links_and_of_the_weights(project: Path, tmp_path: Path) -> None:
+    def repro() -> list[str]:
+        return stages_run(dvc(project, "repro", "cache"))
+
+    elsewhere = tmp_path / "elsewhere"
+    (project / "videos" / "jump").rename(elsewhere)
+    (project / "videos" / "jump").symlink_to(elsewhere)
+    (project / "videos" / "wave" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    os.mkfifo(project / "videos" / "wave" / "pipe.mp4")
+    weights = project / "models" / "mine.pt"
+    weights.parent.mkdir()
+    weights.write_bytes(b"first")
+    set_param(project, "model", "weights", "models/mine.pt")
+    first = dvc(project, "repro", "cache")
+    assert "1 broken link, 1 special file" in first or "1 special file, 1 broken link" in first
+    assert repro() == ["index"]
+    video = elsewhere / "new.mp4"
+    shutil.copyfile(next((project / "videos" / "clap").glob("*.mp4")), video)
+    assert repro() == ["index", "cache"]
+    video.write_bytes(video.read_bytes() + b"changed")
+    assert repro() == ["index", "cache"]
+    video.unlink()
+    assert repro()[0] == "index"
+    assert "new.mp4" not in (project / "data/manifest.csv").read_text()
+    weights.write_bytes(b"other")
+    assert repro() == ["index"]
+    status = dvc(project, "status", "train")
+    assert "data/weights.json" in status
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["--temp"], ["--queue"]])
+def test_temporary_experiments_find_videos_that_git_ignores(
+    project: Path, words: list[str]
+) -> None:
+    dvc(project, "repro", "cache")
+    for command in (
+        ["git", "rm", "-rq", "--cached", "videos"],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "run"],
+    ):
+        subprocess.run(command, cwd=project, check=False)
+    output = dvc(project, "exp", "run", *words, "-S", "data.split_seed=0", "cache")
+    if words == ["--queue"]:
+        dvc(project, "queue", "start")
+        name = re.findall(r"Queued experiment '([\w-]+)'", output)[0]
+        output = dvc(project, "queue", "logs", "--follow", name)
+    assert "Stage 'cache' didn't change, skipping" in output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pipeline_imports import PROJECT
+from ruamel.yaml import YAML
 
 from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.params import load_params
@@ -29,14 +31,12 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.process
 def test_presets_are_listed_with_what_they_are(project: Path) -> None:
     listed = dict(list_presets(project))
     assert list(listed) == NAMES
     assert all(len(summary) > 20 and not summary.startswith("#") for summary in listed.values())
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("name", NAMES)
 def test_preset_becomes_params_with_the_folder_and_the_comments(
     name: str, project: Path, tmp_path: Path
@@ -53,7 +53,6 @@ def test_preset_becomes_params_with_the_folder_and_the_comments(
     assert changed <= {"  videos", "  group_pattern"}
 
 
-@pytest.mark.process
 def test_folder_inside_the_project_is_relative_and_ignored_by_git(project: Path) -> None:
     (project / "clips of mine").mkdir()
     done = apply_preset(project, "demo", videos=project / "clips of mine")
@@ -69,7 +68,36 @@ def test_folder_inside_the_project_is_relative_and_ignored_by_git(project: Path)
     assert "added" not in apply_preset(project, "demo", videos=project / "clips of mine")
 
 
-@pytest.mark.process
+@pytest.mark.parametrize(
+    "name",
+    ["yes", "no", "12:30:00", "~a", "~", "data [1]", "tab\tx", "a\\b", "-x", "#h", "!n", ":x",
+     "q?*", "null", "1e3", "${x}", "a: b", "it's", 'a"b', " lead"],
+)  # fmt: skip
+def test_odd_folder_names_survive_yaml_and_git(name: str, project: Path) -> None:
+    (project / name).mkdir()
+    (project / name / "a.mp4").touch()
+    apply_preset(project, "demo", videos=project / name)
+    text = (project / "params.yaml").read_text()
+    # PyYAML reads YAML 1.1, DVC's ruamel YAML 1.2.
+    for read in (yaml.safe_load(text), YAML(typ="safe").load(text)):
+        assert (project / read["data"]["videos"]).samefile(project / name)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--others", "--exclude-standard"],
+        cwd=project, capture_output=True, text=True, check=True,
+    ).stdout.split("\0")  # fmt: skip
+    assert f"{name}/a.mp4" not in listed
+    assert "params.yaml" in listed
+
+
+def test_a_folder_that_cannot_be_written_down_changes_nothing(project: Path) -> None:
+    before = (project / "params.yaml").read_text()
+    for name in ("a\nb", os.fsdecode(b"x\xff")):
+        (project / name).mkdir()
+        with pytest.raises(ParamsError, match="line break or is not UTF-8"):
+            apply_preset(project, "demo", videos=project / name)
+    assert (project / "params.yaml").read_text() == before
+
+
 def test_edited_params_are_kept(project: Path) -> None:
     edited = (project / "params.yaml").read_text().replace("epochs: 20", "epochs: 77")
     (project / "params.yaml").write_text(edited)
@@ -80,7 +108,6 @@ def test_edited_params_are_kept(project: Path) -> None:
     assert not (project / "params.yaml.bak").exists(), "an unedited preset needs no copy"
 
 
-@pytest.mark.process
 def test_unknown_preset_and_missing_folder_change_nothing(project: Path) -> None:
     before = (project / "params.yaml").read_text()
     with pytest.raises(ParamsError, match="no preset 'slowfast'; there are demo, "):

@@ -20,7 +20,7 @@ from slowfast_finetune.predicting.annotating import (
     _segment_at,
     write_annotated,
 )
-from slowfast_finetune.predicting.answers import Prediction
+from slowfast_finetune.predicting.prediction import Prediction
 from slowfast_finetune.predicting.timeline import Segment
 
 SEGMENTS = (Segment("clap", 0, 1, 0.9), Segment(None, 1, 2, 0.5), Segment("wave", 2, 4, 0.8))

@@ -32,11 +32,10 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.model.checkpoint import load_checkpoint
-from slowfast_finetune.predicting import streams
+from slowfast_finetune.predicting import decoder_pool
 from slowfast_finetune.predicting.annotating import Annotator
-from slowfast_finetune.predicting.camera import camera_index, watch_source
 from slowfast_finetune.predicting.inputs import find_inputs
-from slowfast_finetune.predicting.wording import (
+from slowfast_finetune.predicting.prediction_text import (
     SegmentRow,
     as_csv,
     as_json,
@@ -44,6 +43,7 @@ from slowfast_finetune.predicting.wording import (
     clock,
     csv_header,
 )
+from slowfast_finetune.predicting.webcam import camera_index, watch_source
 from slowfast_finetune.scoring import ready
 
 # Frames at 15 fps; two seconds, 30 frames, are kept of a video.
@@ -582,7 +582,7 @@ def test_decoding_and_computing_overlap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, length: int
 ) -> None:
     """One decoder and one model that each sleep: together hardly longer than the slower alone."""
-    monkeypatch.setattr(streams, "_serve", serve_with_faults)
+    monkeypatch.setattr(decoder_pool, "_serve", serve_with_faults)
     monkeypatch.setattr(ready, "classifier_from", lambda _: Slow())
     model = load_model(write_checkpoint(tmp_path / "best.pt"))
     paths = [tmp_path / f"slow{i}-{length}.mp4" for i in range(count)]
@@ -602,8 +602,8 @@ def test_decoding_and_computing_overlap(
 @pytest.mark.process
 def test_a_long_video_does_not_grow_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand frames of 64 kB would be 640 MB; what waits for the model is bounded."""
-    monkeypatch.setattr(streams, "_serve", serve_with_faults)
-    monkeypatch.setattr(streams, "AHEAD_BYTES", 2**20)
+    monkeypatch.setattr(decoder_pool, "_serve", serve_with_faults)
+    monkeypatch.setattr(decoder_pool, "AHEAD_BYTES", 2**20)
     monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
     model = load_model(write_checkpoint(tmp_path / "best.pt"))
     path = tmp_path / "large-10000.mp4"

@@ -12,7 +12,7 @@ from synthetic import steady, write_video
 from tiny_model import write_checkpoint
 
 from slowfast_finetune.commands import predict
-from slowfast_finetune.predicting.wording import SegmentRow
+from slowfast_finetune.predicting.prediction_text import SegmentRow
 
 PAGE = PROJECT / "docs" / "predicting.md"
 

@@ -40,9 +40,9 @@ from slowfast_finetune.base.errors import CheckpointError, InputError
 from slowfast_finetune.commands import serve as command
 from slowfast_finetune.commands.serve import is_loopback, listening_socket, own_names
 from slowfast_finetune.pictures import grad_cam
-from slowfast_finetune.predicting import streams
-from slowfast_finetune.predicting.looking import Look
-from slowfast_finetune.predicting.model import load_model
+from slowfast_finetune.predicting import decoder_pool
+from slowfast_finetune.predicting.clip_selection import SelectedClip
+from slowfast_finetune.predicting.predictor import load_model
 from slowfast_finetune.serving.explaining import MAX_CLIPS, KeptClips, strongest
 from slowfast_finetune.serving.guard import CONTENT_POLICY
 from slowfast_finetune.serving.limits import ServeLimits
@@ -75,7 +75,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture(scope="module")
 def one_server(checkpoint: Path) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "_serve", serve_with_faulty_files)
+        patch.setattr(decoder_pool, "_serve", serve_with_faulty_files)
         with running_server(checkpoint, limits=LIMITS) as served:
             yield served
             folder = served.service.folder
@@ -590,8 +590,8 @@ def test_the_strongest_frame_of_each_part_is_taken() -> None:
     assert strongest(weights[:2], count=4) == [0, 1]
 
 
-def look(start: int) -> Look:
-    return Look(start, 0, 0, np.zeros((1, 1, 1, 3), np.uint8))
+def look(start: int) -> SelectedClip:
+    return SelectedClip(start, 0, 0, np.zeros((1, 1, 1, 3), np.uint8))
 
 
 def start_of(kept: KeptClips, label: int) -> int | None:
@@ -619,7 +619,7 @@ def test_few_clips_are_kept_of_many_classes() -> None:
 
 class FakeVideo:
     def __init__(self, name: str) -> None:
-        self.has_begun = not name.startswith("slow")
+        self.is_ready = not name.startswith("slow")
         self.is_closed = False
 
     def close(self) -> None:
@@ -673,7 +673,7 @@ def test_a_video_that_does_not_begin_holds_nobody_up(make_queue: Any) -> None:
     looker.let_go.set()
     assert [one.future.result(5) for one in jobs[1:]] == ["b", "c", "d"]
     assert not jobs[0].future.done()
-    looker.opened["slow"].has_begun = True
+    looker.opened["slow"].is_ready = True
     assert jobs[0].future.result(5) == "slow"
     assert all(video.is_closed for video in looker.opened.values())
 

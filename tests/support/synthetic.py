@@ -333,6 +333,7 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
         "data": {
             "videos": "videos",
             "extensions": (".mp4",),
+            "exclude": (),
             "val_fraction": 0.2,
             "test_fraction": 0.2,
             "group_pattern": None,

@@ -11,6 +11,7 @@ from slowfast_finetune.base.console import progress, say
 from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, entry_bytes
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import DecodeJob, Refusal
@@ -44,7 +45,7 @@ def cache_videos(
     first_rows: dict[str, ManifestRow] = {}
     for row in manifest:
         known = first_rows.setdefault(row.content_hash, row)
-        if known is not row and not (project / known.video_path).is_file():
+        if known is not row and not locate(known.video_path, project=project).is_file():
             first_rows[row.content_hash] = row
     jobs = [
         _job(row, clip, cache, store, project)
@@ -109,7 +110,7 @@ def _job(
     project: Path,
 ) -> DecodeJob:
     return DecodeJob(
-        video=project / row.video_path,
+        video=locate(row.video_path, project=project),
         content_hash=row.content_hash,
         store=store,
         clip=clip,

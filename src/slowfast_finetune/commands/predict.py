@@ -13,8 +13,8 @@ from slowfast_finetune.base.errors import DataError
 
 if TYPE_CHECKING:
     from slowfast_finetune.predicting.annotating import Annotator
-    from slowfast_finetune.predicting.answers import Prediction, Refused
-    from slowfast_finetune.predicting.model import Model
+    from slowfast_finetune.predicting.prediction import Prediction, Refused
+    from slowfast_finetune.predicting.predictor import Predictor
 
 Write = Callable[[str], None]
 
@@ -77,7 +77,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from slowfast_finetune.predicting.camera import camera_index
+    from slowfast_finetune.predicting.webcam import camera_index
 
     camera = camera_index(args.paths)
     if camera is not None:
@@ -85,8 +85,8 @@ def _predict(args: argparse.Namespace) -> None:
         return
 
     from slowfast_finetune.base.console import printable
-    from slowfast_finetune.predicting.answers import Refused
     from slowfast_finetune.predicting.inputs import find_inputs
+    from slowfast_finetune.predicting.prediction import Refused
 
     inputs = find_inputs(args.paths)
     videos = [item for item in inputs if isinstance(item, Path)]
@@ -120,7 +120,7 @@ def _results(
     args: argparse.Namespace, inputs: list[Path | Refused], write: Write
 ) -> Iterator[Prediction | Refused]:
     """Answers and refusals in the order of the inputs."""
-    from slowfast_finetune.predicting.wording import csv_header
+    from slowfast_finetune.predicting.prediction_text import csv_header
 
     videos = [item for item in inputs if isinstance(item, Path)]
     # Loaded before anything is said: without a model there is nothing to say.
@@ -148,14 +148,14 @@ def _annotator(args: argparse.Namespace, videos: Sequence[Path]) -> Annotator | 
     return Annotator(args.annotate, videos=videos)
 
 
-def _load(args: argparse.Namespace) -> Model:
-    from slowfast_finetune.predicting.model import load_model
+def _load(args: argparse.Namespace) -> Predictor:
+    from slowfast_finetune.predicting.predictor import load_model
 
     return load_model(args.checkpoint, device=args.device, precision=args.precision)
 
 
 def _worded(result: Prediction | Refused, args: argparse.Namespace) -> str:
-    from slowfast_finetune.predicting.wording import as_csv, as_json, as_text
+    from slowfast_finetune.predicting.prediction_text import as_csv, as_json, as_text
 
     if args.json:
         return as_json(result, top=args.top)
@@ -166,8 +166,8 @@ def _worded(result: Prediction | Refused, args: argparse.Namespace) -> str:
 
 def _watch(args: argparse.Namespace, camera: int) -> None:
     from slowfast_finetune.base.console import say
-    from slowfast_finetune.predicting.camera import camera_device, watch
-    from slowfast_finetune.predicting.wording import clock, named
+    from slowfast_finetune.predicting.prediction_text import clock, named
+    from slowfast_finetune.predicting.webcam import camera_device, watch
 
     for_files = ("json", "csv", "out", "annotate", "top")
     senseless = [name for name in for_files if getattr(args, name)]

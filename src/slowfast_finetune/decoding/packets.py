@@ -103,13 +103,15 @@ def _missing_packets(
     """How many packets the file has lost at its end, as far as its header can be believed.
 
     MP4 lists every packet. AVI has but a number, in which packets without data count; it is
-    believed only where the file is shorter than its first RIFF chunk says.
+    believed only where the file is shorter than its first RIFF chunk says, and as many of the
+    missing ones are taken to hold data as of those that were read.
     """
     name = container.format.name
     if "mp4" in name:
         return max(0, stream.frames - num_read)
     if name == "avi" and _is_cut_off_riff(Path(container.name)):
-        return max(0, stream.frames - end_slot)
+        missing = max(0, stream.frames - end_slot)
+        return round(missing * num_read / end_slot) if end_slot else missing
     return 0
 
 

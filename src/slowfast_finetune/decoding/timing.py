@@ -155,7 +155,8 @@ def timed_frames(
         stamp = frame.dts if is_avi else frame.pts
         time = clock.place(
             None if stamp is None or not time_base else stamp * time_base,
-            stated=(frame.duration or 0) * time_base,
+            # In AVI each is stated to last one tick, however many empty packets follow it.
+            stated=Fraction(0) if is_avi else (frame.duration or 0) * time_base,
         )
         report.num_decoded += 1
         report.num_leaps = clock.num_leaps

@@ -1,7 +1,7 @@
 """Convert HDR pictures to SDR: BT.2100 PQ and HLG to BT.709, highlights rolled off by BT.2390.
 
 The light of the HDR picture on a display of 1000 cd/m² is compressed to that of one whose white is
-203 cd/m², HDR reference white by BT.2408, and coded as BT.1886 shows it. Up to 100 cd/m² nothing is
+203 cd/m², HDR reference white by BT.2408, and coded as BT.1886 shows it. Up to 88 cd/m² nothing is
 compressed. Mastering metadata is not used: one recording looks as the next.
 """
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_finetune.base.console import run, say
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.params import load_params
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.demo.catalog import CLASS_NAMES
 from slowfast_finetune.demo.generator import generate_demo
 
@@ -28,7 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("--workers", None, "processes (default: one for each CPU)"),
     ):
         parser.add_argument(flag, metavar="N", type=int, default=default, help=text)
+    parser.add_argument(
+        "--if-used-by", metavar="PARAMS", type=Path, help="draw only if its data.videos is FOLDER"
+    )
     given = parser.parse_args(arguments)
+    if given.if_used_by is not None and not _is_used(given.folder, given.if_used_by):
+        write_text(given.folder / "README.txt", "Empty: data.videos in params.yaml is elsewhere.\n")
+        say(f"{given.if_used_by}: data.videos is elsewhere; the demo is not drawn")
+        return
     videos = generate_demo(
         given.folder,
         people=given.people,
@@ -37,6 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         num_workers=given.workers,
     )
     say(f"{len(videos)} videos of {given.people} people in {given.folder}")
+
+
+def _is_used(folder: Path, params: Path) -> bool:
+    """Tell whether the parameters name this folder as that of the videos."""
+    videos = locate(load_params(params).data.videos, project=params.parent)
+    return videos.resolve() == folder.resolve()
 
 
 if __name__ == "__main__":

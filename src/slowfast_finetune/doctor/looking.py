@@ -13,6 +13,7 @@ import numpy as np
 
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import CacheParams, ClipParams
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.caching import held_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.decode_job import (
@@ -81,7 +82,7 @@ def look_at_videos(
     tasks = [
         _Task(
             row=row,
-            video=project / row.video_path,
+            video=locate(row.video_path, project=project),
             clip=clip,
             cache=cache,
             store=store,

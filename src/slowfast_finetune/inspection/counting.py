@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import CacheParams, ClipParams
-from slowfast_finetune.indexing.discovery import SPLIT_FOLDERS
+from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
 from slowfast_finetune.inspection.findings import Finding, counted, listed
 from slowfast_finetune.inspection.looks import Look, Refused
 

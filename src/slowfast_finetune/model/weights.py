@@ -18,6 +18,7 @@ from slowfast_finetune.base.console import ProgressBar, say
 from slowfast_finetune.base.errors import WeightsError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import ModelParams
+from slowfast_finetune.base.store_location import locate_weights_file
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.model.slowfast import (
     ARCHITECTURES,
@@ -119,13 +120,7 @@ def locate_weights(params: ModelParams) -> tuple[Path, bool]:
         url_digest = hashlib.blake2b(params.weights.encode(), digest_size=4).hexdigest()
         name = f"{url_digest}-{params.weights.split('?')[0].rsplit('/', 1)[-1]}"
         return _download_once(params.weights, name), True
-    path = Path(params.weights).expanduser()
-    if not path.is_file():
-        raise WeightsError(
-            f"model.weights: {params.weights} is not a file; "
-            "give kinetics400, none, a checkpoint file, or an http(s) address"
-        )
-    return path, False
+    return locate_weights_file(params.weights, project=Path.cwd()), False
 
 
 def _download_once(url: str, name: str) -> Path:

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import atomic_path
-from slowfast_finetune.predicting.answers import Prediction
 from slowfast_finetune.predicting.inputs import VIDEO_SUFFIXES
 from slowfast_finetune.predicting.lettering import font_for
+from slowfast_finetune.predicting.prediction import Prediction
+from slowfast_finetune.predicting.prediction_text import named
 from slowfast_finetune.predicting.timeline import Segment
-from slowfast_finetune.predicting.wording import named
 
 Frame = npt.NDArray[np.uint8]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from slowfast_finetune.base.console import printable
 from slowfast_finetune.base.tables import csv_text
-from slowfast_finetune.predicting.answers import Prediction, Refused
+from slowfast_finetune.predicting.prediction import Prediction, Refused
 
 NONE_OF_THESE = "none of these"
 
