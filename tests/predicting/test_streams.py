@@ -196,7 +196,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from faulty_decoders import serve_with_faults
-from slowfast_finetune.predicting import decoder_pool, frame_pipe
+from slowfast_finetune.predicting import decoder_pool
 decoder_pool._serve = serve_with_faults
 limits = decoder_pool.DecodeLimits(seconds_without_frame=1.0)
 request = decoder_pool.FrameRequest(15, 48)
