@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 HIDDEN := .*/|Created|Executor|best_epoch|best_val_accuracy|train_minutes|macro_precision|macro_f1|loss|calibration|.*_baseline|runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo experiments test check format clean
+.PHONY: help setup demo experiments test fast check format clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -19,9 +19,10 @@ setup: $(READY) ## make .venv with everything in it
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or later is needed; call make PYTHON=python3.12")'
 	test -d .venv || $(PYTHON) -m venv .venv
-	@# torch first: a later install then finds it and brings no other build.
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch torchvision
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[explain,serve,dev]'
+	@# torch first: a later install then finds it and brings no other build. Python compiles what it
+	@# imports, so that the installer need not compile all of the 160 packages.
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt torch torchvision
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[explain,serve,dev]'
 	@touch $@
 
 demo: setup ## draw the demo videos, train on them, measure: minutes on two cores
@@ -43,10 +44,15 @@ experiments: setup ## compare experiments: scores, and the parameters that diffe
 test: setup ## run the tests
 	$(BIN)/python -m pytest
 
-check: setup ## lint, format and types
+ROOM ?=
+fast: setup ## the tests that start no process and take no time; of one room with ROOM=clips
+	$(BIN)/python -m pytest tests/$(ROOM) -m 'not process and not slow' --ignore=tests/browser --ignore=tests/exporting
+
+check: setup ## lint, format, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: setup ## put the code in order
 	$(BIN)/ruff check --fix .

@@ -18,12 +18,12 @@ from benchmarks.comparison import Contender, in_turn, speed_ratio, timed
 from benchmarks.decoders import FLOOR, RawJob, attempt, installed_peers, with_ffmpeg
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.report import Target, finish, format_table
-from benchmarks.stage_inputs import manifest_of, project_params, quiet
+from benchmarks.stage_inputs import demo_params, manifest_of, quiet
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 
 STAGE, FFMPEG = "the cache stage", "ffmpeg processes"
 TARGET_OF_FFMPEG = 0.95
@@ -57,7 +57,7 @@ def run(
     """Measure each size and the given folder, print tables, write decode.json."""
     if shutil.which("ffmpeg") is None:
         raise SystemExit("error: ffmpeg is not on the PATH; it is what the stage is measured on")
-    params = project_params(
+    params = demo_params(
         clip={"num_frames": 4, "sample_fps": 15, "short_side": 256, "max_seconds": 60},
         runtime={"num_workers": workers or len(os.sched_getaffinity(0))},
     )

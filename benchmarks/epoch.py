@@ -18,7 +18,7 @@ from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.on_the_fly import NaiveDecordDataset, loader_of
 from benchmarks.report import Target, finish, format_table
 from benchmarks.resident import epoch_seconds, resident_feed, resident_learner
-from benchmarks.stage_inputs import manifest_of, project_params, quiet
+from benchmarks.stage_inputs import demo_params, manifest_of, quiet
 from slowfast_finetune.base.params import ModelName
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import Batch
@@ -26,8 +26,7 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.windows import MicroBatch
 from slowfast_finetune.model.device import choose_device, choose_precision
 from slowfast_finetune.model.slowfast import build_slowfast
-from slowfast_finetune.training.engine import EpochFeed
-from slowfast_finetune.training.setup import Clips
+from slowfast_finetune.training.training_data import EpochFeed, TrainingData
 
 CACHE, RESIDENT = "from the cache", "one batch in memory"
 ON_THE_FLY = "decord in a DataLoader, {} workers"
@@ -92,7 +91,7 @@ def run(*, models: Sequence[ModelName], rounds: int, out: Path) -> None:
 
 
 def _measure(name: ModelName, setting: Setting, *, rounds: int) -> dict[str, list[float]]:
-    params = project_params(
+    params = demo_params(
         clip={
             "num_frames": setting.frames,
             "sample_fps": setting.sample_fps,
@@ -126,7 +125,8 @@ def _measure(name: ModelName, setting: Setting, *, rounds: int) -> dict[str, lis
                 project=Path(folder),
                 num_workers="auto",
             )
-        feed = Clips(rows, rows, params, store.folder, learner.fabric).feed(1, size=setting.batch)
+        data = TrainingData(rows, rows, params, store.folder, learner.fabric)
+        feed = data.feed(1, size=setting.batch)
         batch = next(iter(feed.batches()))
         resident = resident_feed(batch, steps=len(feed.steps))
         contenders: dict[str, Contender] = {

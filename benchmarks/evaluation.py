@@ -14,10 +14,10 @@ import torch
 from benchmarks.comparison import in_turn, speed_ratio, timed
 from benchmarks.experiment import prepare
 from benchmarks.report import Target, finish, format_table
-from benchmarks.stage_inputs import project_params, quiet
+from benchmarks.stage_inputs import demo_params, quiet
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.demo.generator import generate_demo
 from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_checkpoint
 from slowfast_finetune.model.checkpoint import (
@@ -73,12 +73,11 @@ def _drawn(folder: Path, videos: int) -> tuple[Params, list[ClipRow]]:
     people = -(-videos // VIDEOS_PER_PERSON) + 1
     with quiet():
         generate_demo(folder / "videos", people=people, videos_per_person=2)
-    params = project_params(data={"videos": str(folder / "videos")})
+    params = demo_params(data={"videos": str(folder / "videos")})
     params = params.model_copy(update={"train": params.train.model_copy(update={"crop_size": 64})})
     rows = prepare(params, folder)
     rows = [
-        row.model_copy(update={"split": "test" if index < videos else "train"})
-        for index, row in enumerate(rows)
+        row._replace(split="test" if index < videos else "train") for index, row in enumerate(rows)
     ]
     names = {row.label: row.class_name for row in rows}
     torch.manual_seed(0)

@@ -11,10 +11,10 @@ from benchmarks.stage_inputs import quiet
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_checkpoint
 from slowfast_finetune.indexing.manifest import build_manifest
-from slowfast_finetune.training.run_files import TrainingOutputs
+from slowfast_finetune.training.outputs import TrainingOutputs
 from slowfast_finetune.training.train import train_model
 
 

@@ -22,11 +22,10 @@ from benchmarks.drawn_videos import draw_video
 from benchmarks.mutations import mutate
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import PROJECT, changed_values, manifest_of
-from slowfast_finetune.base.files import read_table, write_table
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 
 # Suffix, encoder, its pixel format.
 KINDS: tuple[tuple[str, str, str], ...] = (
@@ -195,7 +194,7 @@ def _write_project(project: Path, manifest: Sequence[ManifestRow]) -> Params:
     )
     text = yaml.safe_dump(values, sort_keys=False)
     (project / "params.yaml").write_text(text, encoding="utf-8")
-    write_table(project / "data" / "manifest.csv", manifest, ManifestRow)
+    MANIFEST.write(project / "data" / "manifest.csv", manifest)
     return Params.model_validate(values)
 
 
@@ -226,8 +225,8 @@ def _run_stage(project: Path) -> str | None:
 def _read_rows(project: Path) -> tuple[list[ClipRow], list[RejectedRow]]:
     clips, rejected = project / "data" / "clips.csv", project / "data" / "rejected.csv"
     return (
-        read_table(clips, ClipRow) if clips.exists() else [],
-        read_table(rejected, RejectedRow) if rejected.exists() else [],
+        CLIPS.read_rows(clips) if clips.exists() else [],
+        REJECTED.read_rows(rejected) if rejected.exists() else [],
     )
 
 

@@ -16,13 +16,9 @@ import torch
 from benchmarks.comparison import in_turn, speed_ratio, timed
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.report import Target, finish, format_table
-from benchmarks.stage_inputs import project_params
-from slowfast_finetune.decoding.decoding import (
-    FOREVER_SECONDS,
-    DecodeReport,
-    DecodeSettings,
-    sampled_frames,
-)
+from benchmarks.stage_inputs import demo_params
+from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -30,8 +26,8 @@ from slowfast_finetune.model.checkpoint import (
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast
-from slowfast_finetune.predicting.model import Model, load_model
-from slowfast_finetune.predicting.streams import DecodeLimits
+from slowfast_finetune.predicting.decoder_pool import DecodeLimits
+from slowfast_finetune.predicting.predictor import Predictor, load_model
 
 PREDICT, DECODE, COMPUTE = "slowfast predict", "decoding alone", "computing alone"
 LATENCY, FORWARD = "a clip, from file to answer", "its forward passes"
@@ -109,9 +105,9 @@ def run(*, cases: Sequence[str], seconds: int, model: str, rounds: int, out: Pat
     finish("predict", out=out, results=results, targets=targets)
 
 
-def _model(folder: Path, case: Case, name: str) -> Model:
+def _model(folder: Path, case: Case, name: str) -> Predictor:
     """An untrained model: its numbers mean nothing, and take as long."""
-    params = project_params(
+    params = demo_params(
         clip={"short_side": case.short_side},
         model={"name": name, "weights": "none"},
         train={"crop_size": case.crop_size},
@@ -143,19 +139,19 @@ def _videos(folder: Path, case: Case, *, count: int, seconds: int) -> list[Path]
     return write_copies(video, folder / str(seconds), count=count)
 
 
-def _clips_of(model: Model, seconds: int) -> int:
+def _clips_of(model: Predictor, seconds: int) -> int:
     """How many clips predict shows of a video."""
     return len(model.clips_of(round(seconds * model.preprocessing.sample_fps)))
 
 
-def _predict(model: Model, videos: Sequence[Path]) -> float:
+def _predict(model: Predictor, videos: Sequence[Path]) -> float:
     with timed() as watch:
         answers = list(model.predict_many(videos, num_workers=1))
     assert len(answers) == len(videos)
     return watch.seconds
 
 
-def _decode(model: Model, videos: Sequence[Path]) -> float:
+def _decode(model: Predictor, videos: Sequence[Path]) -> float:
     """The same frames, decoded in this process and thrown away."""
     shape = model.preprocessing
     settings = DecodeSettings(
@@ -166,12 +162,12 @@ def _decode(model: Model, videos: Sequence[Path]) -> float:
     )
     with timed() as watch:
         for video in videos:
-            for _ in sampled_frames(video, settings=settings, report=DecodeReport()):
+            for _ in sampled_frames(video, settings=settings):
                 pass
     return watch.seconds
 
 
-def _compute(model: Model, clips: int) -> float:
+def _compute(model: Predictor, clips: int) -> float:
     """As many clips as predict shows, from memory, in batches like its own."""
     shape = model.preprocessing
     at_once = (model.clips_at_once, shape.num_frames, shape.crop_size, shape.crop_size, 3)

@@ -20,11 +20,11 @@ from benchmarks.comparison import Contender, Ratio, in_turn, speed_ratio, timed
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.on_the_fly import NaiveDecordDataset, loader_of, pytorchvideo_dataset
 from benchmarks.report import Target, finish, format_table
-from benchmarks.stage_inputs import manifest_of, project_params, quiet
+from benchmarks.stage_inputs import demo_params, manifest_of, quiet
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, plan_training_epoch
 from slowfast_finetune.video_folder import VideoFolderDataset
 
@@ -89,7 +89,7 @@ def _cached(folder: Path, size: str, count: int) -> Cached:
     width, height = (int(side) for side in size.split("x"))
     original = draw_video(folder / "drawn.mp4", width=width, height=height, num_frames=SECONDS * 30)
     videos = write_copies(original, folder / "videos" / "drawn", count=count)
-    params = project_params(
+    params = demo_params(
         clip={
             "num_frames": NUM_FRAMES,
             "sample_fps": SAMPLE_FPS,
@@ -142,7 +142,7 @@ def _plan(rows: Sequence[ClipRow], crop_size: int, *, epochs: int) -> list[Seque
         for epoch in range(-(-epochs // len(rows)))
         for step in plan_training_epoch(
             rows,
-            project_params(augment={"max_zoom": 1.0}).augment,
+            demo_params(augment={"max_zoom": 1.0}).augment,
             num_frames=NUM_FRAMES,
             crop_size=crop_size,
             batch_size=BATCH,

@@ -15,7 +15,7 @@ from benchmarks.experiment import prepare, train_and_test
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import quiet, values_of_preset
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.demo.generator import generate_demo
 
 # What a first attempt looks like: Adam at its usual rate, no schedule, no augmentation.

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from benchmarks.comparison import Contender
-from benchmarks.stage_inputs import project_params, quiet
+from benchmarks.stage_inputs import demo_params, quiet
 from slowfast_finetune.clips.clip_reader import Batch
 from slowfast_finetune.clips.windows import MicroBatch, Window
 from slowfast_finetune.model.device import Precision, make_fabric
-from slowfast_finetune.training.engine import EpochFeed, Learner, Sofar, train_one_epoch
-from slowfast_finetune.training.setup import build_learner
+from slowfast_finetune.training.engine import train_one_epoch
+from slowfast_finetune.training.epoch_progress import EpochProgress
+from slowfast_finetune.training.learner import Learner, build_learner
+from slowfast_finetune.training.training_data import EpochFeed
 
 
 class ResidentLoader:
@@ -45,13 +47,16 @@ def resident_feed(batch: Batch, *, steps: int) -> EpochFeed:
 def resident_learner(
     network: nn.Module, precision: Precision, device: torch.device, *, frozen: bool
 ) -> Learner:
-    """What the train stage builds, with AdamW at a rate that changes little."""
-    params = project_params(train={"optimizer": "adamw", "learning_rate": 1e-5})
+    """What the train stage builds, all of it learning, with AdamW at a rate that changes little."""
+    params = demo_params(train={"optimizer": "adamw", "learning_rate": 1e-5})
     recipe = params.train.model_copy(
         update={
             "epochs": 10**6,
             "schedule": "constant",
             "warmup_epochs": 0,
+            "frozen_epochs": 0,
+            "ema_decay": None,
+            "max_grad_norm": None,
             "batch_norm": "frozen" if frozen else "batch",
         }
     )
@@ -69,7 +74,7 @@ def epoch_seconds(learner: Learner, feed: EpochFeed, *, epoch: int = 1) -> float
     """Seconds of an epoch of the training loop, validation aside."""
     with quiet():
         started = time.perf_counter()
-        train_one_epoch(learner, feed, epoch=epoch, sofar=Sofar())
+        train_one_epoch(learner, feed, epoch=epoch, progress=EpochProgress())
         if learner.fabric.device.type == "cuda":
             torch.cuda.synchronize(learner.fabric.device)
         return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""What the stages ask for: parameters like the project's own, and manifest rows."""
+"""What the stages ask for: parameters of a preset, and manifest rows."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ import yaml
 
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.indexing.manifest import hash_files
+from slowfast_finetune.indexing.hash_memo import hash_files
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-def project_params(**sections: dict[str, Any]) -> Params:
-    """The project's params.yaml with some values changed: ``project_params(clip={…})``."""
+def demo_params(**sections: dict[str, Any]) -> Params:
+    """The demo preset with some values changed: ``demo_params(clip={…})``.
+
+    Never the params.yaml of the checkout: figures must not depend on what somebody set there.
+    """
     return Params.model_validate(changed_values(**sections))
 
 
 def changed_values(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """As :func:`project_params`, unchecked, to be written to another params.yaml."""
-    text = (PROJECT / "params.yaml").read_text(encoding="utf-8")
-    values: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    """As :func:`demo_params`, unchecked, to be written to another params.yaml."""
+    values = values_of_preset("demo")
     for name, changes in sections.items():
         values[name] = {**values[name], **changes}
     # Nothing is trained here; a crop that fits the clip keeps the parameters valid.

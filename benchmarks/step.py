@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.comparison import Contender, Ratio, in_turn, speed_ratio
+from benchmarks.peak import DTYPES, check_below_peak, conv_peak
 from benchmarks.report import Target, finish, format_table
 from benchmarks.resident import resident_learner, resident_turns
-from benchmarks.stage_inputs import PROJECT
-from slowfast_finetune.base.params import ModelName, load_params
+from benchmarks.stage_inputs import demo_params
+from slowfast_finetune.base.params import ModelName
 from slowfast_finetune.clips.clip_reader import Batch
 from slowfast_finetune.model.device import Precision, choose_device, choose_precision
 from slowfast_finetune.model.slowfast import (
@@ -60,10 +61,14 @@ MATMUL_SIZE = {"cpu": 4096, "cuda": 8192}
 
 
 def run(*, models: Sequence[ModelName], batch: int | None, rounds: int, out: Path) -> None:
-    """Measure each model, print tables, write step.json."""
-    params = load_params(PROJECT / "params.yaml")
-    device = choose_device(params.runtime)
-    precision = choose_precision(params.runtime, device)
+    """Measure each model, print tables, write step.json.
+
+    Raises:
+        ImpossibleFigureError: a step was faster than the machine's peak.
+    """
+    runtime = demo_params().runtime
+    device = choose_device(runtime)
+    precision = choose_precision(runtime, device)
     results: dict[str, Any] = {}
     targets: list[Target] = []
     for name in models:
@@ -118,6 +123,7 @@ class _Bench:
     def measure(self, *, rounds: int) -> dict[str, Any]:
         """Time every contender in turn and print a table of them."""
         flops = 3 * self._forward_flops_a_clip()
+        peak = conv_peak(self._device, self._precision)
         size = MATMUL_SIZE[self._device.type]
         with ExitStack() as stack:
             contenders: dict[str, Contender] = {
@@ -132,6 +138,10 @@ class _Bench:
         per_clip = {
             name: [turn / self._geometry.batch for turn in turns] for name, turns in seconds.items()
         }
+        peak = max(peak, conv_peak(self._device, self._precision), *matmul_rates)
+        check_below_peak(
+            {name: flops / statistics.median(turns) for name, turns in per_clip.items()}, peak
+        )
         ratios = {name: speed_ratio(turns, per_clip[PLAIN]) for name, turns in per_clip.items()}
         shares = {
             name: statistics.median(
@@ -165,6 +175,7 @@ class _Bench:
             "times the plain loop": {name: asdict(ratio) for name, ratio in ratios.items()},
             "matmul GFLOP/s": [rate / 1e9 for rate in matmul_rates],
             "of the matmul": shares,
+            "peak GFLOP/s": peak / 1e9,
         }
 
     def _forward_flops_a_clip(self) -> float:
@@ -259,8 +270,7 @@ def _our_turns(
 
 
 def _matmul(size: int, device: torch.device, precision: Precision) -> Callable[[], object]:
-    dtypes = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    left, right = torch.randn(2, size, size, dtype=dtypes[precision], device=device).unbind()
+    left, right = torch.randn(2, size, size, dtype=DTYPES[precision], device=device).unbind()
     return lambda: left @ right
 
 

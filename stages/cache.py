@@ -6,13 +6,12 @@ import argparse
 from pathlib import Path
 
 from slowfast_finetune.base.console import run, say
-from slowfast_finetune.base.files import read_table, write_table
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.caching import cache_videos, check_rejected, summary
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED
 
 
 def main() -> None:
@@ -25,7 +24,7 @@ def main() -> None:
 
     params = load_params(args.params)
     clips, rejected = cache_videos(
-        read_table(args.manifest, ManifestRow),
+        MANIFEST.read_rows(args.manifest),
         clip=params.clip,
         cache=params.cache,
         store=ClipStore(store_root(Path.cwd()), params.clip),
@@ -34,8 +33,8 @@ def main() -> None:
         engine=params.runtime.engine,
     )
     # Both tables first: what was refused is what the person needs when the check fails.
-    write_table(args.clips, clips, ClipRow)
-    write_table(args.rejected, rejected, RejectedRow)
+    CLIPS.write(args.clips, clips)
+    REJECTED.write(args.rejected, rejected)
     say(summary(clips, rejected))
     check_rejected(clips, rejected, cache=params.cache, table=args.rejected)
 

@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 
 from slowfast_finetune.base.console import run
-from slowfast_finetune.base.files import read_table
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_checkpoint
 
 
@@ -24,7 +23,7 @@ def main() -> None:
 
     params = load_params(args.params)
     evaluate_checkpoint(
-        read_table(args.clips, ClipRow),
+        CLIPS.read_rows(args.clips),
         checkpoint_path=args.checkpoint,
         params=params,
         store=ClipStore(store_root(Path.cwd()), params.clip),

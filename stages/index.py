@@ -1,4 +1,4 @@
-"""Stage 1: class folders → data/manifest.csv."""
+"""Stage 1: class folders → data/manifest.csv, and the weights file's hash → data/weights.json."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import argparse
 from pathlib import Path
 
 from slowfast_finetune.base.console import run, say
-from slowfast_finetune.base.files import write_table
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.indexing.hash_memo import HashMemo
 from slowfast_finetune.indexing.manifest import build_manifest, describe
+from slowfast_finetune.indexing.weights_record import weights_record
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--manifest", type=Path, default=Path("data/manifest.csv"))
+    parser.add_argument("--weights", type=Path, default=Path("data/weights.json"))
     args = parser.parse_args()
 
     params = load_params(args.params)
     memo = HashMemo(store_root(Path.cwd()) / "hashes.sqlite")
+    write_text(args.weights, weights_record(params.model, project=Path.cwd(), memo=memo))
     manifest = build_manifest(params.data, project=Path.cwd(), memo=memo)
-    write_table(args.manifest, manifest.rows, ManifestRow)
+    MANIFEST.write(args.manifest, manifest.rows)
     say(describe(manifest))
 
 

@@ -6,12 +6,11 @@ import argparse
 from pathlib import Path
 
 from slowfast_finetune.base.console import run
-from slowfast_finetune.base.files import read_table
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.training.run_files import TrainingOutputs
+from slowfast_finetune.clips.clip_tables import CLIPS
+from slowfast_finetune.training.outputs import TrainingOutputs
 from slowfast_finetune.training.train import train_model
 
 
@@ -29,7 +28,7 @@ def main() -> None:
 
     params = load_params(args.params)
     train_model(
-        read_table(args.clips, ClipRow),
+        CLIPS.read_rows(args.clips),
         params=params,
         store=ClipStore(store_root(Path.cwd()), params.clip),
         project=Path.cwd(),

@@ -5,8 +5,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slowfast_finetune.predicting.answers import Prediction, Refused
-    from slowfast_finetune.predicting.model import Model, load_model
+    from slowfast_finetune.predicting.prediction import Prediction, Refused
+    from slowfast_finetune.predicting.predictor import Predictor as Model
+    from slowfast_finetune.predicting.predictor import load_model
     from slowfast_finetune.predicting.timeline import Segment
 
 __all__ = ["Model", "Prediction", "Refused", "Segment", "__version__", "load_model"]
@@ -14,11 +15,11 @@ __version__ = "0.1.0"
 
 # Found when they are asked for: most of the package must start without torch.
 _PLACES = {
-    "Model": "predicting.model",
-    "Prediction": "predicting.answers",
-    "Refused": "predicting.answers",
-    "Segment": "predicting.timeline",
-    "load_model": "predicting.model",
+    "Model": ("predicting.predictor", "Predictor"),
+    "Prediction": ("predicting.prediction", "Prediction"),
+    "Refused": ("predicting.prediction", "Refused"),
+    "Segment": ("predicting.timeline", "Segment"),
+    "load_model": ("predicting.predictor", "load_model"),
 }
 
 # How long OpenMP's threads spin before they sleep, in rounds: some microseconds. By default it is
@@ -32,4 +33,5 @@ if "OMP_WAIT_POLICY" not in os.environ:
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    module, found = _PLACES[name]
+    return getattr(import_module(f"{__name__}.{module}"), found)

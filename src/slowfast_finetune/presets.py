@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
+from slowfast_finetune.base.console import printable
 from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.files import write_text
-from slowfast_finetune.base.params import load_params
+from slowfast_finetune.base.params import parse_params
+from slowfast_finetune.base.store_location import locate, written_path
 
 PARAMS = "params.yaml"
 
@@ -48,33 +51,35 @@ def apply_preset(project: Path, name: str, *, videos: Path | None) -> str:
     text = (project / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     done = [f"{PARAMS} is now presets/{name}.yaml"]
     if videos is not None:
-        folder = Path(os.path.abspath(videos.expanduser()))  # noqa: PTH100 - links stay links
+        # Links stay links, and a folder may be called ~a.
+        folder = Path(os.path.abspath(locate(str(videos), project=project)))  # noqa: PTH100
         if not folder.is_dir():
             raise ParamsError(f"--videos: {videos} is not a folder")
         if project.resolve().is_relative_to(folder.resolve()):
             raise ParamsError(f"--videos: {videos} holds this project; give a folder of classes")
-        written = _as_written(folder, project)
+        written = written_path(folder, project=project)
+        if re.search(r"[\r\n\ud800-\udfff]", written):
+            raise ParamsError(
+                f"--videos: {printable(written)}: holds a line break or is not UTF-8; rename it"
+            )
         text = _with_videos(text, written)
         done.append(
             "data.group_pattern is not set: if one person, camera or recording is in several "
             "videos, set it, or the result will flatter"
         )
         done[0] += f", pointing at {written}"
-        done += _ignore_in_git(folder, project)
+    parse_params(text, path=Path(PARAMS))  # before anything is changed
+    if videos is not None:
+        done += _ignore_in_git(written, project)
     done += _keep_edits(project)
     write_text(project / PARAMS, text)
-    load_params(project / PARAMS)
     return "\n".join(done)
-
-
-def _as_written(folder: Path, project: Path) -> str:
-    base = Path(os.path.abspath(project))  # noqa: PTH100
-    return folder.relative_to(base).as_posix() if folder.is_relative_to(base) else str(folder)
 
 
 def _with_videos(text: str, videos: str) -> str:
     """Set data.videos and leave out the demo's own group pattern; all else stays as written."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     yaml = YAML()
     yaml.width = 4096
@@ -85,7 +90,9 @@ def _with_videos(text: str, videos: str) -> str:
     document = yaml.load(text)
     if document["data"]["videos"] != videos:
         document["data"]["group_pattern"] = None
-        document["data"]["videos"] = videos
+        # Quoted where one of YAML's versions would read a bare word as something else (yes, 1:30).
+        is_plain = re.fullmatch(r"[\w./-]*/[\w./-]*", videos, re.ASCII)
+        document["data"]["videos"] = videos if is_plain else DoubleQuotedScalarString(videos)
     stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()
@@ -100,13 +107,12 @@ def _keep_edits(project: Path) -> list[str]:
     return [f"the {PARAMS} before is kept as {PARAMS}.bak"]
 
 
-def _ignore_in_git(folder: Path, project: Path) -> list[str]:
+def _ignore_in_git(folder: str, project: Path) -> list[str]:
     """Add a folder inside the project to .gitignore, unless git ignores it already."""
-    written = _as_written(folder, project)
-    if Path(written).is_absolute():
+    if Path(folder).is_absolute():
         return []
     check = subprocess.run(
-        ["git", "check-ignore", "--quiet", "--no-index", f"{written}/x"],
+        ["git", "check-ignore", "--quiet", "--no-index", f"./{folder}/x"],
         cwd=project,
         check=False,
         capture_output=True,
@@ -115,5 +121,6 @@ def _ignore_in_git(folder: Path, project: Path) -> list[str]:
         return []
     ignore = project / ".gitignore"
     old = ignore.read_text(encoding="utf-8") if ignore.exists() else ""
-    write_text(ignore, f"{old.rstrip()}\n/{written}/\n".lstrip())
-    return [f"added /{written}/ to .gitignore: videos never go to git"]
+    pattern = "/" + re.sub(r"([\\\[\]*?])", r"\\\1", folder.removeprefix("./")) + "/"
+    write_text(ignore, f"{old.rstrip()}\n{pattern}\n".lstrip())
+    return [f"added {pattern} to .gitignore: videos never go to git"]

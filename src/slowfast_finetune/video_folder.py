@@ -20,15 +20,16 @@ from torch.utils.data import Dataset
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.params import Padding
-from slowfast_finetune.decoding.decoding import (
-    DecodeReport,
-    DecodeSettings,
-    is_mirrored,
-    sampled_frames,
-    scaled_size,
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.decoding import is_plain, sampled_frames
+from slowfast_finetune.decoding.orientation import Frame as Frames
+from slowfast_finetune.decoding.orientation import scaled_size
+from slowfast_finetune.decoding.sampling import (
+    exact_rate,
+    padded_indices,
+    shown_frames,
+    window_starts,
 )
-from slowfast_finetune.decoding.decoding import Frame as Frames
-from slowfast_finetune.decoding.sampling import padded_indices, shown_frames, window_starts
 from slowfast_finetune.indexing.discovery import find_videos
 
 
@@ -67,7 +68,7 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         self.videos = [video.path for video in discovery.videos]
         self.labels = [self.class_names.index(video.class_name) for video in discovery.videos]
         self._num_frames = num_frames
-        self._sample_fps = Fraction(sample_fps).limit_denominator(100_000)
+        self._sample_fps = exact_rate(sample_fps)
         self._short_side = short_side
         self._crop_size = crop_size
         self._padding = padding
@@ -90,8 +91,8 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         return frames if self._crop_size is None else _centre(frames, self._crop_size, path)
 
     def _read_with_decord(self, path: Path) -> Frames:
-        if is_mirrored(path):
-            raise VideoError("decoder_error", "decord does not mirror")
+        if not is_plain(path):
+            raise VideoError("decoder_error", "decord would show it wrongly")
         reader = open_with_decord(path)
         times, end_time = frame_times(reader)
         sampled = shown_frames(times, end_time=end_time, sample_fps=self._sample_fps)
@@ -103,11 +104,10 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         settings = DecodeSettings(
             sample_fps=float(self._sample_fps),
             short_side=self._short_side,
-            max_seconds=math.inf,
             max_megapixels=math.inf,
         )
         try:
-            frames = list(sampled_frames(path, settings=settings, report=DecodeReport()))
+            frames = list(sampled_frames(path, settings=settings))
         except VideoError as error:
             raise VideoError(error.reason, f"{path}: {error.detail}") from error
         return np.stack([frames[index] for index in self._window(len(frames))])

@@ -5,25 +5,27 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pipeline_imports import PROJECT
 
-from slowfast_finetune.base.files import Row
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST
+from slowfast_finetune.base.tables import Column, Table
 from slowfast_finetune.clips.clip_store import EntryInfo
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.evaluation.tables import (
-    ClassRow,
-    ConfusionRow,
-    PredictionRow,
-    ReliabilityRow,
-    ScoreRow,
-    SubsetRow,
-    ViewRow,
+from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, RejectedRow
+from slowfast_finetune.decoding.video_facts import VideoFacts
+from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
+from slowfast_finetune.evaluation.result_tables import (
+    CLASSES,
+    CONFUSION,
+    RELIABILITY,
+    SCORES,
+    SUBSETS,
+    VIEWS,
 )
 from slowfast_finetune.model.checkpoint import FORMAT_VERSION, Checkpoint, Preprocessing
-from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.training.history import HISTORY
 
 TEXT = (PROJECT / "docs" / "formats.md").read_text()
 
@@ -44,47 +46,57 @@ def words(title: str) -> list[str]:
     return re.findall(r"`(\w+)`", section(title))
 
 
-@pytest.mark.parametrize(
-    ("title", "row_type"),
-    [("data/manifest.csv", ManifestRow), ("metrics/history.csv", EpochRow)],
+TABLES = (
+    MANIFEST,
+    CLIPS,
+    REJECTED,
+    HISTORY,
+    PREDICTIONS,
+    VIEWS,
+    SCORES,
+    SUBSETS,
+    CLASSES,
+    CONFUSION,
+    RELIABILITY,
 )
-def test_tables_list_their_columns_in_order(title: str, row_type: type[Row]) -> None:
-    documented = first_cells(title)
-    assert documented == list(row_type.model_fields)
 
 
-def test_clips_table_is_the_manifest_and_its_own_columns() -> None:
-    own = first_cells("data/clips.csv")
-    assert [*ManifestRow.model_fields, *own] == list(ClipRow.model_fields)
+def documented(column: Column, *, name: str) -> str:
+    """The line of a column in docs/formats.md."""
+    kinds = {str: "text", int: "integer", float: "number", bool: "boolean"}
+    choices = ", ".join(f"`{choice}`" for choice in column.choices)
+    kind = column.unit or choices or kinds[column.kind]
+    return f"| `{name}` | {kind}{' or none' if column.nullable else ''} | {column.meaning} |"
 
 
-@pytest.mark.parametrize(
-    ("title", "row_type"),
-    [
-        ("data/rejected.csv", RejectedRow),
-        ("metrics/predictions.csv", PredictionRow),
-        ("metrics/views.csv", ViewRow),
-        ("metrics/scores.csv", ScoreRow),
-        ("metrics/subsets.csv", SubsetRow),
-        ("metrics/plots/per_class.csv", ClassRow),
-        ("metrics/plots/confusion.csv", ConfusionRow),
-        ("metrics/plots/reliability.csv", ReliabilityRow),
-    ],
-)
-def test_short_tables_name_every_column(title: str, row_type: type[Row]) -> None:
-    assert set(row_type.model_fields) <= set(words(title))
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.file)
+def test_a_table_is_documented_as_it_is_described(table: Table[Any]) -> None:
+    lines = ["| column | type | meaning |", "| --- | --- | --- |"]
+    lines += [documented(column, name=column.name) for column in table.columns]
+    if table.per_class is not None:
+        lines.append(documented(table.per_class, name=f"{table.per_class.name}(<class>)"))
+    expected = "\n".join(lines)
+    assert f"\n\n{expected}\n\n" in section(table.file) + "\n", f"docs/formats.md needs\n{expected}"
+    assert f"Version {table.version}." in section(table.file)
+
+
+def test_every_table_that_is_documented_is_described() -> None:
+    """And no other: what is a table of columns in the docs is one of ours."""
+    titles = re.findall(r"^## (\S+\.csv)$", TEXT, re.MULTILINE)
+    assert sorted(titles) == sorted(table.file for table in TABLES)
 
 
 def test_every_reason_code_is_documented_and_no_other() -> None:
     code = "\n".join(path.read_text() for path in (PROJECT / "src").rglob("*.py"))
     folder_only = {"too_small"}  # of VideoFolderDataset, which writes no table
     used = set(re.findall(r"(?:VideoError|Refusal)\(\s*\"(\w+)\"", code)) - folder_only
-    assert used == set(first_cells("data/rejected.csv"))
+    assert used == set(first_cells("data/rejected.csv")) - set(RejectedRow._fields)
 
 
 def test_entry_facts_are_documented() -> None:
     names = {field.name for field in dataclasses.fields(EntryInfo)}
     assert names <= set(words("The clip store"))
+    assert set(VideoFacts.model_fields) <= set(first_cells("data/clips.csv"))
 
 
 def test_checkpoint_keys_are_documented() -> None:

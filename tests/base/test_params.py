@@ -281,3 +281,20 @@ def test_as_many_frozen_epochs_as_epochs_train_the_last_layer_only(
         train={"epochs": 5, "frozen_epochs": 5, "warmup_epochs": 2}, model={"weights": "some.pyth"}
     )
     assert params.train.frozen_epochs == params.train.epochs
+
+
+def test_batch_norm_needs_more_than_one_value_of_a_clip(
+    tmp_path: Path, small_params: Callable[..., Params]
+) -> None:
+    """The slow pathway's last layers see num_frames / 4 frames of crop_size / 32 px, rounded up."""
+    least = {"clip": {"num_frames": 4}, "train": {"crop_size": 32, "batch_norm": "batch"}}
+    said = complaint(tmp_path / "params.yaml", params=small_params(), **least)
+    assert "clip.num_frames: 4 and train.crop_size: 32 leave the last layers one value" in said
+    small_params(clip={"num_frames": 8}, train={"crop_size": 32, "batch_norm": "batch"})
+    small_params(clip={"num_frames": 4}, train={"crop_size": 33, "batch_norm": "batch"})
+    frozen = small_params(
+        clip={"num_frames": 4},
+        train={"crop_size": 32, "batch_norm": "frozen"},
+        model={"weights": "some.pyth"},
+    )
+    assert frozen.clip.num_frames == 4

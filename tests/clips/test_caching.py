@@ -15,9 +15,8 @@ import synthetic
 from synthetic import make_manifest, make_rows, read_numbers, steady, write_video
 
 from slowfast_finetune.base.errors import DataError, VideoError
-from slowfast_finetune.base.files import read_table, write_table
 from slowfast_finetune.base.hashing import hash_file
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips import caching, workers
 from slowfast_finetune.clips.caching import (
@@ -27,8 +26,8 @@ from slowfast_finetune.clips.caching import (
     summary,
 )
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
-from slowfast_finetune.clips.decode_job import Job, decode_to_store
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
+from slowfast_finetune.clips.decode_job import DecodeJob, decode_to_store
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARAMS = synthetic.make_params(clip={"max_seconds": 2}, cache={"max_megapixels": 0.02})
@@ -150,7 +149,7 @@ def test_each_refusal_has_its_reason(cached: Cached) -> None:
     assert {row.video_path: row.reason for row in rejected} == REASONS
     details = {row.video_path: row.detail for row in rejected}
     assert details["wave/mostly.mp4"] == (
-        "5 of 15 frames decode; cache.min_decodable_fraction is 0.5"
+        "33.3% of the frames decode; cache.min_decodable_fraction is 0.5"
     )
     assert details["wave/huge.mp4"] == (
         "frames of 160×128 px; at most 0.02 million pixels (in the pipeline cache.max_megapixels)"
@@ -166,11 +165,11 @@ def test_tables_keep_the_order_and_the_columns_of_the_manifest(
     for table in (clips, rejected):
         places = [order.index(row.video_path) for row in table]
         assert places == sorted(places)
-    columns = list(ManifestRow.model_fields)
-    assert list(ClipRow.model_fields)[: len(columns)] == columns
+    columns = list(ManifestRow._fields)
+    assert list(ClipRow._fields)[: len(columns)] == columns
     known = {row.video_path: row for row in manifest}
     for clip in clips:
-        assert ManifestRow(**clip.model_dump(include=set(columns))) == known[clip.video_path]
+        assert ManifestRow._make(clip[: len(columns)]) == known[clip.video_path]
 
 
 def test_facts_of_the_clips(cached: Cached) -> None:
@@ -231,10 +230,10 @@ def test_the_store_holds_nothing_else(cached: Cached, manifest: list[ManifestRow
 
 def test_tables_come_back_from_disk(cached: Cached, tmp_path: Path) -> None:
     _, clips, rejected = cached
-    write_table(tmp_path / "clips.csv", clips, ClipRow)
-    write_table(tmp_path / "rejected.csv", rejected, RejectedRow)
-    assert read_table(tmp_path / "clips.csv", ClipRow) == clips
-    assert read_table(tmp_path / "rejected.csv", RejectedRow) == rejected
+    CLIPS.write(tmp_path / "clips.csv", clips)
+    REJECTED.write(tmp_path / "rejected.csv", rejected)
+    assert CLIPS.read_rows(tmp_path / "clips.csv") == clips
+    assert REJECTED.read_rows(tmp_path / "rejected.csv") == rejected
 
 
 def test_loop_padding(tmp_path: Path) -> None:
@@ -306,7 +305,7 @@ def test_a_worker_that_goes_wrong_costs_only_its_video(
     few: Callable[..., list[ManifestRow]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    worker: Callable[[Job], EntryInfo],
+    worker: Callable[[DecodeJob], EntryInfo],
     bad: str,
     reason: str,
     detail: str,
@@ -402,8 +401,8 @@ def test_a_video_that_may_not_be_read_is_refused(
     assert {row.reason for row in rejected} == {"unreadable"}
 
 
-def make_job(video: Path, *, store_root: Path) -> Job:
-    return Job(
+def make_job(video: Path, *, store_root: Path) -> DecodeJob:
+    return DecodeJob(
         video=video,
         content_hash=hash_file(video),
         store=ClipStore(store_root, PARAMS.clip),
@@ -435,7 +434,7 @@ def test_a_video_that_becomes_unreadable_is_unreadable(
 # The second time
 
 
-def no_decoding(jobs: Sequence[Job], **_: Any) -> Iterator[Any]:
+def no_decoding(jobs: Sequence[DecodeJob], **_: Any) -> Iterator[Any]:
     assert not jobs, f"{[job.video.name for job in jobs]} would be decoded"
     return iter(())
 
@@ -450,7 +449,7 @@ def test_a_second_run_decodes_nothing(
     assert cache(rows, project=tmp_path, store_root=tmp_path / "store") == first
     # Nor does another name, split, label or group.
     renamed = [
-        row.model_copy(update={"video_path": f"x{i}", "split": "test", "label": 1, "group": "g"})
+        row._replace(video_path=f"x{i}", split="test", label=1, group="g")
         for i, row in enumerate(rows)
     ]
     clips, _ = cache(renamed, project=tmp_path, store_root=tmp_path / "store")
@@ -571,7 +570,7 @@ def test_restoring_notices_another_clip(
 ) -> None:
     rows = few("jump/x.mp4")
     clips, _ = cache(rows, project=tmp_path, store_root=tmp_path / "store")
-    wrong = [clips[0].model_copy(update={"num_frames": 99}), *clips[1:]]
+    wrong = [clips[0]._replace(num_frames=99), *clips[1:]]
     with pytest.raises(DataError, match=r"jump/0\.mp4: gives another clip than data/clips\.csv"):
         restore_entries(
             wrong,
@@ -587,7 +586,7 @@ def test_restoring_notices_other_parameters(tmp_path: Path) -> None:
     right = make_rows(2, settings=store.folder.name)
     with pytest.raises(DataError, match=r"made with other clip: parameters .* run `dvc repro`"):
         restore_entries(
-            [right[0], right[1].model_copy(update={"settings": "f" * 16})],
+            [right[0], right[1]._replace(settings="f" * 16)],
             params=params,
             store=store,
             project=tmp_path,
@@ -678,7 +677,7 @@ def test_the_stage_writes_both_tables_even_when_it_fails(tmp_path: Path) -> None
     for index, name in enumerate(names):
         write_video(tmp_path / name, steady(5 + index, 15))
     (tmp_path / names[1]).write_bytes(b"no video")
-    write_table(tmp_path / "data/manifest.csv", make_manifest(tmp_path, names), ManifestRow)
+    MANIFEST.write(tmp_path / "data/manifest.csv", make_manifest(tmp_path, names))
     params = synthetic.make_params(cache={"max_rejected_fraction": 0.3})
     synthetic.write_params(tmp_path / "params.yaml", params)
     done = subprocess.run(
@@ -694,8 +693,8 @@ def test_the_stage_writes_both_tables_even_when_it_fails(tmp_path: Path) -> None
     assert "error: 1 of 3 videos are refused (33.3%)" in done.stderr
     assert "Traceback" not in done.stderr
     assert "1 refused, not_a_video: e.g. videos/jump/1.mp4" in done.stdout
-    clips = read_table(tmp_path / "data/clips.csv", ClipRow)
-    rejected = read_table(tmp_path / "data/rejected.csv", RejectedRow)
+    clips = CLIPS.read_rows(tmp_path / "data/clips.csv")
+    rejected = REJECTED.read_rows(tmp_path / "data/rejected.csv")
     assert [row.video_path for row in clips] == [names[0], names[2]]
     assert [row.video_path for row in rejected] == [names[1]]
     store = ClipStore(tmp_path / "store", params.clip)

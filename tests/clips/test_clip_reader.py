@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips import clip_reader
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore, Frames
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, plan_training_epoch
 
 NUM_ROWS = 6
@@ -189,7 +190,7 @@ def test_no_more_is_read_ahead_than_asked(
     begun = []
     gather = reader.gather
     monkeypatch.setattr(reader, "gather", lambda windows: (begun.append(1), gather(windows))[1])
-    loader = iter(ClipLoader(reader, plan, read_ahead=3))
+    loader: Any = iter(ClipLoader(reader, plan, read_ahead=3))
     for given in range(1, 4):
         next(loader)
         time.sleep(0.1)  # long enough for all that was ordered
@@ -206,7 +207,7 @@ def test_a_fault_reaches_the_one_who_asks(
 ) -> None:
     store.path(rows[4].content_hash).unlink()
     plan = [[Window(clip, 0, 0, 0, 32)] for clip in range(NUM_ROWS)]
-    loader = iter(ClipLoader(reader, plan))
+    loader: Any = iter(ClipLoader(reader, plan))
     assert [next(loader).clip_indices.item() for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(DataError, match=r"jump/4\.mp4"):
         next(loader)
@@ -215,7 +216,7 @@ def test_a_fault_reaches_the_one_who_asks(
 def test_no_thread_outlives_the_loop(reader: ClipReader, rows: list[ClipRow]) -> None:
     before = threading.active_count()
     list(ClipLoader(reader, plan_of(rows)))
-    loader = iter(ClipLoader(reader, plan_of(rows)))
+    loader: Any = iter(ClipLoader(reader, plan_of(rows)))
     next(loader)
     assert threading.active_count() == before + 1
     loader.close()

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from synthetic import make_manifest, make_params, steady, write_params, write_video
 
-from slowfast_finetune.base.files import write_table
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clip_maintenance import corners, readable_bytes
 from slowfast_finetune.clips.caching import cache_videos
@@ -35,7 +34,7 @@ def fill(project: Path, params: Params, names: list[str]) -> ClipStore:
     cache_videos(
         rows, clip=params.clip, cache=params.cache, store=store, project=project, num_workers=1
     )
-    write_table(project / "data/manifest.csv", rows, ManifestRow)
+    MANIFEST.write(project / "data/manifest.csv", rows)
     return store
 
 
@@ -87,7 +86,7 @@ def test_prune_first_only_tells_then_deletes_what_nothing_refers_to(project: Pat
     other = fill(project, make_params(clip={"sample_fps": 5}), NAMES)
     store = fill(project, make_params(), NAMES)
     keep = {row.content_hash for row in make_manifest(project, NAMES[:3])}
-    write_table(project / "data/manifest.csv", make_manifest(project, NAMES[:3]), ManifestRow)
+    MANIFEST.write(project / "data/manifest.csv", make_manifest(project, NAMES[:3]))
     old, fresh = (store.folder / f".{digit * 32}.run.tmp" for digit in "01")
     for path in (old, fresh):
         path.write_text("half")
@@ -120,7 +119,7 @@ def test_prune_touches_nothing_that_is_not_the_stores(project: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text("precious")
     (project / "store/0123456789abcdef/settings.json").write_text("{}")
-    write_table(project / "data/manifest.csv", make_manifest(project, NAMES[:1]), ManifestRow)
+    MANIFEST.write(project / "data/manifest.csv", make_manifest(project, NAMES[:1]))
     assert slowfast(project, "clips", "prune", "--yes").returncode == 0
     assert all(path.read_text() == "precious" for path in foreign)
     assert slowfast(project, "clips", "verify").returncode == 0, "and foreign files are not read"

@@ -12,10 +12,10 @@ import synthetic
 from synthetic import make_manifest, make_params, steady, write_video
 
 from slowfast_finetune.base.params import Engine, Params
-from slowfast_finetune.clips import workers
+from slowfast_finetune.clips import ray_workers
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 
 ray = pytest.importorskip("ray", reason="the optional extra is not installed")
 
@@ -82,7 +82,7 @@ def test_a_task_that_goes_wrong_costs_only_its_video(
     names = ["jump/0.mp4", f"jump/{bad}.mp4", "jump/2.mp4"]
     for index, name in enumerate(names):
         write_video(tmp_path / name, steady(5 + index, 30))
-    monkeypatch.setattr(workers, "decode_to_store", worker)
+    monkeypatch.setattr(ray_workers, "decode_to_store", worker)
     seconds = 15 if bad == "hang" else 60
     params = make_params(cache={"timeout_seconds": seconds, "worker_memory_mb": 1024})
     clips, rejected, files = cache(tmp_path, names, "ray", params)

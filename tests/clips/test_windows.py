@@ -9,7 +9,7 @@ import pytest
 from synthetic import make_rows
 from toy_learner import augment
 
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import (
     Mix,
     Step,
@@ -300,7 +300,7 @@ def test_device_without_clips_repeats_one_that_does_not_count() -> None:
 
 
 def test_partners_are_the_same_however_a_step_is_dealt_out() -> None:
-    pairs = {}
+    pairs: dict[Any, Any] = {}
     for rank in range(3):
         (parts,) = deal_out([step_of(7, Mix(0.3))], rank=rank, num_devices=3, size=2)
         for part in parts:

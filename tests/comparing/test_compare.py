@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.comparing.answers import Answers, parse_answers, read_answers
+from slowfast_finetune.base.tables import csv_text
 from slowfast_finetune.comparing.compare import (
     Comparison,
     compare,
@@ -21,8 +24,11 @@ from slowfast_finetune.comparing.compare import (
     verdict,
     videos_needed,
 )
+from slowfast_finetune.comparing.sources import REQUIRED, read_predictions
+from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
 
 CLASSES = ("jump", "wave")
+HEADER = "video_path,group,actual,predicted,p(jump),p(wave)\n"
 
 
 def answers(
@@ -32,18 +38,22 @@ def answers(
     probabilities: Sequence[float] | None = None,
     groups: Sequence[str | None] | None = None,
     source: str = "a",
-) -> Answers:
+) -> Predictions:
     """One letter a video: j for jump, w for wave."""
-    count = len(actual)
-    return Answers(
-        source=source,
-        video_paths=tuple(f"video {index}" for index in range(count)),
-        groups=tuple(groups or [None] * count),
-        class_names=CLASSES,
-        actual=np.array(["jw".index(letter) for letter in actual]),
-        predicted=np.array(["jw".index(letter) for letter in predicted]),
-        probability_of_actual=np.array(probabilities or [0.5] * count),
-    )
+    names = {"j": "jump", "w": "wave"}
+    shares = probabilities or [0.5] * len(actual)
+    cells = [
+        (f"video {i}", group, names[was], names[said], *((p, 1 - p) if was == "j" else (1 - p, p)))
+        for i, (group, was, said, p) in enumerate(
+            zip(groups or [None] * len(actual), actual, predicted, shares, strict=True)
+        )
+    ]
+    return parsed(csv_text([HEADER.strip().split(","), *cells]), source=source)
+
+
+def parsed(text: str, *, source: str) -> Predictions:
+    frame = PREDICTIONS.parse(io.StringIO(text, newline=""), source=source, required=REQUIRED)
+    return Predictions.of(frame, source=source)
 
 
 def rows(comparison: Comparison) -> dict[str, tuple[float, float, float]]:
@@ -120,10 +130,7 @@ def test_swapping_flips_the_signs() -> None:
 
 def test_the_order_of_the_videos_does_not_matter() -> None:
     a, b = answers("jjww", "jwww"), answers("jjww", "jjwj")
-    back = Answers(
-        "b", b.video_paths[::-1], b.groups[::-1], CLASSES,
-        b.actual[::-1], b.predicted[::-1], b.probability_of_actual[::-1],
-    )  # fmt: skip
+    back = replace(b, frame=b.frame[::-1].reset_index(drop=True))
     assert compare(a, back) == compare(a, b)
 
 
@@ -196,10 +203,7 @@ def test_changed_labels_are_refused() -> None:
 def test_other_classes_are_refused() -> None:
     text = "video_path,group,actual,predicted,p(hop),p(jump)\nvideo 0,,jump,jump,0.1,0.9\n"
     with pytest.raises(DataError, match="only b knows 'hop'"):
-        compare(answers("j", "j"), parse_answers(text, source="b"))
-
-
-HEADER = "video_path,group,actual,predicted,p(jump),p(wave)\n"
+        compare(answers("j", "j"), parsed(text, source="b"))
 
 
 @pytest.mark.parametrize(
@@ -208,26 +212,33 @@ HEADER = "video_path,group,actual,predicted,p(jump),p(wave)\n"
         ("video_path,actual\nv,jump\n", r"x: column group, predicted, p\(<class>\) is missing"),
         (HEADER, "x: holds no video"),
         (HEADER + "v,,jump,jump,1,0\nv,,jump,jump,1,0\n", "x: 'v' is there twice"),
-        (HEADER + "v,,hop,jump,1,0\n", r"x: has no column p\(hop\)"),
-        (HEADER + "v,,jump,jump,high,0\n", "x: a probability is not a number"),
-        (HEADER + "v,,jump,jump,nan,0\n", "x: found probability nan, expected 0 to 1"),
-        (HEADER + "v,,jump,jump,17,0\n", "x: found probability 17, expected 0 to 1"),
+        (HEADER + "v,,hop,jump,1,0\n", r"x: column p\(hop\) is missing"),
+        (
+            HEADER + "v,,jump,jump,high,0\n",
+            r"x: row 1, column p\(jump\): found 'high', expected a number from 0 to 1",
+        ),
+        (
+            HEADER + "u,,jump,jump,1,0\nv,,jump,jump,nan,0\n",
+            r"row 2, column p\(jump\): found 'nan'",
+        ),
+        (HEADER + "v,,jump,jump,17,0\n", r"x: row 1, column p\(jump\): found '17', expected"),
     ],
 )
 def test_what_is_no_table_of_predictions_is_refused(text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
-        parse_answers(text, source="x")
+        parsed(text, source="x")
 
 
 def test_answers_are_read_as_written() -> None:
     text = HEADER + '"a, b.mp4",007,wave,jump,0.75,0.25\nc.mp4,,jump,jump,1.0,0.0\n'
-    found = parse_answers(text, source="x")
-    assert found.video_paths == ("a, b.mp4", "c.mp4")
-    assert found.groups == ("007", None)
+    found = parsed(text, source="x")
+    assert found.frame["video_path"].tolist() == ["a, b.mp4", "c.mp4"]
+    assert found.frame["group"][0] == "007"
+    assert pd.isna(found.frame["group"][1])
     assert found.class_names == CLASSES
     assert found.actual.tolist() == [1, 0]
     assert found.predicted.tolist() == [0, 0]
-    assert found.probability_of_actual.tolist() == [0.25, 1.0]
+    assert found.probabilities.tolist() == [[0.75, 0.25], [1.0, 0.0]]
 
 
 # Two revisions
@@ -301,7 +312,7 @@ def test_an_experiment_against_the_commit_it_came_from(project: Path) -> None:
 
 def test_a_file_against_a_revision(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
-    found = compare(read_answers("metrics/predictions.csv"), read_answers("HEAD"))
+    found = compare(read_predictions("metrics/predictions.csv"), read_predictions("HEAD"))
     assert found.differences[0].difference == 0
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.comparing.answers import read_answers
 from slowfast_finetune.comparing.pooling import describe, pool
+from slowfast_finetune.comparing.sources import read_predictions
 
 HEADER = "video_path,group,actual,predicted,p(jump),p(wave)\n"
 
@@ -29,12 +29,14 @@ def test_folds_together_by_hand(tmp_path: Path) -> None:
     # the group alone (1 of 27 draws, 3.7 %, above 2.5 %) and at best none of it: 0.5 to 1. Wilson's
     # for 3 of 4 reaches lower.
     assert (low, high) == (pytest.approx(0.3006, abs=1e-4), 1.0)
-    assert found.together.video_paths == ("a, b", "c", "d", "e")
+    assert found.together.frame["video_path"].tolist() == ["a, b", "c", "d", "e"]
     last = describe(found).splitlines()[-1]
     assert last.split() == ["together", "4", "0.750", "[0.301,", "1.000]"]
 
     (tmp_path / "all").write_text(found.text, encoding="utf-8")
-    assert read_answers(str(tmp_path / "all")).groups == ("g1", "g1", None, None)
+    assert read_predictions(str(tmp_path / "all")).frame.equals(found.together.frame)
+    assert found.text.splitlines()[1:3] == ['"a, b",g1,jump,jump,0.9,0.1', "c,g1,wave,jump,0.6,0.4"]
+    assert found.text.splitlines()[3] == "d,,jump,jump,0.9,0.1"
 
 
 def test_a_video_is_tested_once(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import synthetic
 from slowfast_finetune.clips import workers
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.indexing.discovery import find_videos
 
 VARIABLE = "SLOWFAST_REAL_VIDEOS"
@@ -116,9 +116,10 @@ def test_faults_in_the_decoder_cost_only_their_videos(
         num_workers=2,
     )
     reasons = {"0": "crashed", "1": "timeout", "2": "out_of_memory"}
+    everything: list[ClipRow | RejectedRow] = [*sound.values(), *refused.values()]
     hit = {
         row.video_path: reasons[row.content_hash[0]]
-        for row in [*sound.values(), *refused.values()]
+        for row in everything
         if row.content_hash[0] in reasons
     }
     assert set(hit.values()) == set(reasons.values()), "each fault strikes somewhere"
@@ -130,7 +131,7 @@ def test_faults_in_the_decoder_cost_only_their_videos(
 
 def shown_times(path: Path) -> tuple[list[Fraction], Fraction]:
     """Presentation times of a video's frames, and how long the last one lasts at most [s]."""
-    times = []
+    times: list[Fraction] = []
     with av.open(str(path), metadata_errors="replace") as container:
         stream = next(
             s
@@ -140,7 +141,11 @@ def shown_times(path: Path) -> tuple[list[Fraction], Fraction]:
         rate = stream.average_rate or Fraction(30)
         for packet in container.demux(stream):
             try:
-                times += [f.pts * f.time_base for f in packet.decode() if f.pts is not None]
+                times += [
+                    f.pts * f.time_base
+                    for f in packet.decode()
+                    if f.pts is not None and f.time_base
+                ]
             except av.error.FFmpegError:
                 continue
     steps = np.diff([float(time) for time in times]) if len(times) > 1 else [0.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from synthetic import NTSC, NTSC_FILM, read_numbers, steady, write_video
 from torch.utils.data import DataLoader
 
 from slowfast_finetune.base.errors import DataError, VideoError
-from slowfast_finetune.decoding.decoding import DecodeReport, DecodeSettings, sampled_frames
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.video_folder import VideoFolderDataset
 
 
@@ -29,7 +31,7 @@ def stored(path: Path, *, short_side: int, sample_fps: float = 15) -> npt.NDArra
     settings = DecodeSettings(
         sample_fps=sample_fps, short_side=short_side, max_seconds=60, max_megapixels=36
     )
-    return np.stack(list(sampled_frames(path, settings=settings, report=DecodeReport())))
+    return np.stack(list(sampled_frames(path, settings=settings)))
 
 
 def numbers(root: Path, **settings: Any) -> list[int]:
@@ -121,7 +123,9 @@ def test_shape_dtype_and_range(tmp_path: Path) -> None:
     white = np.full((48, 64, 3), 255, np.uint8)
     for name, picture in (("black", white * 0), ("white", white)):
         write_video(
-            tmp_path / f"{name}/a.mp4", steady(10, 15), picture=lambda _, shown=picture: shown
+            tmp_path / f"{name}/a.mp4",
+            steady(10, 15),
+            picture=functools.partial(lambda shown, _: shown, picture),
         )
     dataset = VideoFolderDataset(tmp_path, num_frames=4, short_side=24)
     assert len(dataset) == 2

@@ -15,16 +15,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import synthetic
-from synthetic import make_params, make_rows, steady, write_entry, write_params, write_video
+from synthetic import (
+    make_facts,
+    make_params,
+    make_rows,
+    steady,
+    write_entry,
+    write_params,
+    write_video,
+)
 
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, entry_bytes
-from slowfast_finetune.decoding.decoding import (
-    DecodeReport,
-    DecodeSettings,
-    glimpses,
-)
-from slowfast_finetune.doctor.costs import cache_bytes, guess_epoch, readable_seconds
-from slowfast_finetune.doctor.doctor import Diagnosis, EpochGuess
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.glimpses import glimpses
+from slowfast_finetune.doctor.costs import EpochGuess, cache_bytes, guess_epoch, readable_seconds
+from slowfast_finetune.doctor.doctor import Diagnosis
 from slowfast_finetune.doctor.page import MOST_BYTES, as_page
 from slowfast_finetune.doctor.wording import as_text
 from slowfast_finetune.inspection import duplicates
@@ -53,7 +58,7 @@ WIDTH, HEIGHT = 96, 72
 def room(seed: int) -> npt.NDArray[np.float64]:
     """The still background of a camera: random blocks, float64 (72, 96)."""
     blocks = np.random.default_rng(seed).uniform(60, 190, (18, 24))
-    return np.kron(blocks, np.ones((4, 4)))
+    return np.kron(blocks, np.ones((4, 4))).astype(np.float64)
 
 
 def acted(action: int, *, seed: int, background: npt.NDArray[np.float64] | None = None) -> Frames:
@@ -76,19 +81,19 @@ def look_at(frames: Frames, *, path: str, label: int = 0, **changes: Any) -> Loo
     """A look at frames (5, H, W, 3); ``changes`` are fields of Look or of a manifest row."""
     (row,) = make_rows(1, video_path=path, label=label, content_hash=f"hash of {path}")
     class_name = changes.pop("class_name", f"class {label}")
-    row = row.model_copy(update={"class_name": class_name})
+    row = row._replace(class_name=class_name)
     made = make_look(
         row,
         list(frames),
-        source_width=640,
-        source_height=480,
-        source_fps=30.0,
-        duration_seconds=4.0,
-        has_audio=False,
-        codec="h264",
+        facts=make_facts(source_width=640, source_height=480, duration_seconds=4.0),
         num_sampled=60,
     )
     return dataclasses.replace(made, **changes)
+
+
+def refilmed(look: Look, **facts: Any) -> Look:
+    """The same look with other facts."""
+    return dataclasses.replace(look, facts=look.facts.model_copy(update=facts))
 
 
 def actions(counts: Sequence[int], *, acts: Sequence[int] = (0, 1, 2, 3)) -> list[Look]:
@@ -132,7 +137,7 @@ def test_sound_data_has_nothing_to_complain_of() -> None:
 
 def test_the_class_written_in_the_resolution_is_a_problem() -> None:
     looks = [
-        dataclasses.replace(look, source_width=320 + 80 * look.label, duration_seconds=3 + i % 7)
+        refilmed(look, source_width=320 + 80 * look.label, duration_seconds=3 + i % 7)
         for i, look in enumerate(SOUND)
     ]
     found = the(inspect(looks), "giveaway")
@@ -144,7 +149,7 @@ def test_a_fact_that_tells_only_something_is_a_warning() -> None:
     def rated(in_ten: tuple[int, int]) -> list[Look]:
         """Of ten videos of each class so many have 25 frames a second, the others 30."""
         return [
-            dataclasses.replace(look, source_fps=25.0 if i % 10 < in_ten[look.label] else 30.0)
+            refilmed(look, source_fps=25.0 if i % 10 < in_ten[look.label] else 30.0)
             for i, look in enumerate(actions([40, 40]))
         ]
 
@@ -201,7 +206,7 @@ def test_rooms_that_only_share_their_light_are_two_scenes() -> None:
 
 def test_a_duplicate_under_two_names_is_graver_across_classes_and_splits() -> None:
     first = SOUND[0]
-    same = {"content_hash": first.content_hash}
+    same: dict[str, Any] = {"content_hash": first.content_hash}
     inside = dataclasses.replace(first, video_path="again.mp4")
     assert codes(duplicate_findings([*SOUND, inside])) == {"copies": "note"}
     other_split = dataclasses.replace(first, video_path="again.mp4", split="test", **same)
@@ -366,10 +371,10 @@ def test_padding_is_a_warning_where_most_of_one_class_is_short() -> None:
 
 def test_slow_videos_upright_videos_and_small_classes_are_told() -> None:
     looks = [
-        dataclasses.replace(SOUND[0], source_fps=12.0),
-        dataclasses.replace(SOUND[0], source_fps=14.985),  # 15 as NTSC has it
-        dataclasses.replace(SOUND[0], source_fps=0.0),  # not stated
-        dataclasses.replace(SOUND[0], source_width=480, source_height=640),
+        refilmed(SOUND[0], source_fps=12.0),
+        refilmed(SOUND[0], source_fps=14.985),  # 15 as NTSC has it
+        refilmed(SOUND[0], source_fps=0.0),  # not stated
+        refilmed(SOUND[0], source_width=480, source_height=640),
     ]
     found = count_findings(looks, clip=CLIP)
     assert codes(found) == {"few-videos": "warning", "slow": "note", "orientation": "note"}
@@ -445,34 +450,29 @@ def test_glimpses_are_of_the_right_moments_read_or_jumped_to(
     tmp_path: Path, num_frames: int, expected: list[int]
 ) -> None:
     path = write_video(tmp_path / "v.mp4", steady(num_frames, 30))
-    report = DecodeReport()
-    frames = glimpses(path, count=5, settings=SETTINGS, report=report)
+    frames, facts = glimpses(path, count=5, settings=SETTINGS)
     assert synthetic.read_numbers(np.stack(frames)) == expected
-    assert report.duration_seconds == pytest.approx(num_frames / 30)
-    assert (report.source_width, report.source_height, report.codec) == (64, 48, "h264")
-    # 700 are more than are read through: only what is shown was asked for.
-    assert report.num_decoded == (5 if num_frames == 700 else num_frames)
+    assert facts.duration_seconds == pytest.approx(num_frames / 30)
+    assert (facts.source_width, facts.source_height, facts.decoder) == (64, 48, "pyav/h264")
 
 
 def test_a_long_video_that_cannot_be_jumped_in_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_video(tmp_path / "v.mp4", steady(700, 30))
-    monkeypatch.setattr("slowfast_finetune.decoding.decoding._frame_after_jump", lambda *_: None)
-    report = DecodeReport()
-    frames = glimpses(path, count=5, settings=SETTINGS, report=report)
+    monkeypatch.setattr("slowfast_finetune.decoding.glimpses._frame_after_jump", lambda *_: None)
+    frames, facts = glimpses(path, count=5, settings=SETTINGS)
     assert synthetic.read_numbers(np.stack(frames)) == [70, 210, 350, 490, 630]
-    assert report.num_decoded == 700
+    assert facts.duration_seconds == pytest.approx(700 / 30)
 
 
 def test_only_what_the_cache_would_keep_is_looked_at(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", steady(700, 30))
     settings = dataclasses.replace(SETTINGS, max_seconds=5)  # 150 frames
-    report = DecodeReport()
-    frames = glimpses(path, count=5, settings=settings, report=report)
+    frames, facts = glimpses(path, count=5, settings=settings)
     assert synthetic.read_numbers(np.stack(frames)) == [15, 45, 75, 105, 135]
-    assert report.truncated
-    assert report.duration_seconds == pytest.approx(700 / 30)
+    assert facts.truncated
+    assert facts.duration_seconds == pytest.approx(700 / 30)
 
 
 def test_a_cut_off_file_is_looked_at_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -483,10 +483,9 @@ def test_a_cut_off_file_is_looked_at_as_far_as_it_goes(tmp_path: Path) -> None:
         container_options=synthetic.FASTSTART,
     )
     synthetic.cut_before_packet(path, index=60)
-    report = DecodeReport()
-    frames = glimpses(path, count=5, settings=SETTINGS, report=report)
+    frames, facts = glimpses(path, count=5, settings=SETTINGS)
     assert synthetic.read_numbers(np.stack(frames)) == [6, 18, 30, 42, 54]
-    assert report.decodable_fraction == pytest.approx(0.6)
+    assert facts.decodable_fraction == pytest.approx(0.6)
 
 
 def test_the_store_gives_the_same_look_as_the_frames(tmp_path: Path) -> None:
@@ -500,7 +499,7 @@ def test_the_store_gives_the_same_look_as_the_frames(tmp_path: Path) -> None:
     assert look.thumbnails.tolist() == expected.thumbnails.tolist()
     assert look.hashes.tolist() == expected.hashes.tolist()
     assert look.thumbnails.shape == (5, 24, 24)
-    assert (look.num_sampled, look.decoder, look.content_hash) == (
+    assert (look.num_sampled, look.facts.decoder, look.content_hash) == (
         15,
         "pyav/h264",
         row.content_hash,
@@ -771,6 +770,7 @@ def test_wrong_usage_is_exit_code_2(project: Path) -> None:
     assert doctor(project, "a", "b").returncode == 2
 
 
+@pytest.mark.process
 def test_torch_is_never_imported() -> None:
     code = (
         "import sys\n"

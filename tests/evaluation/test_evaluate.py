@@ -19,13 +19,13 @@ from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.evaluate import (
     EvaluationFiles,
     evaluate_checkpoint,
     view_videos,
 )
-from slowfast_finetune.evaluation.tables import read_predictions
+from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
 from slowfast_finetune.scoring import ready
 
@@ -71,7 +71,7 @@ def stored(tmp_path: Path) -> tuple[list[ClipRow], ClipStore, Params]:
     for name in names:
         write_brightening(tmp_path / name)
     manifest = [
-        row.model_copy(update={"split": "test", "label": label, "class_name": class_name})
+        row._replace(split="test", label=label, class_name=class_name)
         for label, (row, class_name) in enumerate(
             zip(make_manifest(tmp_path, names), ("dark", "light"), strict=True)
         )
@@ -158,19 +158,19 @@ def test_metrics_of_two_videos_by_hand(
     witness: Witness, stored: tuple[list[ClipRow], ClipStore, Params], tmp_path: Path
 ) -> None:
     rows, store, params = stored
-    train = [rows[1].model_copy(update={"split": "train"})] * 2
+    train = [rows[1]._replace(split="train")] * 2
     metrics = run([*rows, *train], store, params, tmp_path, ["dark", "light"])
     # Brightness is above 0, so both are taken for class 0: one right, one wrong.
     assert metrics["top1_accuracy"] == 0.5
     assert metrics["macro_recall"] == 0.5
     assert metrics["macro_precision"] == 0.25
     assert metrics["majority_baseline"] == 0.5
-    predictions = read_predictions(tmp_path / "predictions.csv")
-    assert [(row.actual, row.predicted) for row in predictions.rows] == [
+    rows_written = PREDICTIONS.read_rows(tmp_path / "predictions.csv")
+    assert [(row.actual, row.predicted) for row in rows_written] == [
         ("dark", "dark"),
         ("light", "dark"),
     ]
-    loss = -np.log([row.probability_of_actual for row in predictions.rows]).mean()
+    loss = -np.log([row.probability_of_actual for row in rows_written]).mean()
     assert metrics["loss"] == pytest.approx(loss, abs=1e-3)
 
 
@@ -178,7 +178,7 @@ def test_probabilities_can_be_recomputed_from_the_views(
     witness: Witness, stored: tuple[list[ClipRow], ClipStore, Params], tmp_path: Path
 ) -> None:
     rows, store, params = stored
-    train = [rows[1].model_copy(update={"split": "train"})] * 2
+    train = [rows[1]._replace(split="train")] * 2
     params = with_views(params, 3, 3)
     checkpoint = dataclasses.replace(
         checkpoint_for(params, ["dark", "light"]), temperature=2.0, threshold=0.9
@@ -188,8 +188,9 @@ def test_probabilities_can_be_recomputed_from_the_views(
     assert list(views.columns) == [
         "video_path", "start", "top", "left", "logit(dark)", "logit(light)",
     ]  # fmt: skip
-    predictions = read_predictions(tmp_path / "predictions.csv")
-    for row, values in zip(predictions.rows, predictions.probabilities, strict=True):
+    frame = PREDICTIONS.read(tmp_path / "predictions.csv")
+    probabilities = Predictions.of(frame, source="predictions.csv").probabilities
+    for row, values in zip(PREDICTIONS.rows(frame), probabilities, strict=True):
         own = views[views["video_path"] == row.video_path]
         assert len(own) == row.num_views == 9
         # Of two classes the softmax is a sigmoid of the difference.
@@ -198,7 +199,7 @@ def test_probabilities_can_be_recomputed_from_the_views(
         assert values.tolist() == pytest.approx([expected, 1 - expected], abs=1e-6)
         assert row.confidence == pytest.approx(max(values), abs=1e-4)
         assert row.answer == (row.predicted if row.confidence >= 0.9 else "none of these")
-    assert {row.answer for row in predictions.rows} == {"none of these"}
+    assert set(frame["answer"]) == {"none of these"}
 
 
 def test_checkpoint_of_other_classes_is_refused(
@@ -213,7 +214,7 @@ def test_no_test_video_is_refused(
     witness: Witness, stored: tuple[list[ClipRow], ClipStore, Params], tmp_path: Path
 ) -> None:
     rows, store, params = stored
-    rows = [row.model_copy(update={"split": "train"}) for row in rows]
+    rows = [row._replace(split="train") for row in rows]
     with pytest.raises(DataError, match="no usable video in test"):
         run(rows, store, params, tmp_path, ["dark", "light"])
 

@@ -20,14 +20,14 @@ from slowfast_finetune.evaluation.measure import (
     subset_rows,
 )
 from slowfast_finetune.evaluation.resampling import wilson_interval
-from slowfast_finetune.evaluation.tables import ScoreRow
+from slowfast_finetune.evaluation.result_tables import ScoreRow
 
 NAMES = ["jump", "run", "sit"]
 
 
 def rows_of(labels: list[int], **changes: Any) -> list[Any]:
     return [
-        row.model_copy(update={"label": label, "class_name": NAMES[label], **changes})
+        row._replace(**{"label": label, "class_name": NAMES[label], **changes})
         for row, label in zip(make_rows(len(labels)), labels, strict=True)
     ]
 
@@ -42,9 +42,7 @@ def outcome_of(
 ) -> Outcome:
     rows = rows_of(true)
     if groups:
-        rows = [
-            row.model_copy(update={"group": group}) for row, group in zip(rows, groups, strict=True)
-        ]
+        rows = [row._replace(group=group) for row, group in zip(rows, groups, strict=True)]
     return Outcome.of(
         rows, np.array(probabilities), train_rows=rows_of(list(train)), threshold=threshold
     )
@@ -106,7 +104,7 @@ def test_headline_is_a_handful_with_the_interval_beside_the_number() -> None:
 
 def test_top5_counts_where_there_are_more_than_five_classes() -> None:
     first, second = make_rows(2)
-    rows = [first.model_copy(update={"label": 5}), second.model_copy(update={"label": 0})]
+    rows = [first._replace(label=5), second._replace(label=0)]
     probabilities = [[0.3, 0.2, 0.2, 0.1, 0.15, 0.05], [0.1, 0.3, 0.2, 0.2, 0.15, 0.05]]
     outcome = Outcome.of(rows, np.array(probabilities), train_rows=rows, threshold=0.0)
     assert by_name(outcome)["top5_accuracy"].value == 0.5
@@ -118,7 +116,7 @@ def test_facts_that_tell_the_class_are_the_number_to_beat() -> None:
     test = rows_of([0, 1, 0, 1])
     for row in (filmed := [*train, *test]):
         row_width = 64 if row.label == 0 else 640
-        filmed[filmed.index(row)] = row.model_copy(update={"source_width": row_width})
+        filmed[filmed.index(row)] = row._replace(source_width=row_width)
     train, test = filmed[:20], filmed[20:]
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
     scores = by_name(Outcome.of(test, probabilities, train_rows=train, threshold=0.0))
@@ -135,7 +133,7 @@ def test_interval_counts_people_and_not_their_videos() -> None:
     true = [0] * 20
     probabilities = [[1.0, 0.0, 0.0]] * 10 + [[0.0, 1.0, 0.0]] * 10
     alone = by_name(outcome_of(true, probabilities))["top1_accuracy"]
-    grouped = by_name(outcome_of(true, probabilities, groups=["anna"] * 10 + ["ben"] * 10))[
+    grouped = by_name(outcome_of(true, probabilities, groups=[*["anna"] * 10, *["ben"] * 10]))[
         "top1_accuracy"
     ]
     assert (grouped.low, grouped.high) == (0.0, 1.0)
@@ -144,7 +142,7 @@ def test_interval_counts_people_and_not_their_videos() -> None:
 
 
 def test_copies_of_one_video_go_together() -> None:
-    rows = [row.model_copy(update={"content_hash": "c" * 32}) for row in rows_of([0, 0])]
+    rows = [row._replace(content_hash="c" * 32) for row in rows_of([0, 0])]
     outcome = Outcome.of(rows, np.eye(3)[[0, 0]], train_rows=rows, threshold=0.0)
     assert outcome.units.tolist() == [0, 0]
 
@@ -203,8 +201,8 @@ def test_predictions_say_none_of_these_below_the_threshold() -> None:
 
 def test_subsets_by_hand() -> None:
     rows = rows_of([0, 0, 0])
-    rows[0] = rows[0].model_copy(update={"num_sampled": 5})
-    rows[1] = rows[1].model_copy(update={"damaged": True})
+    rows[0] = rows[0]._replace(num_sampled=5)
+    rows[1] = rows[1]._replace(damaged=True)
     probabilities = np.array([[0.2, 0.8, 0.0], [0.9, 0.1, 0.0], [0.9, 0.1, 0.0]])
     outcome = Outcome.of(rows, probabilities, train_rows=rows, threshold=0.0)
     found = {row.subset: (row.num_videos, row.accuracy) for row in subset_rows(outcome)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic import make_rows
 
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.metadata import FACTS, Giveaway, giveaways, predict_from_facts
 
 
@@ -20,7 +20,7 @@ def rows_of(*classes: tuple[int, dict[str, Any]]) -> list[ClipRow]:
     rows = make_rows(sum(counts))
     labels = np.repeat(np.arange(len(classes)), counts).tolist()
     return [
-        row.model_copy(update={"label": label, **classes[label][1]})
+        row._replace(**{"label": label, **classes[label][1]})
         for row, label in zip(rows, labels, strict=True)
     ]
 
@@ -61,13 +61,11 @@ def test_chance_stays_within_its_standard_errors() -> None:
     rng = np.random.default_rng(0)
     for _ in range(2):
         rows = [
-            row.model_copy(
-                update={
-                    "label": int(rng.integers(3)),
-                    "duration_seconds": float(rng.uniform(1, 9)),
-                    "source_fps": float(rng.choice([25, 30])),
-                    "source_width": int(rng.choice([320, 640, 1280])),
-                }
+            row._replace(
+                label=int(rng.integers(3)),
+                duration_seconds=float(rng.uniform(1, 9)),
+                source_fps=float(rng.choice([25, 30])),
+                source_width=int(rng.choice([320, 640, 1280])),
             )
             for row in make_rows(30)
         ]
@@ -78,7 +76,7 @@ def test_chance_stays_within_its_standard_errors() -> None:
 def test_a_large_class_does_not_look_like_knowledge() -> None:
     rng = np.random.default_rng(1)
     rows = [
-        row.model_copy(update={"duration_seconds": float(rng.uniform(1, 9))})
+        row._replace(duration_seconds=float(rng.uniform(1, 9)))
         for row in rows_of((90, {}), (10, {}))
     ]
     found = by_facts(rows)["duration"]
@@ -92,7 +90,7 @@ def test_a_small_class_counts_as_much_as_a_large_one() -> None:
     # At 25 frames a second there are 30 of the large class and all 10 of the small one. Each class
     # weighing the same, 25 means the small one: right for 60 of 90 and 10 of 10.
     rows = rows_of((60, {}), (30, {"source_fps": 25.0}), (10, {"source_fps": 25.0}))
-    rows = [row.model_copy(update={"label": int(i >= 90)}) for i, row in enumerate(rows)]
+    rows = [row._replace(label=int(i >= 90)) for i, row in enumerate(rows)]
     found = by_facts(rows)["frame rate"]
     assert found.balanced_accuracy == pytest.approx((60 / 90 + 1) / 2)
     assert found.accuracy == pytest.approx(0.7)
@@ -103,17 +101,15 @@ def test_videos_of_a_group_are_not_learnt_from_each_other() -> None:
     rng = np.random.default_rng(2)
     lengths = rng.permutation(20) + 1.0
     rows = [
-        row.model_copy(
-            update={
-                "label": index // 5 % 2,
-                "group": f"person {index // 5}",
-                "duration_seconds": float(lengths[index // 5]),
-            }
+        row._replace(
+            label=index // 5 % 2,
+            group=f"person {index // 5}",
+            duration_seconds=float(lengths[index // 5]),
         )
         for index, row in enumerate(make_rows(100))
     ]
     assert by_facts(rows)["duration"].standard_errors < 3
-    alone = [row.model_copy(update={"group": None}) for row in rows]
+    alone = [row._replace(group=None) for row in rows]
     assert by_facts(alone)["duration"].balanced_accuracy > 0.9
 
 
@@ -121,12 +117,10 @@ def test_copies_are_not_learnt_from_each_other() -> None:
     rng = np.random.default_rng(3)
     lengths = rng.uniform(1, 9, 20)
     rows = [
-        row.model_copy(
-            update={
-                "label": index // 5 % 2,
-                "content_hash": f"{index // 5:032x}",
-                "duration_seconds": float(lengths[index // 5]),
-            }
+        row._replace(
+            label=index // 5 % 2,
+            content_hash=f"{index // 5:032x}",
+            duration_seconds=float(lengths[index // 5]),
         )
         for index, row in enumerate(make_rows(100))
     ]
@@ -134,7 +128,7 @@ def test_copies_are_not_learnt_from_each_other() -> None:
 
 
 def test_one_class_is_its_own_answer() -> None:
-    rows = [row.model_copy(update={"label": 7}) for row in make_rows(4)]
+    rows = [row._replace(label=7) for row in make_rows(4)]
     assert predict_from_facts(rows, rows).tolist() == [7] * 4
     assert giveaways(rows) == []
 
@@ -154,10 +148,7 @@ def test_a_codec_never_seen_is_no_error() -> None:
 
 def test_the_same_rows_give_the_same_answer() -> None:
     rng = np.random.default_rng(4)
-    rows = [
-        row.model_copy(update={"duration_seconds": float(rng.uniform(1, 9))})
-        for row in make_rows(40)
-    ]
+    rows = [row._replace(duration_seconds=float(rng.uniform(1, 9))) for row in make_rows(40)]
     first = predict_from_facts(rows[:30], rows[30:])
     assert first.dtype == np.int64
     assert first.tolist() == predict_from_facts(rows[:30], rows[30:]).tolist()
@@ -172,6 +163,7 @@ def test_nothing_to_learn_from_and_unknown_facts_are_refused() -> None:
     assert predict_from_facts(rows, []).tolist() == []
 
 
+@pytest.mark.process
 def test_neither_torch_nor_the_decoder_is_imported() -> None:
     code = (
         "import sys; import slowfast_finetune.evaluation.metadata; "

@@ -38,7 +38,7 @@ from slowfast_finetune.model.checkpoint import (
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast, head_of
-from slowfast_finetune.predicting.model import load_model
+from slowfast_finetune.predicting.predictor import load_model
 
 HAS_ONNX = all(map(importlib.util.find_spec, ("onnx", "onnxruntime", "onnxscript")))
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs the extra: onnx")
@@ -71,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIP_STORE", str(root / "store"))
         for name in ("pt2", "onnx") if HAS_ONNX else ("pt2",):
-            exported = export(root / "best.pt", file_format=name, project=root)  # type: ignore[arg-type]
+            exported = export(root / "best.pt", file_format=name, project=root)
             (root / f"{name}.txt").write_text(describe_export(exported))
     return root
 
@@ -355,7 +355,7 @@ def pickled_weights(folder: Path, target: Path, mark: Path) -> Path:
         next(iter(config["config"].values()))["use_pickle"] = True
         return config
 
-    changes = {
+    changes: dict[str, Any] = {
         "data/weights/model_weights_config.json": pickled,
         "data/weights/weight_0": buffer.getvalue(),
     }

@@ -147,6 +147,7 @@ def test_a_name_that_is_not_utf8_is_refused_and_shown(tmp_path: Path, place: byt
         (("train", "val", "test"), ("train", "val", "test")),
         (("Training", "VALIDATION", "Testing"), ("train", "val", "test")),
         (("train", "valid", "test"), ("train", "val", "test")),
+        (("train", "dev", "test"), ("train", "val", "test")),
     ],
 )
 def test_split_folders_fix_the_split(
@@ -175,11 +176,70 @@ def test_without_train_there_is_nothing_to_learn_from(tmp_path: Path) -> None:
         find(tmp_path)
 
 
-def test_a_class_called_test_among_others_is_a_class(tmp_path: Path) -> None:
-    touch_videos(tmp_path, ["test/a.mp4", "train/b.mp4", "drive/c.mp4"])
+def test_a_single_class_called_test_is_a_class_with_a_warning(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["test/a.mp4", "drive/c.mp4"])
     discovery = find(tmp_path)
-    assert discovery.class_names == ["drive", "test", "train"]
+    assert discovery.class_names == ["drive", "test"]
     assert {video.given_split for video in discovery.videos} == {None}
+    assert "test is taken for a class" in discovery.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["test/a.mp4", "train/b.mp4", "drive/c.mp4"],
+        ["train_set/run/a.mp4", "test_set/run/b.mp4"],
+        ["train/run/a.mp4", "val_set/run/b.mp4"],
+        ["test/run/a.mp4", "run/b.mp4", "walk/c.mp4"],
+    ],
+)
+def test_folders_that_may_be_a_split_or_classes_are_refused(
+    tmp_path: Path, names: list[str]
+) -> None:
+    touch_videos(tmp_path, names)
+    with pytest.raises(DataError, match=r"stand for a split.*name the parts of a split train, val"):
+        find(tmp_path)
+
+
+def test_a_split_below_the_classes_is_refused(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["run/train/a.mp4", "run/test/b.mp4", "walk/train/c.mp4"])
+    with pytest.raises(DataError, match="run holds test, train: a split below the classes"):
+        find(tmp_path)
+
+
+def test_what_systems_leave_on_disks_is_passed_over_and_counted(tmp_path: Path) -> None:
+    touch_videos(
+        tmp_path,
+        ["run/a.mp4", "run/@eaDir/a/SYNO.mp4", "__MACOSX/x.mp4", "$RECYCLE.BIN/b.mp4", "run/c.mp4"],
+    )
+    (tmp_path / "lost+found").mkdir()
+    discovery = find_videos(tmp_path, extensions=[".mp4"], exclude=["c.*"])
+    assert names(discovery) == ["run/a.mp4"]
+    assert discovery.ignored == {
+        "@eaDir": 1,
+        "__MACOSX": 1,
+        "$RECYCLE.BIN": 1,
+        "lost+found": 1,
+        "by data.exclude": 1,
+    }
+
+
+def test_composed_and_decomposed_names_are_one_class(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["caf\u00e9/a.mp4", "cafe\u0301/b.mp4"])
+    discovery = find(tmp_path)
+    assert discovery.class_names == ["caf\u00e9"]
+    assert names(discovery) == ["caf\u00e9/a.mp4", "caf\u00e9/b.mp4"]
+    assert "one class" in discovery.warnings[0]
+
+
+def test_broken_links_and_pipes_are_passed_over(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["run/a.mp4"])
+    (tmp_path / "run" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "run" / "pipe.mp4")
+    discovery = find(tmp_path)
+    assert names(discovery) == ["run/a.mp4"]
+    assert discovery.ignored == {"broken link": 2, "special file": 1}
 
 
 def test_a_class_may_be_empty_in_one_split_but_not_in_all(tmp_path: Path) -> None:
@@ -188,6 +248,32 @@ def test_a_class_may_be_empty_in_one_split_but_not_in_all(tmp_path: Path) -> Non
     assert len(find(tmp_path).videos) == 3
     (tmp_path / "test" / "clap").mkdir()
     with pytest.raises(DataError, match="clap holds no videos"):
+        find(tmp_path)
+
+
+def test_spellings_of_a_class_in_different_splits_are_refused(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["train/run/a.mp4", "train/b/b.mp4", "val/Run/c.mp4", "val/b/d.mp4"])
+    with pytest.raises(DataError, match="'Run' and 'run' are two classes, in different splits"):
+        find(tmp_path)
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["train/run/a.mp4", "val/run/b.mp4", "dev/run/c.mp4"])
+    with pytest.raises(DataError, match="dev and val both stand for val"):
+        find(tmp_path)
+
+
+def test_the_clip_store_in_the_videos_folder_is_no_class(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["run/a.mp4", "clips/ab/x.mp4", "dvc/cache/y.mp4"])
+    found = find_videos(
+        tmp_path, extensions=[".mp4"], not_videos=[tmp_path / "clips", tmp_path / "dvc" / "cache"]
+    )
+    assert found.class_names == ["run"]
+
+
+def test_lists_and_a_folder_too_high_up_are_told(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["UCF-101/a/1.mp4", "UCF-101/b/1.mp4", "lists/train.txt"])
+    with pytest.raises(DataError, match=r"set data.videos to that.*lists of videos such as lists"):
         find(tmp_path)
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from slowfast_finetune.base.hashing import hash_file
-from slowfast_finetune.indexing import manifest
-from slowfast_finetune.indexing.hash_memo import HashMemo, fingerprint
-from slowfast_finetune.indexing.manifest import hash_files
+from slowfast_finetune.indexing import hash_memo
+from slowfast_finetune.indexing.hash_memo import HashMemo, fingerprint, hash_files
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(path)
         return hash_file(path)
 
-    monkeypatch.setattr(manifest, "hash_file", spy)
+    monkeypatch.setattr(hash_memo, "hash_file", spy)
     return seen
 
 

@@ -16,11 +16,11 @@ import synthetic
 from synthetic import touch_videos
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.files import read_table, write_table
 from slowfast_finetune.base.hashing import hash_file
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.indexing.manifest import Manifest, build_manifest, describe, hash_files
+from slowfast_finetune.indexing.hash_memo import hash_files
+from slowfast_finetune.indexing.manifest import Manifest, build_manifest, describe
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -51,7 +51,7 @@ def videos(tmp_path: Path) -> Path:
 def test_rows_by_class_and_path(tmp_path: Path, videos: Path) -> None:
     touch_videos(videos, [*names("wave", 5), *names("jump", 5)])
     rows = build(tmp_path).rows
-    assert list(ManifestRow.model_fields) == [
+    assert list(ManifestRow._fields) == [
         "video_path",
         "class_name",
         "label",
@@ -122,8 +122,8 @@ def test_every_strange_name_comes_back_from_the_table(tmp_path: Path, videos: Pa
     ]
     touch_videos(videos, [f"{c}/{name}" for c in ("a, b", "c\rd") for name in strange])
     manifest = build(tmp_path)
-    write_table(tmp_path / "manifest.csv", manifest.rows, ManifestRow)
-    rows = read_table(tmp_path / "manifest.csv", ManifestRow)
+    MANIFEST.write(tmp_path / "manifest.csv", manifest.rows)
+    rows = MANIFEST.read_rows(tmp_path / "manifest.csv")
     assert rows == manifest.rows
     assert {row.class_name for row in rows} == {"a, b", "c\rd"}
     assert all((tmp_path / row.video_path).is_file() for row in rows)
@@ -162,7 +162,7 @@ def test_the_seed_decides_the_split(tmp_path: Path, videos: Path) -> None:
 def test_shares_hold_in_every_class(tmp_path: Path, videos: Path) -> None:
     touch_videos(videos, [*names("jump", 20), *names("wave", 40)])
     manifest = build(tmp_path, val_fraction=0.1, test_fraction=0.25)
-    held = defaultdict(int)
+    held: defaultdict[str, int] = defaultdict(int)
     for row in manifest.rows:
         held[row.class_name, row.split] += 1
     assert held == {
@@ -183,7 +183,7 @@ def test_description_for_the_person(tmp_path: Path, videos: Path) -> None:
         "class      train    val   test",
         "jump           3      1      1",
         "long name      6      2      2",
-        "passed over 2 other files: 1 outside any class folder, 1 .txt",
+        "passed over: 1 outside any class folder, 1 .txt",
     ]
 
 
@@ -494,7 +494,7 @@ def test_the_stage_writes_the_manifest(
     synthetic.write_params(tmp_path / "params.yaml", params)
     done = run_stage("index", tmp_path)
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
-    rows = read_table(tmp_path / "data" / "manifest.csv", ManifestRow)
+    rows = MANIFEST.read_rows(tmp_path / "data" / "manifest.csv")
     assert rows == build_manifest(params.data, project=tmp_path).rows
     assert "jump       3      1      1" in done.stdout
 
@@ -512,6 +512,7 @@ def test_the_stage_fails_in_one_line(
     assert not (tmp_path / "data" / "manifest.csv").exists()
 
 
+@pytest.mark.process
 def test_index_and_cache_start_without_torch_and_decoders() -> None:
     code = (
         "import sys, runpy\n"
@@ -551,3 +552,18 @@ def test_folds_do_not_override_a_split_of_the_folders(tmp_path: Path, videos: Pa
     touch_videos(videos, names)
     with pytest.raises(DataError, match=r"data\.fold: 1 would choose the test videos, but the"):
         build(tmp_path, num_folds=3, fold=1)
+
+
+def test_decomposed_groups_match_composed_names(tmp_path: Path, videos: Path) -> None:
+    touch_videos(videos, [*names("caf\u00e9", 6), *names("jump", 6)])
+    lines = [f"cafe\u0301/{index}.mp4,person {index // 2}" for index in range(6)]
+    (videos / "groups.csv").write_text("\n".join(["video_path,group", *lines]), encoding="utf-8")
+    groups = {row.video_path: row.group for row in build(tmp_path).rows}
+    assert groups["videos/caf\u00e9/5.mp4"] == "person 2"
+
+
+def test_a_class_missing_from_a_given_split_is_told(tmp_path: Path, videos: Path) -> None:
+    touch_videos(videos, ["train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "test/a/4.mp4"])
+    touch_videos(videos, ["test/b/5.mp4"])
+    with pytest.raises(DataError, match="class 'b' has no video in val, and the folders fix"):
+        build(tmp_path)

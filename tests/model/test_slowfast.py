@@ -61,7 +61,7 @@ def test_outputs_are_logits_in_training_and_evaluation(shallow: nn.Module) -> No
     [("slowfast_r50", 2304), ("slowfast_shallow", 1152)],
 )
 def test_head_is_replaced_and_nothing_else(name: str, features: int) -> None:
-    network = build_slowfast(name, num_classes=400)  # type: ignore[arg-type]
+    network = build_slowfast(name, num_classes=400)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     replace_head(network, num_classes=3)
     after = network.state_dict()

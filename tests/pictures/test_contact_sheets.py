@@ -20,6 +20,7 @@ def test_frames_lie_side_by_side_in_their_order() -> None:
         assert (picture.format, picture.size) == ("JPEG", (3 * 30 + 2 * GAP, 20))
         for index in range(3):
             colour = picture.convert("RGB").getpixel((index * (30 + GAP) + 15, 10))
+            assert isinstance(colour, tuple)
             assert np.argmax(colour) == index
 
 

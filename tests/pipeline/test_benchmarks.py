@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ from benchmarks.drawn_videos import draw_video, marked, write_copies
 from benchmarks.mutations import MUTATIONS, mutate
 from benchmarks.report import Target, format_table
 from slowfast_finetune.base.params import load_params
-from slowfast_finetune.decoding.decoding import DecodeReport, DecodeSettings, sampled_frames
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
 
 PROJECT = Path(__file__).parents[2]
 VIDEO = bytes(range(256)) * 4 + b"moov" + bytes(100)
@@ -102,7 +104,7 @@ def test_copies_have_other_bytes_and_the_same_frames(tmp_path: Path) -> None:
 
 def _frames(path: Path) -> np.ndarray:
     settings = DecodeSettings(sample_fps=15, short_side=None, max_seconds=10, max_megapixels=1)
-    return np.stack(list(sampled_frames(path, settings=settings, report=DecodeReport())))
+    return np.stack(list(sampled_frames(path, settings=settings)))
 
 
 def test_a_mark_is_a_box_of_free_space() -> None:
@@ -124,14 +126,29 @@ def test_ffmpeg_runs_one_thread_and_keeps_paths_whole() -> None:
     assert command[command.index("-vf") + 1] == "fps=15,scale=340:256:flags=bilinear"
 
 
-def test_stage_inputs_follow_the_projects_parameters() -> None:
-    from benchmarks.stage_inputs import project_params
+def test_stage_inputs_are_those_of_the_demo_preset() -> None:
+    from benchmarks.stage_inputs import demo_params
 
-    params = project_params(clip={"short_side": 32})
+    params = demo_params(clip={"short_side": 32})
     assert params.clip.short_side == 32
-    assert params.data == load_params(PROJECT / "params.yaml").data
+    assert params.data == load_params(PROJECT / "presets/demo.yaml").data
 
 
+def test_no_benchmark_reads_the_parameters_of_the_checkout() -> None:
+    reading = re.compile(r"PROJECT\s*/\s*\"params\.yaml\"")
+    for path in (PROJECT / "benchmarks").glob("*.py"):
+        assert not reading.search(path.read_text()), path.name
+
+
+def test_a_rate_above_the_peak_of_the_machine_fails() -> None:
+    from benchmarks.peak import ImpossibleFigureError, check_below_peak
+
+    check_below_peak({"plain": 50e9, "ours": 200e9}, 200e9)
+    with pytest.raises(ImpossibleFigureError, match="ours: 300 GFLOP/s are more than the 220"):
+        check_below_peak({"plain": 50e9, "ours": 300e9}, 220e9)
+
+
+@pytest.mark.process
 def test_help_is_answered_without_torch() -> None:
     code = "import sys, benchmarks.__main__; print('torch' in sys.modules or 'av' in sys.modules)"
     done = subprocess.run(

@@ -14,8 +14,7 @@ import pytest
 from pipeline_imports import PROJECT
 from synthetic import make_manifest, make_params, steady, write_params, write_video
 
-from slowfast_finetune.base.files import write_table
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.clip_maintenance import damaged_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 
@@ -27,7 +26,7 @@ def project(tmp_path: Path) -> Path:
     names = [f"jump/{index}.mp4" for index in range(NUM_VIDEOS)]
     for index, name in enumerate(names):
         write_video(tmp_path / name, steady(20 + index, 30))
-    write_table(tmp_path / "data/manifest.csv", make_manifest(tmp_path, names), ManifestRow)
+    MANIFEST.write(tmp_path / "data/manifest.csv", make_manifest(tmp_path, names))
     write_params(
         tmp_path / "params.yaml", make_params(runtime={"num_workers": 2}, clip={"short_side": 96})
     )

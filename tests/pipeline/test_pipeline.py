@@ -18,12 +18,12 @@ import torch
 import yaml
 from pipeline_imports import PROJECT, imported_files
 
-from slowfast_finetune.base.files import read_table
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.evaluation.tables import ClassRow, PredictionRow
-from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED
+from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
+from slowfast_finetune.evaluation.result_tables import CLASSES
+from slowfast_finetune.training.history import HISTORY
 
 STAGES = ["index", "cache", "train", "evaluate", "report"]
 
@@ -100,15 +100,16 @@ def test_no_parameter_has_a_name_that_the_run_cache_drops() -> None:
     """DVC leaves keys named size or nfiles out of its hash and would hand out stale results."""
     for section in Params.model_fields.values():
         assert isinstance(section.annotation, type)
-        assert not {"size", "nfiles"} & section.annotation.model_fields.keys()  # type: ignore[attr-defined]
+        assert not {"size", "nfiles"} & section.annotation.model_fields.keys()
 
 
+@pytest.mark.process
 def test_index_and_cache_never_import_torch() -> None:
     for stage in ("index", "cache"):
         code = (
             f"import sys; sys.argv = ['{stage}.py']; sys.path.insert(0, 'stages'); "
             f"import {stage}, slowfast_finetune.decoding.decoding; "
-            "print([m for m in ('torch', 'pandas', 'dvc.repo') if m in sys.modules])"
+            "print([m for m in ('torch', 'dvc.repo') if m in sys.modules])"
         )
         result = subprocess.run(
             [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
@@ -181,25 +182,25 @@ def set_param(project: Path, section: str, name: str, value: Any) -> None:
 
 @pytest.mark.slow
 def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> None:
-    assert stages_run(dvc(project, "repro")) == STAGES
+    assert stages_run(dvc(project, "repro")) == ["demo/dvc.yaml:videos", *STAGES]
 
-    manifest = read_table(project / "data/manifest.csv", ManifestRow)
-    clips = read_table(project / "data/clips.csv", ClipRow)
-    rejected = read_table(project / "data/rejected.csv", RejectedRow)
+    manifest = MANIFEST.read_rows(project / "data/manifest.csv")
+    clips = CLIPS.read_rows(project / "data/clips.csv")
+    rejected = REJECTED.read_rows(project / "data/rejected.csv")
     assert {row.video_path for row in manifest} == {row.video_path for row in clips}
     assert rejected == []
-    history = read_table(project / "metrics/history.csv", EpochRow)
+    history = HISTORY.read_rows(project / "metrics/history.csv")
     train = json.loads((project / "metrics/train.json").read_text())
     best = torch.load(project / "models/best.pt", weights_only=True)
     assert best["epoch"] == train["best_epoch"]
     assert best["val_loss"] == min(row.val_loss for row in history)
     assert (project / "logs/train.log").read_text().count("\n") >= len(history)
     metrics = json.loads((project / "metrics/metrics.json").read_text())
-    predictions = read_table(project / "metrics/predictions.csv", PredictionRow)
+    predictions = PREDICTIONS.read_rows(project / "metrics/predictions.csv")
     right = sum(row.actual == row.predicted for row in predictions) / len(predictions)
     assert metrics["top1_accuracy"] == pytest.approx(right, abs=1e-4)
     assert len(predictions) == sum(row.split == "test" for row in manifest)
-    per_class = read_table(project / "metrics/plots/per_class.csv", ClassRow)
+    per_class = CLASSES.read_rows(project / "metrics/plots/per_class.csv")
     assert [row.class_name for row in per_class] == sorted({row.class_name for row in manifest})
 
     card = yaml.safe_load((project / "models/README.md").read_text().split("---\n")[1])
@@ -214,6 +215,8 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
     ).stdout.split()[1::2]  # fmt: skip
     assert set(status) <= {
         "dvc.lock",
+        "demo/dvc.lock",
+        "demo/.gitignore",
         "data/.gitignore",
         "models/.gitignore",
         "logs/.gitignore",
@@ -227,18 +230,18 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
     }
 
     # What a change runs again, and what it does not.
-    assert stages_run(dvc(project, "repro")) == []
+    assert stages_run(dvc(project, "repro")) == ["index"]
     set_param(project, "runtime", "num_workers", 1)
-    assert stages_run(dvc(project, "repro")) == []
+    assert stages_run(dvc(project, "repro")) == ["index"]
     first = (project / "metrics/metrics.json").read_text()
     before = yaml.safe_load((project / "params.yaml").read_text())["train"]["learning_rate"]
     set_param(project, "train", "learning_rate", before * 2)
-    assert stages_run(dvc(project, "repro")) == ["train", "evaluate", "report"]
+    assert stages_run(dvc(project, "repro")) == ["index", "train", "evaluate", "report"]
     set_param(project, "train", "learning_rate", before)
-    assert stages_run(dvc(project, "repro")) == [], "all come from the run cache"
+    assert stages_run(dvc(project, "repro")) == ["index"], "all others come from the run cache"
     assert (project / "metrics/metrics.json").read_text() == first
     set_param(project, "clip", "padding", "loop")
-    assert stages_run(dvc(project, "repro", "cache")) == ["cache"]
+    assert stages_run(dvc(project, "repro", "cache")) == ["index", "cache"]
 
 
 def stage(name: str, project: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -282,3 +285,54 @@ def test_every_stage_explains_itself(name: str) -> None:
     result = stage(name, PROJECT, "--help")
     assert result.returncode == 0
     assert "--params" in result.stdout
+
+
+@pytest.mark.slow
+def test_index_sees_changes_behind_links_and_of_the_weights(project: Path, tmp_path: Path) -> None:
+    def repro() -> list[str]:
+        return stages_run(dvc(project, "repro", "cache"))
+
+    elsewhere = tmp_path / "elsewhere"
+    (project / "videos" / "jump").rename(elsewhere)
+    (project / "videos" / "jump").symlink_to(elsewhere)
+    (project / "videos" / "wave" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    os.mkfifo(project / "videos" / "wave" / "pipe.mp4")
+    weights = project / "models" / "mine.pt"
+    weights.parent.mkdir()
+    weights.write_bytes(b"first")
+    set_param(project, "model", "weights", "models/mine.pt")
+    first = dvc(project, "repro", "cache")
+    assert "1 broken link, 1 special file" in first or "1 special file, 1 broken link" in first
+    assert repro() == ["index"]
+    video = elsewhere / "new.mp4"
+    shutil.copyfile(next((project / "videos" / "clap").glob("*.mp4")), video)
+    assert repro() == ["index", "cache"]
+    video.write_bytes(video.read_bytes() + b"changed")
+    assert repro() == ["index", "cache"]
+    video.unlink()
+    assert repro()[0] == "index"
+    assert "new.mp4" not in (project / "data/manifest.csv").read_text()
+    weights.write_bytes(b"other")
+    assert repro() == ["index"]
+    status = dvc(project, "status", "train")
+    assert "data/weights.json" in status
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["--temp"], ["--queue"]])
+def test_temporary_experiments_find_videos_that_git_ignores(
+    project: Path, words: list[str]
+) -> None:
+    dvc(project, "repro", "cache")
+    for command in (
+        ["git", "rm", "-rq", "--cached", "videos"],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "run"],
+    ):
+        subprocess.run(command, cwd=project, check=False)
+    output = dvc(project, "exp", "run", *words, "-S", "data.split_seed=0", "cache")
+    if words == ["--queue"]:
+        dvc(project, "queue", "start")
+        name = re.findall(r"Queued experiment '([\w-]+)'", output)[0]
+        output = dvc(project, "queue", "logs", "--follow", name)
+    assert "Stage 'cache' didn't change, skipping" in output

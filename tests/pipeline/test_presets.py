@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pipeline_imports import PROJECT
+from ruamel.yaml import YAML
 
 from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.params import load_params
@@ -66,6 +68,36 @@ def test_folder_inside_the_project_is_relative_and_ignored_by_git(project: Path)
     assert "added" not in apply_preset(project, "demo", videos=project / "clips of mine")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["yes", "no", "12:30:00", "~a", "~", "data [1]", "tab\tx", "a\\b", "-x", "#h", "!n", ":x",
+     "q?*", "null", "1e3", "${x}", "a: b", "it's", 'a"b', " lead"],
+)  # fmt: skip
+def test_odd_folder_names_survive_yaml_and_git(name: str, project: Path) -> None:
+    (project / name).mkdir()
+    (project / name / "a.mp4").touch()
+    apply_preset(project, "demo", videos=project / name)
+    text = (project / "params.yaml").read_text()
+    # PyYAML reads YAML 1.1, DVC's ruamel YAML 1.2.
+    for read in (yaml.safe_load(text), YAML(typ="safe").load(text)):
+        assert (project / read["data"]["videos"]).samefile(project / name)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--others", "--exclude-standard"],
+        cwd=project, capture_output=True, text=True, check=True,
+    ).stdout.split("\0")  # fmt: skip
+    assert f"{name}/a.mp4" not in listed
+    assert "params.yaml" in listed
+
+
+def test_a_folder_that_cannot_be_written_down_changes_nothing(project: Path) -> None:
+    before = (project / "params.yaml").read_text()
+    for name in ("a\nb", os.fsdecode(b"x\xff")):
+        (project / name).mkdir()
+        with pytest.raises(ParamsError, match="line break or is not UTF-8"):
+            apply_preset(project, "demo", videos=project / name)
+    assert (project / "params.yaml").read_text() == before
+
+
 def test_edited_params_are_kept(project: Path) -> None:
     edited = (project / "params.yaml").read_text().replace("epochs: 20", "epochs: 77")
     (project / "params.yaml").write_text(edited)
@@ -100,6 +132,7 @@ def test_pretrained_presets_keep_the_published_contract() -> None:
         assert values["data"]["group_pattern"] is None
 
 
+@pytest.mark.process
 def test_help_answers_without_loading_what_it_does_not_need() -> None:
     code = (
         "import sys; sys.argv = ['slowfast', '--help']\n"

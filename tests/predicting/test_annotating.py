@@ -20,7 +20,7 @@ from slowfast_finetune.predicting.annotating import (
     _segment_at,
     write_annotated,
 )
-from slowfast_finetune.predicting.answers import Prediction
+from slowfast_finetune.predicting.prediction import Prediction
 from slowfast_finetune.predicting.timeline import Segment
 
 SEGMENTS = (Segment("clap", 0, 1, 0.9), Segment(None, 1, 2, 0.5), Segment("wave", 2, 4, 0.8))
@@ -34,7 +34,9 @@ def prediction(path: Path, segments: tuple[Segment, ...] = SEGMENTS) -> Predicti
 def times_and_size(path: Path) -> tuple[list[Fraction], tuple[int, int]]:
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
-        stamps = [frame.pts * frame.time_base for frame in frames if frame.pts is not None]
+        stamps: list[Fraction] = [
+            f.pts * f.time_base for f in frames if f.pts is not None and f.time_base
+        ]
         return [stamp - stamps[0] for stamp in stamps], (frames[0].width, frames[0].height)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import Pipe
@@ -13,7 +12,14 @@ import numpy as np
 import pytest
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.predicting.frame_pipe import Frame, FrameReceiver, FrameSender
+from slowfast_finetune.predicting import frame_pipe
+from slowfast_finetune.predicting.frame_pipe import (
+    MESSAGES_IN_FLIGHT,
+    Frame,
+    FrameReceiver,
+    FrameRun,
+    FrameSender,
+)
 
 
 @contextmanager
@@ -57,16 +63,16 @@ def numbered(count: int, *, shape: tuple[int, int, int] = (3, 4, 3)) -> list[Fra
 
 
 def received(receiver: FrameReceiver) -> Iterator[Frame]:
-    while frames := receiver.receive():
-        yield from frames
+    while runs := receiver.receive():
+        for run in runs:
+            yield from [run.frame] * run.length
 
 
 def test_many_more_frames_than_places_arrive_unchanged_at_a_slow_receiver() -> None:
     frames = numbered(200)
     with answering(send_all) as receiver:
         receiver.request(frames)
-        assert receiver.poll(5)
-        time.sleep(0.1)  # the sender runs ahead as far as it can
+        assert receiver._pipe.poll(5)  # the sender runs ahead as far as it can
         for expected, frame in zip(frames, received(receiver), strict=True):
             np.testing.assert_array_equal(frame, expected)
 
@@ -117,6 +123,59 @@ def test_the_same_array_comes_as_the_same_array() -> None:
             assert [int(frame[0, 0, 0]) for frame in frames] == [0, 0, 0, 1, 1, 1]
             assert frames[0] is frames[2]
             assert frames[3] is frames[5]
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_frame_held_for_a_week_blocks_neither_side(is_read: bool) -> None:
+    """One million repetitions, and a receiver that reads late or never: the pipe never fills."""
+    sent = threading.Event()
+    count = 1_000_000
+
+    def send(sender: FrameSender, _: object) -> None:
+        (frame,) = numbered(1)
+        for _repetition in range(count):
+            sender.send(frame)
+        sent.set()
+
+    with answering(send) as receiver:
+        receiver.request(None)
+        if not is_read:
+            return  # closing the receiver ends the sender: ``answering`` looks that it does
+        runs: list[FrameRun] = []
+        while more := receiver.receive():
+            runs += more
+        assert sent.is_set()
+    assert sum(run.length for run in runs) == count
+    assert all(run.frame is runs[0].frame for run in runs)
+
+
+def test_no_more_messages_are_on_their_way_than_the_pipe_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every repetition a message of its own: what waits in the pipe stays at a few."""
+    monkeypatch.setattr(frame_pipe, "SECONDS_A_MESSAGE", -1.0)
+    waits = threading.Event()
+
+    class Watched(FrameSender):
+        def _wait(self) -> None:
+            waits.set()
+            super()._wait()
+
+    ours, theirs = Pipe()
+    sender, receiver = Watched(theirs), FrameReceiver(ours)
+    (frame,) = numbered(1)
+    thread = threading.Thread(
+        target=lambda: [sender.begin(), *(sender.send(frame) for _ in range(1000)), sender.end()]
+    )
+    thread.start()
+    receiver.request(None)
+    assert waits.wait(10)
+    assert len(sender._in_flight) == MESSAGES_IN_FLIGHT
+    assert len(list(received(receiver))) == 1000
+    thread.join(10)
+    assert not thread.is_alive()
+    ours.close()
+    theirs.close()
 
 
 def test_an_error_comes_after_the_frames_before_it_and_the_next_request_is_answered() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import itertools
 import json
@@ -28,14 +29,13 @@ from slowfast_finetune.base.errors import CheckpointError, DataError, VideoError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.model.checkpoint import load_checkpoint
-from slowfast_finetune.predicting import streams
+from slowfast_finetune.predicting import decoder_pool
 from slowfast_finetune.predicting.annotating import Annotator
-from slowfast_finetune.predicting.camera import camera_index, watch_source
 from slowfast_finetune.predicting.inputs import find_inputs
-from slowfast_finetune.predicting.wording import (
+from slowfast_finetune.predicting.prediction_text import (
     SegmentRow,
     as_csv,
     as_json,
@@ -43,6 +43,7 @@ from slowfast_finetune.predicting.wording import (
     clock,
     csv_header,
 )
+from slowfast_finetune.predicting.webcam import camera_index, watch_source
 from slowfast_finetune.scoring import ready
 
 # Frames at 15 fps; two seconds, 30 frames, are kept of a video.
@@ -60,7 +61,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             steady(length, 15),
             width=width,
             height=height,
-            picture=lambda n, index=index, size=(width, height): picture(n, index, size),
+            picture=functools.partial(picture, seed=index, size=(width, height)),
         )
     return root
 
@@ -220,6 +221,7 @@ def test_refused_videos_stand_between_the_others(videos: Path, checkpoint: Path)
     assert [result.path for result in results] == paths
 
 
+@pytest.mark.process
 def test_the_package_gives_its_api_without_torch_until_it_is_asked() -> None:
     code = (
         "import sys, slowfast_finetune as s, slowfast_finetune.cli; "
@@ -388,7 +390,7 @@ def test_json_is_one_line_and_keeps_every_name() -> None:
 def test_csv_has_a_row_for_each_segment() -> None:
     table = "\n".join([csv_header(), as_csv(ONE), as_csv(NO), ""])
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
-    assert list(rows[0]) == list(SegmentRow.model_fields)
+    assert list(rows[0]) == list(SegmentRow._fields)
     assert [row["path"] for row in rows] == ["a\nb.mp4", "a\nb.mp4", "c,d.mp4"]
     assert [row["segment_answer"] for row in rows] == ["clap", "", ""]
     assert [row["start_seconds"] for row in rows] == ["0.0", "3.2", ""]
@@ -399,7 +401,7 @@ def test_csv_has_a_row_for_each_segment() -> None:
 # The command
 
 
-def run(*words: str | Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def run(*words: object, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", ["slowfast", "predict", *map(str, words)])
     try:
         cli.main()
@@ -566,7 +568,7 @@ def test_decoding_and_computing_overlap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, length: int
 ) -> None:
     """One decoder and one model that each sleep: together hardly longer than the slower alone."""
-    monkeypatch.setattr(streams, "_serve", serve_with_faults)
+    monkeypatch.setattr(decoder_pool, "_serve", serve_with_faults)
     monkeypatch.setattr(ready, "classifier_from", lambda _: Slow())
     model = load_model(write_checkpoint(tmp_path / "best.pt"))
     paths = [tmp_path / f"slow{i}-{length}.mp4" for i in range(count)]
@@ -585,8 +587,8 @@ def test_decoding_and_computing_overlap(
 
 def test_a_long_video_does_not_grow_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand frames of 64 kB would be 640 MB; what waits for the model is bounded."""
-    monkeypatch.setattr(streams, "_serve", serve_with_faults)
-    monkeypatch.setattr(streams, "AHEAD_BYTES", 2**20)
+    monkeypatch.setattr(decoder_pool, "_serve", serve_with_faults)
+    monkeypatch.setattr(decoder_pool, "AHEAD_BYTES", 2**20)
     monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
     model = load_model(write_checkpoint(tmp_path / "best.pt"))
     path = tmp_path / "large-10000.mp4"

@@ -12,7 +12,7 @@ from synthetic import steady, write_video
 from tiny_model import write_checkpoint
 
 from slowfast_finetune.commands import predict
-from slowfast_finetune.predicting.wording import SegmentRow
+from slowfast_finetune.predicting.prediction_text import SegmentRow
 
 PAGE = PROJECT / "docs" / "predicting.md"
 
@@ -35,5 +35,5 @@ def test_every_option_and_column_is_there() -> None:
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     options = {flag for a in commands.choices["predict"]._actions for flag in a.option_strings}
     lacking = [o for o in sorted(options - {"-h", "--help"}) if f"`{o}" not in text]
-    lacking += [name for name in SegmentRow.model_fields if f"`{name}`" not in text]
+    lacking += [name for name in SegmentRow._fields if f"`{name}`" not in text]
     assert lacking == []

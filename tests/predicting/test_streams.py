@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -18,11 +20,17 @@ from faulty_decoders import serve_with_faults
 from synthetic import numbered_frame, read_number, steady, write_video
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.predicting import streams
-from slowfast_finetune.predicting.shelf import Shelf
-from slowfast_finetune.predicting.streams import DecodeLimits, Wanted, frame_streams
+from slowfast_finetune.predicting import decoder_pool, frame_pipe
+from slowfast_finetune.predicting.decoder_pool import (
+    DecodeLimits,
+    DecoderPool,
+    FrameRequest,
+    decode_in_order,
+)
+from slowfast_finetune.predicting.frame_buffer import BufferClosedError, FrameBuffer
+from slowfast_finetune.predicting.frame_pipe import FrameRun
 
-WANTED = Wanted(sample_fps=15, short_side=48)
+WANTED = FrameRequest(sample_fps=15, short_side=48)
 LIMITS = DecodeLimits(seconds_without_frame=1.0, worker_memory_mb=512)
 
 
@@ -57,7 +65,7 @@ def nothing_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_serve", serve_with_faults)
+    monkeypatch.setattr(decoder_pool, "_serve", serve_with_faults)
 
 
 def made(folder: Path, *names: str) -> list[Path]:
@@ -70,9 +78,9 @@ def made(folder: Path, *names: str) -> list[Path]:
 def outcomes(paths: list[Path], *, num_workers: int) -> dict[str, int | str]:
     """Frames of each video, or why it was refused."""
     found: dict[str, int | str] = {}
-    for path, frames in frame_streams(paths, WANTED, LIMITS, num_workers=num_workers):
+    for path, frames in decode_in_order(paths, WANTED, LIMITS, num_workers=num_workers):
         try:
-            found[path.stem] = sum(1 for _ in frames)
+            found[path.stem] = sum(run.length for run in frames)
         except VideoError as error:
             found[path.stem] = error.reason
     return found
@@ -85,8 +93,8 @@ def test_videos_come_in_order_with_all_of_their_frames(tmp_path: Path, num_worke
         write_video(tmp_path / f"{i}.mp4", steady(length, 15)) for i, length in enumerate(lengths)
     ]
     found = [
-        (path, [read_number(frame) for frame in frames])
-        for path, frames in frame_streams(paths, WANTED, LIMITS, num_workers=num_workers)
+        (path, [read_number(run.frame) for run in runs])
+        for path, runs in decode_in_order(paths, WANTED, LIMITS, num_workers=num_workers)
     ]
     assert found == [
         (path, list(range(length))) for path, length in zip(paths, lengths, strict=True)
@@ -95,10 +103,13 @@ def test_videos_come_in_order_with_all_of_their_frames(tmp_path: Path, num_worke
 
 def test_a_frame_shown_at_several_instants_comes_as_often(tmp_path: Path) -> None:
     path = write_video(tmp_path / "slow.mp4", steady(4, 5))
-    ((_, frames),) = [(p, list(f)) for p, f in frame_streams([path], WANTED, LIMITS, num_workers=1)]
-    assert [read_number(frame) for frame in frames] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-    assert frames[0].dtype == np.uint8
-    assert frames[0].shape == numbered_frame(0).shape
+    ((_, runs),) = [
+        (path, list(runs)) for path, runs in decode_in_order([path], WANTED, LIMITS, num_workers=1)
+    ]
+    numbers = [read_number(run.frame) for run in runs for _ in range(run.length)]
+    assert numbers == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert runs[0].frame.dtype == np.uint8
+    assert runs[0].frame.shape == numbered_frame(0).shape
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -121,8 +132,8 @@ def test_a_fault_costs_its_video_only(tmp_path: Path, faulty: None, num_workers:
 
 
 def test_frames_before_a_fault_come_first(tmp_path: Path, faulty: None) -> None:
-    for _, frames in frame_streams(made(tmp_path, "crash"), WANTED, LIMITS, num_workers=1):
-        assert int(next(frames)[0, 0, 0]) == 0
+    for _, frames in decode_in_order(made(tmp_path, "crash"), WANTED, LIMITS, num_workers=1):
+        assert int(next(frames).frame[0, 0, 0]) == 0
         with pytest.raises(VideoError, match="crashed"):
             list(frames)  # of those that came just before the fault some may be lost
 
@@ -140,7 +151,7 @@ def test_files_that_cannot_be_opened_have_a_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["long-1000000", "sleep", "spin"])
 def test_who_stops_in_the_middle_leaves_nothing(tmp_path: Path, faulty: None, name: str) -> None:
-    for _, frames in frame_streams(made(tmp_path, name, "a"), WANTED, LIMITS, num_workers=2):
+    for _, frames in decode_in_order(made(tmp_path, name, "a"), WANTED, LIMITS, num_workers=2):
         next(frames)
         break
 
@@ -148,8 +159,8 @@ def test_who_stops_in_the_middle_leaves_nothing(tmp_path: Path, faulty: None, na
 def test_a_stream_left_unfinished_is_given_up(tmp_path: Path, faulty: None) -> None:
     started = time.monotonic()
     firsts = [
-        int(next(frames)[0, 0, 0])
-        for _, frames in frame_streams(
+        int(next(frames).frame[0, 0, 0])
+        for _, frames in decode_in_order(
             made(tmp_path, "long-1000000", "sleep", "a"), WANTED, LIMITS, num_workers=1
         )
     ]
@@ -159,7 +170,9 @@ def test_a_stream_left_unfinished_is_given_up(tmp_path: Path, faulty: None) -> N
 
 def test_an_exception_of_the_taker_leaves_nothing(tmp_path: Path, faulty: None) -> None:
     def take_one() -> None:
-        for _, frames in frame_streams(made(tmp_path, "spin", "b"), WANTED, LIMITS, num_workers=2):
+        for _, frames in decode_in_order(
+            made(tmp_path, "spin", "b"), WANTED, LIMITS, num_workers=2
+        ):
             next(frames)
             raise KeyboardInterrupt
 
@@ -168,19 +181,20 @@ def test_an_exception_of_the_taker_leaves_nothing(tmp_path: Path, faulty: None) 
 
 
 def test_no_videos_no_decoders() -> None:
-    assert list(frame_streams([], WANTED, LIMITS, num_workers=2)) == []
+    assert list(decode_in_order([], WANTED, LIMITS, num_workers=2)) == []
 
 
 CHILD = """
 import sys
 from pathlib import Path
 from faulty_decoders import serve_with_faults
-from slowfast_finetune.predicting import streams
-streams._serve = serve_with_faults
-limits = streams.DecodeLimits(seconds_without_frame=1.0)
+from slowfast_finetune.predicting import decoder_pool, frame_pipe
+decoder_pool._serve = serve_with_faults
+limits = decoder_pool.DecodeLimits(seconds_without_frame=1.0)
+request = decoder_pool.FrameRequest(15, 48)
 paths = [Path(word) for word in sys.argv[1:]]
 if __name__ == "__main__":
-    for _, frames in streams.frame_streams(paths, streams.Wanted(15, 48), limits, num_workers=2):
+    for _, frames in decoder_pool.decode_in_order(paths, request, limits, num_workers=2):
         next(frames)
         print("going", flush=True)
         for _ in frames: pass
@@ -231,72 +245,152 @@ def _session(leader: int) -> list[str]:
     return found
 
 
-# The shelf
+# The pool
 
 
-def small(value: int) -> list[np.ndarray]:
-    return [np.full(10, value, np.uint8)]
+def test_a_pool_decodes_in_the_order_of_opening_and_closing_it_ends_all(
+    tmp_path: Path, faulty: None
+) -> None:
+    pool = DecoderPool(LIMITS, num_workers=1)
+    ready = threading.Event()
+    first, endless, never = made(tmp_path, "a", "long-100000000", "b")
+    opened = pool.open(first, WANTED, on_ready=ready.set)
+    assert ready.wait(10)
+    assert opened.is_ready
+    assert sum(run.length for run in opened.runs()) == 5
+    taken = pool.open(endless, WANTED).runs()
+    assert int(next(taken).frame[0, 0, 0]) == 0
+    waiting = pool.open(never, WANTED).runs()
+    pool.close()
+    for runs in (taken, waiting, pool.open(first, WANTED).runs()):
+        with pytest.raises(BufferClosedError):
+            list(runs)
+
+
+def test_a_video_that_is_closed_frees_its_decoder(tmp_path: Path, faulty: None) -> None:
+    """Even one that hangs, long before its limit."""
+    limits = DecodeLimits(seconds_without_frame=600, worker_memory_mb=512)
+    hanging, good = made(tmp_path, "sleep", "a")
+    with contextlib.closing(DecoderPool(limits, num_workers=1)) as pool:
+        ready = threading.Event()
+        video = pool.open(hanging, WANTED, on_ready=ready.set)
+        assert ready.wait(10)
+        video.close()
+        assert sum(run.length for run in pool.open(good, WANTED).runs()) == 5
+
+
+def test_a_reader_that_is_stuck_keeps_nobody_waiting(
+    tmp_path: Path, faulty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch ends the video, whatever the thread that talks with the decoder is doing."""
+    let_go = threading.Event()
+    really = frame_pipe.FrameReceiver.receive
+
+    def stuck(receiver: Any) -> Any:
+        let_go.wait(60)
+        return really(receiver)
+
+    monkeypatch.setattr(frame_pipe.FrameReceiver, "receive", stuck)
+    (path,) = made(tmp_path, "a")
+    with contextlib.closing(DecoderPool(LIMITS, num_workers=1)) as pool:
+        with pytest.raises(VideoError, match="no frame for 1 s"):
+            list(pool.open(path, WANTED).runs())
+        let_go.set()
+
+
+# The frame buffer
+
+
+def small(value: int, length: int = 1) -> list[FrameRun]:
+    return [FrameRun(np.full(10, value, np.uint8), length)]
+
+
+def values(buffer: FrameBuffer) -> list[int]:
+    return [int(run.frame[0]) for run in buffer.runs()]
 
 
 def test_frames_put_together_are_taken_one_by_one() -> None:
-    shelf = Shelf(1, ahead_bytes=100)
-    assert shelf.put(0, small(1) + small(2))
-    assert shelf.put(0, small(3))
-    assert shelf.put(0, None)
-    assert [int(frame[0]) for frame in shelf.take(0)] == [1, 2, 3]
+    buffer = FrameBuffer(max_bytes=100)
+    assert buffer.put(small(1) + small(2))
+    assert buffer.put(small(3))
+    buffer.end()
+    assert values(buffer) == [1, 2, 3]
 
 
-def test_the_shelf_bounds_the_stream_that_is_taken_and_all_later_ones() -> None:
-    shelf = Shelf(3, ahead_bytes=30)
-    assert [shelf.claim() for _ in range(4)] == [0, 1, 2, None]
+def test_a_frame_that_is_held_takes_the_room_of_one() -> None:
+    buffer = FrameBuffer(max_bytes=10)
+    (run,) = small(1, 5)
+    # Each would wait for ever if it took room of its own.
+    assert all(buffer.put([run]) for _ in range(1000))
+    buffer.end()
+    assert [found.length for found in buffer.runs()] == [5000]
+
+
+def test_the_buffer_bounds_what_waits_until_more_is_allowed() -> None:
+    buffer = FrameBuffer(max_bytes=30)
     put: list[int] = []
+    third, fifth = threading.Event(), threading.Event()
 
-    def fill(stream: int) -> None:
+    def fill() -> None:
         for value in range(10):
-            if not shelf.put(stream, small(value)):
-                return
-            put.append(stream)
-        shelf.put(stream, None)
+            buffer.put(small(value))
+            put.append(value)
+            third.set() if value == 2 else fifth.set() if value == 4 else None
+        buffer.end()
 
-    threads = [threading.Thread(target=fill, args=(stream,)) for stream in range(3)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.2)
-    # Three of the first; three of the others together, but at least one of each.
-    assert put.count(0) == 3
-    assert 3 <= put.count(1) + put.count(2) <= 4
-    taken = [[int(frame[0]) for frame in shelf.take(stream)] for stream in range(3)]
-    assert taken == [list(range(10))] * 3
-    for thread in threads:
-        thread.join(timeout=5)
-
-
-def test_a_frame_larger_than_the_shelf_still_comes() -> None:
-    shelf = Shelf(1, ahead_bytes=5)
-    thread = threading.Thread(
-        target=lambda: [shelf.put(0, item) for item in (small(1), small(2), None)]
-    )
+    thread = threading.Thread(target=fill)
     thread.start()
-    assert [int(frame[0]) for frame in shelf.take(0)] == [1, 2]
+    assert third.wait(5)
+    assert len(put) == 3
+    buffer.allow(50)
+    assert fifth.wait(5)
+    assert len(put) == 5
+    assert values(buffer) == list(range(10))
     thread.join(timeout=5)
 
 
+def test_a_frame_larger_than_the_buffer_still_comes() -> None:
+    buffer = FrameBuffer(max_bytes=5)
+    thread = threading.Thread(
+        target=lambda: [buffer.put(small(1)), buffer.put(small(2)), buffer.end()]
+    )
+    thread.start()
+    assert values(buffer) == [1, 2]
+    thread.join(timeout=5)
+
+
+def test_the_first_end_counts_and_frames_before_it_come() -> None:
+    told: list[int] = []
+    buffer = FrameBuffer(max_bytes=100, on_ready=lambda: told.append(1))
+    buffer.put(small(1))
+    buffer.end(VideoError("timeout", "too late"))
+    buffer.end()
+    assert not buffer.put(small(2))
+    runs = buffer.runs()
+    assert int(next(runs).frame[0]) == 1
+    with pytest.raises(VideoError, match="too late"):
+        next(runs)
+    assert told == [1], "once"
+
+
 def test_closing_wakes_both_sides() -> None:
-    shelf = Shelf(2, ahead_bytes=10)
-    assert (shelf.claim(), shelf.claim()) == (0, 1)
+    empty, full = FrameBuffer(max_bytes=10), FrameBuffer(max_bytes=10)
+    full.put(small(0))
     results: list[object] = []
+
+    def take() -> None:
+        with pytest.raises(BufferClosedError):
+            list(empty.runs())
+        results.append("taker woken")
+
     threads = [
-        threading.Thread(target=lambda: results.append(list(shelf.take(0)))),
-        threading.Thread(
-            target=lambda: results.append([shelf.put(1, small(value)) for value in range(3)])
-        ),
+        threading.Thread(target=take),
+        threading.Thread(target=lambda: results.append(full.put(small(1)))),
     ]
     for thread in threads:
         thread.start()
-    time.sleep(0.1)
-    shelf.close()
+    empty.close()
+    full.close()
     for thread in threads:
         thread.join(timeout=5)
-    assert [] in results
-    assert [True, False, False] in results
-    assert shelf.claim() is None
+    assert set(results) == {"taker woken", False}

@@ -7,20 +7,21 @@ import pytest
 
 from slowfast_finetune.predicting.timeline import (
     Segment,
-    cell_edges,
     segments_of,
     smooth,
+    window_spans,
 )
 
 
-def test_edges_are_where_windows_begin_and_end() -> None:
-    assert cell_edges([0, 4, 5], window=8) == [0, 4, 5, 8, 12, 13]
+def windows(*starts: int, length: int = 8) -> list[tuple[int, int]]:
+    return [(start, start + length) for start in starts]
 
 
 def test_a_cell_is_the_mean_of_the_windows_that_cover_it() -> None:
     # Windows 0-8, 4-12 and 5-13.
     probabilities = np.array([[1.0, 0.0], [0.4, 0.6], [0.1, 0.9]])
-    cells = smooth(probabilities, [0, 4, 5], window=8)
+    cells, edges = smooth(probabilities, windows(0, 4, 5))
+    assert edges == [0, 4, 5, 8, 12, 13], "where windows begin and end"
     expected = [1.0, (1.0 + 0.4) / 2, (1.0 + 0.4 + 0.1) / 3, (0.4 + 0.1) / 2, 0.1]
     np.testing.assert_allclose(cells[:, 0], expected)
     np.testing.assert_allclose(cells.sum(axis=1), 1)
@@ -28,7 +29,7 @@ def test_a_cell_is_the_mean_of_the_windows_that_cover_it() -> None:
 
 def test_windows_that_only_touch_are_not_mixed() -> None:
     probabilities = np.array([[1.0, 0.0], [0.0, 1.0]])
-    np.testing.assert_array_equal(smooth(probabilities, [0, 8], window=8), probabilities)
+    np.testing.assert_array_equal(smooth(probabilities, windows(0, 8))[0], probabilities)
 
 
 def test_a_long_video_needs_no_table_of_windows_by_windows() -> None:
@@ -37,11 +38,39 @@ def test_a_long_video_needs_no_table_of_windows_by_windows() -> None:
     starts = list(range(0, 100_000, 16))
     probabilities = np.full((len(starts), 4), 0.25)
     tracemalloc.start()
-    cells = smooth(probabilities, starts, window=32)
+    cells, _ = smooth(probabilities, windows(*starts, length=32))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     np.testing.assert_allclose(cells, 0.25)
     assert peak < 20e6  # 6 000 windows; their square would be 40 MB of booleans alone
+
+
+def test_windows_of_a_hold_become_a_few_spans() -> None:
+    # Windows of 8 frames, 4 apart: the second touches the first, the third no more.
+    spans, numbers = window_spans([(0, 1), (4, 100), (404, 1)], stride=4, window=8)
+    assert spans == [(0, 8), (4, 12), (8, 16), (12, 400), (396, 404), (400, 408), (404, 412)]
+    assert numbers == [0, 1, 1, 1, 1, 1, 2]
+    assert window_spans([(0, 4)], stride=4, window=8)[0] == windows(0, 4, 8, 12)
+
+
+@pytest.mark.parametrize("stride", [1, 3, 8])
+def test_spans_give_the_means_that_all_windows_give(stride: int) -> None:
+    rng = np.random.default_rng(0)
+    counts = [1, 40, 2, 1, 17, 30, 1]
+    runs, start = [], 0
+    for count in counts:
+        runs.append((start, count))
+        start += count * stride
+    values = rng.random((len(counts), 3))
+    every = [(first + step * stride, number) for number, (first, count) in enumerate(runs)
+             for step in range(count)]  # fmt: skip
+    cells, edges = smooth(values[[number for _, number in every]], windows(*(s for s, _ in every)))
+    spans, numbers = window_spans(runs, stride=stride, window=8)
+    few, few_edges = smooth(values[numbers], spans)
+    assert len(few) < len(cells) - 20
+    assert set(few_edges) <= set(edges)
+    each = np.searchsorted(few_edges, edges[:-1], side="right") - 1
+    np.testing.assert_allclose(few[each], cells, rtol=0, atol=1e-12)
 
 
 def test_neighbours_with_one_answer_are_one_segment() -> None:

@@ -11,9 +11,8 @@ import yaml
 from reported_run import Answer, Run, answers, write_run
 from synthetic import make_params
 
-from slowfast_finetune.base.files import read_table
 from slowfast_finetune.evaluation.measure import headline
-from slowfast_finetune.evaluation.tables import ScoreRow
+from slowfast_finetune.evaluation.result_tables import SCORES
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.report.model_card import model_card
 from slowfast_finetune.report.results import read_results
@@ -67,7 +66,7 @@ def test_front_matter_is_what_hugging_face_asks_for(tmp_path: Path) -> None:
 
 def test_metrics_are_those_of_metrics_json(tmp_path: Path) -> None:
     run = three_of_four(tmp_path)
-    rows = read_table(run.files.table("scores"), ScoreRow)
+    rows = SCORES.read_rows(run.files.table("scores"))
     written = headline(rows)  # what evaluate puts into metrics.json
     front, _ = parts_of(card_of(run))
     metrics = front["model-index"][0]["results"][0]["metrics"]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from reported_run import NUM_FRAMES, Run, answers, write_run
 
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.inspection import inspect, looks, scenes
 from slowfast_finetune.report.evidence import Evidence
 from slowfast_finetune.report.page import compose

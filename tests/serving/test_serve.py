@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import contextlib
@@ -39,9 +40,9 @@ from slowfast_finetune.base.errors import CheckpointError, InputError
 from slowfast_finetune.commands import serve as command
 from slowfast_finetune.commands.serve import is_loopback, listening_socket, own_names
 from slowfast_finetune.pictures import grad_cam
-from slowfast_finetune.predicting import streams
-from slowfast_finetune.predicting.looking import Look
-from slowfast_finetune.predicting.model import load_model
+from slowfast_finetune.predicting import decoder_pool
+from slowfast_finetune.predicting.clip_selection import SelectedClip
+from slowfast_finetune.predicting.predictor import load_model
 from slowfast_finetune.serving.explaining import MAX_CLIPS, KeptClips, strongest
 from slowfast_finetune.serving.guard import CONTENT_POLICY
 from slowfast_finetune.serving.limits import ServeLimits
@@ -74,7 +75,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture(scope="module")
 def one_server(checkpoint: Path) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "_serve", serve_with_faulty_files)
+        patch.setattr(decoder_pool, "_serve", serve_with_faulty_files)
         with running_server(checkpoint, limits=LIMITS) as served:
             yield served
             folder = served.service.folder
@@ -310,7 +311,9 @@ def test_a_client_that_takes_nothing_of_its_answers_is_left(served: Served) -> N
 
 
 def test_names_are_the_same_in_large_letters() -> None:
-    assert {"localhost", "actions.example.org"} <= own_names("127.0.0.1", ["Actions.Example.ORG"])
+    names = own_names("127.0.0.1", ["Actions.Example.ORG"])
+    assert names is not None
+    assert {"localhost", "actions.example.org"} <= names
     assert own_names("0.0.0.0", []) is None
 
 
@@ -581,8 +584,13 @@ def test_the_strongest_frame_of_each_part_is_taken() -> None:
     assert strongest(weights[:2], count=4) == [0, 1]
 
 
-def look(start: int) -> Look:
-    return Look(start, 0, 0, np.zeros((1, 1, 1, 3), np.uint8))
+def look(start: int) -> SelectedClip:
+    return SelectedClip(start, 0, 0, np.zeros((1, 1, 1, 3), np.uint8))
+
+
+def start_of(kept: KeptClips, label: int) -> int | None:
+    best = kept.best(label)
+    return best.start if best else None
 
 
 def test_the_clip_that_spoke_most_for_a_class_is_kept() -> None:
@@ -590,9 +598,9 @@ def test_the_clip_that_spoke_most_for_a_class_is_kept() -> None:
     assert kept.best(0) is None
     for start, logits in enumerate(([2, 0, 0], [3, 0, 0], [1, 0, 0], [0, 5, 0])):
         kept.see(look(start), np.array(logits, np.float32))
-    assert kept.best(0).start == 1
-    assert kept.best(1).start == 3
-    assert kept.best(2).start == 2 or kept.best(2).start == 1
+    assert start_of(kept, 0) == 1
+    assert start_of(kept, 1) == 3
+    assert start_of(kept, 2) in (1, 2)
 
 
 def test_few_clips_are_kept_of_many_classes() -> None:
@@ -600,12 +608,12 @@ def test_few_clips_are_kept_of_many_classes() -> None:
     for label in range(50):
         kept.see(look(label), (np.eye(50)[label] * (label + 1)).astype(np.float32))
     assert len(kept._by_label) == MAX_CLIPS
-    assert kept.best(49).start == 49
+    assert start_of(kept, 49) == 49
 
 
 class FakeVideo:
     def __init__(self, name: str) -> None:
-        self.has_begun = not name.startswith("slow")
+        self.is_ready = not name.startswith("slow")
         self.is_closed = False
 
     def close(self) -> None:
@@ -659,7 +667,7 @@ def test_a_video_that_does_not_begin_holds_nobody_up(make_queue: Any) -> None:
     looker.let_go.set()
     assert [one.future.result(5) for one in jobs[1:]] == ["b", "c", "d"]
     assert not jobs[0].future.done()
-    looker.opened["slow"].has_begun = True
+    looker.opened["slow"].is_ready = True
     assert jobs[0].future.result(5) == "slow"
     assert all(video.is_closed for video in looker.opened.values())
 
@@ -734,7 +742,7 @@ def slowfast(*words: str) -> list[str]:
 def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "NEEDED", ("uvicorn", "no_such_library"))
     with pytest.raises(InputError, match=r"needs no_such_library: pip install .*\[serve\]"):
-        command._serve(None)
+        command._serve(argparse.Namespace())
 
 
 def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
@@ -768,6 +776,7 @@ def test_ctrl_c_ends_it_cleanly(checkpoint: Path, good: bytes, tmp_path: Path) -
     assert not list(tmp_path.glob("slowfast-serve-*"))
 
 
+@pytest.mark.process
 def test_help_is_answered_without_the_extra() -> None:
     code = (
         "import sys; sys.argv = ['slowfast', 'serve', '--help']\n"

@@ -14,18 +14,18 @@ import numpy as np
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.decoding import decoding
-from slowfast_finetune.predicting import streams
+from slowfast_finetune.predicting import decoder_pool
 
-REAL_SERVE = streams._serve
+REAL_SERVE = decoder_pool._serve
 
 
-def serve_with_faults(pipe: Connection, limits: streams.DecodeLimits) -> None:
+def serve_with_faults(pipe: Connection, limits: decoder_pool.DecodeLimits) -> None:
     """As the decoding process, but each name strikes after three frames."""
     decoding.sampled_frames = faulty_frames
     REAL_SERVE(pipe, limits)
 
 
-def serve_with_faulty_files(pipe: Connection, limits: streams.DecodeLimits) -> None:
+def serve_with_faulty_files(pipe: Connection, limits: decoder_pool.DecodeLimits) -> None:
     """As the decoding process, but hang on a file that begins with HANG, die of CRASH."""
     really = decoding.sampled_frames
 

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from synthetic import make_params, make_rows, write_entry, write_params
 
-from slowfast_finetune.base.files import write_table
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.evaluation.measure import (
     Outcome,
     class_rows,
@@ -25,17 +24,16 @@ from slowfast_finetune.evaluation.measure import (
     score_rows,
     subset_rows,
 )
-from slowfast_finetune.evaluation.tables import (
-    ClassRow,
-    ConfusionRow,
-    Predictions,
-    ReliabilityRow,
-    ScoreRow,
-    SubsetRow,
-    write_predictions,
+from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
+from slowfast_finetune.evaluation.result_tables import (
+    CLASSES,
+    CONFUSION,
+    RELIABILITY,
+    SCORES,
+    SUBSETS,
 )
 from slowfast_finetune.report.results import ResultFiles
-from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.training.history import HISTORY, EpochRow
 
 NUM_FRAMES = 8
 NOISE = np.random.default_rng(0).integers(0, 256, (NUM_FRAMES, 48, 64, 3), np.uint8)
@@ -93,17 +91,15 @@ def write_run(
     params = make_params(clip={"num_frames": NUM_FRAMES})
     store = ClipStore(folder / "store", params.clip)
     facts = {"settings": store.folder.name, "num_frames": NUM_FRAMES, "num_sampled": NUM_FRAMES}
-    train = []
+    train: list[ClipRow] = []
     for name in class_names:
         number = num_train if isinstance(num_train, int) else num_train[name]
         changes = {"class_name": name, "label": class_names.index(name), "split": "train"}
         rows = make_rows(number, **facts, **changes, **(train_changes or {}).get(name, {}))
         train += [
-            row.model_copy(
-                update={
-                    "video_path": f"videos/{name}/train_{index}.mp4",
-                    "content_hash": f"{len(train) + index:032x}",
-                }
+            row._replace(
+                video_path=f"videos/{name}/train_{index}.mp4",
+                content_hash=f"{len(train) + index:032x}",
             )
             for index, row in enumerate(rows)
         ]
@@ -111,8 +107,8 @@ def write_run(
     for index, answer in enumerate(tests):
         (row,) = make_rows(1, **facts)
         test.append(
-            row.model_copy(
-                update={
+            row._replace(
+                **{
                     "video_path": f"videos/{answer.actual}/test_{index}.mp4",
                     "class_name": answer.actual,
                     "label": class_names.index(answer.actual),
@@ -132,23 +128,24 @@ def write_run(
         test, probabilities(tests, class_names), train_rows=train, threshold=threshold
     )
     metrics = folder / "metrics"
-    predictions = prediction_rows(outcome, class_names, num_views=1)
-    write_predictions(
+    PREDICTIONS.write(
         metrics / "predictions.csv",
-        Predictions(predictions, list(class_names), outcome.probabilities),
+        prediction_rows(outcome, class_names, num_views=1),
+        class_names=class_names,
+        class_values=np.round(outcome.probabilities, PROBABILITY_DIGITS),
     )
-    write_table(metrics / "scores.csv", score_rows(outcome), ScoreRow)
-    write_table(metrics / "subsets.csv", subset_rows(outcome), SubsetRow)
+    SCORES.write(metrics / "scores.csv", score_rows(outcome))
+    SUBSETS.write(metrics / "subsets.csv", subset_rows(outcome))
     plots = metrics / "plots"
-    write_table(plots / "confusion.csv", confusion_rows(outcome, class_names), ConfusionRow)
-    write_table(plots / "per_class.csv", class_rows(outcome, class_names), ClassRow)
-    write_table(plots / "reliability.csv", reliability_rows(outcome), ReliabilityRow)
-    write_table(metrics / "history.csv", [epoch(number) for number in (1, 2, 3)], EpochRow)
+    CONFUSION.write(plots / "confusion.csv", confusion_rows(outcome, class_names))
+    CLASSES.write(plots / "per_class.csv", class_rows(outcome, class_names))
+    RELIABILITY.write(plots / "reliability.csv", reliability_rows(outcome))
+    HISTORY.write(metrics / "history.csv", [epoch(number) for number in (1, 2, 3)])
     (then,) = SUMMARY["run"]
     run = then | {"params": params.model_dump(mode="json")}
     (metrics / "train.json").write_text(json.dumps(SUMMARY | {"run": [run]}))
-    write_table(folder / "data" / "clips.csv", [*train, *test], ClipRow)
-    write_table(folder / "data" / "rejected.csv", rejected, RejectedRow)
+    CLIPS.write(folder / "data" / "clips.csv", [*train, *test])
+    REJECTED.write(folder / "data" / "rejected.csv", rejected)
     write_params(folder / "params.yaml", params)
     files = ResultFiles(
         params=folder / "params.yaml",
@@ -171,7 +168,7 @@ def probabilities(tests: Sequence[Answer], class_names: Sequence[str]) -> npt.ND
 
 def epoch(number: int) -> EpochRow:
     """A row of the history; losses fall with the number."""
-    values = dict.fromkeys(EpochRow.model_fields, 0.5)
+    values: dict[str, Any] = dict.fromkeys(EpochRow._fields, 0.5)
     return EpochRow(**{**values, "epoch": number, "train_loss": 3 / number, "val_loss": 2 / number})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -14,14 +15,14 @@ import torch
 from pipeline_imports import PROJECT
 from synthetic import make_params, make_rows, write_entry, write_params
 
-from slowfast_finetune.base.files import read_table, write_table
+from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.clips.clip_tables import CLIPS
+from slowfast_finetune.training.history import HISTORY
 
 CLASS_NAMES = ("clap", "jump", "wave")
-SPLITS = ("train",) * 5 + ("val",) * 2 + ("test",)
+SPLITS: tuple[Split, ...] = ("train",) * 5 + ("val",) * 2 + ("test",)
 # What differs between two runs of the same.
 MEASURED = {
     "train_seconds",
@@ -43,19 +44,17 @@ def write_project(folder: Path, **sections: dict[str, Any]) -> Params:
         for index, (row, split) in enumerate(
             zip(make_rows(len(SPLITS), **changes), SPLITS, strict=True)
         ):
-            row = row.model_copy(
-                update={
-                    "split": split,
-                    "video_path": f"{class_name}/{index}.mp4",
-                    "content_hash": f"{label * 100 + index:032x}",
-                    "settings": store.folder.name,
-                }
+            row = row._replace(
+                split=split,
+                video_path=f"{class_name}/{index}.mp4",
+                content_hash=f"{label * 100 + index:032x}",
+                settings=store.folder.name,
             )
             frames = rng.integers(0, 150, (row.num_frames, row.height, row.width, 3), np.uint8)
             frames[..., label] += 60
             write_entry(store, row, frames)
             rows.append(row)
-    write_table(folder / "data" / "clips.csv", rows, ClipRow)
+    CLIPS.write(folder / "data" / "clips.csv", rows)
     write_params(folder / "params.yaml", params)
     return params
 
@@ -99,8 +98,8 @@ def wait_for(folder: Path, word: str) -> None:
 
 def history(folder: Path) -> list[dict[str, Any]]:
     """Every epoch, without what differs between two runs of the same."""
-    rows = read_table(folder / "metrics" / "history.csv", EpochRow)
-    return [row.model_dump(exclude=MEASURED) for row in rows]
+    rows = HISTORY.read_rows(folder / "metrics" / "history.csv")
+    return [{k: v for k, v in row._asdict().items() if k not in MEASURED} for row in rows]
 
 
 def best(folder: Path) -> dict[str, Any]:
@@ -115,5 +114,9 @@ def assert_same_weights(one: Path, other: Path, *, tolerance: float = 0.0) -> No
     assert first.keys() == second.keys()
     for name, value in first.items():
         torch.testing.assert_close(
-            second[name], value, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+            second[name],
+            value,
+            rtol=tolerance,
+            atol=tolerance,
+            msg=functools.partial("{}: {}".format, name),
         )

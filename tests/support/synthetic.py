@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import av
 import numpy as np
@@ -20,13 +21,14 @@ import yaml
 from av.stream import Disposition
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.base.files import Row
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.tables import Table
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
-from slowfast_finetune.clips.decode_job import Job, decode_to_store, limit_memory
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.decode_job import DecodeJob, decode_to_store, limit_memory
 from slowfast_finetune.decoding import decoding
+from slowfast_finetune.decoding.video_facts import VideoFacts
 
 Frame = npt.NDArray[np.uint8]
 
@@ -71,7 +73,7 @@ def read_number(frame: Frame) -> int:
     return sum(bit << index for index, bit in enumerate(bits[:BITS]))
 
 
-def read_numbers(frames: npt.NDArray[np.uint8]) -> list[int]:
+def read_numbers(frames: Iterable[Frame]) -> list[int]:
     """The number of each frame of (F, H, W, 3)."""
     return [read_number(frame) for frame in frames]
 
@@ -259,6 +261,8 @@ def hide_first_frames(path: Path, *, source: Path, seconds: Fraction) -> Path:
         stream: Any = container.add_stream_from_template(full.streams.video[0])
         for packet in full.demux(video=0):
             if packet.size:
+                assert packet.pts is not None
+                assert packet.dts is not None
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 packet.stream = stream
                 container.mux(packet)
@@ -285,9 +289,7 @@ def write_class_folders(root: Path, classes: Mapping[str, int], *, num_frames: i
             write_video(
                 root / class_name / f"{class_name}_{index}.mp4",
                 steady(num_frames, 15),
-                picture=lambda number, label=label, index=index: _moving_square(
-                    number, label=label, index=index
-                ),
+                picture=functools.partial(_moving_square, label=label, index=index),
             )
     return root
 
@@ -331,6 +333,7 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
         "data": {
             "videos": "videos",
             "extensions": (".mp4",),
+            "exclude": (),
             "val_fraction": 0.2,
             "test_fraction": 0.2,
             "group_pattern": None,
@@ -411,6 +414,27 @@ def write_params(path: Path, params: Params) -> Path:
     return path
 
 
+def make_facts(**changes: Any) -> VideoFacts:
+    """Facts of a sound video of 64×48 px and 1.3 s; ``changes`` are fields of VideoFacts."""
+    facts: dict[str, Any] = {
+        "source_height": 48,
+        "source_width": 64,
+        "source_fps": 30.0,
+        "has_audio": False,
+        "duration_seconds": 1.3,
+        "decoder": "pyav/h264",
+        "decodable_fraction": 1.0,
+        "damaged": False,
+        "truncated": False,
+        "pixel_aspect": 1.0,
+        "dynamic_range": "sdr",
+        "interlaced": False,
+        "clock_leaps": 0,
+        "remarks": None,
+    }
+    return VideoFacts(**{**facts, **changes})
+
+
 def make_rows(num_rows: int, **changes: Any) -> list[ClipRow]:
     """Rows of clips.csv, ``{index}.mp4`` of class ``jump``; ``changes`` are fields of ClipRow."""
     return [
@@ -426,15 +450,7 @@ def make_rows(num_rows: int, **changes: Any) -> list[ClipRow]:
                 "num_sampled": 20,
                 "height": 48,
                 "width": 64,
-                "source_height": 48,
-                "source_width": 64,
-                "source_fps": 30.0,
-                "has_audio": False,
-                "duration_seconds": 1.3,
-                "decoder": "pyav/h264",
-                "decodable_fraction": 1.0,
-                "damaged": False,
-                "truncated": False,
+                **make_facts().model_dump(),
                 "settings": "0" * 16,
                 **changes,
             }
@@ -448,19 +464,8 @@ def write_entry(store: ClipStore, row: ClipRow, frames: npt.NDArray[np.uint8]) -
     with store.writer(row.content_hash) as writer:
         for frame in frames:
             writer.append(frame)
-        writer.finish(
-            num_sampled=row.num_sampled,
-            source_height=row.source_height,
-            source_width=row.source_width,
-            source_fps=row.source_fps,
-            has_audio=row.has_audio,
-            codec="h264",
-            num_packets=row.num_frames,
-            num_decoded=row.num_frames,
-            num_errors=0,
-            duration_seconds=row.duration_seconds,
-            truncated=row.truncated,
-        )
+        facts = row.facts
+        writer.finish(facts, num_sampled=row.num_sampled)
 
 
 def make_manifest(project: Path, names: Sequence[str]) -> list[ManifestRow]:
@@ -481,27 +486,30 @@ def make_manifest(project: Path, names: Sequence[str]) -> list[ManifestRow]:
     ]
 
 
-class HostileRow(Row):
+class HostileRow(NamedTuple):
     """A row of text, and of text that may be missing."""
 
-    name: str
-    remark: str | None
-    number: int
-    share: float
-    flag: bool
+    name: Annotated[str, "any text"]
+    remark: Annotated[str | None, "any text"]
+    number: Annotated[int, "any number"]
+    share: Annotated[float, "any number"]
+    flag: Annotated[bool, "true or false"]
+
+
+HOSTILE_TABLE = Table("hostile.csv", HostileRow, version=1)
 
 
 # Workers that go wrong. They run in other processes, which import them by name.
 
 
-def decode_or_crash(job: Job) -> EntryInfo:
+def decode_or_crash(job: DecodeJob) -> EntryInfo:
     """Decode, but die on ``crash.mp4`` as a decoder with a memory fault does."""
     if job.video.name == "crash.mp4":
         os.abort()
     return decode_to_store(job)
 
 
-def decode_or_hang(job: Job) -> EntryInfo:
+def decode_or_hang(job: DecodeJob) -> EntryInfo:
     """Decode, but never come back from ``hang.mp4``, with half an entry written."""
     if job.video.name == "hang.mp4":
         with job.store.writer(job.content_hash, run_name=job.run_name) as writer:
@@ -510,14 +518,14 @@ def decode_or_hang(job: Job) -> EntryInfo:
     return decode_to_store(job)
 
 
-def decode_or_fail(job: Job) -> EntryInfo:
+def decode_or_fail(job: DecodeJob) -> EntryInfo:
     """Decode, but stumble over ``fail.mp4`` in a way that nobody foresaw."""
     if job.video.name == "fail.mp4":
         raise LookupError("nobody\nforesaw this")
     return decode_to_store(job)
 
 
-def decode_or_eat(job: Job) -> EntryInfo:
+def decode_or_eat(job: DecodeJob) -> EntryInfo:
     """Decode, but take ever more memory over ``eat.mp4``."""
     if job.video.name == "eat.mp4":
 
@@ -534,7 +542,7 @@ def decode_or_eat(job: Job) -> EntryInfo:
 FAULTS = ("crash", "spin", "eat")
 
 
-def decode_with_faults(job: Job) -> EntryInfo:
+def decode_with_faults(job: DecodeJob) -> EntryInfo:
     """Decode, but go wrong in a way of FAULTS on files whose hash begins with 0, 1 or 2."""
     fault = {"0": "crash", "1": "spin", "2": "eat"}.get(job.content_hash[0])
     if fault == "crash":
@@ -550,6 +558,6 @@ def decode_with_faults(job: Job) -> EntryInfo:
     return decode_to_store(job)
 
 
-def decode_on_full_disk(job: Job) -> EntryInfo:
+def decode_on_full_disk(job: DecodeJob) -> EntryInfo:
     """Find no room to write."""
     raise OSError(28, "No space left on device")

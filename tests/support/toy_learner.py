@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from slowfast_finetune.base.params import AugmentParams, TrainParams
 from slowfast_finetune.clips.clip_reader import Batch
 from slowfast_finetune.clips.windows import MicroBatch, Window
-from slowfast_finetune.training.engine import EpochFeed, Learner
+from slowfast_finetune.training.learner import Learner
 from slowfast_finetune.training.optimisation import Schedule, build_optimizer, weight_average
+from slowfast_finetune.training.training_data import EpochFeed
 
 RECIPE: dict[str, Any] = {
     **synthetic.make_params().train.model_dump(),
@@ -103,6 +104,7 @@ def make_learner(
         average=average,
         criterion=criterion  # type: ignore[arg-type]
         or nn.CrossEntropyLoss(reduction="none", label_smoothing=params.label_smoothing),
+        recipe=params,
         schedule=Schedule(params, steps_per_epoch),
         augment=augment(**(changes_of_augment or {})),
         fabric=fabric,

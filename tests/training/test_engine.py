@@ -14,8 +14,10 @@ from toy_learner import Batches, MeanColour, coloured, feed, make_learner
 
 from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.clips.windows import MicroBatch, Mix, Window
-from slowfast_finetune.training.engine import EpochFeed, Sofar, fit, train_one_epoch, validate
+from slowfast_finetune.training.engine import fit, train_one_epoch, validate
+from slowfast_finetune.training.epoch_progress import EpochProgress
 from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.training.training_data import EpochFeed
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def run_fit(fabric: Any, model: nn.Module | None = None, **changes: Any) -> list
     return fit(
         make_learner(fabric, model, **changes),
         feed_of=lambda _: feed([0, 1], [1, 0]),
-        val_loader=Batches(coloured([0, 1, 1])),  # type: ignore[arg-type]
+        val_loader=Batches(coloured([0, 1, 1])),
         name_of_clip=lambda clip: f"clip {clip}.mp4",
     )
 
@@ -60,8 +62,8 @@ def fit_scripted(fabric: Any, *losses: float, **changes: Any) -> tuple[list[Epoc
     rows = fit(
         make_learner(fabric, Scripted(*losses), steps_per_epoch=1, epochs=len(losses), **changes),
         feed_of=lambda _: feed([0, 1]),
-        val_loader=Batches(coloured([0])),  # type: ignore[arg-type]
-        on_epoch=lambda row, is_best: told.append((row.epoch, is_best)),
+        val_loader=Batches(coloured([0])),
+        after_epoch=lambda row, is_best: told.append((row.epoch, is_best)),
     )
     return rows, told
 
@@ -93,7 +95,7 @@ def numbers(rows: list[EpochRow]) -> list[Any]:
         "data_wait_fraction",
         "peak_memory_mb",
     }
-    return [row.model_dump(exclude=measured) for row in rows]
+    return [{k: v for k, v in row._asdict().items() if k not in measured} for row in rows]
 
 
 def test_same_seed_same_history(fabric: Any) -> None:
@@ -117,8 +119,8 @@ def test_random_numbers_of_a_step_do_not_depend_on_what_was_drawn_before(fabric:
         rows = fit(
             learner,
             feed_of=lambda _: feed([0, 1], [1, 0]),
-            val_loader=Batches(coloured([0, 1, 1])),  # type: ignore[arg-type]
-            on_epoch=lambda *_: torch.rand(draws),
+            val_loader=Batches(coloured([0, 1, 1])),
+            after_epoch=lambda *_: torch.rand(draws),
         )
         return numbers(rows)
 
@@ -181,7 +183,7 @@ def test_validate_is_plain_and_changes_nothing() -> None:
 
 def one_epoch(
     fabric: Any, an_epoch: EpochFeed, model: nn.Module | None = None, **changes: Any
-) -> tuple[Sofar, Tensor]:
+) -> tuple[EpochProgress, Tensor]:
     """What an epoch of SGD at rate 1 gives, and how it changed the weights."""
     learner = make_learner(
         fabric, model, steps_per_epoch=len(an_epoch.steps), optimizer="sgd", learning_rate=1.0,
@@ -189,9 +191,9 @@ def one_epoch(
     )  # fmt: skip
     layer = learner.classifier.get_submodule("layer").weight
     before = layer.detach().clone()
-    sofar = Sofar()
-    train_one_epoch(learner, an_epoch, epoch=1, sofar=sofar)
-    return sofar, layer.detach() - before
+    progress = EpochProgress()
+    train_one_epoch(learner, an_epoch, epoch=1, progress=progress)
+    return progress, layer.detach() - before
 
 
 def test_grad_norm_is_measured_before_clipping(fabric: Any) -> None:
@@ -218,7 +220,7 @@ def parts_of(labels: list[int], *sizes: int) -> EpochFeed:
         for first, last in itertools.pairwise(bounds)
     ]
     batches = Batches(*(coloured(labels[a:b]) for a, b in itertools.pairwise(bounds)))
-    return EpochFeed([parts], lambda _: batches)  # type: ignore[arg-type,return-value]
+    return EpochFeed([parts], lambda _: batches)  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("sizes", [(5,), (2, 2, 1), (4, 1), (1, 1, 1, 1, 1)])
@@ -233,10 +235,10 @@ def test_gradients_of_parts_add_up_to_those_of_the_step(fabric: Any, sizes: tupl
 
 def test_clips_that_do_not_count_change_nothing(fabric: Any) -> None:
     idle = MicroBatch((Window(0, 0, 0, 0, 2),), (), None, 0, 2, True)
-    an_epoch = EpochFeed([[idle]], lambda _: Batches(coloured([0])))  # type: ignore[arg-type,return-value]
-    sofar, change = one_epoch(fabric, an_epoch)
+    an_epoch = EpochFeed([[idle]], lambda _: Batches(coloured([0])))  # type: ignore[return-value]
+    progress, change = one_epoch(fabric, an_epoch)
     assert not change.any()
-    assert sum(map(len, sofar.tally.true)) == 0
+    assert sum(map(len, progress.tally.true)) == 0
 
 
 def test_mixed_clips_weigh_both_labels(fabric: Any) -> None:
@@ -246,9 +248,9 @@ def test_mixed_clips_weigh_both_labels(fabric: Any) -> None:
     part = MicroBatch((window,), (window,), Mix(share), 1, 1, True)
     red, blue = coloured([0]), coloured([1])
     both = coloured([0, 1])
-    sofar, change = one_epoch(
+    progress, change = one_epoch(
         fabric,
-        EpochFeed([[part]], lambda _: Batches(both)),  # type: ignore[arg-type,return-value]
+        EpochFeed([[part]], lambda _: Batches(both)),  # type: ignore[return-value]
     )
     learner = make_learner(fabric)
     colour = (
@@ -259,7 +261,7 @@ def test_mixed_clips_weigh_both_labels(fabric: Any) -> None:
     target = torch.tensor([[share, 1 - share]])
     nn.functional.cross_entropy(logits, target).backward()
     torch.testing.assert_close(change, -1.9 * layer.weight.grad, rtol=1e-4, atol=1e-6)
-    assert torch.cat(sofar.tally.true).tolist() == [0], "the score is against the larger share"
+    assert torch.cat(progress.tally.true).tolist() == [0], "the score is against the larger share"
 
 
 # What the recipe says is what happens
@@ -290,8 +292,8 @@ def test_backbone_stands_still_for_its_frozen_epochs(fabric: Any) -> None:
     fit(
         make_learner(fabric, model, epochs=3, frozen_epochs=1),
         feed_of=lambda _: feed([0, 1], [1, 0]),
-        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
-        on_epoch=lambda *_: values.append(backbone.detach().clone()),
+        val_loader=Batches(coloured([0, 1])),
+        after_epoch=lambda *_: values.append(backbone.detach().clone()),
     )
     assert torch.equal(values[1], values[0])
     assert not torch.equal(values[2], values[1])
@@ -306,8 +308,8 @@ def test_rates_are_those_of_the_schedule_at_every_step(fabric: Any) -> None:
     fit(
         learner,
         feed_of=lambda _: feed([0, 1], [1, 0]),
-        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
-        after_step=lambda _: seen.append(
+        val_loader=Batches(coloured([0, 1])),
+        after_step=lambda: seen.append(
             {group["part"]: group["lr"] for group in learner.optimizer.param_groups}
         ),
     )
@@ -320,10 +322,10 @@ def test_rates_are_those_of_the_schedule_at_every_step(fabric: Any) -> None:
 def test_average_of_the_weights_is_what_is_validated(fabric: Any) -> None:
     learner = make_learner(fabric, epochs=2, ema_decay=0.9)
     val = Batches(coloured([0, 1, 1]))
-    rows = fit(learner, feed_of=lambda _: feed([0, 1], [1, 0]), val_loader=val)  # type: ignore[arg-type]
+    rows = fit(learner, feed_of=lambda _: feed([0, 1], [1, 0]), val_loader=val)
     losses = [
         validate(model, val, nn.CrossEntropyLoss(), torch.device("cpu")).loss
-        for model in (learner.judged, learner.classifier)
+        for model in (learner.evaluation_model, learner.classifier)
     ]
     assert rows[-1].val_loss == pytest.approx(losses[0])
     assert abs(losses[0] - losses[1]) > 1e-3
@@ -336,7 +338,7 @@ def changed_feed(window: Window) -> EpochFeed:
     part = MicroBatch((window, window), (), None, 2, 2, True)
     batch = coloured([0, 1])
     # A copy each time, as a loader reads it anew.
-    return EpochFeed([[part]], lambda _: Batches(batch._replace(clips=clips.clone())))  # type: ignore[arg-type,return-value]
+    return EpochFeed([[part]], lambda _: Batches(batch._replace(clips=clips.clone())))  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("batch_norm", ["batch", "precise"])
@@ -346,7 +348,7 @@ def test_model_sees_clips_as_they_were_planned(fabric: Any, batch_norm: str) -> 
     fit(
         learner,
         feed_of=lambda _: changed_feed(Window(0, 0, 0, 0, 4, mirrored=True)),
-        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
+        val_loader=Batches(coloured([0, 1])),
     )
     assert len(model.seen) == (2 if batch_norm == "precise" else 1)
     for clips in model.seen:
@@ -365,8 +367,10 @@ def test_colours_are_augmented_in_training(fabric: Any) -> None:
         epochs=1,
         changes_of_augment={"rand_augment_ops": 4, "rand_augment_magnitude": 30},
     )
-    sofar = Sofar()
-    train_one_epoch(learner, changed_feed(Window(0, 0, 0, 0, 8, draw=3)), epoch=1, sofar=sofar)
+    progress = EpochProgress()
+    train_one_epoch(
+        learner, changed_feed(Window(0, 0, 0, 0, 8, draw=3)), epoch=1, progress=progress
+    )
     plain = next(iter(changed_feed(Window(0, 0, 0, 0, 8)).batches())).clips
     assert not torch.equal(model.seen[0], plain)
 
@@ -376,7 +380,7 @@ def test_precise_statistics_are_those_of_the_training_clips(fabric: Any) -> None
     fit(
         make_learner(fabric, model, epochs=1, batch_norm="precise"),
         feed_of=lambda _: feed([0, 1], [1, 1]),
-        val_loader=Batches(coloured([0, 1])),  # type: ignore[arg-type]
+        val_loader=Batches(coloured([0, 1])),
     )
     # One red clip and three blue ones, of 200 / 255.
     expected = torch.tensor([0.25, 0.0, 0.75]) * 200 / 255

@@ -52,7 +52,7 @@ def test_equal_parts_that_fit_into_the_memory_of_a_cpu(
     kept = memory._bytes_kept(Keeps(), clip(), cpu_fabric())
     assert 4_000 <= kept <= 8_100
     total = memory_in_clips * kept * CPU_OVERHEAD / CPU_SHARE
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(total=total + 1))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=total + 1))
     found = batch_size_that_fits(
         most,
         classifier=Keeps(),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,10 +30,9 @@ from small_run import (
 )
 from synthetic import write_params
 
-from slowfast_finetune.base.files import read_table
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
 from slowfast_finetune.model.slowfast import build_slowfast
 from slowfast_finetune.scoring.calibration import calibrate
@@ -84,9 +87,7 @@ def test_what_a_run_leaves(undisturbed: Path) -> None:
 
 def test_best_epoch_is_calibrated_on_the_validation_clips(undisturbed: Path) -> None:
     params = load_params(undisturbed / "params.yaml")
-    rows = [
-        row for row in read_table(undisturbed / "data/clips.csv", ClipRow) if row.split == "val"
-    ]
+    rows = [row for row in CLIPS.read_rows(undisturbed / "data/clips.csv") if row.split == "val"]
     store = ClipStore(undisturbed / "store", params.clip)
     checkpoint = load_checkpoint(undisturbed / "models/best.pt")
     size, frames = params.train.crop_size, params.clip.num_frames
@@ -105,6 +106,40 @@ def test_best_epoch_is_calibrated_on_the_validation_clips(undisturbed: Path) -> 
     assert checkpoint.temperature == pytest.approx(expected.temperature, rel=0.02)
     assert checkpoint.threshold == pytest.approx(expected.threshold, rel=0.02)
     assert checkpoint.temperature != 1.0
+
+
+def test_what_is_no_terminal_gets_a_log_of_whole_lines(tmp_path: Path) -> None:
+    """Output and errors into one file, and a line of progress after every step."""
+    write_project(tmp_path)
+    script = (
+        "import runpy, sys; from slowfast_finetune.base import console; "
+        "console.SECONDS_BETWEEN_LINES = 0; sys.argv = ['train.py']; "
+        f"runpy.run_path({str(PROJECT / 'stages/train.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"CLIP_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=True,
+    )
+    text = done.stdout.decode()
+    assert not set(text) & {"\r", "\x1b", "\t"}
+    kinds = {
+        "progress of an epoch": r"epoch [12]/2: \d+ of 15, [\d.e+]+ clip/s, \d:\d\d:\d\d left, "
+        r"waiting for data \d+%",
+        "row of an epoch": r" {6}[12] [ \d.e+-]+% +[\d.]+ GB +[\d.]+(  best)?",
+    }
+    found = {
+        name: sum(bool(re.fullmatch(kind, line)) for line in text.splitlines())
+        for name, kind in kinds.items()
+    }
+    steps_per_epoch = len(range(0, 15, load_params(tmp_path / "params.yaml").train.batch_size))
+    assert found == {"progress of an epoch": 2 * steps_per_epoch, "row of an epoch": 2}, text
+    assert (tmp_path / "logs/train.log").read_text().splitlines() == [
+        line for line in text.splitlines() if not line.startswith(("epoch", "viewing"))
+    ]
 
 
 @pytest.mark.slow

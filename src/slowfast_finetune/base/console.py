@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, Self, TypeVar
 
 from slowfast_finetune.base.errors import InputError
 
 T = TypeVar("T")
+SECONDS_BETWEEN_LINES = 30  # of progress, where there is no terminal
 
 
 def say(message: str = "") -> None:
@@ -16,54 +19,102 @@ def say(message: str = "") -> None:
     print(message, flush=True)
 
 
-def plain(text: str) -> str:
-    """A name of any kind on one line: file names may hold line breaks and control characters."""
+def printable(text: str) -> str:
+    """A name on one line: file names may hold line breaks and control characters."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def progress(items: Iterable[T], *, total: int, label: str, unit: str = "video") -> Iterator[T]:
-    """Yield ``items`` under a bar with count, rate and time left; silent where stderr is a file."""
-    with Bar(label, total=total, unit=unit) as bar:
+    """Yield ``items`` while a :class:`ProgressBar` counts them."""
+    with ProgressBar(label, total=total, unit=unit) as bar:
         for item in items:
             yield item
             bar.advance(1)
 
 
-class Bar:
-    """A bar for work that is counted by hand: ``with Bar("epoch 1", total=80) as bar: …``."""
+class ProgressBar:
+    """Shows how far work has come: ``with ProgressBar("epoch 1", total=80) as bar: …``.
+
+    On a terminal it is a bar with count, rate and time left, which disappears at the end. Where
+    stderr is a file or a pipe it is a line every 30 seconds, and none for what takes less.
+
+    Args:
+        total: what there is to do; None if that is not known.
+        done: of this, what was done before.
+        hidden: show nothing.
+    """
 
     def __init__(
-        self, label: str, *, total: int, unit: str = "video", done: int = 0, hidden: bool = False
+        self,
+        label: str,
+        *,
+        total: int | None,
+        unit: str = "video",
+        done: int = 0,
+        hidden: bool = False,
     ) -> None:
+        self._bar: Any = None
+        self._heartbeat: _Heartbeat | None = None
+        if hidden:
+            return
+        if not sys.stderr.isatty():
+            self._heartbeat = _Heartbeat(label, total=total, unit=unit, done=done)
+            return
         from tqdm import tqdm
 
-        # On a pipe or in a log, one line every ten seconds is enough, and none for what is quick.
-        interval, delay = (0.2, 0.0) if sys.stderr.isatty() else (10.0, 10.0)
         self._bar = tqdm(
             total=total,
             initial=done,
             desc=label,
             unit=unit,
-            mininterval=interval,
-            maxinterval=interval,
-            delay=delay,
+            unit_scale=unit == "B",
+            mininterval=0.2,
+            maxinterval=0.2,
             dynamic_ncols=True,
             leave=False,
             file=sys.stderr,
-            disable=hidden,
         )
 
     def advance(self, count: int, *, note: str = "") -> None:
-        """Count some more; ``note`` is shown behind the rate."""
-        if note:
-            self._bar.set_postfix_str(note, refresh=False)
-        self._bar.update(count)
+        """Count what was done; ``note`` is shown behind the rate."""
+        if self._bar is not None:
+            if note:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(count)
+        if self._heartbeat is not None:
+            self._heartbeat.advance(count, note)
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Heartbeat:
+    """Prints a line to stderr every 30 seconds: count, rate and time left."""
+
+    def __init__(self, label: str, *, total: int | None, unit: str, done: int) -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._before = self._done = done
+        self._started = self._last = time.monotonic()
+
+    def advance(self, count: int, note: str) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._last < SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        rate = (self._done - self._before) / (now - self._started)
+        line = f"{self._label}: {self._done:,}"
+        if self._total is not None:
+            line += f" of {self._total:,}"
+        line += f", {rate:,.3g} {self._unit}/s"
+        if self._total is not None and rate > 0:
+            left = max(0, round((self._total - self._done) / rate))
+            line += f", {timedelta(seconds=left)} left"
+        print(line + (f", {note}" if note else ""), file=sys.stderr, flush=True)
 
 
 def run(main: Callable[[], None]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
-from slowfast_finetune.base.files import Row
+from slowfast_finetune.base.tables import Table
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -12,12 +12,24 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 NONE_OF_THESE = "none of these"
 
 
-class ManifestRow(Row):
-    """One video. ``label`` counts the sorted class names; ``content_hash`` is BLAKE2b-128."""
+# Columns that other tables share.
+VideoPath = Annotated[str, "where the video lies"]
+ClassName = Annotated[str, "the name of its class folder"]
+Label = Annotated[int, "position of the class among the sorted class names, from 0"]
+SplitName = Annotated[Split, "which part it belongs to"]
+Group = Annotated[str | None, "what `data.group_pattern` or `groups.csv` joins it with"]
+ContentHash = Annotated[str, "BLAKE2b-128 of the file's bytes", "32 hex digits"]
 
-    video_path: str
-    class_name: str
-    label: int
-    split: Split
-    group: str | None
-    content_hash: str
+
+class ManifestRow(NamedTuple):
+    """One video."""
+
+    video_path: VideoPath
+    class_name: ClassName
+    label: Label
+    split: SplitName
+    group: Group
+    content_hash: ContentHash
+
+
+MANIFEST = Table("data/manifest.csv", ManifestRow, version=1)

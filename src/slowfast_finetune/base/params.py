@@ -44,6 +44,7 @@ class DataParams(_Section):
 
     videos: str = Field(min_length=1)
     extensions: tuple[str, ...] = Field(min_length=1)
+    exclude: tuple[Annotated[str, Field(min_length=1)], ...]
     val_fraction: Fraction
     test_fraction: Fraction
     group_pattern: str | None
@@ -51,19 +52,13 @@ class DataParams(_Section):
     num_folds: int = Field(ge=2, le=100)
     fold: int | None = Field(ge=0)
 
-    @field_validator("videos")
+    @field_validator("extensions", "exclude", mode="before")
     @classmethod
-    def _written_out(cls, videos: str) -> str:
-        if videos.startswith("~"):
-            raise ValueError(f"{videos!r} is not understood by DVC; write the whole path")
-        return videos
-
-    @field_validator("extensions", mode="before")
-    @classmethod
-    def _a_list(cls, extensions: Any) -> Any:
-        if not isinstance(extensions, list | tuple):
-            raise ValueError(f"found {extensions!r}, expected a list such as [.mp4, .mov]")
-        return extensions
+    def _a_list(cls, values: Any, info: pydantic.ValidationInfo) -> Any:
+        if not isinstance(values, list | tuple):
+            example = "[.mp4, .mov]" if info.field_name == "extensions" else "['*_thumb.mp4', raw]"
+            raise ValueError(f"found {values!r}, expected a list such as {example}")
+        return values
 
     @field_validator("extensions")
     @classmethod
@@ -129,6 +124,12 @@ class ModelParams(_Section):
     name: ModelName
     weights: str = Field(min_length=1)
     dropout_rate: Annotated[float, Field(ge=0, lt=1)]
+
+    @property
+    def weights_file(self) -> str | None:
+        """The file that ``weights`` names; None where it names no file."""
+        is_address = self.weights.startswith(("http://", "https://"))
+        return None if is_address or self.weights in {"none", "kinetics400"} else self.weights
 
     @model_validator(mode="after")
     def _no_kinetics_for_shallow(self) -> Self:
@@ -239,6 +240,18 @@ class Params(_Section):
         return self
 
     @model_validator(mode="after")
+    def _batch_norm_has_values(self) -> Self:
+        # The last stage has num_frames // 4 slow frames of ceil(crop_size / 32) px squared.
+        is_single = self.clip.num_frames == 4 and self.train.crop_size == 32
+        if is_single and self.train.batch_norm != "frozen":
+            raise ValueError(
+                "clip.num_frames: 4 and train.crop_size: 32 leave the last layers one value of a "
+                "clip, too few for batch norm; use num_frames: 8, a larger crop_size, or "
+                "train.batch_norm: frozen"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _crop_fits_the_frame(self) -> Self:
         if self.train.crop_size > self.clip.short_side:
             raise ValueError(
@@ -256,10 +269,22 @@ def load_params(path: Path) -> Params:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: is not YAML: {error}") from error
+    return parse_params(text, path=path)
+
+
+def parse_params(text: str, *, path: Path) -> Params:
+    """Check the text of a params.yaml; ``path`` is named in errors, and not read.
+
+    Raises:
+        ParamsError: as :func:`load_params`.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise ParamsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: found {type(values).__name__}, expected sections data: … etc.")

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from slowfast_finetune.base.console import progress, say
-from slowfast_finetune.base.errors import DataError, frame_too_large
+from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, entry_bytes
-from slowfast_finetune.clips.decode_job import Job, Refusal
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.clips.workers import decode_all
-
-DAMAGED_BELOW = 0.95
+from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.decode_job import DecodeJob, Refusal
+from slowfast_finetune.clips.workers import decode_all, refusal_of
 
 
 def cache_videos(
@@ -46,7 +45,7 @@ def cache_videos(
     first_rows: dict[str, ManifestRow] = {}
     for row in manifest:
         known = first_rows.setdefault(row.content_hash, row)
-        if known is not row and not (project / known.video_path).is_file():
+        if known is not row and not locate(known.video_path, project=project).is_file():
             first_rows[row.content_hash] = row
     jobs = [
         _job(row, clip, cache, store, project)
@@ -109,9 +108,9 @@ def _job(
     cache: CacheParams,
     store: ClipStore,
     project: Path,
-) -> Job:
-    return Job(
-        video=project / row.video_path,
+) -> DecodeJob:
+    return DecodeJob(
+        video=locate(row.video_path, project=project),
         content_hash=row.content_hash,
         store=store,
         clip=clip,
@@ -163,36 +162,26 @@ def _judge(outcome: EntryInfo | Refusal, cache: CacheParams) -> EntryInfo | Refu
     """Apply the limits to what decoding found, so that an older entry is judged like a new one."""
     if isinstance(outcome, Refusal):
         return outcome
-    if outcome.source_height * outcome.source_width > cache.max_megapixels * 1e6:
-        error = frame_too_large(
-            outcome.source_width, outcome.source_height, max_megapixels=cache.max_megapixels
-        )
-        return Refusal(error.reason, error.detail)
-    if outcome.decodable_fraction >= cache.min_decodable_fraction:
-        return outcome
-    return Refusal(
-        "mostly_damaged",
-        f"{outcome.num_decoded} of {outcome.num_packets} frames decode; "
-        f"cache.min_decodable_fraction is {cache.min_decodable_fraction:g}",
-    )
+    facts = outcome.facts
+    try:
+        if facts.source_height * facts.source_width > cache.max_megapixels * 1e6:
+            raise frame_too_large(
+                facts.source_width, facts.source_height, max_megapixels=cache.max_megapixels
+            )
+        facts.check_decodable(min_fraction=cache.min_decodable_fraction)
+    except VideoError as error:
+        return refusal_of(error)
+    return outcome
 
 
 def _clip_row(row: ManifestRow, info: EntryInfo, settings: str) -> ClipRow:
     return ClipRow(
-        **row.model_dump(),
+        **row._asdict(),
         num_frames=info.num_frames,
         num_sampled=info.num_sampled,
         height=info.height,
         width=info.width,
-        source_height=info.source_height,
-        source_width=info.source_width,
-        source_fps=info.source_fps,
-        has_audio=info.has_audio,
-        duration_seconds=info.duration_seconds,
-        decoder=f"pyav/{info.codec}",
-        decodable_fraction=round(info.decodable_fraction, 4),
-        damaged=info.num_errors > 0 or info.decodable_fraction < DAMAGED_BELOW,
-        truncated=info.truncated,
+        **info.facts.model_dump(),
         settings=settings,
     )
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_store import SUFFIX, Frames, map_frames
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window
 
 MAX_FREE_BUFFERS = 8  # more than are read ahead and in use at once

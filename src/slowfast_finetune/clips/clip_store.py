@@ -19,7 +19,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ import numpy.typing as npt
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import ClipParams
+from slowfast_finetune.decoding.video_facts import VideoFacts
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 HEADER_BYTES = 4096
 SUFFIX = ".safetensors"
 
@@ -49,15 +50,7 @@ class EntryInfo:
         num_frames: frames stored, padding included.
         num_sampled: frames before padding.
         height, width: of the stored frames [px].
-        source_height, source_width: of the upright original [px].
-        source_fps: frames a second as the file states it; 0 where it does not.
-        has_audio: there is a sound track.
-        codec: FFmpeg's name of the decoder.
-        num_packets: frames the file claims.
-        num_decoded: frames that were decoded.
-        num_errors: packets or frames found damaged.
-        duration_seconds: of what was decoded.
-        truncated: whether the video goes on after ``clip.max_seconds``.
+        facts: what the decoder found.
         checksum: CRC-32 of the frame bytes, 8 hex digits: against decay, not against people.
     """
 
@@ -65,22 +58,8 @@ class EntryInfo:
     num_sampled: int
     height: int
     width: int
-    source_height: int
-    source_width: int
-    source_fps: float
-    has_audio: bool
-    codec: str
-    num_packets: int
-    num_decoded: int
-    num_errors: int
-    duration_seconds: float
-    truncated: bool
+    facts: VideoFacts
     checksum: str
-
-    @property
-    def decodable_fraction(self) -> float:
-        """Share of the claimed frames that were decoded, from 0 to 1."""
-        return min(1.0, self.num_decoded / max(self.num_packets, self.num_decoded, 1))
 
 
 def settings_digest(clip: ClipParams) -> str:
@@ -248,15 +227,16 @@ class EntryWriter:
         data = os.pread(self._file.fileno(), size, HEADER_BYTES + index * size)
         return np.frombuffer(data, np.uint8).reshape(self.shape)
 
-    def finish(self, **facts: Any) -> EntryInfo:
-        """Write the header; ``facts`` are the fields of EntryInfo that only the decoder knows."""
+    def finish(self, facts: VideoFacts, *, num_sampled: int) -> EntryInfo:
+        """Write the header with what only the decoder knows."""
         height, width, _ = self.shape
         info = EntryInfo(
             num_frames=self.num_frames,
+            num_sampled=num_sampled,
             height=height,
             width=width,
+            facts=facts,
             checksum=f"{self._checksum:08x}",
-            **facts,
         )
         self._file.seek(0)
         self._file.write(_format_header(info, self._content_hash))
@@ -274,7 +254,7 @@ def _format_header(info: EntryInfo, content_hash: str) -> bytes:
         "format_version": str(FORMAT_VERSION),
         "content_hash": content_hash,
         # safetensors allows text only as metadata, so the facts travel as one JSON text.
-        "info": json.dumps(asdict(info)),
+        "info": json.dumps({**vars(info), "facts": info.facts.model_dump()}),
     }
     frames = {"dtype": "U8", "shape": shape, "data_offsets": [0, int(np.prod(shape))]}
     text = json.dumps({"__metadata__": metadata, "frames": frames}).encode()
@@ -292,7 +272,8 @@ def _parse_header(data: bytes) -> tuple[EntryInfo, str]:
     metadata = header["__metadata__"]
     if metadata["format_version"] != str(FORMAT_VERSION):
         raise ValueError("another format version")
-    info = EntryInfo(**json.loads(metadata["info"]))
+    values = json.loads(metadata["info"])
+    info = EntryInfo(**{**values, "facts": VideoFacts.model_validate(values["facts"])})
     shape = [info.num_frames, info.height, info.width, 3]
     if header["frames"]["shape"] != shape or not all(type(side) is int for side in shape):
         raise ValueError("shape and facts differ")

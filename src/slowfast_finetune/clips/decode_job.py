@@ -13,6 +13,9 @@ from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import padded_indices
+from slowfast_finetune.decoding.video_facts import DecodeReport
 
 TIMEOUT_SECONDS_PER_MEGABYTE = 2.0
 # Marks the temporary files of this process's workers: another run may share the store.
@@ -20,7 +23,7 @@ RUN_NAME = f"{os.getpid():x}-{os.urandom(4).hex()}"
 
 
 @dataclass(frozen=True)
-class Job:
+class DecodeJob:
     """One video to decode: everything a worker needs, small enough to send."""
 
     video: Path
@@ -55,7 +58,7 @@ def seconds_allowed(video: Path, *, timeout_seconds: float) -> float:
     return timeout_seconds + megabytes * TIMEOUT_SECONDS_PER_MEGABYTE
 
 
-def decode_to_store(job: Job) -> EntryInfo:
+def decode_to_store(job: DecodeJob) -> EntryInfo:
     """Decode one video into the store. Runs in a worker; imports the decoder only there.
 
     Raises:
@@ -67,16 +70,10 @@ def decode_to_store(job: Job) -> EntryInfo:
         return _decode(job)
 
 
-def _decode(job: Job) -> EntryInfo:
-    from slowfast_finetune.decoding.decoding import DecodeReport, DecodeSettings, sampled_frames
-    from slowfast_finetune.decoding.sampling import padded_indices
+def _decode(job: DecodeJob) -> EntryInfo:
+    from slowfast_finetune.decoding.decoding import sampled_frames
 
-    settings = DecodeSettings(
-        sample_fps=job.clip.sample_fps,
-        short_side=job.clip.short_side,
-        max_seconds=job.clip.max_seconds,
-        max_megapixels=job.max_megapixels,
-    )
+    settings = DecodeSettings.from_clip(job.clip, max_megapixels=job.max_megapixels)
     report = DecodeReport()
     with (
         memory_refused(job.worker_memory_mb),
@@ -90,19 +87,7 @@ def _decode(job: Job) -> EntryInfo:
         )
         for index in indices[num_sampled:]:
             writer.append(writer.read_back(index))
-        return writer.finish(
-            num_sampled=num_sampled,
-            source_height=report.source_height,
-            source_width=report.source_width,
-            source_fps=report.source_fps,
-            has_audio=report.has_audio,
-            codec=report.codec,
-            num_packets=report.num_packets,
-            num_decoded=report.num_decoded,
-            num_errors=report.num_errors,
-            duration_seconds=round(report.duration_seconds, 6),
-            truncated=report.truncated,
-        )
+        return writer.finish(report.facts(), num_sampled=num_sampled)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slowfast_finetune.base.params import AugmentParams
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.decoding.sampling import window_starts
 
 

@@ -1,23 +1,20 @@
-"""Many videos decoded at once by processes that can be killed: on this machine, or on a cluster."""
+"""Decode many videos at once in processes that can be killed."""
 
 from __future__ import annotations
 
-import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing import get_context
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.params import Engine
 from slowfast_finetune.clips.clip_store import EntryInfo
-from slowfast_finetune.clips.decode_job import Job, Refusal, decode_to_store
+from slowfast_finetune.clips.decode_job import DecodeJob, Refusal, decode_to_store
 
-RAY_RETRIES = 1  # a lost node is not the video's fault; a video that kills twice is refused
 DECODER_MODULE = "slowfast_finetune.decoding.decoding"
-Decoded = tuple[Job, EntryInfo | Refusal]
+Decoded = tuple[DecodeJob, EntryInfo | Refusal]
 
 
 class HasTimeLimit(Protocol):
@@ -32,7 +29,7 @@ ResultT = TypeVar("ResultT")
 
 
 def decode_all(
-    jobs: Sequence[Job], *, num_workers: int | Literal["auto"], engine: Engine = "local"
+    jobs: Sequence[DecodeJob], *, num_workers: int | Literal["auto"], engine: Engine = "local"
 ) -> Iterator[Decoded]:
     """Decode in worker processes; yield each job as it ends, in any order.
 
@@ -45,7 +42,9 @@ def decode_all(
         DataError: the store cannot be written, or the cluster cannot be used.
     """
     if jobs and engine == "ray":
-        yield from _decode_on_ray(jobs)
+        from slowfast_finetune.clips.ray_workers import decode_on_ray
+
+        yield from decode_on_ray(jobs)
     elif jobs:
         yield from _decode_here(jobs, workers=min(len(jobs), worker_count(num_workers)))
 
@@ -60,10 +59,10 @@ def worker_count(num_workers: int | Literal["auto"]) -> int:
     return os.cpu_count() or 1
 
 
-def _decode_here(jobs: Sequence[Job], *, workers: int) -> Iterator[Decoded]:
+def _decode_here(jobs: Sequence[DecodeJob], *, workers: int) -> Iterator[Decoded]:
     for job, future in run_killable(jobs, decode_to_store, workers=workers):
         job.store.discard_temporary(job.content_hash, run_name=job.run_name)
-        outcome = outcome_here(future, job, refusal=_refusal)
+        outcome = outcome_here(future, job, refusal=job_refusal)
         yield job, outcome
 
 
@@ -104,19 +103,19 @@ def outcome_here(
     try:
         return future.result()
     except TimeoutError:
-        return _timed_out(job)
+        return timed_out(job)
     except ProcessExpired as error:
         return Refusal("crashed", f"the decoder crashed (exit code {error.exitcode})")
     except Exception as error:
         return refusal(error, job)
 
 
-def _timed_out(job: HasTimeLimit) -> Refusal:
+def timed_out(job: HasTimeLimit) -> Refusal:
     limit = f"{job.seconds_allowed:.0f} s"
     return Refusal("timeout", f"decoding took longer than {limit} and was stopped")
 
 
-def _refusal(error: BaseException, job: Job) -> Refusal:
+def job_refusal(error: BaseException, job: DecodeJob) -> Refusal:
     """What an exception in the worker says of the video.
 
     Raises:
@@ -134,59 +133,3 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(error.reason, error.detail)
     detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return Refusal("decoder_error", detail)
-
-
-def _decode_on_ray(jobs: Sequence[Job]) -> Iterator[Decoded]:
-    """The same function for each video, as tasks of the Ray cluster that RAY_ADDRESS names.
-
-    Without one, of the cluster this machine belongs to, or of one started for the moment.
-    """
-    ray = _connect_to_ray()
-    decode = ray.remote(num_cpus=1, max_retries=RAY_RETRIES, retry_exceptions=False)(
-        decode_to_store
-    )
-    waiting = iter(jobs)
-    running: dict[Any, tuple[Job, float]] = {}
-    overdue: set[Any] = set()
-    while True:
-        # No more than the cluster can run: a task's time counts from when it is handed over.
-        slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        while len(running) < slots and (job := next(waiting, None)):
-            running[decode.remote(job)] = (job, time.monotonic() + job.seconds_allowed)
-        if not running:
-            return
-        done, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
-        for reference in done:
-            job, _ = running.pop(reference)
-            job.store.discard_temporary(job.content_hash, run_name=job.run_name)
-            yield job, _outcome_on_ray(ray, reference, job, is_overdue=reference in overdue)
-        for reference, (_, deadline) in running.items():
-            if time.monotonic() > deadline and reference not in overdue:
-                overdue.add(reference)
-                ray.cancel(reference, force=True)
-
-
-def _connect_to_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise DataError("runtime.engine: ray needs Ray; pip install '.[ray]'") from error
-    if not ray.is_initialized():
-        try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            first_line = str(error).split("\n")[0]
-            raise DataError(f"runtime.engine: ray cannot be reached: {first_line}") from error
-    return ray
-
-
-def _outcome_on_ray(ray: Any, reference: Any, job: Job, *, is_overdue: bool) -> EntryInfo | Refusal:
-    try:
-        info: EntryInfo = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        return _timed_out(job) if is_overdue else _refusal(error.cause, job)
-    except ray.exceptions.RayError as error:
-        if is_overdue:
-            return _timed_out(job)
-        return Refusal("crashed", f"the decoder crashed ({type(error).__name__})")
-    return info

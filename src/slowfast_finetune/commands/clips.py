@@ -64,14 +64,13 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _prune(args: argparse.Namespace) -> None:
-    from slowfast_finetune.base.files import read_table
-    from slowfast_finetune.base.manifest_table import ManifestRow
+    from slowfast_finetune.base.manifest_table import MANIFEST
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clip_maintenance import find_leftovers, readable_bytes, remove
     from slowfast_finetune.clips.clip_store import settings_digest
 
-    rows = read_table(Path("data/manifest.csv"), ManifestRow)
+    rows = MANIFEST.read_rows(Path("data/manifest.csv"))
     leftovers = find_leftovers(
         store_root(Path.cwd()),
         current=settings_digest(load_params(Path("params.yaml")).clip),

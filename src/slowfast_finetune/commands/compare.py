@@ -29,10 +29,10 @@ def _run(args: argparse.Namespace) -> None:
     import dataclasses
     import json
 
-    from slowfast_finetune.comparing.answers import read_answers
     from slowfast_finetune.comparing.compare import compare, describe, verdict
+    from slowfast_finetune.comparing.sources import read_predictions
 
-    result = compare(read_answers(args.a), read_answers(args.b))
+    result = compare(read_predictions(args.a), read_predictions(args.b))
     if args.json:
         said = {"a": args.a, "b": args.b, **dataclasses.asdict(result), "verdict": verdict(result)}
         say(json.dumps(said, indent=2))

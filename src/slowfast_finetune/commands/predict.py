@@ -13,8 +13,8 @@ from slowfast_finetune.base.errors import DataError
 
 if TYPE_CHECKING:
     from slowfast_finetune.predicting.annotating import Annotator
-    from slowfast_finetune.predicting.answers import Prediction, Refused
-    from slowfast_finetune.predicting.model import Model
+    from slowfast_finetune.predicting.prediction import Prediction, Refused
+    from slowfast_finetune.predicting.predictor import Predictor
 
 Write = Callable[[str], None]
 
@@ -77,16 +77,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from slowfast_finetune.predicting.camera import camera_index
+    from slowfast_finetune.predicting.webcam import camera_index
 
     camera = camera_index(args.paths)
     if camera is not None:
         _watch(args, camera)
         return
 
-    from slowfast_finetune.base.console import plain
-    from slowfast_finetune.predicting.answers import Refused
+    from slowfast_finetune.base.console import printable
     from slowfast_finetune.predicting.inputs import find_inputs
+    from slowfast_finetune.predicting.prediction import Refused
 
     inputs = find_inputs(args.paths)
     videos = [item for item in inputs if isinstance(item, Path)]
@@ -101,7 +101,9 @@ def _predict(args: argparse.Namespace) -> None:
                 refused += 1
             elif annotator and (reason := annotator.write(result)) is not None:
                 uncopied += 1
-                _complain(f"{plain(str(result.path))}: no copy was written: {plain(reason)}")
+                _complain(
+                    f"{printable(str(result.path))}: no copy was written: {printable(reason)}"
+                )
     if refused:
         _complain(f"{refused} of {len(inputs)} could not be read")
     if uncopied:
@@ -118,7 +120,7 @@ def _results(
     args: argparse.Namespace, inputs: list[Path | Refused], write: Write
 ) -> Iterator[Prediction | Refused]:
     """Answers and refusals in the order of the inputs."""
-    from slowfast_finetune.predicting.wording import csv_header
+    from slowfast_finetune.predicting.prediction_text import csv_header
 
     videos = [item for item in inputs if isinstance(item, Path)]
     # Loaded before anything is said: without a model there is nothing to say.
@@ -146,14 +148,14 @@ def _annotator(args: argparse.Namespace, videos: Sequence[Path]) -> Annotator | 
     return Annotator(args.annotate, videos=videos)
 
 
-def _load(args: argparse.Namespace) -> Model:
-    from slowfast_finetune.predicting.model import load_model
+def _load(args: argparse.Namespace) -> Predictor:
+    from slowfast_finetune.predicting.predictor import load_model
 
     return load_model(args.checkpoint, device=args.device, precision=args.precision)
 
 
 def _worded(result: Prediction | Refused, args: argparse.Namespace) -> str:
-    from slowfast_finetune.predicting.wording import as_csv, as_json, as_text
+    from slowfast_finetune.predicting.prediction_text import as_csv, as_json, as_text
 
     if args.json:
         return as_json(result, top=args.top)
@@ -164,8 +166,8 @@ def _worded(result: Prediction | Refused, args: argparse.Namespace) -> str:
 
 def _watch(args: argparse.Namespace, camera: int) -> None:
     from slowfast_finetune.base.console import say
-    from slowfast_finetune.predicting.camera import camera_device, watch
-    from slowfast_finetune.predicting.wording import clock, named
+    from slowfast_finetune.predicting.prediction_text import clock, named
+    from slowfast_finetune.predicting.webcam import camera_device, watch
 
     for_files = ("json", "csv", "out", "annotate", "top")
     senseless = [name for name in for_files if getattr(args, name)]
@@ -208,10 +210,10 @@ def _output(out: Path | None) -> Iterator[Write]:
 @contextlib.contextmanager
 def _bar(total: int, args: argparse.Namespace) -> Iterator[Callable[[], None]]:
     """A progress bar where a person waits and answers do not run through it."""
-    from slowfast_finetune.base.console import Bar
+    from slowfast_finetune.base.console import ProgressBar
 
     seen = sys.stderr.isatty() and (args.out is not None or not sys.stdout.isatty())
-    with Bar("predicting", total=total, hidden=not seen) as bar:
+    with ProgressBar("predicting", total=total, hidden=not seen) as bar:
         yield lambda: bar.advance(1)
 
 

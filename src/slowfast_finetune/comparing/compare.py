@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.comparing.answers import Answers, check_same_classes
+from slowfast_finetune.comparing.sources import check_same_classes
+from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import (
     COVERAGE,
     Interval,
     interval_of_accuracy,
     percentile_interval,
     resampled,
-    units_of,
 )
 from slowfast_finetune.scoring.metrics import Floats, Labels, label_sums, scores_of_sums
 
@@ -61,7 +61,7 @@ class Comparison:
     p_value: float
 
 
-def compare(a: Answers, b: Answers, *, seed: int = 0) -> Comparison:
+def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Comparison:
     """B against A: differences with a paired bootstrap, and McNemar's exact test.
 
     Each resample draws as many units as there are, with replacement, and judges both models on
@@ -77,10 +77,10 @@ def compare(a: Answers, b: Answers, *, seed: int = 0) -> Comparison:
     b = _aligned(a, b)
     right_a, right_b = a.predicted == a.actual, b.predicted == b.actual
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    units = units_of(a.groups)
+    units = a.units
     values, drawn = _scores(a, b, units=units, seed=seed)
     return Comparison(
-        num_videos=len(a.video_paths),
+        num_videos=len(a.frame),
         num_units=int(units.max()) + 1,
         differences=tuple(_difference(name, *values[name], drawn=drawn[name]) for name in values),
         only_a=only_a,
@@ -89,45 +89,33 @@ def compare(a: Answers, b: Answers, *, seed: int = 0) -> Comparison:
     )
 
 
-def _aligned(a: Answers, b: Answers) -> Answers:
+def _aligned(a: Predictions, b: Predictions) -> Predictions:
     """B in the order of A's videos; refused where the two cannot be compared."""
     names = f"{a.source} and {b.source}"
     check_same_classes([a, b])
-    shared = set(a.video_paths) & set(b.video_paths)
-    if len(shared) < max(len(a.video_paths), len(b.video_paths)):
+    both = a.frame[["video_path"]].merge(b.frame, on="video_path")
+    if len(both) < max(len(a.frame), len(b.frame)):
         raise DataError(
-            f"{names} were tested on different videos: {len(a.video_paths)} and "
-            f"{len(b.video_paths)}, {len(shared)} of them shared; test both on the same"
+            f"{names} were tested on different videos: {len(a.frame)} and {len(b.frame)}, "
+            f"{len(both)} of them shared; test both on the same"
         )
-    place = {path: index for index, path in enumerate(b.video_paths)}
-    order = np.array([place[path] for path in a.video_paths])
-    groups = tuple(b.groups[index] for index in order)
-    if groups != a.groups:
-        differing = sum(one != other for one, other in zip(a.groups, groups, strict=True))
+    differing = int((a.frame["group"].fillna("") != both["group"].fillna("")).sum())
+    if differing:
         raise DataError(
             f"{names} disagree on the group of {differing} videos; measure both with the "
             "same groups"
         )
-    changed = np.flatnonzero(a.actual != b.actual[order])
+    changed = both.assign(was=a.frame["actual"])[a.frame["actual"] != both["actual"]]
     if len(changed):
-        first = changed[0]
+        path, was, now = changed[["video_path", "was", "actual"]].iloc[0]
         raise DataError(
-            f"{names} disagree on what {len(changed)} videos show: {a.video_paths[first]} is "
-            f"{a.class_names[a.actual[first]]} and {b.class_names[b.actual[order][first]]}"
+            f"{names} disagree on what {len(changed)} videos show: {path} is {was} and {now}"
         )
-    return Answers(
-        source=b.source,
-        video_paths=a.video_paths,
-        groups=groups,
-        class_names=b.class_names,
-        actual=b.actual[order],
-        predicted=b.predicted[order],
-        probability_of_actual=b.probability_of_actual[order],
-    )
+    return replace(b, frame=both)
 
 
 def _scores(
-    a: Answers, b: Answers, *, units: Labels, seed: int
+    a: Predictions, b: Predictions, *, units: Labels, seed: int
 ) -> tuple[dict[str, tuple[float, float]], dict[str, Floats]]:
     """Each score of A and B, and its difference (NUM_RESAMPLES,) in each resample."""
     sums_a, sums_b = _unit_sums(a, units), _unit_sums(b, units)
@@ -141,16 +129,13 @@ def _scores(
     return values, {name: drawn_b[name] - drawn_a[name] for name in whole_a}
 
 
-def _unit_sums(answers: Answers, units: Labels) -> Floats:
+def _unit_sums(run: Predictions, units: Labels) -> Floats:
     """Of each unit (units, 3 classes + 1): what label_sums counts, and the loss of its videos."""
-    labels = label_sums(
-        answers.actual, answers.predicted, num_classes=len(answers.class_names), units=units
-    )
-    losses = np.zeros((len(labels), 1))
-    np.add.at(
-        losses[:, 0], units, -np.log(np.maximum(answers.probability_of_actual, MIN_PROBABILITY))
-    )
-    return np.hstack([labels, losses])
+    actual = run.actual
+    labels = label_sums(actual, run.predicted, num_classes=len(run.class_names), units=units)
+    probability = run.probabilities[np.arange(len(actual)), actual]
+    losses = np.bincount(units, -np.log(np.maximum(probability, MIN_PROBABILITY)))
+    return np.hstack([labels, losses[:, None]])
 
 
 def _scores_of_sums(sums: Floats) -> dict[str, Floats]:
@@ -169,9 +154,9 @@ def _difference(name: str, a: float, b: float, *, drawn: Floats) -> Difference:
     return Difference(name, a, b, b - a, *percentile_interval(drawn))
 
 
-def accuracy_interval(answers: Answers) -> Interval:
+def accuracy_interval(run: Predictions) -> Interval:
     """The 95 % interval of one model's top-1 accuracy, over groups (videos without one)."""
-    return interval_of_accuracy(answers.actual == answers.predicted, units_of(answers.groups))
+    return interval_of_accuracy(run.actual == run.predicted, run.units)
 
 
 def verdict(comparison: Comparison) -> str:

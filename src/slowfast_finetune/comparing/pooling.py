@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.comparing.answers import (
-    Answers,
-    check_same_classes,
-    parse_answers,
-    read_predictions_text,
-)
+from slowfast_finetune.base.tables import csv_text
 from slowfast_finetune.comparing.compare import accuracy_interval
+from slowfast_finetune.comparing.sources import check_same_classes, read_predictions
+from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import Interval
 
 
@@ -23,13 +18,13 @@ class Pooled:
     """All folds together.
 
     Attributes:
-        folds: each fold's answers.
+        folds: the predictions of each fold.
         together: all of them; accuracy with its 95 % interval over groups (videos without one).
         text: of a predictions.csv with the rows of all, in the order given.
     """
 
-    folds: tuple[Answers, ...]
-    together: Answers
+    folds: tuple[Predictions, ...]
+    together: Predictions
     accuracy: float
     interval: Interval
     text: str
@@ -42,27 +37,32 @@ def pool(sources: Sequence[str], *, name: str = "together") -> Pooled:
         DataError: one cannot be read, the classes differ, or a video or group is in two of them,
             which folds of one k-fold never are.
     """
-    texts = [read_predictions_text(source) for source in sources]
-    folds = [parse_answers(text, source=s) for text, s in zip(texts, sources, strict=True)]
+    import pandas as pd
+
+    folds = [read_predictions(source) for source in sources]
     check_same_classes(folds)
     _check_nothing_is_in_two(folds)
-    text = _join(texts, sources)
-    together = parse_answers(text, source=name)
+    first = folds[0]
+    for fold in folds:
+        if list(fold.frame.columns) != list(first.frame.columns):
+            raise DataError(f"{fold.source}: has other columns than {first.source}")
+    frame = pd.concat([fold.frame for fold in folds], ignore_index=True)
+    together = Predictions(name, first.class_names, frame)
+    cells = frame.astype(object).where(frame.notna(), None)
     return Pooled(
         folds=tuple(folds),
         together=together,
         accuracy=_accuracy(together),
         interval=accuracy_interval(together),
-        text=text,
+        text=csv_text([list(frame.columns), *cells.itertuples(index=False, name=None)]),
     )
 
 
-def _check_nothing_is_in_two(folds: Sequence[Answers]) -> None:
-    for kind in ("video", "group"):
+def _check_nothing_is_in_two(folds: Sequence[Predictions]) -> None:
+    for kind, column in (("video", "video_path"), ("group", "group")):
         seen: dict[str, str] = {}
         for fold in folds:
-            names = fold.video_paths if kind == "video" else fold.groups
-            for name in sorted({name for name in names if name is not None}):
+            for name in sorted(fold.frame[column].dropna().unique()):
                 if name in seen:
                     raise DataError(
                         f"{kind} {name!r} is in {seen[name]} and in {fold.source}: these are not "
@@ -71,31 +71,18 @@ def _check_nothing_is_in_two(folds: Sequence[Answers]) -> None:
                 seen[name] = fold.source
 
 
-def _join(texts: Sequence[str], sources: Sequence[str]) -> str:
-    joined = io.StringIO(newline="")
-    writer = csv.writer(joined, lineterminator="\n")
-    tables = [list(csv.reader(io.StringIO(text, newline=""))) for text in texts]
-    for table, source in zip(tables, sources, strict=True):
-        if table[0] != tables[0][0]:
-            raise DataError(f"{source}: has other columns than {sources[0]}")
-    writer.writerow(tables[0][0])
-    for table in tables:
-        writer.writerows(table[1:])
-    return joined.getvalue()
-
-
-def _accuracy(answers: Answers) -> float:
-    return float((answers.actual == answers.predicted).mean())
+def _accuracy(run: Predictions) -> float:
+    return float((run.actual == run.predicted).mean())
 
 
 def describe(pooled: Pooled) -> str:
     """Each fold's accuracy, then that of all with its interval."""
     together = pooled.together
-    width = max(len(answers.source) for answers in (*pooled.folds, together))
+    width = max(len(run.source) for run in (*pooled.folds, together))
     lines = [f"{'':{width}}  videos  top-1 accuracy"]
     lines += [
-        f"{answers.source:{width}}  {len(answers.actual):6}  {_accuracy(answers):14.3f}"
-        for answers in (*pooled.folds, together)
+        f"{run.source:{width}}  {len(run.frame):6}  {_accuracy(run):14.3f}"
+        for run in (*pooled.folds, together)
     ]
     low, high = pooled.interval
     return "\n".join(lines) + f" [{low:.3f}, {high:.3f}]"

@@ -18,6 +18,11 @@ from slowfast_finetune.base.params import Padding
 TOLERANCE_SECONDS = Fraction(1, 2000)
 
 
+def exact_rate(sample_fps: float) -> Fraction:
+    """A rate of instants as the fraction that was meant: 29.97 is 2997/100."""
+    return Fraction(sample_fps).limit_denominator(100_000)
+
+
 def instants_before(time_seconds: Fraction, *, sample_fps: Fraction) -> int:
     """How many instants 0, 1/fps, 2/fps, … lie before a time, forgiving the tolerance."""
     return max(0, math.ceil((time_seconds - TOLERANCE_SECONDS) * sample_fps))

@@ -5,34 +5,40 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from slowfast_finetune.base.console import run, say
-from slowfast_finetune.base.errors import InputError
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.params import load_params
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.demo.catalog import CLASS_NAMES
-from slowfast_finetune.demo.generator import check_numbers, generate_demo
-
-
-class _Parser(argparse.ArgumentParser):
-    """Answers a mistake with one line instead of the whole usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+from slowfast_finetune.demo.generator import generate_demo
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Generate the data set that the command line asks for."""
-    parser = _build_parser()
+    parser = argparse.ArgumentParser(
+        prog="python -m slowfast_finetune.demo",
+        description="Generate a data set of short H.264 videos: jointed figures, each doing "
+        f"one of {len(CLASS_NAMES)} actions ({', '.join(CLASS_NAMES)}).",
+        epilog="The videos are FOLDER/<class>/person_<NNN>_<letter>.mp4. The same options give "
+        "the same bytes, whatever the number of workers.",
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="new or empty folder")
+    for flag, default, text in (
+        ("--people", 40, "people, each of whom does every action (default: 40)"),
+        ("--videos-per-person", 2, "videos of each action by each person (default: 2, at most 26)"),
+        ("--seed", 0, "another number gives other people and videos (default: 0)"),
+        ("--workers", None, "processes (default: one for each CPU)"),
+    ):
+        parser.add_argument(flag, metavar="N", type=int, default=default, help=text)
+    parser.add_argument(
+        "--if-used-by", metavar="PARAMS", type=Path, help="draw only if its data.videos is FOLDER"
+    )
     given = parser.parse_args(arguments)
-    try:
-        check_numbers(
-            people=given.people,
-            videos_per_person=given.videos_per_person,
-            seed=given.seed,
-            workers=1 if given.workers is None else given.workers,
-        )
-    except InputError as error:
-        parser.error(str(error))
+    if given.if_used_by is not None and not _is_used(given.folder, given.if_used_by):
+        write_text(given.folder / "README.txt", "Empty: data.videos in params.yaml is elsewhere.\n")
+        say(f"{given.if_used_by}: data.videos is elsewhere; the demo is not drawn")
+        return
     videos = generate_demo(
         given.folder,
         people=given.people,
@@ -43,26 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"{len(videos)} videos of {given.people} people in {given.folder}")
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m slowfast_finetune.demo",
-        description="Generate a data set of short H.264 videos: jointed figures, each doing "
-        f"one of {len(CLASS_NAMES)} actions ({', '.join(CLASS_NAMES)}).",
-        epilog="The videos are FOLDER/<class>/person_<NNN>_<letter>.mp4. The same options give "
-        "the same bytes, whatever the number of workers.",
-    )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="new or empty folder")
-    for flag, default, text in (
-        ("--people", 40, "people, each of whom does every action"),
-        ("--videos-per-person", 2, "videos of each action by each person, at most 26"),
-        ("--seed", 0, "another number gives other people and videos"),
-    ):
-        help_text = f"{text} (default: {default})"
-        parser.add_argument(flag, metavar="N", type=int, default=default, help=help_text)
-    parser.add_argument(
-        "--workers", metavar="N", type=int, help="processes (default: one for each CPU)"
-    )
-    return parser
+def _is_used(folder: Path, params: Path) -> bool:
+    """Tell whether the parameters name this folder as that of the videos."""
+    videos = locate(load_params(params).data.videos, project=params.parent)
+    return videos.resolve() == folder.resolve()
 
 
 if __name__ == "__main__":

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 ClassName = Literal[
     "jumping_jacks", "sitting_down", "squatting", "standing_up", "walking", "waving"
 ]
 CLASS_NAMES: tuple[ClassName, ...] = get_args(ClassName)
-
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-MAX_PEOPLE = 999
-
-_VIDEO_FILE = re.compile(r"person_\d{3}_[a-z]\.mp4")
 
 
-@dataclass(frozen=True)
-class VideoName:
+class VideoName(NamedTuple):
     """One video: its class, its person (from 1) and which of that person's takes it is."""
 
     class_name: ClassName
@@ -32,20 +26,7 @@ class VideoName:
         return Path(self.class_name) / f"person_{self.person:03d}_{self.letter}.mp4"
 
 
-def list_videos(*, people: int, videos_per_person: int) -> list[VideoName]:
-    """Every video of the data set, sorted by path. Each person performs every class."""
-    return [
-        VideoName(class_name, person, letter)
-        for class_name in CLASS_NAMES
-        for person in range(1, people + 1)
-        for letter in LETTERS[:videos_per_person]
-    ]
-
-
-def is_demo_file(relative_path: Path) -> bool:
-    """Whether a file at this path inside the folder can only come from this generator."""
-    return (
-        len(relative_path.parts) == 2
-        and relative_path.parent.name in CLASS_NAMES
-        and _VIDEO_FILE.fullmatch(relative_path.name) is not None
-    )
+def is_demo_path(relative_path: Path) -> bool:
+    """Whether a path inside the folder is one that this generator makes: a class or a video."""
+    pattern = rf"({'|'.join(CLASS_NAMES)})(/person_\d{{3}}_[a-z]\.mp4)?"
+    return re.fullmatch(pattern, relative_path.as_posix()) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -14,14 +15,7 @@ from pathlib import Path
 
 from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.errors import InputError
-from slowfast_finetune.demo.catalog import (
-    CLASS_NAMES,
-    LETTERS,
-    MAX_PEOPLE,
-    VideoName,
-    is_demo_file,
-    list_videos,
-)
+from slowfast_finetune.demo.catalog import CLASS_NAMES, LETTERS, VideoName, is_demo_path
 
 
 def generate_demo(
@@ -43,10 +37,23 @@ def generate_demo(
         InputError: a number is out of its range, or the folder holds something else.
     """
     workers = _available_cpus() if num_workers is None else num_workers
-    check_numbers(people=people, videos_per_person=videos_per_person, seed=seed, workers=workers)
+    for name, value, least, most in (
+        ("people", people, 1, 999),
+        ("videos per person", videos_per_person, 1, len(LETTERS)),
+        ("seed", seed, 0, math.inf),
+        ("workers", workers, 1, math.inf),
+    ):
+        if not least <= value <= most:
+            allowed = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+            raise InputError(f"{name} must be {allowed}, not {value}")
     target = folder.resolve()
     _check_replaceable(target)
-    videos = list_videos(people=people, videos_per_person=videos_per_person)
+    videos = [
+        VideoName(class_name, person, letter)
+        for class_name in CLASS_NAMES
+        for person in range(1, people + 1)
+        for letter in LETTERS[:videos_per_person]
+    ]
     with _built_aside(target) as unfinished:
         for class_name in CLASS_NAMES:
             (unfinished / class_name).mkdir()
@@ -54,32 +61,15 @@ def generate_demo(
     return [folder / video.path for video in videos]
 
 
-def check_numbers(*, people: int, videos_per_person: int, seed: int, workers: int) -> None:
-    """Refuse numbers that `generate_demo` has no use for."""
-    for name, value, least, most in (
-        ("people", people, 1, MAX_PEOPLE),
-        ("videos per person", videos_per_person, 1, len(LETTERS)),
-        ("seed", seed, 0, None),
-        ("workers", workers, 1, None),
-    ):
-        if value < least or (most is not None and value > most):
-            allowed = f"at least {least}" if most is None else f"from {least} to {most}"
-            raise InputError(f"{name} must be {allowed}, not {value}")
-
-
 def _check_replaceable(target: Path) -> None:
     """Refuse a target that holds anything this generator did not write."""
-    if not target.exists():
-        return
-    if not target.is_dir():
+    if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file; give a new or empty folder")
     for found in sorted(target.rglob("*")):
-        relative = found.relative_to(target)
-        is_class_folder = found.is_dir() and str(relative) in CLASS_NAMES
-        if not is_class_folder and not is_demo_file(relative):
+        if not is_demo_path(found.relative_to(target)):
             raise InputError(
-                f"{target} is not empty and holds {relative}, which is no demo video; "
-                "give a new or empty folder"
+                f"{target} is not empty and holds {found.relative_to(target)}, which is no demo "
+                "video; give a new or empty folder"
             )
 
 

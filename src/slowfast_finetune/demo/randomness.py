@@ -21,8 +21,3 @@ def named_generator(seed: int, *names: object) -> np.random.Generator:
 def choose(options: Sequence[T], *, rng: np.random.Generator) -> T:
     """One of the options; unlike `rng.choice`, it keeps their type."""
     return options[int(rng.integers(len(options)))]
-
-
-def chance(probability: float, *, rng: np.random.Generator) -> bool:
-    """True with this probability."""
-    return bool(rng.random() < probability)

@@ -50,16 +50,16 @@ def class_facts(
 
 def _facts(name: str, looks: Sequence[Look], num_refused: int, num_frames: int) -> ClassFacts:
     splits = Counter(look.split for look in looks)
-    seconds = [look.duration_seconds for look in looks] or [0.0]
+    seconds = [look.facts.duration_seconds for look in looks] or [0.0]
     return ClassFacts(
         class_name=name,
         num_videos=len(looks),
         num_refused=num_refused,
         splits=(splits["train"], splits["val"], splits["test"]),
         seconds=(min(seconds), float(np.median(seconds)), max(seconds)),
-        sizes=_commonest([f"{look.source_width}×{look.source_height}" for look in looks]),
-        rates=_commonest([f"{look.source_fps:.4g}" for look in looks]),
-        sound=_share([look.has_audio for look in looks]),
+        sizes=_commonest([look.facts.size_text for look in looks]),
+        rates=_commonest([f"{look.facts.source_fps:.4g}" for look in looks]),
+        sound=_share([look.facts.has_audio for look in looks]),
         padded=_share([look.num_sampled < num_frames for look in looks]),
     )
 

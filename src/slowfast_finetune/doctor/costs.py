@@ -30,12 +30,12 @@ class EpochGuess:
 
 def cache_bytes(looks: Sequence[Look], clip: ClipParams) -> int:
     """What the entries of these videos take in the clip store; copies share one [bytes]."""
-    from slowfast_finetune.decoding.decoding import scaled_size
+    from slowfast_finetune.decoding.orientation import scaled_size
 
     total = 0
     for look in {look.content_hash: look for look in looks}.values():
         width, height = scaled_size(
-            look.source_width, look.source_height, short_side=clip.short_side
+            look.facts.source_width, look.facts.source_height, short_side=clip.short_side
         )
         total += entry_bytes(max(look.num_sampled, clip.num_frames), height, width)
     return total

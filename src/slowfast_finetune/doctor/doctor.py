@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,17 +9,16 @@ from pathlib import Path
 
 from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.files import read_table
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import DataParams, Params
-from slowfast_finetune.base.store_location import store_root
+from slowfast_finetune.base.store_location import locate, store_root, written_path
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.doctor.costs import EpochGuess, cache_bytes, guess_epoch
 from slowfast_finetune.doctor.looking import Seen, look_at_videos
-from slowfast_finetune.indexing.discovery import find_videos
-from slowfast_finetune.indexing.hash_memo import HashMemo
-from slowfast_finetune.indexing.manifest import build_manifest, hash_files
+from slowfast_finetune.indexing.groups import GROUPS_FILE
+from slowfast_finetune.indexing.hash_memo import HashMemo, hash_files
+from slowfast_finetune.indexing.manifest import build_manifest, discover
 from slowfast_finetune.inspection.findings import SEEN_IN_PICTURES, Finding, worst_first
 from slowfast_finetune.inspection.inspect import inspect
 from slowfast_finetune.inspection.looks import Look, Refused
@@ -116,7 +114,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Video
     """
     manifest = project / "data" / "manifest.csv"
     if folder is None and manifest.is_file():
-        rows = read_table(manifest, ManifestRow)
+        rows = MANIFEST.read_rows(manifest)
         if not rows:
             raise DataError(f"{manifest}: lists no videos; run `dvc repro`")
         return Videos(rows, "data/manifest.csv")
@@ -146,25 +144,23 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Video
 
 
 def _is_other(folder: str, videos: str, project: Path) -> bool:
-    return (project / folder).resolve() != (project / videos).resolve()
+    return (project / folder).resolve() != locate(videos, project=project).resolve()
 
 
 def _matches(data: DataParams, project: Path) -> bool:
-    found = find_videos(project / data.videos, extensions=data.extensions)
-    has_file = (project / data.videos / "groups.csv").exists()
+    root, found = discover(data, project=project)
+    has_file = (root / GROUPS_FILE).exists()
     pattern = data.group_pattern or ""
     return has_file or any(re.search(pattern, video.name) for video in found.videos)
 
 
 def _unsplit(data: DataParams, *, project: Path, memo: HashMemo) -> list[ManifestRow]:
     """Rows of all videos, as if all were for training."""
-    found = find_videos(project / data.videos, extensions=data.extensions)
+    _, found = discover(data, project=project)
     hashes = hash_files([video.path for video in found.videos], memo=memo)
     return [
         ManifestRow(
-            video_path=os.path.relpath(video.path, project)
-            if video.path.is_relative_to(project)
-            else str(video.path),
+            video_path=written_path(video.path, project=project),
             class_name=video.class_name,
             label=found.class_names.index(video.class_name),
             split=video.given_split or "train",

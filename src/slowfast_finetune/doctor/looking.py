@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import CacheParams, ClipParams
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.caching import held_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.decode_job import (
@@ -23,7 +23,8 @@ from slowfast_finetune.clips.decode_job import (
     within_limits,
 )
 from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable, worker_count
-from slowfast_finetune.decoding.sampling import instants_before
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import exact_rate, instants_before
 from slowfast_finetune.inspection.looks import (
     NUM_FRAMES,
     Frames,
@@ -81,7 +82,7 @@ def look_at_videos(
     tasks = [
         _Task(
             row=row,
-            video=project / row.video_path,
+            video=locate(row.video_path, project=project),
             clip=clip,
             cache=cache,
             store=store,
@@ -125,37 +126,16 @@ def _look_in_store(task: _Task) -> Seen:
 
 
 def _look_in_file(task: _Task) -> Seen:
-    from slowfast_finetune.decoding.decoding import DecodeReport, DecodeSettings, glimpses
+    from slowfast_finetune.decoding.glimpses import glimpses
 
-    settings = DecodeSettings(
-        sample_fps=task.clip.sample_fps,
-        short_side=STRIP_HEIGHT,
-        max_seconds=task.clip.max_seconds,
-        max_megapixels=task.cache.max_megapixels,
+    settings = DecodeSettings.from_clip(
+        task.clip, short_side=STRIP_HEIGHT, max_megapixels=task.cache.max_megapixels
     )
-    report = DecodeReport()
-    frames = glimpses(task.video, count=NUM_FRAMES, settings=settings, report=report)
-    if report.decodable_fraction < task.cache.min_decodable_fraction:
-        raise VideoError(
-            "mostly_damaged",
-            f"{report.num_decoded} of {report.num_packets} frames decode; "
-            f"cache.min_decodable_fraction is {task.cache.min_decodable_fraction:g}",
-        )
-    seconds = min(report.duration_seconds, task.clip.max_seconds)
-    instants = instants_before(
-        Fraction(seconds), sample_fps=Fraction(task.clip.sample_fps).limit_denominator(100_000)
-    )
-    found = make_look(
-        task.row,
-        frames,
-        source_width=report.source_width,
-        source_height=report.source_height,
-        source_fps=report.source_fps,
-        duration_seconds=round(report.duration_seconds, 6),
-        has_audio=report.has_audio,
-        codec=report.codec,
-        num_sampled=max(1, instants),
-    )
+    frames, facts = glimpses(task.video, count=NUM_FRAMES, settings=settings)
+    facts.check_decodable(min_fraction=task.cache.min_decodable_fraction)
+    seconds = min(facts.duration_seconds, task.clip.max_seconds)
+    instants = instants_before(Fraction(seconds), sample_fps=exact_rate(task.clip.sample_fps))
+    found = make_look(task.row, frames, facts=facts, num_sampled=max(1, instants))
     return Seen(found, _strip(frames, task))
 
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Any
 
-from slowfast_finetune.base.console import plain
+from slowfast_finetune.base.console import printable
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.doctor.class_facts import class_facts
 from slowfast_finetune.doctor.doctor import Diagnosis, pictured
@@ -24,7 +24,7 @@ def as_page(diagnosis: Diagnosis, clip: ClipParams) -> str:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["plain"] = plain
+    environment.filters["printable"] = printable
     template = environment.from_string(
         files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     )
@@ -39,8 +39,7 @@ def as_page(diagnosis: Diagnosis, clip: ClipParams) -> str:
             "path": path,
             "name": PurePosixPath(path).name,
             "class_name": look.class_name,
-            "facts": f"{look.duration_seconds:.3g} s · {look.source_width}×{look.source_height} · "
-            f"{look.split}",
+            "facts": f"{look.facts.duration_seconds:.3g} s · {look.facts.size_text} · {look.split}",
             "uri": pictures.get(path),
             "marks": marks.get(path, []),
         }

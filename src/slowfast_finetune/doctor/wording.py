@@ -8,7 +8,7 @@ import shutil
 import textwrap
 from collections import Counter
 
-from slowfast_finetune.base.console import plain
+from slowfast_finetune.base.console import printable
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clip_maintenance import readable_bytes
@@ -28,7 +28,7 @@ def as_text(diagnosis: Diagnosis, clip: ClipParams) -> str:
     facts = class_facts(diagnosis.looks, diagnosis.refused, num_frames=clip.num_frames)
     lines = [headline(diagnosis, facts), "", *_table(facts), ""]
     for note in diagnosis.notes:
-        lines += textwrap.wrap(plain(note), width, subsequent_indent="  ")
+        lines += textwrap.wrap(printable(note), width, subsequent_indent="  ")
     for finding in diagnosis.findings:
         lines += _finding(finding, width)
     return "\n".join([*lines, "", *costs(diagnosis), verdict(diagnosis)])
@@ -39,13 +39,13 @@ def headline(diagnosis: Diagnosis, facts: list[ClassFacts]) -> str:
     splits = ", ".join(f"{n:,} {s}" for s, n in zip(SPLITS, totals(facts), strict=True))
     total = len(diagnosis.looks) + len(diagnosis.refused)
     classes = counted(len(facts), "class", "classes")
-    return f"{counted(total, 'video')} of {classes} in {plain(diagnosis.source)}: {splits}"
+    return f"{counted(total, 'video')} of {classes} in {printable(diagnosis.source)}: {splits}"
 
 
 def _table(facts: list[ClassFacts]) -> list[str]:
     shown = facts[:MOST_CLASSES]
     names = [
-        textwrap.shorten(plain(line.class_name), NAME_WIDTH, placeholder="…") for line in shown
+        textwrap.shorten(printable(line.class_name), NAME_WIDTH, placeholder="…") for line in shown
     ]
     width = max(len(name) for name in ["class", *names])
     lines = [
@@ -77,8 +77,8 @@ def _several(commonest: tuple[str, int]) -> str:
 
 def _finding(finding: Finding, width: int) -> list[str]:
     level = finding.level.upper() if finding.level == "problem" else finding.level
-    title = textwrap.wrap(plain(finding.title), width - len(MARGIN))
-    detail = textwrap.wrap(plain(finding.detail), width - len(MARGIN))
+    title = textwrap.wrap(printable(finding.title), width - len(MARGIN))
+    detail = textwrap.wrap(printable(finding.detail), width - len(MARGIN))
     return [f"{level:{len(MARGIN)}}{title[0]}", *(MARGIN + line for line in [*title[1:], *detail])]
 
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import CheckpointError, DataError
-from slowfast_finetune.base.files import write_table, write_text
+from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.measure import (
     Outcome,
     class_rows,
@@ -24,16 +26,17 @@ from slowfast_finetune.evaluation.measure import (
     score_rows,
     subset_rows,
 )
-from slowfast_finetune.evaluation.tables import (
+from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
+from slowfast_finetune.evaluation.result_tables import (
+    CLASSES,
+    CONFUSION,
+    RELIABILITY,
+    SCORES,
+    SUBSETS,
+    VIEWS,
     ClassRow,
-    ConfusionRow,
-    Predictions,
-    ReliabilityRow,
     ScoreRow,
-    SubsetRow,
     ViewRow,
-    write_predictions,
-    write_views,
 )
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.scoring.ready import ready_classifier
@@ -122,7 +125,6 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], files: Evalua
     scores = score_rows(outcome)
     classes = class_rows(outcome, class_names)
     num_views = len(views.windows) // len(outcome.rows)
-    predictions = prediction_rows(outcome, class_names, num_views=num_views)
     view_rows = [
         ViewRow(
             video_path=outcome.rows[window.clip].video_path,
@@ -132,15 +134,18 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], files: Evalua
         )
         for window in views.windows
     ]
-    write_views(files.table("views"), view_rows, views.logits, class_names)
-    write_predictions(
-        files.table("predictions"), Predictions(predictions, class_names, outcome.probabilities)
+    VIEWS.write(files.table("views"), view_rows, class_names=class_names, class_values=views.logits)
+    PREDICTIONS.write(
+        files.table("predictions"),
+        prediction_rows(outcome, class_names, num_views=num_views),
+        class_names=class_names,
+        class_values=np.round(outcome.probabilities, PROBABILITY_DIGITS),
     )
-    write_table(files.table("scores"), scores, ScoreRow)
-    write_table(files.table("subsets"), subset_rows(outcome), SubsetRow)
-    write_table(files.plot("per_class"), classes, ClassRow)
-    write_table(files.plot("confusion"), confusion_rows(outcome, class_names), ConfusionRow)
-    write_table(files.plot("reliability"), reliability_rows(outcome), ReliabilityRow)
+    SCORES.write(files.table("scores"), scores)
+    SUBSETS.write(files.table("subsets"), subset_rows(outcome))
+    CLASSES.write(files.plot("per_class"), classes)
+    CONFUSION.write(files.plot("confusion"), confusion_rows(outcome, class_names))
+    RELIABILITY.write(files.plot("reliability"), reliability_rows(outcome))
     write_text(files.metrics, json.dumps(headline(scores), indent=2) + "\n")
     say(describe(scores, classes, num_videos=len(outcome.rows)))
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.metadata import predict_from_facts
+from slowfast_finetune.evaluation.predictions_table import PredictionRow
 from slowfast_finetune.evaluation.resampling import (
     Interval,
     design_effect,
@@ -21,10 +22,9 @@ from slowfast_finetune.evaluation.resampling import (
     resampled,
     units_of,
 )
-from slowfast_finetune.evaluation.tables import (
+from slowfast_finetune.evaluation.result_tables import (
     ClassRow,
     ConfusionRow,
-    PredictionRow,
     ReliabilityRow,
     ScoreRow,
     SubsetRow,

@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from slowfast_finetune.decoding.video_facts import VideoFacts
+
 FACTS = ("resolution", "duration", "frame rate", "audio", "codec")
 NUM_TREES = 30
 # Each tree sees no more videos than this: a hundred thousand tell no more about a resolution.
@@ -37,17 +39,7 @@ class HasFacts(Protocol):
     @property
     def content_hash(self) -> str: ...
     @property
-    def source_width(self) -> int: ...
-    @property
-    def source_height(self) -> int: ...
-    @property
-    def source_fps(self) -> float: ...
-    @property
-    def duration_seconds(self) -> float: ...
-    @property
-    def has_audio(self) -> bool: ...
-    @property
-    def decoder(self) -> str: ...
+    def facts(self) -> VideoFacts: ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +97,7 @@ def predict_from_facts(
         return np.full(len(test), commonest, np.int64)
     from sklearn.ensemble import RandomForestClassifier
 
-    codecs = {name: code for code, name in enumerate(sorted({row.decoder for row in train}))}
+    codecs = {name: code for code, name in enumerate(sorted({row.facts.decoder for row in train}))}
     forest = RandomForestClassifier(
         n_estimators=NUM_TREES,
         min_samples_leaf=3,
@@ -126,14 +118,15 @@ def _features(
     """One line per video, float64 (N, numbers); a codec that was never seen is -1."""
     lines = []
     for row in rows:
-        width, height = row.source_width, row.source_height
+        found = row.facts
+        width, height = found.source_width, found.source_height
         numbers: dict[str, list[float]] = {
             # A tree cuts one number at a time: shape and area spare it a staircase of cuts.
             "resolution": [width, height, width * height, width / max(height, 1)],
-            "duration": [row.duration_seconds],
-            "frame rate": [row.source_fps],
-            "audio": [float(row.has_audio)],
-            "codec": [codecs.get(row.decoder, -1)],
+            "duration": [found.duration_seconds],
+            "frame rate": [found.source_fps],
+            "audio": [float(found.has_audio)],
+            "codec": [codecs.get(found.decoder, -1)],
         }
         lines.append([number for fact in facts for number in numbers[fact]])
     return np.array(lines, np.float64)
@@ -191,7 +184,7 @@ def _cross_guesses(
 
 
 def _codecs(rows: Sequence[HasFacts]) -> dict[str, int]:
-    return {name: code for code, name in enumerate(sorted({row.decoder for row in rows}))}
+    return {name: code for code, name in enumerate(sorted({row.facts.decoder for row in rows}))}
 
 
 def folds(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,14 @@ _ROWS_AT_ONCE = 500
 Interval = tuple[float, float]
 
 
-def units_of(groups: Sequence[str | None]) -> Labels:
+def units_of(groups: Iterable[object]) -> Labels:
     """The unit (N,) that each video belongs to, from 0: its group, or itself where it has none.
 
     Videos of a group (a person, a camera) are right or wrong together; to draw them one by one
     would make the interval too narrow.
     """
-    # A tuple is no name of a group.
-    names = [group if group is not None else (index,) for index, group in enumerate(groups)]
+    # A number is no name of a group; what is missing is None, or NaN from a table.
+    names = [name if isinstance(name, str) else index for index, name in enumerate(groups)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names], dtype=np.int64)
 

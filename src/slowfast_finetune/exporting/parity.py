@@ -12,12 +12,11 @@ import numpy.typing as npt
 import torch
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.files import read_table
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.clips.windows import plan_views
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.exported import ClipProbabilities
@@ -90,7 +89,7 @@ def real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
     shape = checkpoint.preprocessing
     nothing = np.zeros((0, shape.num_frames, shape.crop_size, shape.crop_size, 3), np.uint8)
     try:
-        rows = read_table(project / "data" / "clips.csv", ClipRow)
+        rows = CLIPS.read_rows(project / "data" / "clips.csv")
         clip_params = ClipParams.model_validate(checkpoint.params.get("clip"))
         folder = ClipStore(store_root(project), clip_params).folder
         tested = [row for row in rows if row.split == "test" and row.settings == folder.name]

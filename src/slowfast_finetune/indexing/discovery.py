@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.manifest_table import NONE_OF_THESE, Split
+from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
+from slowfast_finetune.indexing.split_folders import (
+    check_below_classes,
+    given_splits,
+    split_meant,
+)
 
-SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+# What file servers and operating systems put beside a person's files, in lower case. Those of them
+# that are hidden (.Trash-1000, .AppleDouble, .@__thumb) need no mention.
+SYSTEM_NAMES = frozenset(
+    {
+        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin"),  # Synology
+        *("@recycle", "@recently-snapshot", "@__thumb"),  # QNAP
+        *("$recycle.bin", "recycler", "recycled", "system volume information", "found.000"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini"),  # Windows
+        *("__macosx", "network trash folder", "temporary items", "icon\r"),  # macOS
+        "lost+found",  # ext4
+    }
+)
 
 
 @dataclass(frozen=True)
 class FoundVideo:
-    """A file that counts as a video. ``path`` is as found; ``name`` is relative to the root."""
+    """A file that counts as a video.
+
+    ``path`` is as found; ``name`` is relative to the root and, like ``class_name``, in Unicode's
+    composed form (NFC), so that macOS and Linux give one split.
+    """
 
     path: Path
     name: str
@@ -34,46 +49,88 @@ class FoundVideo:
 
 @dataclass
 class Discovery:
-    """All videos of a folder in a fixed order, and what was passed over."""
+    """All videos of a folder in a fixed order, what was passed over, and what to warn of."""
 
     videos: list[FoundVideo]
     class_names: list[str]
     ignored: Counter[str] = field(default_factory=Counter)
+    warnings: list[str] = field(default_factory=list)
 
 
-def find_videos(root: Path, *, extensions: Sequence[str]) -> Discovery:
+def find_videos(
+    root: Path,
+    *,
+    extensions: Sequence[str],
+    exclude: Sequence[str] = (),
+    not_videos: Collection[Path] = (),
+) -> Discovery:
     """List the videos of every class folder, sorted by class and path.
 
     A class is a folder directly in ``root``; videos may lie at any depth below it. If all folders
     in ``root`` are called train, val or test, they hold the class folders and fix the split.
-    Hidden files are passed over; symbolic links are followed.
+    Symbolic links are followed. Hidden files and what systems leave on disks are passed over.
+
+    Args:
+        exclude: glob patterns; what matches by its name, or by its path from ``root``, is passed
+            over, a folder with all that it holds.
+        not_videos: folders to pass over, wherever they lie: the clip store, DVC's cache.
 
     Raises:
         DataError: no such folder, unreadable folder, no class folder, an empty class, a name
-            that is not UTF-8.
+            that is not UTF-8, folders that may be a split or classes.
     """
     _check_folder(root)
-    ignored: Counter[str] = Counter()
+    walk = _Walk(root, extensions, exclude, frozenset(path.resolve() for path in not_videos))
+    folders, warnings = _class_folders(root, walk)
     videos: list[FoundVideo] = []
-    class_names: set[str] = set()
-    for given_split, folder in _class_folders(root, ignored):
-        found = [
-            FoundVideo(path, path.relative_to(root).as_posix(), folder.name, given_split)
-            for path in _files_below(folder, above=frozenset({root.resolve()}))
-            if _counts(path, extensions, ignored)
-        ]
+    spellings: dict[str, set[str]] = defaultdict(set)
+    below: dict[str, list[str]] = {}
+    for given_split, folder in folders:
+        class_name = composed(folder.name)
+        found = list(walk.videos_below(folder))
         if not found and given_split is None:
-            raise DataError(_nothing_in(folder, extensions))
-        if folder.name == NONE_OF_THESE:
+            if walk.holds_own_folder(folder):
+                continue
+            raise DataError(_nothing_in(folder, walk) + _advice(root, walk))
+        if class_name == NONE_OF_THESE:
             raise DataError(
                 f"data.videos: {folder} is named as the answer to a video of no class; rename it"
             )
-        videos += found
-        class_names.add(folder.name)
-    for class_name in sorted(class_names - {video.class_name for video in videos}):
-        raise DataError(_nothing_in(root / "*" / class_name, extensions))
-    videos.sort(key=lambda video: (video.class_name, video.name))
-    return Discovery(videos, sorted(class_names), ignored)
+        videos += [
+            FoundVideo(path, path.relative_to(root).as_posix(), class_name, given_split)
+            for path in found
+        ]
+        spellings[class_name].add(folder.name)
+        parts = (path.relative_to(folder).parent.parts for path in found)
+        below[folder.relative_to(root).as_posix()] = sorted(
+            {part for some in parts for part in some}
+        )
+    for class_name in sorted(spellings.keys() - {video.class_name for video in videos}):
+        raise DataError(_nothing_in(root / "*" / class_name, walk))
+    warnings += check_below_classes(root, below)
+    warnings += _unlike_spellings(videos, spellings)
+    warnings += walk.unused_patterns()
+    videos = sorted(_composed_names(videos), key=lambda video: (video.class_name, video.name))
+    return Discovery(videos, sorted(spellings), walk.ignored, warnings)
+
+
+def composed(text: str) -> str:
+    """Unicode's composed form (NFC); macOS writes é as e and an accent (NFD)."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _composed_names(videos: Sequence[FoundVideo]) -> list[FoundVideo]:
+    """Compose the names, except of files whose names would then be equal."""
+    counts = Counter(composed(video.name) for video in videos)
+    return [
+        FoundVideo(
+            video.path,
+            name if counts[name := composed(video.name)] == 1 else video.name,
+            video.class_name,
+            video.given_split,
+        )
+        for video in videos
+    ]
 
 
 def _check_folder(root: Path) -> None:
@@ -83,78 +140,195 @@ def _check_folder(root: Path) -> None:
         raise DataError(f"data.videos: {root} is not a folder; give the folder of class folders")
 
 
-def _class_folders(root: Path, ignored: Counter[str]) -> list[tuple[Split | None, Path]]:
-    """The class folders of ``root``, each with the split that its parent folder fixes."""
-    folders = _subfolders(root, ignored)
+def _class_folders(root: Path, walk: _Walk) -> tuple[list[tuple[Split | None, Path]], list[str]]:
+    """The class folders of ``root``, each with the split that its parent folder fixes; warnings."""
+    folders = walk.subfolders(root)
     if not folders:
-        raise DataError(f"data.videos: {root} holds no class folders; make one folder per class")
-    if not all(folder.name.lower() in SPLIT_FOLDERS for folder in folders):
-        return [(None, folder) for folder in folders]
-    by_split = [(SPLIT_FOLDERS[folder.name.lower()], folder) for folder in folders]
-    if "train" not in {split for split, _ in by_split}:
-        names = ", ".join(folder.name for folder in folders)
-        raise DataError(f"data.videos: {root} is split into {names}, but there is no train folder")
-    return [
-        (split, class_folder)
-        for split, folder in by_split
-        for class_folder in _subfolders(folder, ignored)
-    ]
+        raise DataError(
+            f"data.videos: {root} holds no class folders; make one folder per class"
+            + _advice(root, walk)
+        )
+    inside = {
+        folder.name: {path.name for path in walk.peek(folder)}
+        if split_meant(folder.name)
+        else set()
+        for folder in folders
+    }
+    splits, warnings = given_splits(root, inside)
+    if not splits:
+        return [(None, folder) for folder in folders], warnings
+    found: list[tuple[Split | None, Path]] = []
+    for folder in folders:
+        class_folders = walk.subfolders(folder)
+        if not class_folders:
+            warnings.append(
+                f"WARNING: {folder} holds no class folders, so it fixes no {splits[folder.name]} "
+                "split; videos without a class are passed over"
+            )
+        found += [(splits[folder.name], class_folder) for class_folder in class_folders]
+    if "train" not in {split for split, _ in found}:
+        raise DataError(f"data.videos: the train folder in {root} holds no class folders")
+    return found, warnings
 
 
-def _subfolders(folder: Path, ignored: Counter[str]) -> list[Path]:
-    subfolders = []
-    for path in _entries(folder):
-        if path.is_dir():
-            subfolders.append(path)
-        elif path.name != "groups.csv":
-            ignored["outside any class folder"] += 1
-    return subfolders
+class _Walk:
+    """Lists folders, and counts what it passes over."""
 
+    def __init__(
+        self,
+        root: Path,
+        extensions: Sequence[str],
+        exclude: Sequence[str],
+        not_videos: frozenset[Path],
+    ) -> None:
+        self.ignored: Counter[str] = Counter()
+        self.extensions = extensions
+        self._root = root
+        self._exclude = {pattern: composed(pattern).rstrip("/") for pattern in exclude}
+        self._used: set[str] = set()
+        self._not_videos = not_videos
+        self._own_names = {path.name for path in not_videos}
 
-def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, without hidden entries (.DS_Store, ._clip.mp4, .git)."""
-    try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {error.strerror}") from error
-    for path in entries:
+    def subfolders(self, folder: Path) -> list[Path]:
+        """The folders in a folder of folders; files there belong to no class."""
+        subfolders = []
+        for path in self.entries(folder):
+            if path.is_dir():
+                subfolders.append(path)
+            elif path.name != "groups.csv":
+                kind = "outside any class folder" if path.exists() else "broken link"
+                self.ignored[kind] += 1
+        return subfolders
+
+    def peek(self, folder: Path) -> list[Path]:
+        """The folders in a folder, without counting anything."""
+        return [path for path in self.entries(folder, counts=False) if path.is_dir()]
+
+    def videos_below(self, folder: Path) -> Iterator[Path]:
+        """All videos below a class folder, depth first."""
+        for path in self.files_below(folder):
+            if not path.is_file():
+                # Opening a pipe would wait for ever.
+                self.ignored["special file" if path.exists() else "broken link"] += 1
+            elif path.suffix.lower() not in self.extensions:
+                self.ignored[path.suffix.lower() or "no extension"] += 1
+            else:
+                yield path
+
+    def files_below(self, folder: Path, *, above: frozenset[Path] | None = None) -> Iterator[Path]:
+        """All files below a folder, depth first. A link back to a folder above isn't followed."""
+        above = frozenset({self._root.resolve()}) if above is None else above
+        real = folder.resolve()
+        if real in above:
+            return
+        for path in self.entries(folder):
+            if path.is_dir():
+                yield from self.files_below(path, above=above | {real})
+            else:
+                yield path
+
+    def holds_own_folder(self, folder: Path) -> bool:
+        """Whether the clip store or DVC's cache lies below a folder."""
+        real = folder.resolve()
+        return any(own.is_relative_to(real) for own in self._not_videos)
+
+    def unused_patterns(self) -> list[str]:
+        unused = [repr(pattern) for pattern in self._exclude if pattern not in self._used]
+        return [f"WARNING: data.exclude: {', '.join(unused)} matches nothing"] if unused else []
+
+    def entries(self, folder: Path, *, counts: bool = True) -> list[Path]:
+        """What is in a folder, sorted, without what is passed over whatever it holds."""
+        try:
+            entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be listed: {error.strerror}") from error
+        kept = []
+        for path in entries:
+            reason = self._reason_to_pass_over(path)
+            if reason is None:
+                kept.append(path)
+            elif counts:
+                self.ignored[reason] += 1
+        return kept
+
+    def _reason_to_pass_over(self, path: Path) -> str | None:
         try:
             path.name.encode("utf-8")
         except UnicodeEncodeError as error:
             shown = os.fsencode(path).decode("utf-8", "backslashreplace")
             raise DataError(f"{shown}: the name is not UTF-8; rename the file") from error
-    return entries
+        if path.name.lower() in SYSTEM_NAMES:
+            return path.name.strip()
+        if self._exclude:
+            names = composed(path.name), composed(path.relative_to(self._root).as_posix())
+            for pattern, glob in self._exclude.items():
+                if any(fnmatchcase(name, glob) for name in names):
+                    self._used.add(pattern)
+                    return "by data.exclude"
+        if path.name in self._own_names and path.resolve() in self._not_videos:
+            return "clip store or DVC cache"
+        return None
 
 
-def _files_below(folder: Path, *, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """All files below a folder, depth first. A link back to a folder above is not followed."""
-    real = folder.resolve()
-    if real in above:
-        return
-    for path in _entries(folder):
-        if path.is_dir():
-            yield from _files_below(path, above=above | {real})
-        else:
-            yield path
+def _unlike_spellings(videos: Sequence[FoundVideo], spellings: dict[str, set[str]]) -> list[str]:
+    """Warn of classes whose names hardly differ; refuse them if each is missing from a split."""
+    warnings = [
+        f"WARNING: {len(found)} folders are called {name!r}, in Unicode's composed and decomposed "
+        "form (NFC and NFD); they are one class"
+        for name, found in spellings.items()
+        if len(found) > 1
+    ]
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(spellings):
+        alike[re.sub(r"[\s_-]+", " ", name.casefold()).strip()].append(name)
+    for names in (names for names in alike.values() if len(names) > 1):
+        splits = {
+            name: {video.given_split for video in videos if video.class_name == name}
+            for name in names
+        }
+        shown = " and ".join(repr(name) for name in names)
+        given = set().union(*splits.values())
+        if given != {None} and all(found < given for found in splits.values()):
+            places = ", ".join(
+                f"{name!r} in {' and '.join(s for s in SPLITS if s in splits[name])}"
+                for name in names
+            )
+            raise DataError(
+                f"data.videos: {shown} are two classes, in different splits ({places}); "
+                "give the folders of one class one name"
+            )
+        warnings.append(f"WARNING: the classes {shown} have almost the same name")
+    return warnings
 
 
-def _counts(path: Path, extensions: Sequence[str], ignored: Counter[str]) -> bool:
-    if path.suffix.lower() not in extensions:
-        ignored[path.suffix.lower() or "no extension"] += 1
-    elif not path.is_file():
-        # Opening a pipe would wait for ever.
-        ignored["broken links" if path.is_symlink() else "not files"] += 1
-    else:
-        return True
-    return False
-
-
-def _nothing_in(folder: Path, extensions: Sequence[str]) -> str:
+def _nothing_in(folder: Path, walk: _Walk) -> str:
     found: Counter[str] = Counter()
     if folder.is_dir():
-        found.update(path.suffix.lower() or "no extension" for path in _files_below(folder))
+        found.update(path.suffix.lower() or "no extension" for path in walk.files_below(folder))
     held = ", ".join(f"{count} {suffix}" for suffix, count in found.most_common(4)) or "nothing"
     return (
-        f"{folder} holds no videos; looked for {', '.join(extensions)} (data.extensions), "
+        f"{folder} holds no videos; looked for {', '.join(walk.extensions)} (data.extensions), "
         f"found {held}"
     )
+
+
+def _advice(root: Path, walk: _Walk) -> str:
+    """What to do about lists of videos, or a folder too high up, where such lie in ``root``."""
+    folders = walk.peek(root)
+    advice = ""
+    for folder in folders:
+        inside = walk.peek(folder)
+        if len(inside) > 1 and any(True for path in inside for _ in walk.videos_below(path)):
+            advice = f"; if the classes are the folders in {folder}, set data.videos to that"
+    lists = [
+        path.relative_to(root).as_posix()
+        for place in (root, *folders)
+        for path in walk.entries(place, counts=False)
+        if path.suffix.lower() in {".csv", ".txt", ".json", ".list"} and path.name != "groups.csv"
+    ]
+    if lists:
+        advice += (
+            f"; lists of videos such as {lists[0]} are not read: classes are folders, and train/, "
+            "val/ and test/ of class folders keep a split (links to the videos will do)"
+        )
+    return advice

@@ -1,4 +1,4 @@
-"""Remember the hash of a file that has not changed, so that a large collection is read once."""
+"""Hash files, and remember the hash of a file that has not changed, so that it is read once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from slowfast_finetune.base.console import progress
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.hashing import hash_file
 
 # A file changed twice within the clock's grain looks unchanged; git waits in the same way.
 SETTLED_SECONDS = 2.0
@@ -81,3 +86,34 @@ class HashMemo:
 
 def _key(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would ask the disk for every part
+
+
+def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[str]:
+    """BLAKE2b-128 of each file's bytes, as 32 hex digits, in the order given.
+
+    Args:
+        memo: where the hashes of unchanged files are found and new ones are kept.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    memo = memo or HashMemo(None)
+    prints = {path: _fingerprint(path) for path in paths}
+    known = memo.recall(prints)
+    unknown = [path for path in dict.fromkeys(paths) if path not in known]
+    # hashlib releases the GIL, so threads read and hash in parallel.
+    with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as pool:
+        hashes = pool.map(hash_file, unknown)
+        for path, content_hash in zip(
+            unknown, progress(hashes, total=len(unknown), label="hashing videos"), strict=True
+        ):
+            known[path] = content_hash
+    memo.remember([(path, found, known[path]) for path in unknown if (found := prints[path])])
+    return [known[path] for path in paths]
+
+
+def _fingerprint(path: Path) -> Fingerprint | None:
+    try:
+        return fingerprint(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error

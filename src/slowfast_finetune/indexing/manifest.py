@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams
+from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
 from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
-from slowfast_finetune.indexing.hash_memo import Fingerprint, HashMemo, fingerprint
+from slowfast_finetune.indexing.groups import find_groups
+from slowfast_finetune.indexing.hash_memo import HashMemo, hash_files
 from slowfast_finetune.indexing.splits import (
     Item,
     assign_fold,
     assign_splits,
     check_given_splits,
 )
-
-GROUPS_FILE = "groups.csv"
 
 
 @dataclass
@@ -40,28 +34,27 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
     """Find, hash, group and split the videos of ``params.videos``.
 
     Args:
-        project: folder that relative paths in the manifest start from.
+        project: where relative paths start, and which clip store and DVC cache hold no videos.
         memo: saves reading files that have not changed.
 
     Raises:
         DataError: nothing usable there, or no honest split is possible; see ``find_videos`` and
             ``assign_splits``.
     """
-    root = project / Path(params.videos).expanduser()
-    discovery = find_videos(root, extensions=params.extensions)
+    root, discovery = discover(params, project=project)
     if len(discovery.class_names) < 2:
         raise DataError(
             f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
             "telling actions apart needs at least two class folders"
         )
-    notes = _ignored_notes(discovery)
+    notes = [*_ignored_notes(discovery), *discovery.warnings]
     hashes = hash_files([video.path for video in discovery.videos], memo=memo)
-    groups, group_notes = _find_groups(discovery.videos, root=root, pattern=params.group_pattern)
+    groups, group_notes = find_groups(discovery.videos, root=root, pattern=params.group_pattern)
     splits, split_notes = _split(discovery.videos, hashes=hashes, groups=groups, params=params)
     label_of = {name: label for label, name in enumerate(discovery.class_names)}
     rows = [
         ManifestRow(
-            video_path=_path_from(project, video.path),
+            video_path=written_path(video.path, project=project),
             class_name=video.class_name,
             label=label_of[video.class_name],
             split=splits[video.name],
@@ -73,110 +66,29 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
     return Manifest(rows, notes + group_notes + split_notes)
 
 
-def _path_from(project: Path, path: Path) -> str:
-    """Relative to the project where it lies in it, else absolute; symlinks stay as they are."""
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links
-    base = Path(os.path.abspath(project))  # noqa: PTH100
-    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
+def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
+    """The folder ``params.videos``, and its videos; see ``find_videos``."""
+    root = locate(params.videos, project=project)
+    cache = dvc_cache(project)
+    discovery = find_videos(
+        root,
+        extensions=params.extensions,
+        exclude=params.exclude,
+        not_videos=[store_root(project), *([] if cache is None else [cache])],
+    )
+    return root, discovery
 
 
 def _ignored_notes(discovery: Discovery) -> list[str]:
     if not discovery.ignored:
         return []
-    counts = ", ".join(f"{count} {kind}" for kind, count in discovery.ignored.most_common(6))
-    return [f"passed over {discovery.ignored.total()} other files: {counts}"]
-
-
-def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[str]:
-    """BLAKE2b-128 of each file's bytes, as 32 hex digits, in the order given.
-
-    Args:
-        memo: where the hashes of unchanged files are found and new ones are kept.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    memo = memo or HashMemo(None)
-    prints = {path: _fingerprint(path) for path in paths}
-    known = memo.recall(prints)
-    unknown = [path for path in dict.fromkeys(paths) if path not in known]
-    # hashlib releases the GIL, so threads read and hash in parallel.
-    with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as pool:
-        hashes = pool.map(hash_file, unknown)
-        for path, content_hash in zip(
-            unknown, progress(hashes, total=len(unknown), label="hashing videos"), strict=True
-        ):
-            known[path] = content_hash
-    memo.remember([(path, found, known[path]) for path in unknown if (found := prints[path])])
-    return [known[path] for path in paths]
-
-
-def _fingerprint(path: Path) -> Fingerprint | None:
-    try:
-        return fingerprint(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _find_groups(
-    videos: Sequence[FoundVideo], *, root: Path, pattern: str | None
-) -> tuple[dict[str, str], list[str]]:
-    """Group of each video's name, by groups.csv in the videos folder or by the pattern."""
-    groups_file = root / GROUPS_FILE
-    if groups_file.exists():
-        groups, notes = _read_groups(groups_file, {video.name for video in videos})
-        source = str(groups_file)
-    elif pattern is not None:
-        groups, notes = _match_groups(videos, pattern), []
-        source = f"data.group_pattern '{pattern}'"
-    else:
-        return {}, []
-    without = len(videos) - len(groups)
-    note = f"{len(set(groups.values()))} groups by {source}"
-    return groups, [note + (f"; {without} videos in no group" if without else ""), *notes]
-
-
-def _read_groups(path: Path, names: set[str]) -> tuple[dict[str, str], list[str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"video_path", "group"} <= set(reader.fieldnames or ()):
-                raise DataError(
-                    f"{path}: found columns {', '.join(reader.fieldnames or ['none'])}; "
-                    "expected video_path (from this folder) and group"
-                )
-            pairs = {(row["video_path"], row["group"]) for row in reader if row["group"]}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 CSV: {error}") from error
-    groups = dict(sorted(pairs))
-    if len(groups) < len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise DataError(f"{path}: {twice!r} is listed in more than one group")
-    strangers = sorted(set(groups) - names)
-    if strangers and len(strangers) == len(groups):
-        raise DataError(
-            f"{path}: names none of the videos; found {strangers[0]!r}, "
-            f"expected paths such as {min(names)!r}"
-        )
-    notes = []
-    if strangers:
-        notes = [f"WARNING: {len(strangers)} rows of {path} name no video, e.g. {strangers[0]!r}"]
-    return {name: group for name, group in groups.items() if name in names}, notes
-
-
-def _match_groups(videos: Sequence[FoundVideo], pattern: str) -> dict[str, str]:
-    groups = {}
-    for video in videos:
-        match = re.search(pattern, video.name)
-        if match:
-            # The first capture group that took part names the group; without any, the match does.
-            groups[video.name] = next((part for part in match.groups() if part), match.group(0))
-    if not groups:
-        raise DataError(
-            f"data.group_pattern: {pattern!r} matches none of the {len(videos)} videos, "
-            f"e.g. {videos[0].name!r}"
-        )
-    return groups
+    kinds = discovery.ignored.most_common()
+    shown = ", ".join(
+        f"{count} {kind}" + "s" * (count > 1 and kind in {"broken link", "special file"})
+        for kind, count in kinds[:12]
+    )
+    more = f", {len(kinds) - 12} other kinds" if len(kinds) > 12 else ""
+    return [f"passed over: {shown}{more}"]
 
 
 def _split(

@@ -276,6 +276,12 @@ def _too_small(
 ) -> str:
     class_name = lacking[0][1]
     splits = [split for split, name in lacking if name == class_name]
+    if {item.given_split for item in items} & set(splits):
+        return (
+            f"class {class_name!r} has no video in {' and '.join(splits)}, and the folders fix the "
+            "split; put some there, or remove the class or that folder, which is then taken from "
+            "train"
+        )
     return (
         f"{_class_size(class_name, items, units)}: none is left for "
         f"{' and '.join(splits)}; add videos (train, val and test each need one of every class, "

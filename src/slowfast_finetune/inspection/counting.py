@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import CacheParams, ClipParams
-from slowfast_finetune.indexing.discovery import SPLIT_FOLDERS
+from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
 from slowfast_finetune.inspection.findings import Finding, counted, listed
 from slowfast_finetune.inspection.looks import Look, Refused
 
@@ -162,25 +162,25 @@ def _too_short(looks: Sequence[Look], clip: ClipParams) -> list[Finding]:
 
 
 def _too_slow(looks: Sequence[Look], clip: ClipParams) -> list[Finding]:
-    slow = [look for look in looks if 0 < look.source_fps < clip.sample_fps * RATE_TOLERANCE]
+    slow = [look for look in looks if 0 < look.facts.source_fps < clip.sample_fps * RATE_TOLERANCE]
     if not slow:
         return []
-    slow.sort(key=lambda look: look.source_fps)
+    slow.sort(key=lambda look: look.facts.source_fps)
     return [
         Finding(
             "warning" if len(slow) >= MOSTLY * len(looks) else "note",
             "slow",
             f"{counted(len(slow), 'video has', 'videos have')} fewer frames a second than "
             f"clip.sample_fps: {clip.sample_fps:g}",
-            f"Down to {slow[0].source_fps:g}: frames are shown twice there, and motion stutters. "
-            "Where classes differ in that, it gives them away.",
+            f"Down to {slow[0].facts.source_fps:g}: frames are shown twice there, and motion "
+            "stutters. Where classes differ in that, it gives them away.",
             tuple(look.video_path for look in slow),
         )
     ]
 
 
 def _orientation(looks: Sequence[Look]) -> list[Finding]:
-    upright = [look for look in looks if look.source_height > look.source_width]
+    upright = [look for look in looks if look.facts.source_height > look.facts.source_width]
     if not upright or len(upright) == len(looks):
         return []
     upright.sort(key=lambda look: look.video_path)

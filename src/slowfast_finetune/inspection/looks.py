@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from slowfast_finetune.base.manifest_table import ManifestRow, Split
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.decoding.video_facts import VideoFacts
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,11 +31,7 @@ class Look:
 
     Attributes:
         video_path, class_name, label, split, group, content_hash: as in the manifest.
-        source_width, source_height: of the upright original [px].
-        source_fps: frames a second as the file states it; 0 where it does not.
-        duration_seconds: of the whole video, or of the part that was decoded.
-        has_audio: there is a sound track.
-        decoder: "pyav/" and FFmpeg's name of the codec.
+        facts: what the decoder found.
         num_sampled: frames that ``clip.sample_fps`` takes of it, before padding.
         hashes: perceptual hash of each frame, uint64 (K,).
         thumbnails: the frames in grey, squeezed to a square, uint8 (K, 24, 24).
@@ -47,12 +44,7 @@ class Look:
     split: Split
     group: str | None
     content_hash: str
-    source_width: int
-    source_height: int
-    source_fps: float
-    duration_seconds: float
-    has_audio: bool
-    decoder: str
+    facts: VideoFacts
     num_sampled: int
     hashes: npt.NDArray[np.uint64]
     thumbnails: Frames
@@ -118,17 +110,8 @@ def looks_from_store(rows: Sequence[ManifestRow | ClipRow], store: ClipStore) ->
 
 def look_at_entry(row: ManifestRow | ClipRow, info: EntryInfo, store: ClipStore) -> Look:
     """Look at one entry of the store."""
-    return make_look(
-        row,
-        frames_of_entry(row, info, store),
-        source_width=info.source_width,
-        source_height=info.source_height,
-        source_fps=info.source_fps,
-        duration_seconds=info.duration_seconds,
-        has_audio=info.has_audio,
-        codec=info.codec,
-        num_sampled=info.num_sampled,
-    )
+    frames = frames_of_entry(row, info, store)
+    return make_look(row, frames, facts=info.facts, num_sampled=info.num_sampled)
 
 
 def frames_of_entry(
@@ -143,12 +126,7 @@ def make_look(
     row: ManifestRow | ClipRow,
     frames: Sequence[Frames],
     *,
-    source_width: int,
-    source_height: int,
-    source_fps: float,
-    duration_seconds: float,
-    has_audio: bool,
-    codec: str,
+    facts: VideoFacts,
     num_sampled: int,
 ) -> Look:
     """Put together what the manifest, the decoder and the frames say of a video."""
@@ -160,12 +138,7 @@ def make_look(
         split=row.split,
         group=row.group,
         content_hash=row.content_hash,
-        source_width=source_width,
-        source_height=source_height,
-        source_fps=source_fps,
-        duration_seconds=duration_seconds,
-        has_audio=has_audio,
-        decoder=f"pyav/{codec}",
+        facts=facts,
         num_sampled=num_sampled,
         hashes=pictures.hashes,
         thumbnails=pictures.thumbnails,

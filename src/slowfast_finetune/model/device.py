@@ -7,12 +7,15 @@ import logging
 import os
 import platform
 import warnings
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.params import RuntimeParams
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -79,7 +82,7 @@ def process_rank() -> int:
 
 def make_fabric(
     device: torch.device, precision: Precision, *, devices: int = 1, num_nodes: int = 1
-) -> Any:
+) -> Fabric:
     """A Lightning Fabric; with several devices, each has a process and they share gradients."""
     several = devices * num_nodes > 1
     with warnings.catch_warnings():

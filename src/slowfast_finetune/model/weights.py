@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -15,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slowfast_finetune.base.console import say
+from slowfast_finetune.base.console import ProgressBar, say
 from slowfast_finetune.base.errors import WeightsError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import ModelParams
+from slowfast_finetune.base.store_location import locate_weights_file
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.model.slowfast import (
     ARCHITECTURES,
@@ -120,13 +120,7 @@ def locate_weights(params: ModelParams) -> tuple[Path, bool]:
         url_digest = hashlib.blake2b(params.weights.encode(), digest_size=4).hexdigest()
         name = f"{url_digest}-{params.weights.split('?')[0].rsplit('/', 1)[-1]}"
         return _download_once(params.weights, name), True
-    path = Path(params.weights).expanduser()
-    if not path.is_file():
-        raise WeightsError(
-            f"model.weights: {params.weights} is not a file; "
-            "give kinetics400, none, a checkpoint file, or an http(s) address"
-        )
-    return path, False
+    return locate_weights_file(params.weights, project=Path.cwd()), False
 
 
 def _download_once(url: str, name: str) -> Path:
@@ -145,20 +139,20 @@ def _download_once(url: str, name: str) -> Path:
 
 
 def _download(url: str, target: Path) -> None:
-    from tqdm import tqdm
-
+    # torch.hub.download_url_to_file waits for a silent server without limit, and takes a file that
+    # was cut short for whole.
     with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
         length = int(response.headers.get("Content-Length") or 0)
         received = 0
         with (
             atomic_path(target) as temporary,
             temporary.open("wb") as file,
-            tqdm(total=length or None, unit="B", unit_scale=True, file=sys.stderr) as bar,
+            ProgressBar("downloading", total=length or None, unit="B") as bar,
         ):
             while chunk := response.read(1 << 20):
                 file.write(chunk)
                 received += len(chunk)
-                bar.update(len(chunk))
+                bar.advance(len(chunk))
             if length and received != length:
                 raise OSError(f"the connection closed after {received} of {length} bytes")
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import atomic_path
-from slowfast_finetune.predicting.answers import Prediction
 from slowfast_finetune.predicting.inputs import VIDEO_SUFFIXES
 from slowfast_finetune.predicting.lettering import font_for
+from slowfast_finetune.predicting.prediction import Prediction
+from slowfast_finetune.predicting.prediction_text import named
 from slowfast_finetune.predicting.timeline import Segment
-from slowfast_finetune.predicting.wording import named
 
 Frame = npt.NDArray[np.uint8]
 
@@ -117,12 +117,11 @@ def write_annotated(prediction: Prediction, target: Path, *, max_megapixels: flo
 def _write(prediction: Prediction, target: Path, *, suffix: str, max_megapixels: float) -> None:
     import av.error
 
-    from slowfast_finetune.decoding.decoding import DecodeReport, DecodeSettings, every_frame
+    from slowfast_finetune.decoding.decode_settings import DecodeSettings
+    from slowfast_finetune.decoding.decoding import every_frame
 
-    settings = DecodeSettings(
-        sample_fps=1, short_side=None, max_seconds=0, max_megapixels=max_megapixels
-    )
-    frames = every_frame(prediction.path, settings=settings, report=DecodeReport())
+    settings = DecodeSettings(sample_fps=1, short_side=None, max_megapixels=max_megapixels)
+    frames = every_frame(prediction.path, settings=settings)
     try:
         _encode(prediction, frames, target, suffix=suffix)
     except av.error.FFmpegError as error:
@@ -138,7 +137,7 @@ def _encode(
 ) -> None:
     import av
 
-    from slowfast_finetune.decoding.decoding import open_video
+    from slowfast_finetune.decoding.opening import open_video
 
     kind = {".mkv": "matroska", ".mov": "mov"}.get(suffix, "mp4")
     overlay: Overlay | None = None

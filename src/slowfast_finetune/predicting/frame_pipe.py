@@ -1,45 +1,64 @@
-"""Frames from one process to another, through memory that both see.
+"""Sends frames from one process to another through shared memory.
 
-A pipe copies a frame twice inside the system, in pieces for which both sides must be awake: at
-256 × 455 px that cost as much as a tenth of decoding 720p. Here only the numbers of places go
-through it, those of several small frames at once: each message makes the thread that computes and
-the one that receives take turns.
+A pipe copies a frame twice inside the system, in chunks that need both processes scheduled: at
+256 × 455 px that cost as much as a tenth of decoding 720p. Here only slot numbers go through it.
+
+Neither side can block the other for good. The sender has at most ``MESSAGES_IN_FLIGHT`` messages
+that the receiver has not acknowledged. These, and their acknowledgements, are small enough for the
+pipe to hold, so that no write to it waits. A frame that is held is one message with a count, not
+one for each repetition.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import signal
 import tempfile
 import time
 from collections import deque
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Frame = npt.NDArray[np.uint8]
 
-FRAMES_A_MESSAGE = 8
-SECONDS_A_MESSAGE = 0.02  # a frame that comes later than this after a message goes at once
+RUNS_A_MESSAGE = 8  # each message makes the sending and the receiving thread take turns
+SECONDS_A_MESSAGE = 0.02  # a frame that comes later than this after a message is sent at once
+MESSAGES_IN_FLIGHT = 8
 _SHARED_BYTES = 8 * 2**20
-_NOWHERE: Frame = np.empty((0, 0, 0, 3), np.uint8)
-_AGAIN = -1  # in place of a place: the frame before is shown again
+_NO_SLOTS: Frame = np.empty((0, 0, 0, 3), np.uint8)
+_SAME_FRAME = -1  # in place of a slot number: the frame before is shown again
+
+
+class FrameRun(NamedTuple):
+    """A frame, uint8 (H, W, 3), and at how many sampled instants in a row it is shown."""
+
+    frame: Frame
+    length: int
 
 
 class FrameSender:
-    """The decoder's end. It waits where every place holds a frame that nobody has taken."""
+    """The decoder's end. It waits while every slot holds a frame that has not been copied.
 
-    def __init__(self, pipe: Connection) -> None:
+    Args:
+        hang_seconds: the system ends this process where it neither sends nor waits for so long;
+            None for never.
+    """
+
+    def __init__(self, pipe: Connection, *, hang_seconds: float | None = None) -> None:
         self._pipe = pipe
-        self._places = _NOWHERE
+        self._hang_seconds = hang_seconds
+        self._slots = _NO_SLOTS
         self._next = 0
         self._last: Frame | None = None
-        self._message: list[int] = []
+        self._runs: list[list[int]] = []  # slot and length of each run not sent yet
+        self._unsent_slots = 0
         self._sent_at = 0.0
-        self._not_taken: deque[int] = deque()  # places of each message that is on its way
+        self._in_flight: deque[int] = deque()  # slots of each message not acknowledged yet
 
     def begin(self) -> Any:
         """Wait for the next request.
@@ -49,68 +68,88 @@ class FrameSender:
         """
         self._last = None
         self._sent_at = 0.0
-        self._wait(0)
-        return self._pipe.recv()
+        self._wait_for_all()
+        self._set_alarm(None)
+        request = self._pipe.recv()
+        self._set_alarm(self._hang_seconds)
+        return request
 
     def send(self, frame: Frame) -> None:
-        """Send a frame, uint8 (H, W, 3); the array of the call before is not copied again."""
-        if frame is self._last:
-            self._message.append(_AGAIN)
-        else:
+        """Send a frame; the array of the call before only lengthens its run."""
+        if frame is not self._last:
             self._place(frame)
-        late = time.monotonic() - self._sent_at > SECONDS_A_MESSAGE
-        if late or len(self._message) >= FRAMES_A_MESSAGE:
+        elif self._runs:
+            self._runs[-1][1] += 1
+        else:
+            self._runs.append([_SAME_FRAME, 1])
+        is_late = time.monotonic() - self._sent_at > SECONDS_A_MESSAGE
+        if is_late or len(self._runs) == RUNS_A_MESSAGE:
             self._flush()
 
     def end(self, error: Exception | None = None) -> None:
         """Say that a request has been answered, or why it cannot be."""
         self._flush()
-        self._pipe.send(("end", None) if error is None else ("error", error))
+        self._pipe.send(("end", error))
 
     def _place(self, frame: Frame) -> None:
         self._last = frame
-        if frame.shape != self._places.shape[1:]:
+        if frame.shape != self._slots.shape[1:]:
             self._flush()
-            self._wait(0)
+            self._wait_for_all()
             self._share(frame.shape)
-        if sum(self._not_taken) + len(self._message) >= len(self._places):
+        if sum(self._in_flight) + self._unsent_slots == len(self._slots):
             self._flush()
-            self._wait(len(self._places) - 1)
-        self._places[self._next] = frame
-        self._message.append(self._next)
-        self._next = (self._next + 1) % len(self._places)
+            self._wait()
+        self._slots[self._next] = frame
+        self._runs.append([self._next, 1])
+        self._unsent_slots += 1
+        self._next = (self._next + 1) % len(self._slots)
 
     def _flush(self) -> None:
-        if self._message:
-            self._not_taken.append(len(self._message))
-            self._pipe.send(("frames", self._message))
-            self._message = []
+        if self._runs:
+            while len(self._in_flight) >= MESSAGES_IN_FLIGHT:
+                self._wait()
+            self._pipe.send(("runs", self._runs))
+            self._in_flight.append(self._unsent_slots)
+            self._runs, self._unsent_slots = [], 0
             self._sent_at = time.monotonic()
+            self._set_alarm(self._hang_seconds)
 
-    def _wait(self, most: int) -> None:
-        """Wait until no more than so many places hold what has not been taken."""
-        while sum(self._not_taken) > most:
+    def _wait(self) -> None:
+        """Wait until the oldest message is acknowledged that used any slot."""
+        self._set_alarm(None)
+        while self._in_flight:
             self._pipe.recv_bytes()
-            self._not_taken.popleft()
+            if self._in_flight.popleft():
+                break
+        self._set_alarm(self._hang_seconds)
+
+    def _wait_for_all(self) -> None:
+        while self._in_flight:
+            self._wait()
+
+    def _set_alarm(self, seconds: float | None) -> None:
+        if self._hang_seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, seconds or 0)
 
     def _share(self, shape: tuple[int, ...]) -> None:
-        count = min(max(2, _SHARED_BYTES // max(1, int(np.prod(shape)))), 2 * FRAMES_A_MESSAGE)
+        count = min(max(2, _SHARED_BYTES // max(1, int(np.prod(shape)))), 2 * RUNS_A_MESSAGE)
         size = (count, *shape)
         descriptor = _shared_memory(int(np.prod(size)))
         try:
-            self._places, self._next = _mapped(descriptor, size), 0
-            self._pipe.send(("places", size))
+            self._slots, self._next = _mapped(descriptor, size), 0
+            self._pipe.send(("slots", size))
             reduction.send_handle(self._pipe, descriptor, os.getppid())
         finally:
             os.close(descriptor)
 
 
 class FrameReceiver:
-    """The end of the one who wants frames."""
+    """The end of the process that wants frames."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._places = _NOWHERE
+        self._slots = _NO_SLOTS
         self._last: Frame | None = None
 
     def request(self, wanted: Any) -> None:
@@ -118,49 +157,45 @@ class FrameReceiver:
         self._last = None
         self._pipe.send(wanted)
 
-    def receive(self) -> list[Frame]:
-        """The next frames; none at the end. The same array again where it is shown again.
+    def receive(self) -> list[FrameRun]:
+        """Wait for the next frames; none at the end. A frame shown again is the same array.
 
         Raises:
             EOFError: the other side is gone.
             Exception: what the other side gave to ``end``.
         """
         kind, value = self._pipe.recv()
-        if kind == "places":
+        if kind == "slots":
             self._map(value)
             kind, value = self._pipe.recv()
-        if kind == "error":
-            raise value
         if kind == "end":
+            if value is not None:
+                raise value
             return []
-        frames = []
-        for place in value:
-            if place != _AGAIN:
-                self._last = self._places[place].copy()
+        runs = []
+        for slot, length in value:
+            if slot != _SAME_FRAME:
+                self._last = self._slots[slot].copy()
             assert self._last is not None
-            frames.append(self._last)
-        self._pipe.send_bytes(b"")  # the places are free
-        return frames
-
-    def poll(self, seconds: float) -> bool:
-        """Wait so long for something to receive; whether there is."""
-        return self._pipe.poll(seconds)
+            runs.append(FrameRun(self._last, length))
+        self._pipe.send_bytes(b"")  # the slots are free
+        return runs
 
     def close(self) -> None:
         """Let the other side know that nobody listens."""
         self._pipe.close()
-        self._places = _NOWHERE
+        self._slots = _NO_SLOTS
 
     def _map(self, size: tuple[int, ...]) -> None:
         descriptor = reduction.recv_handle(self._pipe)
         try:
-            self._places = _mapped(descriptor, size)
+            self._slots = _mapped(descriptor, size)
         finally:
             os.close(descriptor)
 
 
 def _shared_memory(num_bytes: int) -> int:
-    """Descriptor of memory that has no name, and is gone with the last who has it."""
+    """Descriptor of memory without a name, which is freed with the last process that has it."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("frames")
     else:

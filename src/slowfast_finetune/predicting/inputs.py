@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slowfast_finetune.predicting.answers import Refused
+from slowfast_finetune.predicting.prediction import Refused
 
 # Of a folder's files, those that are looked at; a file that is named itself may be called anything.
 VIDEO_SUFFIXES = (

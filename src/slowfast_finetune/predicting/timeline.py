@@ -29,26 +29,51 @@ class Segment:
     confidence: float
 
 
-def smooth(probabilities: Probabilities, starts: Sequence[int], *, window: int) -> Probabilities:
-    """Probabilities (cells, classes) of each stretch between window edges.
+def window_spans(
+    runs: Sequence[tuple[int, int]], *, stride: int, window: int
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """Spans (first frame, frame after the last) of a timeline's windows, and the run of each.
 
-    Every cell is the mean over the windows that cover it: where windows overlap, one that saw the
-    action only at its edge does not decide alone. Cells are those of :func:`cell_edges`.
+    Of many windows that hold the same frames only those that overlap another run's stand for
+    themselves; the others, whose mean is that of any of them, become one long span. So a frame
+    that is held for days is a few spans.
+
+    Args:
+        runs: (first frame, count) of windows of ``window`` frames, ``stride`` apart in a run.
     """
-    edges = cell_edges(starts, window=window)
-    # The windows that cover a cell follow one another. Cells times windows would be a table of
+    spans, numbers = [], []
+    overlap = -(-window // stride)  # windows after which one touches the first no more
+    for number, (start, count) in enumerate(runs):
+        steps = [*range(min(count, overlap)), *range(max(overlap, count - overlap), count)]
+        each = [(start + step * stride, start + step * stride + window) for step in steps]
+        if count > 2 * overlap:
+            between = start + overlap * stride, start + (count - overlap - 1) * stride + window
+            each.insert(overlap, between)
+        spans += each
+        numbers += [number] * len(each)
+    return spans, numbers
+
+
+def smooth(
+    probabilities: Probabilities, spans: Sequence[tuple[int, int]]
+) -> tuple[Probabilities, list[int]]:
+    """Probabilities (cells, classes) of each stretch between span edges, and these edges.
+
+    Every cell is the mean over the spans that cover it: where windows overlap, one that saw the
+    action only at its edge does not decide alone.
+
+    Args:
+        probabilities: (spans, classes).
+        spans: first frame, and the frame after the last; both increase.
+    """
+    starts, ends = (np.array(side) for side in zip(*spans, strict=True))
+    edges = np.unique([starts, ends])
+    # The spans that cover a cell follow one another. Cells times spans would be a table of
     # the length's square.
-    begin = np.array(starts)
-    first = np.searchsorted(begin, np.array(edges[1:]) - window, side="left")
-    end = np.searchsorted(begin, edges[:-1], side="right")
-    return np.stack(
-        [probabilities[low:high].mean(axis=0) for low, high in zip(first, end, strict=True)]
-    )
-
-
-def cell_edges(starts: Sequence[int], *, window: int) -> list[int]:
-    """Frames at which a window begins or ends, in order: between two, no other set of windows."""
-    return sorted({*starts, *(start + window for start in starts)})
+    first = np.searchsorted(ends, edges[1:], side="left")
+    end = np.searchsorted(starts, edges[:-1], side="right")
+    cells = [probabilities[low:high].mean(axis=0) for low, high in zip(first, end, strict=True)]
+    return np.stack(cells), edges.tolist()
 
 
 def segments_of(

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
-from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.report.results import Prediction
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.report.results import VideoResult
 from slowfast_finetune.report.wording import shortened
 
 BARS = 4  # probabilities shown of a video: the most probable, and the actual class's
@@ -41,7 +41,7 @@ class Card:
 
 
 def make_card(
-    prediction: Prediction,
+    prediction: VideoResult,
     *,
     class_names: Sequence[str],
     clip: ClipRow,
@@ -63,7 +63,7 @@ def make_card(
     )
 
 
-def probability_bars(prediction: Prediction, class_names: Sequence[str]) -> list[Bar]:
+def probability_bars(prediction: VideoResult, class_names: Sequence[str]) -> list[Bar]:
     """The most probable classes, the actual one among them, falling."""
     order = sorted(range(len(class_names)), key=lambda label: -prediction.probabilities[label])
     shown = order[:BARS]
@@ -81,7 +81,7 @@ def probability_bars(prediction: Prediction, class_names: Sequence[str]) -> list
     ]
 
 
-def _facts(prediction: Prediction, clip: ClipRow) -> str:
+def _facts(prediction: VideoResult, clip: ClipRow) -> str:
     row = prediction.row
     facts = [f"group {shortened(row.group, limit=40)}"] if row.group else []
     facts.append(f"{clip.duration_seconds:.1f} s")
@@ -92,24 +92,24 @@ def _facts(prediction: Prediction, clip: ClipRow) -> str:
     return " · ".join(facts)
 
 
-def surest_mistakes(predictions: Sequence[Prediction]) -> list[Prediction]:
+def surest_mistakes(predictions: Sequence[VideoResult]) -> list[VideoResult]:
     """The mistakes, the surest first."""
     wrong = [prediction for prediction in predictions if not prediction.is_right]
     return sorted(wrong, key=lambda prediction: -prediction.row.confidence)
 
 
-def least_certain(predictions: Sequence[Prediction]) -> list[Prediction]:
+def least_certain(predictions: Sequence[VideoResult]) -> list[VideoResult]:
     """All videos, the least certain first."""
     return sorted(predictions, key=lambda prediction: prediction.row.confidence)
 
 
-def most_telling(predictions: Sequence[Prediction]) -> list[Prediction]:
+def most_telling(predictions: Sequence[VideoResult]) -> list[VideoResult]:
     """All videos, in the order in which a person gains most from seeing them.
 
     Mistakes, the surest first; then the right answers, one of each class in turn, in each class
     the least certain first.
     """
-    right: Mapping[str, list[Prediction]] = defaultdict(list)
+    right: Mapping[str, list[VideoResult]] = defaultdict(list)
     for prediction in least_certain(predictions):
         if prediction.is_right:
             right[prediction.row.actual].append(prediction)
@@ -117,13 +117,13 @@ def most_telling(predictions: Sequence[Prediction]) -> list[Prediction]:
     return surest_mistakes(predictions) + [found for found in in_turn if found is not None]
 
 
-def to_explain(predictions: Sequence[Prediction], *, limit: int) -> list[Prediction]:
+def to_explain(predictions: Sequence[VideoResult], *, limit: int) -> list[VideoResult]:
     """Which answers Grad-CAM should explain: sure mistakes, and the surest hit of each class.
 
     Half of the places are for mistakes; what one kind does not need, the other may take.
     """
     mistakes = surest_mistakes(predictions)
-    best: dict[str, Prediction] = {}
+    best: dict[str, VideoResult] = {}
     for prediction in reversed(least_certain(predictions)):
         if prediction.is_right:
             best.setdefault(prediction.row.actual, prediction)

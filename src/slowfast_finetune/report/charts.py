@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from slowfast_finetune.evaluation.tables import ReliabilityRow
+from slowfast_finetune.evaluation.result_tables import ReliabilityRow
 from slowfast_finetune.report.wording import count, interval, percent, plain
 
 WIDTH, HEIGHT = 460, 250  # of a chart; it is scaled to its column [px]

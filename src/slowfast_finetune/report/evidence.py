@@ -13,11 +13,11 @@ import numpy.typing as npt
 from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.pictures.contact_sheets import data_uri
 from slowfast_finetune.pictures.sheets import data_uri_bytes, spread, tiled_jpeg
 from slowfast_finetune.report.cards import to_explain
-from slowfast_finetune.report.results import Prediction
+from slowfast_finetune.report.results import VideoResult
 from slowfast_finetune.report.wording import shortened
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Evidence:
 
 
 def gather_evidence(
-    predictions: Sequence[Prediction],
+    predictions: Sequence[VideoResult],
     test_rows: Sequence[ClipRow],
     *,
     checkpoint_path: Path,
@@ -101,7 +101,7 @@ def gather_evidence(
 
 def _heat(
     rows: Sequence[ClipRow],
-    chosen: Sequence[Prediction],
+    chosen: Sequence[VideoResult],
     checkpoint: Checkpoint,
     *,
     device: torch.device,
@@ -151,7 +151,7 @@ def _within_budget(pictures: Sequence[Frames]) -> list[bytes]:
     return made
 
 
-def _item(prediction: Prediction, slow: bytes, fast: bytes) -> EvidenceItem:
+def _item(prediction: VideoResult, slow: bytes, fast: bytes) -> EvidenceItem:
     row = prediction.row
     return EvidenceItem(
         path=shortened(row.video_path),

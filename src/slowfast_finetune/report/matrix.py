@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slowfast_finetune.evaluation.tables import ConfusionRow
+from slowfast_finetune.evaluation.result_tables import ConfusionRow
 from slowfast_finetune.report.wording import count, percent
 
 LARGE = 8  # from so many classes on the names stand upright

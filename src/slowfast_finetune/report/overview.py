@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.evaluation.tables import SubsetRow
+from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
+from slowfast_finetune.evaluation.result_tables import SubsetRow
 from slowfast_finetune.report.charts import Line, line_chart
 from slowfast_finetune.report.results import Estimate, Results, number_of_groups
 from slowfast_finetune.report.wording import count, interval, minutes, percent, plain, shortened

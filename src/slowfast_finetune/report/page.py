@@ -17,10 +17,10 @@ from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore, map_frames
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.measure import subset_row
 from slowfast_finetune.evaluation.resampling import design_effect, units_of
-from slowfast_finetune.evaluation.tables import SubsetRow
+from slowfast_finetune.evaluation.result_tables import SubsetRow
 from slowfast_finetune.inspection.findings import Finding, worst_first
 from slowfast_finetune.inspection.inspect import inspect
 from slowfast_finetune.inspection.looks import looks_from_store
@@ -40,9 +40,9 @@ from slowfast_finetune.report.evidence import Evidence, gather_evidence
 from slowfast_finetune.report.matrix import Cell, Matrix, make_matrix
 from slowfast_finetune.report.model_card import model_card
 from slowfast_finetune.report.results import (
-    Prediction,
     ResultFiles,
     Results,
+    VideoResult,
     read_results,
 )
 from slowfast_finetune.report.verdict import pointers, verdict
@@ -199,7 +199,7 @@ def _render(
 ) -> str:
     clips = {row.video_path: row for row in results.clips}
 
-    def cards(predictions: Iterable[Prediction]) -> list[Card]:
+    def cards(predictions: Iterable[VideoResult]) -> list[Card]:
         return [
             make_card(
                 prediction,
@@ -213,7 +213,7 @@ def _render(
         ]
 
     matrix = make_matrix(results.confusion, results.class_names, max_classes=limits.classes)
-    by_cell: dict[tuple[str, str], list[Prediction]] = defaultdict(list)
+    by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
     for prediction in reversed(least_certain(results.predictions)):
         by_cell[prediction.row.actual, prediction.row.predicted].append(prediction)
     run = overview.reproduction(results)
@@ -254,7 +254,7 @@ def _render(
 
 
 def _cell_view(
-    cell: Cell, predictions: Sequence[Prediction], shown: set[str], cards: Any
+    cell: Cell, predictions: Sequence[VideoResult], shown: set[str], cards: Any
 ) -> dict[str, Any]:
     chosen = [prediction for prediction in predictions if prediction.row.video_path in shown]
     left_out = len(predictions) - len(chosen)

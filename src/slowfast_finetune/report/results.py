@@ -12,25 +12,27 @@ from typing import Any
 import yaml
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.files import read_table
-from slowfast_finetune.clips.tables import ClipRow, RejectedRow
-from slowfast_finetune.evaluation.tables import (
+from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
+from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow, Predictions
+from slowfast_finetune.evaluation.result_tables import (
+    CLASSES,
+    CONFUSION,
+    RELIABILITY,
+    SCORES,
+    SUBSETS,
     ClassRow,
     ConfusionRow,
-    PredictionRow,
     ReliabilityRow,
-    ScoreRow,
     SubsetRow,
 )
-from slowfast_finetune.evaluation.tables import read_predictions as read_prediction_table
-from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.training.history import HISTORY, EpochRow
 
 ROUNDING = 1e-4  # of a score in scores.csv
 TRAINED_WITH = ("clip", "model", "train", "augment")  # what the train stage depends on
 
 
 @dataclass(frozen=True)
-class Prediction:
+class VideoResult:
     """A test video and what it was taken for; ``probabilities`` by label, they sum to 1."""
 
     row: PredictionRow
@@ -86,7 +88,7 @@ class Results:
     class_names: tuple[str, ...]
     scores: Scores
     subsets: Sequence[SubsetRow]
-    predictions: Sequence[Prediction]
+    predictions: Sequence[VideoResult]
     confusion: Sequence[ConfusionRow]
     classes: Sequence[ClassRow]
     reliability: Sequence[ReliabilityRow]
@@ -104,7 +106,7 @@ def read_results(files: ResultFiles) -> Results:
         DataError: a file is missing, is not of its form, knows no test video, or is of another run.
     """
     class_names, predictions = read_predictions(files.table("predictions"))
-    clips = read_table(files.clips, ClipRow)
+    clips = CLIPS.read_rows(files.clips)
     tested = {clip.video_path for clip in clips if clip.split == "test"}
     if stray := {prediction.row.video_path for prediction in predictions} - tested:
         raise DataError(
@@ -114,15 +116,15 @@ def read_results(files: ResultFiles) -> Results:
     results = Results(
         class_names=class_names,
         scores=read_scores(files.table("scores")),
-        subsets=read_table(files.table("subsets"), SubsetRow),
+        subsets=SUBSETS.read_rows(files.table("subsets")),
         predictions=predictions,
-        confusion=read_table(files.plot("confusion"), ConfusionRow),
-        classes=read_table(files.plot("per_class"), ClassRow),
-        reliability=read_table(files.plot("reliability"), ReliabilityRow),
-        history=read_table(files.table("history"), EpochRow),
+        confusion=CONFUSION.read_rows(files.plot("confusion")),
+        classes=CLASSES.read_rows(files.plot("per_class")),
+        reliability=RELIABILITY.read_rows(files.plot("reliability")),
+        history=HISTORY.read_rows(files.table("history")),
         summary=_read_json(files.results / "train.json"),
         clips=clips,
-        rejected=read_table(files.rejected, RejectedRow),
+        rejected=REJECTED.read_rows(files.rejected),
         params_text=_read_text(files.params),
     )
     _check_agreement(results, files)
@@ -174,7 +176,7 @@ def read_scores(path: Path) -> dict[str, Estimate]:
     Raises:
         DataError: the table cannot be read, or lacks the accuracy.
     """
-    rows = read_table(path, ScoreRow)
+    rows = SCORES.read_rows(path)
     scores = {
         row.score: Estimate(row.value, row.low, row.high) for row in rows if row.value is not None
     }
@@ -183,25 +185,21 @@ def read_scores(path: Path) -> dict[str, Estimate]:
     return scores
 
 
-def read_predictions(path: Path) -> tuple[tuple[str, ...], list[Prediction]]:
+def read_predictions(path: Path) -> tuple[tuple[str, ...], list[VideoResult]]:
     """The class names in label order and every test video.
 
     Raises:
         DataError: the table cannot be read, has no video, or no probabilities of its classes.
     """
-    table = read_prediction_table(path)
-    if not table.rows:
-        raise DataError(f"{path}: holds no test video; there is nothing to report")
-    named = {name for row in table.rows for name in (row.actual, row.predicted)}
-    if unknown := named - set(table.class_names):
-        raise DataError(f"{path}: column p({min(unknown)}) is missing; run `dvc repro`")
-    values = map(tuple, table.probabilities.tolist())
-    return tuple(table.class_names), [
-        Prediction(*pair) for pair in zip(table.rows, values, strict=True)
+    found = Predictions.of(PREDICTIONS.read(path), source=str(path))
+    probabilities = map(tuple, found.probabilities.tolist())
+    return found.class_names, [
+        VideoResult(*pair)
+        for pair in zip(PREDICTIONS.rows(found.frame), probabilities, strict=True)
     ]
 
 
-def number_of_groups(predictions: Sequence[Prediction]) -> int:
+def number_of_groups(predictions: Sequence[VideoResult]) -> int:
     """Units that the test videos come from; a video of no group is one by itself."""
     return len({prediction.row.group or prediction.row.video_path for prediction in predictions})
 

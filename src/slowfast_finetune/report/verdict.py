@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from slowfast_finetune.clips.tables import ClipRow
-from slowfast_finetune.evaluation.tables import ClassRow, ConfusionRow
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.report.results import (
     Estimate,
-    Prediction,
     Results,
     Scores,
+    VideoResult,
     number_of_groups,
 )
 from slowfast_finetune.report.wording import count, interval, listed, percent, plain
@@ -37,7 +37,7 @@ def verdict(results: Results) -> list[str]:
     ]
 
 
-def _how_good(scores: Scores, predictions: Sequence[Prediction]) -> str:
+def _how_good(scores: Scores, predictions: Sequence[VideoResult]) -> str:
     accuracy = scores["top1_accuracy"]
     right = sum(prediction.is_right for prediction in predictions)
     grouped = any(prediction.row.group for prediction in predictions)
@@ -235,7 +235,7 @@ def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> list[Findi
 
 
 def mistaken_classes(
-    confusion: Sequence[ConfusionRow], predictions: Sequence[Prediction], scores: Scores
+    confusion: Sequence[ConfusionRow], predictions: Sequence[VideoResult], scores: Scores
 ) -> list[Finding]:
     """Classes taken for one other class more often than for themselves, by more than luck.
 
@@ -282,7 +282,7 @@ def mistaken_classes(
     return found
 
 
-def _surest_first(predictions: Sequence[Prediction]) -> list[Prediction]:
+def _surest_first(predictions: Sequence[VideoResult]) -> list[VideoResult]:
     return sorted(predictions, key=lambda prediction: -prediction.row.confidence)
 
 
@@ -314,7 +314,7 @@ def imbalance(training: Mapping[str, int], scores: Scores) -> list[Finding]:
     ]
 
 
-def sure_mistakes(predictions: Sequence[Prediction]) -> list[Finding]:
+def sure_mistakes(predictions: Sequence[VideoResult]) -> list[Finding]:
     """Mistakes of which the model is certain: often the label is the mistake."""
     sure = [
         prediction
@@ -334,7 +334,7 @@ def sure_mistakes(predictions: Sequence[Prediction]) -> list[Finding]:
     ]
 
 
-def misjudged_confidence(predictions: Sequence[Prediction], scores: Scores) -> list[Finding]:
+def misjudged_confidence(predictions: Sequence[VideoResult], scores: Scores) -> list[Finding]:
     """Confidence that does not match how often the model is right."""
     error = scores.get("calibration_error")
     if error is None or error.value <= CALIBRATED:
@@ -354,7 +354,7 @@ def misjudged_confidence(predictions: Sequence[Prediction], scores: Scores) -> l
     ]
 
 
-def too_little_to_tell(predictions: Sequence[Prediction], scores: Scores) -> list[Finding]:
+def too_little_to_tell(predictions: Sequence[VideoResult], scores: Scores) -> list[Finding]:
     """Too few test videos, or too few groups of them, to tell how good the model is."""
     accuracy = scores["top1_accuracy"]
     groups = number_of_groups(predictions)

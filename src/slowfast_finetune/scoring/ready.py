@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
-from slowfast_finetune.model.device import choose_device, choose_precision, make_fabric
+from slowfast_finetune.model.device import Precision, choose_device, choose_precision
 from slowfast_finetune.model.speed import speed_up
 
 _MOST_VIEWS = 8  # keeps a GPU busy; without gradients they need little memory
@@ -28,21 +28,39 @@ def ready_classifier(
     """
     device = choose_device(runtime)
     precision = choose_precision(runtime, device)
-    fabric = make_fabric(device, precision)
     classifier = classifier_from(checkpoint)
     speed_up(classifier)
-    ready: nn.Module = fabric.setup_module(classifier)
-    if device.type == "cpu" and precision == "32-true":
-        ready = _NeverAlone(ready)
+    classifier.to(device)
+    ready: nn.Module = classifier
+    if precision != "32-true":
+        ready = _MixedPrecision(classifier, device, precision)
+    elif device.type == "cpu":
+        ready = _PadsSingleClips(classifier)
     ready.eval()
     return ready, device
 
 
-class _NeverAlone(nn.Module):
-    """Shows the network a lone clip twice.
+class _MixedPrecision(nn.Module):
+    """Runs the network as Fabric's mixed precision does, which takes seconds to import."""
+
+    def __init__(self, classifier: nn.Module, device: torch.device, precision: Precision) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self._device_type = device.type
+        self._dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Answer clips (B, T, H, W, 3) by float32 logits (B, classes)."""
+        with torch.autocast(self._device_type, dtype=self._dtype):
+            logits: Tensor = self.classifier(clips)
+        return logits.float()
+
+
+class _PadsSingleClips(nn.Module):
+    """Duplicates a single-clip batch, so that results do not depend on the batch size.
 
     In fp32, torch convolves one clip on a CPU by another algorithm than two or eight, which rounds
-    otherwise; the answer to a clip must not depend on how many are asked about at once.
+    differently.
     """
 
     def __init__(self, classifier: nn.Module) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from slowfast_finetune.base.console import progress
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, in_batches, plan_views
 from slowfast_finetune.model.checkpoint import Preprocessing
 from slowfast_finetune.scoring.ready import views_at_once

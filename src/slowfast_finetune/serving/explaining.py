@@ -10,7 +10,7 @@ import numpy.typing as npt
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.pictures import grad_cam
 from slowfast_finetune.pictures.contact_sheets import data_uri, strip
-from slowfast_finetune.predicting.looking import Look
+from slowfast_finetune.predicting.clip_selection import SelectedClip
 from slowfast_finetune.serving.answers import ExplanationSaid, FrameSaid
 
 MAX_CLIPS = 4  # kept of a video until its answer is known
@@ -23,7 +23,7 @@ Scores = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Kept:
-    look: Look
+    look: SelectedClip
     log_probabilities: Scores
 
 
@@ -36,7 +36,7 @@ class KeptClips:
     def __init__(self) -> None:
         self._by_label: dict[int, _Kept] = {}
 
-    def see(self, look: Look, logits: Scores) -> None:
+    def see(self, look: SelectedClip, logits: Scores) -> None:
         """Keep this clip if it is the best for the class that leads it."""
         values = logits.astype(np.float64)
         scores = (values - np.logaddexp.reduce(values)).astype(np.float32)
@@ -50,7 +50,7 @@ class KeptClips:
             )
             del self._by_label[weakest]
 
-    def best(self, label: int) -> Look | None:
+    def best(self, label: int) -> SelectedClip | None:
         """The clip that speaks most for a class; None where none was seen."""
         kept = self._by_label.values()
         return max(kept, key=lambda one: one.log_probabilities[label]).look if kept else None
@@ -63,7 +63,7 @@ class Explainer:
         self._fps = checkpoint.preprocessing.sample_fps
         self._classifier = classifier_from(checkpoint) if grad_cam.is_installed() else None
 
-    def explain(self, look: Look | None, *, label: int, num_frames: int) -> ExplanationSaid:
+    def explain(self, look: SelectedClip | None, *, label: int, num_frames: int) -> ExplanationSaid:
         """Explain the answer ``label`` by one clip of a video of ``num_frames`` sampled frames."""
         import torch
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.model.checkpoint import load_checkpoint
-from slowfast_finetune.predicting.answers import Prediction, Refused
-from slowfast_finetune.predicting.decoders import Decoders, OpenVideo
-from slowfast_finetune.predicting.looking import Frame
-from slowfast_finetune.predicting.model import Model
-from slowfast_finetune.predicting.streams import DecodeLimits, Wanted
+from slowfast_finetune.predicting.decoder_pool import DecodedVideo, DecodeLimits, DecoderPool
+from slowfast_finetune.predicting.frame_buffer import BufferClosedError
+from slowfast_finetune.predicting.frame_pipe import FrameRun
+from slowfast_finetune.predicting.prediction import Prediction, Refused
+from slowfast_finetune.predicting.predictor import Predictor
 from slowfast_finetune.serving.answers import (
     Answer,
     ExplanationSaid,
@@ -27,6 +28,7 @@ from slowfast_finetune.serving.limits import ServeLimits
 from slowfast_finetune.serving.problems import ClientLeftError, refused_video
 from slowfast_finetune.serving.queue import Job
 
+AHEAD_BYTES = 16 * 2**20  # of each open video: 64 frames of 256 × 340 px
 DIGITS = 6  # of probabilities and seconds
 
 
@@ -38,11 +40,11 @@ class VideoLooker:
     ) -> None:
         checkpoint = load_checkpoint(checkpoint_path)
         self._limits = limits
-        self._model = Model(checkpoint, device=device)
+        self._model = Predictor(checkpoint, device=device)
         self._explainer = Explainer(checkpoint)
         self._class_names = checkpoint.class_names
         self._fps = checkpoint.preprocessing.sample_fps
-        self._decoders = Decoders(
+        self._decoders = DecoderPool(
             DecodeLimits(
                 seconds_without_frame=limits.decoder_seconds,
                 worker_memory_mb=limits.worker_memory_mb,
@@ -57,11 +59,12 @@ class VideoLooker:
         )
         self.card = card_text(checkpoint_path, checkpoint)
 
-    def open(self, path: Path) -> OpenVideo:
+    def open(self, path: Path) -> DecodedVideo:
         """Begin to decode; a little more than is looked at, which tells whether there is more."""
-        wanted = self._model.wanted
-        seconds = self._limits.max_seconds + 2 / wanted.sample_fps
-        return self._decoders.open(path, Wanted(wanted.sample_fps, wanted.short_side, seconds))
+        request = self._model.frame_request
+        seconds = self._limits.max_seconds + 2 / request.sample_fps
+        request = replace(request, max_seconds=seconds)
+        return self._decoders.open(path, request, ahead_bytes=AHEAD_BYTES)
 
     def look(self, job: Job) -> Answer:
         """Look at a video.
@@ -74,8 +77,8 @@ class VideoLooker:
         began = time.monotonic()
         watched = _Watched(job, fps=self._fps, limits=self._limits)
         kept = KeptClips()
-        result = self._model.predict_frames(
-            job.path, watched.frames(), shown=kept.see if job.explain else None
+        result = self._model.predict_runs(
+            job.path, watched.runs(), on_clip=kept.see if job.explain else None
         )
         if isinstance(result, Refused):
             # Where we keep it is nobody's business.
@@ -140,17 +143,21 @@ class _Watched:
         self._seconds = limits.answer_seconds
         self.is_truncated = False
 
-    def frames(self) -> Iterator[Frame]:
+    def runs(self) -> Iterator[FrameRun]:
         assert self._job.video is not None
         deadline = time.monotonic() + self._seconds
-        for number, frame in enumerate(self._job.video.frames()):
-            if self._job.is_given_up:
-                raise ClientLeftError
-            if time.monotonic() > deadline:
-                raise VideoError("timeout", f"looking at it took more than {self._seconds:g} s")
-            if number == self._max_frames:
-                self.is_truncated = True
-                return
-            yield frame
-        if self._job.is_given_up:
-            raise ClientLeftError
+        taken = 0
+        try:
+            for frame, length in self._job.video.runs():
+                if self._job.is_given_up:
+                    raise ClientLeftError
+                if time.monotonic() > deadline:
+                    raise VideoError("timeout", f"looking at it took more than {self._seconds:g} s")
+                self.is_truncated = taken + length > self._max_frames
+                if taken < self._max_frames:
+                    yield FrameRun(frame, min(length, self._max_frames - taken))
+                taken += length
+                if self.is_truncated:
+                    return
+        except BufferClosedError as error:
+            raise ClientLeftError from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from slowfast_finetune.predicting.decoders import OpenVideo
+from slowfast_finetune.predicting.decoder_pool import DecodedVideo
 from slowfast_finetune.serving.answers import Answer
 
 POLL_SECONDS = 0.01  # a video whose first frame has come is found so late at most
@@ -37,13 +37,13 @@ class Job:
     submitted: float = field(default_factory=time.monotonic)
     is_given_up: bool = False
     waited_seconds: float = 0.0
-    video: OpenVideo | None = None
+    video: DecodedVideo | None = None
 
 
 class Looker(Protocol):
     """What looks at videos; called by the thread of the queue alone."""
 
-    def open(self, path: Path) -> OpenVideo: ...
+    def open(self, path: Path) -> DecodedVideo: ...
 
     def look(self, job: Job) -> Answer: ...
 
@@ -150,7 +150,7 @@ class ModelQueue:
                     self._close(job)
                     job.future.cancel()
                 for job in self._open:
-                    if job.video is not None and job.video.has_begun:
+                    if job.video is not None and job.video.is_ready:
                         return job
                 self._changed.wait(POLL_SECONDS if self._open else None)
         return None

@@ -15,9 +15,26 @@ from torch.nn.functional import interpolate
 
 from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.params import AugmentParams
-from slowfast_finetune.clips.windows import Mix, Window
+from slowfast_finetune.clips.windows import MicroBatch, Mix, Window
 
 SIDES = ("left", "right")
+
+
+def augmented(
+    clips: Tensor, micro_batch: MicroBatch, augment: AugmentParams, *, device: torch.device
+) -> Tensor:
+    """The clips of a micro-batch as the model sees them: uint8 (B, T, S, S, 3), on the device.
+
+    Args:
+        clips: as a loader gives them, of the windows and then of their partners.
+    """
+    clips = clips.to(device, non_blocking=True)
+    windows = (*micro_batch.windows, *micro_batch.partners)
+    clips = rand_augment(zoom_and_mirror(clips, windows), windows, augment)
+    if micro_batch.mix is None:
+        return clips
+    count = len(micro_batch.windows)
+    return mix_clips(clips[:count], clips[count:], micro_batch.mix)
 
 
 def zoom_and_mirror(clips: Tensor, windows: Sequence[Window]) -> Tensor:

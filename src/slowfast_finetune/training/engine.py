@@ -11,90 +11,75 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
-from slowfast_finetune.base.console import Bar
+from slowfast_finetune.base.console import ProgressBar
 from slowfast_finetune.base.errors import TrainingError
-from slowfast_finetune.base.params import AugmentParams, TrainParams
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader
 from slowfast_finetune.clips.windows import MicroBatch
-from slowfast_finetune.training.augmentation import mix_clips, rand_augment, zoom_and_mirror
-from slowfast_finetune.training.batch_norm import begin_training, recompute_statistics
+from slowfast_finetune.training.augmentation import augmented
+from slowfast_finetune.training.batch_norm import recompute_statistics
+from slowfast_finetune.training.epoch_progress import EpochProgress, TrainingProgress
+from slowfast_finetune.training.finite_check import FiniteCheck
 from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.training.learner import Learner
 from slowfast_finetune.training.memory import out_of_memory_advice, peak_memory_mb
-from slowfast_finetune.training.optimisation import Part, Schedule, grad_norms
+from slowfast_finetune.training.optimisation import clip_gradients
 from slowfast_finetune.training.tally import Pass, Tally, merge, result_of
+from slowfast_finetune.training.training_data import EpochFeed
 
-PRECISE_CLIPS = 256  # whose statistics "precise" batch norm takes; more change little
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
+
+PRECISE_CLIPS = 256  # clips used for precise batch norm; more have little effect
 
 
-@dataclass
-class Learner:
-    """Everything that changes while training, and how it is changed.
+def fit(
+    learner: Learner,
+    *,
+    feed_of: Callable[[int], EpochFeed],
+    val_loader: ClipLoader,
+    progress: TrainingProgress | None = None,
+    name_of_clip: Callable[[int], str] = str,
+    after_step: Callable[[], None] = lambda: None,
+    after_epoch: Callable[[EpochRow, bool], None] = lambda *_: None,
+) -> list[EpochRow]:
+    """Train to the last epoch, or until validation has not improved for ``patience`` epochs.
 
-    Attributes:
-        classifier: uint8 clips (B, T, S, S, 3) → logits (B, classes), on the device.
-        compiled: the same, compiled, or the classifier itself; shares its parameters.
-        average: the moving average of the weights; None if none is wanted.
-        criterion: logits and labels → the loss of each clip (B,).
+    Args:
+        feed_of: the clips of an epoch, counted from 1.
+        progress: what has been done; kept up to date.
+        after_epoch: is given each epoch's row and whether its validation loss is the lowest so far.
+
+    Returns:
+        The row of every epoch.
+
+    Raises:
+        TrainingError: names epoch, step and clips.
     """
-
-    classifier: nn.Module
-    compiled: nn.Module
-    optimizer: Optimizer
-    average: AveragedModel | None
-    criterion: nn.Module
-    schedule: Schedule
-    augment: AugmentParams
-    fabric: Any
-
-    @property
-    def judged(self) -> nn.Module:
-        """What is validated and kept: the average of the weights where there is one."""
-        return self.classifier if self.average is None else self.average.module
-
-    @property
-    def recipe(self) -> TrainParams:
-        """``train:`` of params.yaml."""
-        return self.schedule.params
-
-
-@dataclass(frozen=True)
-class EpochFeed:
-    """The clips of an epoch for this device: the plan, and a loader of any part of it."""
-
-    steps: Sequence[Sequence[MicroBatch]]
-    load: Callable[[Sequence[MicroBatch]], ClipLoader]
-
-    def batches(self, *, from_step: int = 0) -> ClipLoader:
-        """Batches of windows and then partners, one for each part of each step."""
-        return self.load([part for step in self.steps[from_step:] for part in step])
-
-
-@dataclass
-class Sofar:
-    """How far an epoch has come.
-
-    Attributes:
-        step: steps done.
-        grad_norms: of each step so far, by part; before clipping.
-        seconds: spent on them.
-        waiting_seconds: of these, waiting for data.
-    """
-
-    step: int = 0
-    tally: Tally = field(default_factory=Tally)
-    grad_norms: dict[Part, list[Tensor]] = field(
-        default_factory=lambda: {"head": [], "backbone": []}
-    )
-    seconds: float = 0.0
-    waiting_seconds: float = 0.0
+    progress = progress or TrainingProgress()
+    for epoch in range(len(progress.history) + 1, learner.recipe.epochs + 1):
+        if progress.is_out_of_patience(learner.recipe.patience):
+            break
+        try:
+            feed = feed_of(epoch)
+            train_one_epoch(
+                learner,
+                feed,
+                epoch=epoch,
+                progress=progress.epoch,
+                name_of_clip=name_of_clip,
+                after_step=after_step,
+            )
+            row = finish_epoch(learner, feed, val_loader, epoch=epoch, progress=progress.epoch)
+        except TrainingError as error:
+            raise TrainingError(f"epoch {epoch}: {error}") from error
+        after_epoch(row, progress.finish_epoch(row))
+    return progress.history
 
 
 def train_one_epoch(
@@ -102,186 +87,128 @@ def train_one_epoch(
     feed: EpochFeed,
     *,
     epoch: int,
-    sofar: Sofar,
+    progress: EpochProgress,
     name_of_clip: Callable[[int], str] = str,
-    after_step: Callable[[Sofar], None] = lambda _: None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Take every step of an epoch, counted from 1, that ``sofar`` lacks; brings it up to date.
+    """Take every step of an epoch, counted from 1, that ``progress`` lacks, and add it there.
 
     Raises:
         TrainingError: a loss or gradient is not finite, names the step and the clips; or a batch
             does not fit into the device's memory.
     """
-    recipe, fabric = learner.recipe, learner.fabric
-    model, optimizer = _set_up(learner, epoch)
-    guard = _FiniteGuard(fabric, name_of_clip)
-    batches = _Waiting(feed.batches(from_step=sofar.step), sofar)
-    with Bar(
+    recipe, schedule, fabric = learner.recipe, learner.schedule, learner.fabric
+    model, optimizer = learner.begin_epoch(epoch)
+    check = FiniteCheck(fabric, name_of_clip)
+    batches = _timed(feed.batches(from_step=progress.step), progress)
+    first_step = (epoch - 1) * schedule.steps_per_epoch
+    bar = ProgressBar(
         f"epoch {epoch}/{recipe.epochs}",
         unit="clip",
         total=_num_clips(feed.steps),
-        done=_num_clips(feed.steps[: sofar.step]),
+        done=_num_clips(feed.steps[: progress.step]),
         hidden=not fabric.is_global_zero,
-    ) as bar:
-        for parts in feed.steps[sofar.step :]:
+    )
+    with bar, out_of_memory_advice(len(feed.steps[0][0].windows), fabric):
+        for micro_batches in feed.steps[progress.step :]:
             started = time.perf_counter()
-            step = (epoch - 1) * learner.schedule.steps_per_epoch + sofar.step
-            learner.schedule.apply(learner.optimizer, step)
-            _seed(recipe.seed, step, fabric.global_rank)
-            optimizer.zero_grad(set_to_none=True)
-            with out_of_memory_advice(len(parts[0].windows), fabric):
-                for part in parts:
-                    batch = next(batches)
-                    with fabric.no_backward_sync(model, enabled=not part.ends_step):
-                        losses, logits, labels = _losses(model, batch, part, learner)
-                        # Devices average their gradients, so each weighs its clips by their number.
-                        fabric.backward(losses.sum() * (fabric.world_size / part.step_size))
-                    counted = slice(part.num_counted)
-                    sofar.tally.add(losses[counted], logits[counted], labels[counted])
-                    guard.saw(losses, batch)
-                norms = _clip_gradients(learner)
-                guard.end_of_step(sofar.step + 1, norms)
-                optimizer.step()
-                if learner.average is not None:
-                    learner.average.update_parameters(learner.classifier)
-
-            for name, norm in norms.items():
-                sofar.grad_norms[name].append(norm)
-            sofar.step += 1
-            sofar.seconds += time.perf_counter() - started
-            bar.advance(_num_clips([parts]), note=f"waiting for data {_waiting_share(sofar):.0%}")
-            after_step(sofar)
+            schedule.apply(learner.optimizer, first_step + progress.step)
+            _seed(recipe.seed, first_step + progress.step, fabric.global_rank)
+            take_step(learner, model, optimizer, micro_batches, batches, progress, check)
+            progress.seconds += time.perf_counter() - started
+            bar.advance(
+                _num_clips([micro_batches]),
+                note=f"waiting for data {progress.waiting_share:.0%}",
+            )
+            after_step()
         started = time.perf_counter()
-        guard.finish()  # where a GPU is still at its last step, this waits for it
-        sofar.seconds += time.perf_counter() - started
+        check.finish()  # where a GPU is still at its last step, this waits for it
+        progress.seconds += time.perf_counter() - started
 
 
-def _set_up(learner: Learner, epoch: int) -> tuple[Any, Any]:
-    """Model and optimiser in Fabric's hands, for what learns in this epoch."""
-    frozen = epoch <= learner.recipe.frozen_epochs
-    begin_training(learner.classifier, batch_norm=learner.recipe.batch_norm, backbone_frozen=frozen)
-    # Set up for each epoch: DDP shares the gradients of what learns when it is made.
-    model = learner.fabric.setup_module(learner.compiled)
-    return model, learner.fabric.setup_optimizers(learner.optimizer)
+def take_step(
+    learner: Learner,
+    model: _FabricModule,
+    optimizer: _FabricOptimizer,
+    micro_batches: Sequence[MicroBatch],
+    batches: Iterator[Batch],
+    progress: EpochProgress,
+    check: FiniteCheck,
+) -> None:
+    """Take one step, down the gradient of the mean loss over all its clips on all devices.
 
-
-def _seed(seed: int, step: int, rank: int) -> None:
-    """Make the random numbers of a step, dropout's, a function of the step."""
-    digest = hashlib.blake2b(f"{seed} {step} {rank}".encode(), digest_size=7).digest()
-    torch.manual_seed(int.from_bytes(digest))
-
-
-def clips_to_learn_from(batch: Batch, part: MicroBatch, learner: Learner) -> Tensor:
-    """What the model sees of a batch: uint8 (B, T, S, S, 3) on the device, a clip a window."""
-    clips = batch.clips.to(learner.fabric.device, non_blocking=True)
-    windows = (*part.windows, *part.partners)
-    clips = rand_augment(zoom_and_mirror(clips, windows), windows, learner.augment)
-    count = len(part.windows)
-    return clips if part.mix is None else mix_clips(clips[:count], clips[count:], part.mix)
-
-
-def _losses(
-    model: nn.Module, batch: Batch, part: MicroBatch, learner: Learner
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses (B,), zero for those that do not count, logits (B, classes) and labels (B,)."""
-    logits = model(clips_to_learn_from(batch, part, learner))
-    labels = batch.labels.to(learner.fabric.device, non_blocking=True)
-    count = len(part.windows)
-    if part.mix is None:
-        losses = learner.criterion(logits, labels)
-    else:
-        own, others = labels[:count], labels[count:]
-        share = part.mix.share
-        losses = share * learner.criterion(logits, own) + (1 - share) * learner.criterion(
-            logits, others
-        )
-        # The score on the way is against the label that has more of the clip.
-        labels = own if share >= 0.5 else others
-    if part.num_counted < count:
-        losses = losses * 0
-    return losses, logits, labels
-
-
-def _clip_gradients(learner: Learner) -> dict[Part, Tensor]:
-    """Scale the gradients down to ``max_grad_norm``; gives their norms from before."""
-    learner.fabric.strategy.precision.unscale_gradients(learner.optimizer)
-    norms = grad_norms(learner.optimizer)
-    limit = learner.recipe.max_grad_norm
-    if limit is not None:
-        total = torch.linalg.vector_norm(torch.stack(list(norms.values())))
-        parameters = [p for p in learner.classifier.parameters() if p.grad is not None]
-        torch.nn.utils.clip_grads_with_norm_(parameters, limit, total)
-    return norms
-
-
-class _FiniteGuard:
-    """Stops at the first loss or gradient that is not finite.
-
-    It looks at a step once the next one is under way, so that a GPU never waits for the look.
+    Args:
+        model, optimizer: the learner's in Fabric's hands.
+        batches: the next ones are those of the micro-batches.
     """
-
-    def __init__(self, fabric: Any, name_of_clip: Callable[[int], str]) -> None:
-        # fp16 scales its losses until gradients overflow, and skips such steps by itself.
-        self._overflow_is_normal = fabric.strategy.precision.precision == "16-mixed"
-        self._name_of_clip = name_of_clip
-        self._losses: list[Tensor] = []
-        self._clips: list[Tensor] = []
-        self._pending: Callable[[], None] | None = None
-
-    def saw(self, losses: Tensor, batch: Batch) -> None:
-        """Note the losses of a part of the present step."""
-        self._losses.append(losses.detach())
-        self._clips.append(batch.clip_indices)
-
-    def end_of_step(self, step: int, norms: dict[Part, Tensor]) -> None:
-        """Look at the step before, and keep this one for later."""
-        self.finish()
-        losses, clips = torch.cat(self._losses), torch.cat(self._clips)
-        norm = torch.stack([*norms.values()]).sum()
-        self._pending = lambda: self._check(step, losses, clips, norm)
-        self._losses, self._clips = [], []
-
-    def finish(self) -> None:
-        """Look at the last step."""
-        if self._pending is not None:
-            self._pending()
-            self._pending = None
-
-    def _check(self, step: int, losses: Tensor, clips: Tensor, norm: Tensor) -> None:
-        if torch.isfinite(losses).all():
-            # The gradient is shared, so every device stops at the same step as the one at fault.
-            if self._overflow_is_normal or torch.isfinite(norm):
-                return
-            what = f"the gradient norm is {norm.item()}"
-        else:
-            what = f"the loss is {losses.sum().item()}"
-        names = ", ".join(repr(self._name_of_clip(clip)) for clip in sorted(set(clips.tolist())))
-        raise TrainingError(
-            f"{what} at step {step}; try a smaller train.learning_rate; the clips are {names}"
-        )
+    fabric = learner.fabric
+    optimizer.zero_grad(set_to_none=True)
+    for micro_batch in micro_batches:
+        batch = next(batches)
+        clips = augmented(batch.clips, micro_batch, learner.augment, device=fabric.device)
+        labels = batch.labels.to(fabric.device, non_blocking=True)
+        # Devices share their gradients once in a step, with the last micro-batch.
+        with fabric.no_backward_sync(model, enabled=not micro_batch.ends_step):
+            logits = model(clips)
+            losses, labels = _losses(logits, labels, micro_batch, learner.criterion)
+            # Devices average their gradients, so each weighs its clips by their number.
+            fabric.backward(losses.sum() * (fabric.world_size / micro_batch.step_size))
+        check.add(losses, batch.clip_indices)
+        counted = slice(micro_batch.num_counted)
+        progress.tally.add(losses[counted], logits[counted], labels[counted])
+    fabric.strategy.precision.unscale_gradients(learner.optimizer)
+    norms = clip_gradients(learner.optimizer, max_norm=learner.recipe.max_grad_norm)
+    check.end_step(progress.step + 1, norms)
+    optimizer.step()
+    if learner.average is not None:
+        learner.average.update_parameters(learner.classifier)
+    progress.count_step(norms)
 
 
-class _Waiting(Iterator[Batch]):
-    """The batches of a loader; the time until each is there is added to ``sofar``."""
+def finish_epoch(
+    learner: Learner,
+    feed: EpochFeed,
+    val_loader: ClipLoader,
+    *,
+    epoch: int,
+    progress: EpochProgress,
+) -> EpochRow:
+    """Validate, and put the results of both passes of the epoch into a row.
 
-    def __init__(self, loader: Iterable[Batch], sofar: Sofar) -> None:
-        self._batches = iter(loader)
-        self._sofar = sofar
-
-    def __next__(self) -> Batch:
-        started = time.perf_counter()
-        batch = next(self._batches)
-        self._sofar.waiting_seconds += time.perf_counter() - started
-        return batch
-
-
-def _waiting_share(sofar: Sofar) -> float:
-    return sofar.waiting_seconds / sofar.seconds if sofar.seconds else 0.0
-
-
-def _num_clips(steps: Iterable[Sequence[MicroBatch]]) -> int:
-    """Clips of some steps, over all devices."""
-    return sum(step[0].step_size for step in steps)
+    Raises:
+        TrainingError: the validation loss is not finite.
+    """
+    started = time.perf_counter()
+    fabric, schedule, model = learner.fabric, learner.schedule, learner.evaluation_model
+    if learner.recipe.batch_norm == "precise" and epoch > learner.recipe.frozen_epochs:
+        _recompute(learner, feed)
+    if fabric.world_size > 1:
+        # Each device has seen other clips; the first one's statistics are those that are saved.
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, 0)
+    # The loss that chooses the best epoch is the plain one, comparable between recipes.
+    criterion = nn.CrossEntropyLoss(reduction="none")
+    with fabric.autocast():
+        val = validate(model, val_loader, criterion, fabric.device, fabric=fabric)
+    if not math.isfinite(val.loss):
+        raise TrainingError(f"the validation loss is {val.loss}; try a smaller train.learning_rate")
+    first_step = (epoch - 1) * schedule.steps_per_epoch
+    norms = {part: torch.stack(values) for part, values in progress.grad_norms.items()}
+    return EpochRow.of(
+        epoch,
+        result_of(merge(progress.tally, fabric)),
+        val,
+        grad_norm=_finite_mean(torch.hypot(norms["head"], norms["backbone"])),
+        grad_norm_head=_finite_mean(norms["head"]),
+        grad_norm_backbone=_finite_mean(norms["backbone"]),
+        learning_rate=schedule.rate("head", first_step),
+        learning_rate_backbone=schedule.rate("backbone", first_step),
+        clips_per_second=_num_clips(feed.steps) / progress.seconds,
+        data_wait_fraction=progress.waiting_share,
+        peak_memory_mb=peak_memory_mb(fabric.device),
+        train_seconds=progress.seconds,
+        epoch_seconds=progress.seconds + time.perf_counter() - started,
+    )
 
 
 @torch.inference_mode()
@@ -291,7 +218,7 @@ def validate(
     criterion: nn.Module,
     device: torch.device,
     *,
-    fabric: Any = None,
+    fabric: Fabric | None = None,
 ) -> Pass:
     """Mean loss and scores of a model over batches ``(clips, labels, …)``; changes nothing.
 
@@ -311,133 +238,66 @@ def validate(
     return result_of(tally if fabric is None else merge(tally, fabric))
 
 
-def fit(
-    learner: Learner,
-    *,
-    feed_of: Callable[[int], EpochFeed],
-    val_loader: ClipLoader,
-    rows: Sequence[EpochRow] = (),
-    sofar: Sofar | None = None,
-    name_of_clip: Callable[[int], str] = str,
-    after_step: Callable[[Sofar], None] = lambda _: None,
-    on_epoch: Callable[[EpochRow, bool], None] = lambda *_: None,
-) -> list[EpochRow]:
-    """Train to the last epoch, or until validation has not improved for ``patience`` epochs.
+def _timed(loader: Iterable[Batch], progress: EpochProgress) -> Iterator[Batch]:
+    """The batches of a loader; the time until each is there counts as waiting for data."""
+    batches = iter(loader)
+    while True:
+        started = time.perf_counter()
+        batch = next(batches, None)
+        progress.waiting_seconds += time.perf_counter() - started
+        if batch is None:
+            return
+        yield batch
+
+
+def _num_clips(steps: Iterable[Sequence[MicroBatch]]) -> int:
+    """Clips of some steps, over all devices."""
+    return sum(step[0].step_size for step in steps)
+
+
+def _seed(seed: int, step: int, rank: int) -> None:
+    """Make the random numbers of a step, dropout's, a function of the step."""
+    digest = hashlib.blake2b(f"{seed} {step} {rank}".encode(), digest_size=7).digest()
+    torch.manual_seed(int.from_bytes(digest))
+
+
+def _losses(
+    logits: Tensor, labels: Tensor, micro_batch: MicroBatch, criterion: nn.Module
+) -> tuple[Tensor, Tensor]:
+    """Losses (B,), zero for clips that do not count, and the labels (B,) to score against.
 
     Args:
-        feed_of: the clips of an epoch, counted from 1.
-        rows, sofar: what has been done: whole epochs, and part of the next one.
-        after_step: is told how far the epoch has come.
-        on_epoch: is told each epoch's row and whether its validation loss is the lowest so far.
-
-    Raises:
-        TrainingError: names epoch, step and clips.
+        logits: (B, classes).
+        labels: int64, of the clips and then of their partners: (B,) or (2 B,).
     """
-    history = list(rows)
-    for epoch in range(len(history) + 1, learner.recipe.epochs + 1):
-        if _is_out_of_patience(history, learner.recipe.patience):
-            break
-        try:
-            row = _epoch(
-                learner,
-                feed_of(epoch),
-                val_loader,
-                epoch=epoch,
-                sofar=sofar or Sofar(),
-                name_of_clip=name_of_clip,
-                after_step=after_step,
-            )
-        except TrainingError as error:
-            raise TrainingError(f"epoch {epoch}: {error}") from error
-        sofar = None
-        is_best = all(row.val_loss < previous.val_loss for previous in history)
-        history.append(row)
-        on_epoch(row, is_best)
-    return history
-
-
-def best_epoch(history: Sequence[EpochRow]) -> int:
-    """The epoch with the lowest validation loss, the first of several; 0 if there is none."""
-    return min(history, key=lambda row: row.val_loss).epoch if history else 0
-
-
-def _is_out_of_patience(history: Sequence[EpochRow], patience: int | None) -> bool:
-    return patience is not None and len(history) - best_epoch(history) >= patience
-
-
-def _epoch(
-    learner: Learner,
-    feed: EpochFeed,
-    val_loader: ClipLoader,
-    *,
-    epoch: int,
-    sofar: Sofar,
-    name_of_clip: Callable[[int], str],
-    after_step: Callable[[Sofar], None],
-) -> EpochRow:
-    """Train, validate, and put both into a row."""
-    train_one_epoch(
-        learner,
-        feed,
-        epoch=epoch,
-        sofar=sofar,
-        name_of_clip=name_of_clip,
-        after_step=after_step,
-    )
-    started = time.perf_counter()
-    fabric = learner.fabric
-    if learner.recipe.batch_norm == "precise" and epoch > learner.recipe.frozen_epochs:
-        _recompute(learner, feed)
-    if fabric.world_size > 1:
-        # Each device has seen other clips; the first one's statistics are those that are saved.
-        for buffer in learner.judged.buffers():
-            torch.distributed.broadcast(buffer, 0)
-    # The loss that chooses the best epoch is the plain one, comparable between recipes.
-    plain = nn.CrossEntropyLoss(reduction="none")
-    with fabric.autocast():
-        val = validate(learner.judged, val_loader, plain, fabric.device, fabric=fabric)
-    if not math.isfinite(val.loss):
-        raise TrainingError(f"the validation loss is {val.loss}; try a smaller train.learning_rate")
-    first_step = (epoch - 1) * learner.schedule.steps_per_epoch
-    learner.schedule.apply(learner.optimizer, first_step)
-    norms = {part: torch.stack(values) for part, values in sofar.grad_norms.items()}
-    train = result_of(merge(sofar.tally, fabric))
-    return EpochRow.of(
-        epoch,
-        train,
-        val,
-        grad_norm=_mean(torch.hypot(norms["head"], norms["backbone"])),
-        grad_norm_head=_mean(norms["head"]),
-        grad_norm_backbone=_mean(norms["backbone"]),
-        learning_rate=_rate(learner, "head"),
-        learning_rate_backbone=_rate(learner, "backbone"),
-        clips_per_second=_num_clips(feed.steps) / sofar.seconds,
-        data_wait_fraction=_waiting_share(sofar),
-        peak_memory_mb=peak_memory_mb(fabric.device),
-        train_seconds=sofar.seconds,
-        epoch_seconds=sofar.seconds + time.perf_counter() - started,
-    )
+    count = len(logits)
+    if micro_batch.mix is None:
+        losses = criterion(logits, labels)
+    else:
+        own, others = labels[:count], labels[count:]
+        share = micro_batch.mix.share
+        losses = share * criterion(logits, own) + (1 - share) * criterion(logits, others)
+        # The training score is against the label that has more of the clip.
+        labels = own if share >= 0.5 else others
+    if micro_batch.num_counted < count:
+        losses = losses * 0
+    return losses, labels
 
 
 def _recompute(learner: Learner, feed: EpochFeed) -> None:
-    parts = [part for step in feed.steps for part in step]
-    num_batches = min(len(parts), math.ceil(PRECISE_CLIPS / len(parts[0].windows)))
+    """Replace the evaluation model's batch-norm statistics by those under its present weights."""
+    planned = [micro_batch for step in feed.steps for micro_batch in step]
+    num_batches = min(len(planned), math.ceil(PRECISE_CLIPS / len(planned[0].windows)))
     batches = (
-        clips_to_learn_from(batch, part, learner)
-        for batch, part in zip(feed.load(parts[:num_batches]), parts, strict=False)
+        augmented(batch.clips, micro_batch, learner.augment, device=learner.fabric.device)
+        for batch, micro_batch in zip(feed.load(planned[:num_batches]), planned, strict=False)
     )
-    learner.judged.train()
+    learner.evaluation_model.train()
     with learner.fabric.autocast():
-        recompute_statistics(learner.judged, batches, num_batches=num_batches)
+        recompute_statistics(learner.evaluation_model, batches, num_batches=num_batches)
 
 
-def _rate(learner: Learner, part: Part) -> float:
-    """The highest rate of a part's groups."""
-    groups = learner.optimizer.param_groups
-    return max((group["lr"] for group in groups if group["part"] == part), default=0.0)
-
-
-def _mean(norms: Tensor) -> float:
+def _finite_mean(norms: Tensor) -> float:
     """The mean over the steps whose gradient was finite; fp16 skips the others."""
     finite = norms[torch.isfinite(norms)].double()
     return float(finite.mean()) if len(finite) else math.nan

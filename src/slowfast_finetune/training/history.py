@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Annotated, Any, NamedTuple, Protocol, Self, TextIO
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import TrainingError
-from slowfast_finetune.base.files import Row, write_table
+from slowfast_finetune.base.tables import SHARE, Table
 from slowfast_finetune.scoring.metrics import Scores
 
 
@@ -19,48 +19,42 @@ class _HasLossAndScores(Protocol):
     def scores(self) -> Scores: ...
 
 
-class EpochRow(Row):
-    """One epoch. Losses are means a clip; scores run from 0 to 1.
+class EpochRow(NamedTuple):
+    """One epoch. Losses are means over clips."""
 
-    Attributes:
-        epoch: counted from 1.
-        grad_norm: mean L2 norm over the steps, before clipping; of the last layer and of the rest.
-        learning_rate: at the first step of the epoch, of the last layer and of the rest (where
-            layers have rates of their own, of the highest of these).
-        clips_per_second: of the training pass.
-        data_wait_fraction: share of the training pass spent waiting for clips.
-        peak_memory_mb: most memory held so far, on the GPU or of the process [MB].
-        train_seconds: of the training pass alone.
-        epoch_seconds: of training and validation.
-    """
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    train_accuracy: float
-    val_accuracy: float
-    train_macro_precision: float
-    val_macro_precision: float
-    train_macro_recall: float
-    val_macro_recall: float
-    train_macro_f1: float
-    val_macro_f1: float
-    train_weighted_precision: float
-    val_weighted_precision: float
-    train_weighted_recall: float
-    val_weighted_recall: float
-    train_weighted_f1: float
-    val_weighted_f1: float
-    grad_norm: float
-    grad_norm_head: float
-    grad_norm_backbone: float
-    learning_rate: float
-    learning_rate_backbone: float
-    clips_per_second: float
-    data_wait_fraction: float
-    peak_memory_mb: float
-    train_seconds: float
-    epoch_seconds: float
+    epoch: Annotated[int, "from 1"]
+    train_loss: Annotated[
+        float, "cross-entropy, with smoothing, class weights and mixing where they are set"
+    ]
+    val_loss: Annotated[float, "cross-entropy"]
+    train_accuracy: Annotated[float, "share of the training clips classified right", SHARE]
+    val_accuracy: Annotated[float, "share of the validation clips classified right", SHARE]
+    train_macro_precision: Annotated[float, "precision, mean over classes", SHARE]
+    val_macro_precision: Annotated[float, "precision, mean over classes", SHARE]
+    train_macro_recall: Annotated[float, "recall, mean over classes", SHARE]
+    val_macro_recall: Annotated[float, "recall, mean over classes", SHARE]
+    train_macro_f1: Annotated[float, "F1, mean over classes", SHARE]
+    val_macro_f1: Annotated[float, "F1, mean over classes", SHARE]
+    train_weighted_precision: Annotated[float, "precision, weighted by videos", SHARE]
+    val_weighted_precision: Annotated[float, "precision, weighted by videos", SHARE]
+    train_weighted_recall: Annotated[float, "recall, weighted by videos", SHARE]
+    val_weighted_recall: Annotated[float, "recall, weighted by videos", SHARE]
+    train_weighted_f1: Annotated[float, "F1, weighted by videos", SHARE]
+    val_weighted_f1: Annotated[float, "F1, weighted by videos", SHARE]
+    grad_norm: Annotated[float, "mean L2 norm of the gradient over the steps, before clipping"]
+    grad_norm_head: Annotated[float, "the same of the last layer"]
+    grad_norm_backbone: Annotated[float, "the same of the other layers"]
+    learning_rate: Annotated[float, "of the last layer, at the first step of the epoch"]
+    learning_rate_backbone: Annotated[float, "of the other layers, the highest of theirs"]
+    clips_per_second: Annotated[float, "of the training pass, over all devices", "clips a second"]
+    data_wait_fraction: Annotated[
+        float, "share of the training pass spent waiting for clips", SHARE
+    ]
+    peak_memory_mb: Annotated[
+        float, "most memory held so far: tensors on the GPU, else the whole process", "MB"
+    ]
+    train_seconds: Annotated[float, "duration of the training pass", "seconds"]
+    epoch_seconds: Annotated[float, "duration of training and validation", "seconds"]
 
     @classmethod
     def of(
@@ -80,6 +74,7 @@ class EpochRow(Row):
         return cls(epoch=epoch, train_loss=train.loss, val_loss=val.loss, **values)
 
 
+HISTORY = Table("metrics/history.csv", EpochRow, version=1)
 COLUMNS = (
     "  epoch   loss  val loss    acc  val acc  val F1  grad norm  learn rate  clips/s  data wait"
     "  memory  seconds"
@@ -89,36 +84,41 @@ COLUMNS = (
 class Recorder:
     """Writes every line to the console and the log, and every epoch to history.csv.
 
+    ``with Recorder(…) as recorder:`` closes the files, and logs why a run stopped.
+
     Args:
         events: folder for TensorBoard; None for none.
+        leads: False makes one that writes nothing, for all processes but the first.
 
     Raises:
         TrainingError: TensorBoard is asked for and not installed.
     """
 
-    def __init__(self, *, log: Path, history: Path, events: Path | None = None) -> None:
-        self._events = None if events is None else _event_writer(events)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log.open("w", encoding="utf-8")
+    def __init__(
+        self, *, log: Path, history: Path, events: Path | None = None, leads: bool = True
+    ) -> None:
+        self._events = _event_writer(events) if leads and events is not None else None
+        self._log: TextIO | None = None
+        if leads:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            self._log = log.open("w", encoding="utf-8")
         self._history = history
         self._rows: list[EpochRow] = []
 
     def note(self, text: str) -> None:
         """Write a line to the console and the log."""
-        say(text)
-        self.log_only(text)
-
-    def log_only(self, text: str) -> None:
-        """Write a line to the log; the console has it from elsewhere."""
-        self._log.write(text + "\n")
-        self._log.flush()
+        if self._log is not None:
+            say(text)
+            print(text, file=self._log, flush=True)
 
     def epoch(self, row: EpochRow, *, is_best: bool) -> None:
         """Write an epoch as a line of the table and a row of history.csv."""
+        if self._log is None:
+            return
         if not self._rows:
             self.note(COLUMNS)
         self._rows.append(row)
-        write_table(self._history, self._rows, EpochRow)
+        HISTORY.write(self._history, self._rows)
         self.note(
             f"{row.epoch:7d}{row.train_loss:7.3f}{row.val_loss:10.3f}{row.train_accuracy:7.3f}"
             f"{row.val_accuracy:9.3f}{row.val_macro_f1:8.3f}{row.grad_norm:11.3g}"
@@ -127,13 +127,19 @@ class Recorder:
             + ("  best" if is_best else "")
         )
         if self._events is not None:
-            for name, value in row.model_dump(exclude={"epoch"}).items():
+            for name, value in zip(row._fields[1:], row[1:], strict=True):
                 self._events.add_scalar(name, value, row.epoch)
             self._events.flush()
 
-    def close(self) -> None:
-        """Close the files."""
-        self._log.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._log is not None:
+            if isinstance(error, Exception):
+                # The console has it as the error of the command.
+                print(f"stopped: {type(error).__name__}: {error}", file=self._log)
+            self._log.close()
         if self._events is not None:
             self._events.close()
 

@@ -7,13 +7,16 @@ import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.errors import TrainingError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # Of the machine's memory that a step on the CPU may take, and what a step needs beside the tensors
 # kept for the backward pass: gradients of activations, and the libraries' own scratch.
@@ -31,7 +34,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 @contextmanager
-def out_of_memory_advice(num_clips: int, fabric: Any) -> Iterator[None]:
+def out_of_memory_advice(num_clips: int, fabric: Fabric) -> Iterator[None]:
     """Turn a GPU's "out of memory" into advice.
 
     Raises:
@@ -55,7 +58,7 @@ def out_of_memory_advice(num_clips: int, fabric: Any) -> Iterator[None]:
 
 
 def batch_size_that_fits(
-    most: int, *, classifier: nn.Module, clip: Tensor, criterion: nn.Module, fabric: Any
+    most: int, *, classifier: nn.Module, clip: Tensor, criterion: nn.Module, fabric: Fabric
 ) -> int:
     """The clips to compute at once: ``most``, or an equal part of it that fits into memory.
 
@@ -79,7 +82,7 @@ def batch_size_that_fits(
 
 
 def _trial(
-    classifier: nn.Module, clip: Tensor, criterion: nn.Module, fabric: Any
+    classifier: nn.Module, clip: Tensor, criterion: nn.Module, fabric: Fabric
 ) -> Callable[[int], bool]:
     device = fabric.device
     # Adam keeps two numbers for each weight, and an average of the weights is another one.
@@ -106,7 +109,7 @@ def _labels(count: int, device: torch.device) -> Tensor:
     return torch.zeros(count, dtype=torch.int64, device=device)
 
 
-def _bytes_kept(classifier: nn.Module, clip: Tensor, fabric: Any) -> int:
+def _bytes_kept(classifier: nn.Module, clip: Tensor, fabric: Fabric) -> int:
     """Bytes that the forward pass of one clip keeps for the backward pass, weights aside."""
     weights = {p.untyped_storage().data_ptr() for p in classifier.parameters()}
     kept: dict[int, int] = {}

@@ -17,6 +17,7 @@ from slowfast_finetune.base.params import TrainParams
 from slowfast_finetune.model.slowfast import HEAD_BLOCK, block_of
 
 Part = Literal["head", "backbone"]
+LAST_BACKBONE_BLOCK = HEAD_BLOCK - 2  # the block before the head pools and learns nothing
 
 
 def build_optimizer(
@@ -60,8 +61,8 @@ def _groups(model: nn.Module, params: TrainParams) -> list[dict[str, Any]]:
 def _peak(block: int, params: TrainParams) -> float:
     if block == HEAD_BLOCK:
         return params.learning_rate
-    last = HEAD_BLOCK - 2  # the block before the head pools and learns nothing
-    return params.learning_rate * params.backbone_rate * params.layer_decay ** (last - block)
+    depth = LAST_BACKBONE_BLOCK - block
+    return params.learning_rate * params.backbone_rate * params.layer_decay**depth
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,10 @@ class Schedule:
     """Learning rates as a function of the step alone.
 
     Attributes:
-        params: the recipe.
         steps_per_epoch: steps of the optimiser.
     """
 
-    params: TrainParams
+    recipe: TrainParams
     steps_per_epoch: int
 
     def factor(self, step: int, part: Part) -> float:
@@ -83,22 +83,37 @@ class Schedule:
         Minibatch SGD", 2017), then falls along half a cosine to zero at the end of the run
         (Loshchilov and Hutter, "SGDR", 2016), or stays.
         """
-        warmup = round(self.params.warmup_epochs * self.steps_per_epoch)
-        frozen = 0 if part == "head" else self.params.frozen_epochs * self.steps_per_epoch
+        warmup = round(self.recipe.warmup_epochs * self.steps_per_epoch)
+        frozen = 0 if part == "head" else self.recipe.frozen_epochs * self.steps_per_epoch
         since = step - frozen
         if since < 0:
             return 0.0
         if since < warmup:
             return (since + 1) / warmup
-        if self.params.schedule == "constant":
+        if self.recipe.schedule == "constant":
             return 1.0
-        left = self.params.epochs * self.steps_per_epoch - frozen - warmup
+        left = self.recipe.epochs * self.steps_per_epoch - frozen - warmup
         return (1 + math.cos(math.pi * (since - warmup) / left)) / 2
+
+    def rate(self, part: Part, step: int) -> float:
+        """The highest learning rate of a part's layers at a step, counted from 0."""
+        block = HEAD_BLOCK if part == "head" else LAST_BACKBONE_BLOCK
+        return _peak(block, self.recipe) * self.factor(step, part)
 
     def apply(self, optimizer: Optimizer, step: int) -> None:
         """Set the rates of the optimiser's groups for a step."""
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * self.factor(step, group["part"])
+
+
+def clip_gradients(optimizer: Optimizer, *, max_norm: float | None) -> dict[Part, Tensor]:
+    """Scale all gradients down to an L2 norm; gives the norms of the parts from before."""
+    norms = grad_norms(optimizer)
+    if max_norm is not None:
+        total = torch.linalg.vector_norm(torch.stack(list(norms.values())))
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, total)
+    return norms
 
 
 def grad_norms(optimizer: Optimizer) -> dict[Part, Tensor]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast_finetune import __version__
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
 
 LIBRARIES = ("torch", "torchvision", "pytorchvideo", "lightning-fabric", "av", "numpy")
 

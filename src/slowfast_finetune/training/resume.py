@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +20,35 @@ from torch import Tensor
 
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.model.loading import UnreadableError, load_plain
-from slowfast_finetune.training.engine import Learner, Sofar
-from slowfast_finetune.training.history import EpochRow
-from slowfast_finetune.training.optimisation import Part
-from slowfast_finetune.training.tally import Tally
 
 FOLDER = ".unfinished"
-PARTS: tuple[Part, ...] = ("head", "backbone")
+# The package's code that decides the weights: what the train stage depends on in dvc.yaml, where a
+# test compares. The stage script itself only names files.
+CODE = ("__init__.py", "base", "decoding", "clips", "model", "scoring", "training")
+# Compiled and editors' files, as in .dvcignore.
+_NO_CODE = ("__pycache__", "*~", ".*")
 
 
 def fingerprint_of(settings: Mapping[str, Any], tensors: Iterable[Tensor]) -> str:
     """A digest of what a run's result depends on: plain values, code, and initial weights."""
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
-    for path in _source_files():
-        digest.update(path.name.encode() + path.read_bytes())
+    digest.update(digest_of_code(Path(__file__).resolve().parents[1]).encode())
     for tensor in tensors:
         digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
     return digest.hexdigest()
 
 
-def _source_files() -> list[Path]:
-    package = Path(__file__).resolve().parents[1]
-    rooms = ("base", "decoding", "clips", "model", "scoring", "training")
-    return sorted(path for room in rooms for path in (package / room).glob("*.py"))
+def digest_of_code(package: Path) -> str:
+    """A digest of all files of ``CODE`` in the folder of the package, names included."""
+    digest = hashlib.blake2b(digest_size=16)
+    for place in CODE:
+        for path in sorted([package / place, *(package / place).rglob("*")]):
+            name = path.relative_to(package)
+            skipped = any(fnmatch(part, kind) for part in name.parts for kind in _NO_CODE)
+            if path.is_file() and not skipped:
+                content = path.read_bytes()
+                digest.update(f"{name.as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 class UnfinishedRun:
@@ -113,52 +120,8 @@ class UnfinishedRun:
         return self.folder / f"best-{epoch}.pt"
 
 
-def state_of(
-    learner: Learner, rows: Sequence[EpochRow], sofar: Sofar | None, *, best_epoch: int
-) -> dict[str, Any]:
-    """All that is needed to go on, as tensors and plain values."""
-    scaler = learner.fabric.strategy.precision.state_dict()
-    return {
-        "rows": [row.model_dump() for row in rows],
-        "best_epoch": best_epoch,
-        "classifier": learner.classifier.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "average": None if learner.average is None else learner.average.state_dict(),
-        "scaler": scaler,
-        "sofar": None if sofar is None else _plain(sofar),
-    }
-
-
-def _plain(sofar: Sofar) -> dict[str, Any]:
-    return {
-        "step": sofar.step,
-        "tally": sofar.tally.state(),
-        "grad_norms": {part: torch.stack(sofar.grad_norms[part]).cpu() for part in PARTS},
-        "seconds": sofar.seconds,
-        "waiting_seconds": sofar.waiting_seconds,
-    }
-
-
-def put_back(learner: Learner, state: Mapping[str, Any]) -> tuple[list[EpochRow], Sofar | None]:
-    """Bring the learner to a saved state; gives the finished epochs and the unfinished one."""
-    learner.classifier.load_state_dict(state["classifier"])
-    learner.optimizer.load_state_dict(state["optimizer"])
-    if learner.average is not None:
-        learner.average.load_state_dict(state["average"])
-    learner.fabric.strategy.precision.load_state_dict(state["scaler"])
-    rows = [EpochRow(**row) for row in state["rows"]]
-    return rows, None if state["sofar"] is None else _sofar(state["sofar"], learner.fabric)
-
-
-def _sofar(plain: Mapping[str, Any], fabric: Any) -> Sofar:
-    # The tally is that of all devices; one of them counts it.
-    tally = Tally.of(plain["tally"]) if fabric.is_global_zero else Tally()
-    norms = {part: list(plain["grad_norms"][part].to(fabric.device)) for part in PARTS}
-    return Sofar(plain["step"], tally, norms, plain["seconds"], plain["waiting_seconds"])
-
-
 class Clock:
-    """Says when so many minutes have passed since it last did.
+    """Tells when some minutes have passed since it last told so.
 
     Args:
         now: seconds that only grow.
@@ -170,7 +133,7 @@ class Clock:
         self._last = now()
 
     def is_time(self) -> bool:
-        """Whether it is time; counts anew if so."""
+        """Whether the minutes have passed; counts anew if so."""
         if self._now() - self._last < self._seconds:
             return False
         self._last = self._now()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.errors import TrainingError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LOSS_SCALE = 128.0
 
@@ -25,7 +28,7 @@ class SanityReport:
 
 
 def check_gradients(
-    classifier: nn.Module, clips: Tensor, labels: Tensor, criterion: nn.Module, *, fabric: Any
+    classifier: nn.Module, clips: Tensor, labels: Tensor, criterion: nn.Module, *, fabric: Fabric
 ) -> SanityReport:
     """Run one step without taking it; the model and the random state stay as they were.
 

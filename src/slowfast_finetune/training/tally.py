@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from slowfast_finetune.scoring.metrics import Scores, score
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Tally:
         self.predicted.append(logits.detach().argmax(dim=1))
         self.true.append(labels)
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """Losses float32, predictions and labels int64, each (N,) on the CPU."""
         kinds = {"losses": torch.float32, "predicted": torch.int64, "true": torch.int64}
         return {
@@ -46,17 +49,17 @@ class Tally:
             for name, kind in kinds.items()
         }
 
-    @classmethod
-    def of(cls, state: dict[str, Tensor]) -> Tally:
-        """A tally that goes on where another left off."""
-        return cls(**{name: [values] for name, values in state.items()})
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from the state of a tally."""
+        for name, values in state.items():
+            setattr(self, name, [values])
 
 
-def merge(tally: Tally, fabric: Any) -> Tally:
+def merge(tally: Tally, fabric: Fabric) -> Tally:
     """The tallies of all devices together, on each of them."""
     if fabric.world_size == 1:
         return tally
-    states = gather(tally.state())
+    states = gather(tally.state_dict())
     return Tally(**{name: [state[name] for state in states] for name in states[0]})
 
 
@@ -69,7 +72,7 @@ def gather(value: Any) -> list[Any]:
 
 def result_of(tally: Tally) -> Pass:
     """Mean loss and scores; the same numbers in whatever order the clips were counted."""
-    state = tally.state()
+    state = tally.state_dict()
     losses: Iterable[float] = state["losses"].tolist()
     loss = math.fsum(losses) / len(state["losses"])
     return Pass(loss, score(state["true"].numpy(), state["predicted"].numpy()))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.device import (
     choose_device,
     choose_precision,
@@ -21,21 +25,25 @@ from slowfast_finetune.model.device import (
     make_fabric,
     process_rank,
 )
+from slowfast_finetune.model.speed import speed_up
 from slowfast_finetune.model.weights import build_pretrained, locate_weights
+from slowfast_finetune.scoring.calibration import calibrate
+from slowfast_finetune.scoring.views import view_stored
 from slowfast_finetune.training.augmentation import check_mirroring
-from slowfast_finetune.training.calibrating import calibrated
 from slowfast_finetune.training.engine import fit
+from slowfast_finetune.training.history import Recorder
+from slowfast_finetune.training.learner import Learner, build_learner, training_criterion
+from slowfast_finetune.training.outputs import RunDescription, TrainingOutputs
 from slowfast_finetune.training.provenance import provenance
-from slowfast_finetune.training.run_files import RunFiles, TrainingOutputs, open_files
-from slowfast_finetune.training.setup import (
-    FEW_CLIPS,
-    Clips,
-    build_learner,
-    check_learner,
-    choose_batch_size,
-    training_criterion,
-)
+from slowfast_finetune.training.resume import Clock, UnfinishedRun, fingerprint_of
+from slowfast_finetune.training.run import TrainingRun
+from slowfast_finetune.training.run_lock import run_lock
 from slowfast_finetune.training.tally import gather
+from slowfast_finetune.training.training_data import TrainingData
+from slowfast_finetune.training.trial_step import check_learner, choose_batch_size
+
+# A batch norm that sees fewer clips at once has statistics of too few videos.
+FEW_CLIPS = 4
 
 
 def train_model(
@@ -63,79 +71,134 @@ def train_model(
     device = choose_device(params.runtime)
     precision = choose_precision(params.runtime, device)
     devices, num_nodes = count_devices(params.runtime, device)
-    with open_files(outputs, params=params) as files:
-        if process_rank() == 0:
+    leads = process_rank() == 0
+    with (
+        run_lock(outputs.best_checkpoint.parent) if leads else nullcontext(),
+        Recorder(
+            log=outputs.log,
+            history=outputs.history,
+            events=outputs.events if params.runtime.tensorboard else None,
+            leads=leads,
+        ) as recorder,
+    ):
+        if leads:
             restore_entries([*train_rows, *val_rows], params=params, store=store, project=project)
             if params.model.weights != "none":
                 locate_weights(params.model)  # one process downloads, before the others start
         fabric = make_fabric(device, precision, devices=devices, num_nodes=num_nodes)
         fabric.launch()
-        where = device_name(fabric.device) + f" in {precision}"
-        files.note(
+        runs_on = f"{fabric.world_size} × {device_name(fabric.device)} in {precision}"
+        recorder.note(
             f"{len(train_rows)} training and {len(val_rows)} validation videos, "
-            f"{len(class_names)} classes, on "
-            + (f"{fabric.world_size} × {where}" if fabric.world_size > 1 else where)
+            f"{len(class_names)} classes, on {runs_on.removeprefix('1 × ')}"
         )
         if warning:
-            files.note(warning)
+            recorder.note(warning)
         torch.manual_seed(params.train.seed)
         pretrained = build_pretrained(params.model, class_names=class_names)
-        files.note(f"model: {pretrained.description}")
-        files.sign(
+        recorder.note(f"model: {pretrained.description}")
+        description = RunDescription(
             class_names,
+            params,
             provenance(
                 [*train_rows, *val_rows],
                 seed=params.train.seed,
                 weights=pretrained.description,
-                runs_on=f"{fabric.world_size} × {where}",
+                runs_on=runs_on,
                 project=project,
             ),
         )
-        clips = Clips(train_rows, val_rows, params, store.folder, fabric)
-        _train(pretrained.network, clips, files, class_names=class_names)
+        data = TrainingData(train_rows, val_rows, params, store.folder, fabric)
+        learner = build_learner(
+            pretrained.network,
+            recipe=params.train,
+            augment=params.augment,
+            criterion=training_criterion(train_rows, class_names, params.train),
+            steps_per_epoch=data.steps_per_epoch,
+            fabric=fabric,
+        )
+        size = _try_a_step(learner, data, recorder)
+        run = TrainingRun(
+            learner,
+            description,
+            outputs,
+            recorder,
+            UnfinishedRun(
+                outputs.best_checkpoint.parent,
+                fingerprint=_fingerprint(learner, description, size=size),
+            ),
+            Clock(params.runtime.save_minutes, now=time.monotonic),
+        )
+        run.resume()
+        fit(
+            learner,
+            feed_of=lambda epoch: data.feed(epoch, size=size),
+            val_loader=data.validation(size=size),
+            progress=run.progress,
+            name_of_clip=lambda clip: train_rows[clip].video_path,
+            after_step=run.after_step,
+            after_epoch=run.after_epoch,
+        )
         if fabric.is_global_zero:
-            files.finish(lambda best: calibrated(best, clips))
+            run.finish(lambda best: calibrated(best, data))
 
 
-def _train(
-    network: nn.Module, clips: Clips, files: RunFiles, *, class_names: Sequence[str]
-) -> None:
-    """Build, check, go on from where an unfinished run stopped, train to the end."""
-    fabric, runtime = clips.fabric, clips.params.runtime
-    learner = build_learner(
-        network,
-        recipe=clips.params.train,
-        augment=clips.params.augment,
-        criterion=training_criterion(clips.rows, class_names, clips.params.train),
-        steps_per_epoch=clips.steps_per_epoch,
-        fabric=fabric,
-    )
-    size = choose_batch_size(learner, clips)
-    if fabric.world_size > 1:
+def _try_a_step(learner: Learner, data: TrainingData, recorder: Recorder) -> int:
+    """Check that everything learns; gives the number of clips that a device computes at once."""
+    size = choose_batch_size(learner, data)
+    if learner.fabric.world_size > 1:
         size = min(gather(size))
-    files.note(_batch_line(size, clips))
-    report, reason = check_learner(learner, clips, size=size, compile_model=runtime.compile)
+    recorder.note(_batch_line(size, data))
+    report, reason = check_learner(
+        learner, data, size=size, compile_model=data.params.runtime.compile
+    )
     if reason:
-        files.note(f"runs without torch.compile, which failed: {reason}")
-    files.note(
+        recorder.note(f"runs without torch.compile, which failed: {reason}")
+    recorder.note(
         f"sanity check: loss {report.loss:.3f}; {report.num_parameters} parameter tensors have "
         f"finite, non-zero gradients"
     )
-    rows, sofar = files.go_on(learner, size=size)
-    fit(
-        learner,
-        feed_of=lambda epoch: clips.feed(epoch, size=size),
-        val_loader=clips.validation(size=size),
-        rows=rows,
-        sofar=sofar,
-        name_of_clip=lambda clip: clips.rows[clip].video_path,
-        after_step=lambda sofar: files.after_step(learner, sofar),
-        on_epoch=lambda row, is_best: files.after_epoch(learner, row, is_best=is_best),
-    )
+    return size
 
 
-def _batch_line(size: int, clips: Clips) -> str:
-    recipe, world_size = clips.params.train, clips.fabric.world_size
+def _fingerprint(learner: Learner, description: RunDescription, *, size: int) -> str:
+    """What an unfinished run must share with this one, so that this one may resume it."""
+    params = description.params.model_dump(mode="json")
+    settings = {
+        "params": {name: params[name] for name in ("clip", "model", "train", "augment")},
+        "made_from": {
+            key: value for key, value in description.provenance.items() if key != "git_commit"
+        },
+        "classes": description.class_names,
+        "batch_size_per_device": size,
+        "compiled": learner.compiled is not learner.classifier,
+    }
+    return fingerprint_of(settings, learner.classifier.state_dict().values())
+
+
+def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
+    """The checkpoint with temperature and threshold fitted to the validation videos.
+
+    Each is shown once, its centre. The process that calls this computes all of them.
+    """
+    classifier = classifier_from(checkpoint)
+    speed_up(classifier)
+    classifier.to(data.fabric.device)
+    with data.fabric.autocast():
+        views = view_stored(
+            classifier,
+            data.val_rows,
+            shape=checkpoint.preprocessing,
+            folder=data.folder,
+            device=data.fabric.device,
+        )
+    true = np.array([row.label for row in data.val_rows], dtype=np.int64)
+    found = calibrate(views.logits, true)
+    return dataclasses.replace(checkpoint, temperature=found.temperature, threshold=found.threshold)
+
+
+def _batch_line(size: int, data: TrainingData) -> str:
+    recipe, world_size = data.params.train, data.fabric.world_size
     parts = -(-recipe.batch_size // (size * world_size))
     line = f"{recipe.batch_size} clips a step"
     if parts > 1 or world_size > 1:

@@ -1,0 +1,257 @@
+"""CSV tables: described once, and read, checked and written from that description.
+
+pandas is imported only where a table is read: the index stage and the decoding workers, which read
+none, start without it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    TextIO,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import write_text
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+RowT = TypeVar("RowT", bound=NamedTuple)
+SHARE = "0 to 1"  # the unit of a share; other numbers than these are refused
+_EXPECTED = {str: "some text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        kind: str, int, float or bool.
+        nullable: a cell may be empty.
+        choices: the texts that a cell may hold; empty for any.
+    """
+
+    name: str
+    kind: type
+    meaning: str
+    unit: str = ""
+    nullable: bool = False
+    choices: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, hint: object) -> Column:
+        """The column of a field ``name: Annotated[type, meaning, unit]``; the unit may be left out.
+
+        ``type | None`` makes it nullable, and a Literal gives its choices.
+        """
+        kind, meaning, unit = (*get_args(hint), "")[:3]
+        nullable = isinstance(kind, UnionType)
+        if nullable:
+            kind = get_args(kind)[0]
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        return cls(name, str if choices else kind, meaning, unit, nullable, choices)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of its values in a frame, where NaN is an empty cell."""
+        return {str: "str", int: "int64", float: "float64", bool: "bool"}[self.kind]
+
+    @property
+    def expected(self) -> str:
+        """What a cell must hold, as an error says it."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        return f"a number from {SHARE}" if self.unit == SHARE else _EXPECTED[self.kind]
+
+    def convert(self, cells: pd.Series, source: str) -> pd.Series:
+        """Cells as values, NaN for empty ones.
+
+        Args:
+            cells: as text, indexed by the number of the row, from 1.
+
+        Raises:
+            DataError: naming the first cell that does not fit.
+        """
+        values = self._values(cells)
+        fits = values.notna()
+        if self.unit == SHARE:
+            fits &= values.between(0, 1)
+        elif self.kind is float:
+            fits |= cells.str.lower() == "nan"
+        if self.nullable:
+            fits |= cells == ""
+        if not fits.all():
+            row, found = next(cells[~fits].items())
+            raise DataError(
+                f"{source}: row {row}, column {self.name}: found {found!r}, "
+                f"expected {self.expected}"
+            )
+        return values
+
+    def _values(self, cells: pd.Series) -> pd.Series:
+        """NaN where a cell is empty or does not fit."""
+        import pandas as pd
+
+        if self.kind is str:
+            return cells.where(cells.isin(self.choices) if self.choices else cells != "")
+        if self.kind is bool:
+            booleans: pd.Series = cells.str.lower().map({"true": True, "false": False})
+            return booleans
+        numbers = pd.to_numeric(cells, errors="coerce")
+        return numbers.where(numbers % 1 == 0) if self.kind is int else numbers
+
+
+@dataclass(frozen=True)
+class Table(Generic[RowT]):
+    """The description of one CSV file.
+
+    Attributes:
+        file: where the pipeline keeps it, from the project's folder.
+        row: its columns in order, as the annotated fields of a NamedTuple; see :meth:`Column.of`.
+        version: counts the changes of the columns.
+        per_class: describes further columns, one for each class: ``name(class)``.
+    """
+
+    file: str
+    row: type[RowT]
+    version: int
+    per_class: Column | None = None
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns but for those of the classes."""
+        hints = get_type_hints(self.row, include_extras=True)
+        return tuple(Column.of(name, hints[name]) for name in self.row._fields)
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """Read a file; see :meth:`parse`.
+
+        Raises:
+            DataError: it is missing, not a CSV table, lacks a column, or has a cell that does not
+                fit its column.
+        """
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                return self.parse(file, source=str(path))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}; run `dvc repro`") from error
+
+    def read_rows(self, path: Path) -> list[RowT]:
+        """Read a file as rows; raises as :meth:`read`."""
+        return self.rows(self.read(path))
+
+    def parse(
+        self, file: TextIO, *, source: str, required: Collection[str] | None = None
+    ) -> pd.DataFrame:
+        """The columns of the description, then those of the classes; others are ignored.
+
+        Texts are str, whole numbers int64, others float64, empty cells NaN.
+
+        Args:
+            source: what errors call the file.
+            required: columns that must be there; None for all.
+
+        Raises:
+            DataError: as :meth:`read`.
+        """
+        import pandas as pd
+
+        try:
+            cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False)
+        except pd.errors.EmptyDataError:
+            cells = pd.DataFrame([[]])
+        except ValueError as error:  # no UTF-8, or a row longer than the header
+            said = " ".join(str(error).split())
+            raise DataError(f"{source}: is not a CSV table: {said}") from error
+        header: list[str] = cells.iloc[0].tolist()
+        cells = cells.iloc[1:].set_axis(header, axis=1)
+        columns = [column for column in self.columns if column.name in header]
+        wanted = self.row._fields if required is None else required
+        missing = [name for name in wanted if name not in header]
+        if self.per_class is not None:
+            start = f"{self.per_class.name}("
+            names = [name for name in header if name.startswith(start) and name.endswith(")")]
+            columns += [replace(self.per_class, name=name) for name in names]
+            missing += [] if names else [f"{start}<class>)"]
+        if missing:
+            raise DataError(
+                f"{source}: column {', '.join(missing)} is missing; written by another version of "
+                "this program? run `dvc repro` there"
+            )
+        if twice := [column.name for column in columns if header.count(column.name) > 1]:
+            raise DataError(f"{source}: column {twice[0]} is there twice")
+        values = {column.name: column.convert(cells[column.name], source) for column in columns}
+        frame = pd.DataFrame(values).astype({column.name: column.dtype for column in columns})
+        return frame.reset_index(drop=True)
+
+    def rows(self, frame: pd.DataFrame) -> list[RowT]:
+        """The rows of a frame with this table's columns; None for an empty cell."""
+        values = []
+        for column in self.columns:
+            cells = frame[column.name]
+            if column.nullable:
+                cells = cells.astype(object).where(cells.notna(), None)
+            values.append(cells.tolist())
+        return list(map(self.row._make, zip(*values, strict=True)))
+
+    def frame(self, rows: Iterable[RowT]) -> pd.DataFrame:
+        """A frame of rows, typed as :meth:`parse` types it."""
+        import pandas as pd
+
+        dtypes = {column.name: column.dtype for column in self.columns}
+        return pd.DataFrame(list(rows), columns=list(dtypes)).astype(dtypes)
+
+    def write(
+        self,
+        path: Path,
+        rows: Iterable[RowT],
+        *,
+        class_names: Sequence[str] = (),
+        class_values: npt.NDArray[Any] | None = None,
+    ) -> None:
+        """Write rows atomically, as :func:`csv_text` forms them.
+
+        Args:
+            class_names, class_values: names of the columns of the classes, and their cells
+                (rows, classes).
+        """
+        header = list(self.row._fields)
+        lines: Iterable[Sequence[object]] = rows
+        if self.per_class is not None and class_values is not None:
+            header += [f"{self.per_class.name}({name})" for name in class_names]
+            # As text, numpy's numbers have as few digits as tell them apart in their precision.
+            cells = class_values.astype(str).tolist()
+            lines = ((*row, *more) for row, more in zip(rows, cells, strict=True))
+        write_text(path, csv_text([header, *lines]))
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV (RFC 4180 quoting, ``\\n``): None is an empty cell, booleans are lower-case."""
+    text = _Lines()
+    # The writer quotes what its line end is made of; told "\n", it would leave a "\r" bare.
+    writer = csv.writer(text, lineterminator="\r\n")
+    for row in rows:
+        writer.writerow([str(v).lower() if isinstance(v, bool) else v for v in row])
+    return text.getvalue()
+
+
+class _Lines(io.StringIO):
+    def write(self, line: str) -> int:
+        return super().write(line.removesuffix("\r\n") + "\n")

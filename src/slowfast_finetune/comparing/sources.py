@@ -1,0 +1,65 @@
+"""Predictions of several runs: from files, or from revisions of the project."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+
+# Tables of older versions have these, and more is not needed.
+REQUIRED = ("video_path", "group", "actual", "predicted")
+
+
+def read_predictions(source: str) -> Predictions:
+    """Predictions in a file, or of a revision: commit, branch, tag or experiment.
+
+    Raises:
+        DataError: neither a file nor a revision that has predictions, or not predictions.
+    """
+    file = io.StringIO(_text_of(source), newline="")
+    frame = PREDICTIONS.parse(file, source=source, required=REQUIRED)
+    return Predictions.of(frame, source=source)
+
+
+def _text_of(source: str) -> str:
+    path = Path(source)
+    if path.is_file():
+        try:
+            return path.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{source}: is not a CSV table: {error}") from error
+    # DVC knows the names of experiments, and finds a file in git as well as in its own cache.
+    from dvc import api
+    from dvc.exceptions import DvcException
+    from scmrepo.exceptions import SCMError
+
+    try:
+        text: str = api.read(PREDICTIONS.file, rev=source, encoding="utf-8")
+    except (DvcException, SCMError, OSError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"{source}: is no file, and as a revision it has no {PREDICTIONS.file}: {reason}"
+        ) from error
+    return text
+
+
+def check_same_classes(runs: Sequence[Predictions]) -> None:
+    """Refuse predictions of different classes.
+
+    Raises:
+        DataError: naming a class that only some know.
+    """
+    first = runs[0]
+    for other in runs[1:]:
+        strangers = sorted(set(first.class_names) ^ set(other.class_names))
+        if strangers:
+            knows = first if strangers[0] in first.class_names else other
+            raise DataError(
+                f"{first.source} and {other.source} tell other classes apart: "
+                f"only {knows.source} knows {strangers[0]!r}"
+            )
+        if first.class_names != other.class_names:
+            raise DataError(f"{first.source} and {other.source} number the classes differently")

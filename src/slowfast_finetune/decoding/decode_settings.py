@@ -1,0 +1,43 @@
+"""How frames are taken from a video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slowfast_finetune.base.params import ClipParams
+
+# Time stamps of broken files may claim any length; nobody waits for more than this.
+FOREVER_SECONDS = 7 * 86_400
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """How frames are taken from a video.
+
+    Attributes:
+        sample_fps: instants a second.
+        short_side: shorter side of the upright, scaled frame; None for as filmed [px].
+        max_megapixels: larger frames are refused before memory is taken [10⁶ px].
+        max_seconds: what lies later is left out [s].
+    """
+
+    sample_fps: float
+    short_side: int | None
+    max_megapixels: float
+    max_seconds: float = FOREVER_SECONDS
+
+    @classmethod
+    def from_clip(
+        cls, clip: ClipParams, *, max_megapixels: float, short_side: int | None = None
+    ) -> DecodeSettings:
+        """The settings of the ``clip:`` parameters.
+
+        Args:
+            short_side: in place of ``clip.short_side`` [px].
+        """
+        return cls(
+            sample_fps=clip.sample_fps,
+            short_side=clip.short_side if short_side is None else short_side,
+            max_megapixels=max_megapixels,
+            max_seconds=clip.max_seconds,
+        )

@@ -1,0 +1,123 @@
+"""Open a video file: which formats are read, and which of its streams is the video."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+
+from slowfast_finetune.base.errors import VideoError, frame_too_large
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.video_facts import DecodeReport
+
+# A panorama of 20:1 is a video; a strip of 10000×2 is a fault that scaling would blow up.
+MAX_ASPECT_RATIO = 20
+# FFmpeg's formats that show what lies in other files: an entry would not be that of its bytes, and
+# who sends a video to a server must not choose what is opened there. They are never even begun.
+_PLAYLISTS = {"applehttp", "concat", "dash", "hls", "image2", "imf", "rtsp", "sdp", "vobsub"}
+# Still pictures, of whatever name, are no videos either.
+_STILLS = {name for name in av.formats_available if name.endswith("_pipe")} - {"gif_pipe"}
+_FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS - _STILLS))
+
+
+def open_video(path: Path, container_format: str | None = None) -> av.container.InputContainer:
+    """Open a file, and nothing that it may name, with PyAV.
+
+    Raises:
+        VideoError: with a reason code.
+    """
+    try:
+        # Metadata may be in any encoding; it is none of our business.
+        container = av.open(
+            str(path.absolute()),
+            format=container_format,
+            metadata_errors="replace",
+            options={"protocol_whitelist": "file", "format_whitelist": _FORMATS},
+        )
+    except FileNotFoundError as error:
+        raise VideoError("missing", "there is no such file") from error
+    except PermissionError as error:
+        raise VideoError("unreadable", "no permission to read the file") from error
+    except av.error.ArgumentError as error:
+        detail = "a still picture, a list of other files, or of a format that is not read here"
+        raise VideoError("not_a_video", detail) from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise VideoError("not_a_video", f"cannot be opened: {_one_line(error)}") from error
+    return container
+
+
+def prepared_stream(
+    container: av.container.InputContainer, *, settings: DecodeSettings, report: DecodeReport
+) -> av.VideoStream:
+    """The stream that is the video, ready to be decoded; what it says of itself is reported."""
+    stream = video_stream(container, report)
+    check_frame_size(stream.codec_context.width, stream.codec_context.height, settings)
+    # One thread a video: many videos are decoded at once, which wastes less.
+    stream.codec_context.thread_count = 1
+    stream.codec_context.thread_type = "NONE"
+    # Frames then carry what their packet was marked with.
+    stream.codec_context.copy_opaque = True
+    report.codec = stream.codec_context.name
+    report.source_fps = stated_rate(stream)
+    report.has_audio = bool(container.streams.audio)
+    return stream
+
+
+def _one_line(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())
+
+
+def video_stream(container: av.container.InputContainer, report: DecodeReport) -> av.VideoStream:
+    """The stream that is the video: of several the default one, then the largest, as in `ffmpeg`.
+
+    Cover pictures and tracks of one frame beside others are none.
+
+    Raises:
+        VideoError: there is none, or its codec is not known.
+    """
+    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams})
+        raise VideoError("no_video_stream", f"holds {', '.join(kinds) or 'no streams'}, no video")
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not known:
+        raise VideoError("unknown_codec", "the codec is not known to this FFmpeg")
+    moving = [stream for stream in known if stream.frames != 1] or known
+    chosen = max(moving, key=_rank)
+    if len(streams) > 1:
+        report.remark(f"stream {chosen.index} of {len(streams)} video streams is used")
+    return chosen
+
+
+def _rank(stream: av.VideoStream) -> tuple[bool, int]:
+    """What `ffmpeg` chooses a stream by: that it is the default one, then its area [px]."""
+    is_default = bool(stream.disposition & av.stream.Disposition.default)
+    return is_default, stream.codec_context.width * stream.codec_context.height
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def check_frame_size(width: int, height: int, settings: DecodeSettings) -> None:
+    if width * height > settings.max_megapixels * 1e6:
+        raise frame_too_large(width, height, max_megapixels=settings.max_megapixels)
+    if width and height and max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise VideoError(
+            "too_narrow", f"frames of {width}×{height} px; 1:{MAX_ASPECT_RATIO} at most"
+        )
+
+
+def stated_rate(stream: av.VideoStream) -> float:
+    """Frames a second as the file states it, to three digits; 0 where it states none."""
+    rate = stream.average_rate or stream.base_rate
+    return 0.0 if not rate or rate <= 0 else round(float(rate), 3)
+
+
+def video_rate(stream: av.VideoStream) -> Fraction:
+    """Frames a second as the file states it; 30 where it states none."""
+    rate = stream.average_rate or stream.base_rate
+    return Fraction(30) if not rate or rate <= 0 else Fraction(rate)

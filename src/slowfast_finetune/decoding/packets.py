@@ -1,0 +1,125 @@
+"""Decode a stream packet by packet and find out what became of each."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import av.error
+from av.format import Flags
+
+from slowfast_finetune.decoding.video_facts import DecodeReport
+
+_SILENT, _SHOWN, _FAILED, _HIDDEN = range(4)  # what became of a packet
+SOUND_STEP_SECONDS = Fraction(1, 2)
+MOST_SOUND_TIMES = 100_000  # half a day of sound, in half seconds
+
+SoundTimes = deque[Fraction]
+
+
+def has_leaping_clock(container: av.container.InputContainer) -> bool:
+    """Whether clocks may leap within files of this format (FFmpeg's AVFMT_TS_DISCONT)."""
+    return bool(container.format.flags & cast("int", Flags.ts_discont.value))
+
+
+def decoded_frames(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    report: DecodeReport,
+    sound: SoundTimes,
+) -> Iterator[av.VideoFrame]:
+    """Decode every packet; a damaged one is counted and passed over, as a player does.
+
+    A packet that gives no frame is lost where it failed, or follows another one that gave none. One
+    by itself is none: it is the second field of a picture, a reference that is never shown, or
+    stands for "as before".
+
+    Args:
+        sound: where clocks may leap, gets the times of the sound track, about two a second.
+    """
+    fates = bytearray()  # of the packets, in the order of decoding
+    num_failed = 0
+    end_slot = 0
+    for packet in _packets(container, stream, report, sound):
+        if packet is not None:
+            packet.opaque = len(fates)
+            fates.append(_HIDDEN if packet.is_discard else _SILENT)
+            report.num_packets += not packet.is_discard
+            end_slot = packet.dts + 1 if packet.dts is not None else end_slot
+        try:
+            for frame in stream.codec_context.decode(packet):
+                if isinstance(frame.opaque, int):
+                    fates[frame.opaque] = _SHOWN
+                report.num_errors += bool(getattr(frame, "is_corrupt", False))
+                yield frame
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, ValueError):
+            report.num_errors += 1
+            num_failed += 1
+            report.num_lost = num_failed
+            if packet is not None and fates[-1] == _SILENT:
+                fates[-1] = _FAILED
+    missing = _missing_packets(container, stream, num_read=len(fates), end_slot=end_slot)
+    silent = sum(len(run.group()) - 1 for run in re.finditer(rb"\0{2,}", bytes(fates)))
+    report.num_packets += missing
+    report.num_lost = max(num_failed, fates.count(_FAILED) + silent) + missing
+
+
+def _packets(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    report: DecodeReport,
+    sound: SoundTimes,
+) -> Iterator[av.Packet[av.VideoStream] | None]:
+    """The stream's packets as far as they can be read, then None, to flush the decoder."""
+    others = container.streams.audio if has_leaping_clock(container) else ()
+    try:
+        for packet in container.demux(stream, *others):
+            if packet.stream.index != stream.index:
+                _note_sound(packet, sound)
+            elif packet.size:
+                yield cast("av.Packet[av.VideoStream]", packet)
+    except (av.error.FFmpegError, OSError):
+        report.num_errors += 1
+    yield None
+
+
+def _note_sound(packet: av.Packet[Any], sound: SoundTimes) -> None:
+    if packet.pts is not None and packet.time_base is not None:
+        time = packet.pts * packet.time_base
+        if not sound or abs(time - sound[-1]) >= SOUND_STEP_SECONDS:
+            sound.append(time)
+
+
+def _missing_packets(
+    container: av.container.InputContainer, stream: av.VideoStream, *, num_read: int, end_slot: int
+) -> int:
+    """How many packets the file has lost at its end, as far as its header can be believed.
+
+    MP4 lists every packet. AVI has but a number, in which packets without data count; it is
+    believed only where the file is shorter than its first RIFF chunk says, and as many of the
+    missing ones are taken to hold data as of those that were read.
+    """
+    name = container.format.name
+    if "mp4" in name:
+        return max(0, stream.frames - num_read)
+    if name == "avi" and _is_cut_off_riff(Path(container.name)):
+        missing = max(0, stream.frames - end_slot)
+        return round(missing * num_read / end_slot) if end_slot else missing
+    return 0
+
+
+def _is_cut_off_riff(path: Path) -> bool:
+    """Whether a RIFF file is shorter than it says; False where it does not say."""
+    try:
+        with path.open("rb") as file:
+            stated = int.from_bytes(file.read(8)[4:], "little")
+        return stated < 0xFFFFFFFF and path.stat().st_size < stated + 8
+    except OSError:
+        return False

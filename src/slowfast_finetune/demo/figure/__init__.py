@@ -1,1 +1,0 @@
-"""The jointed figure: its body, its movements, its looks and how they are drawn."""

@@ -1,1 +1,0 @@
-"""Where the figure acts: backdrops, furniture, and the camera that films it."""

@@ -1,0 +1,106 @@
+"""metrics/predictions.csv: every test video, what it is and what it was taken for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import numpy as np
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import Group, VideoPath
+from slowfast_finetune.base.tables import SHARE, Column, Table
+from slowfast_finetune.evaluation.resampling import units_of
+from slowfast_finetune.scoring.metrics import Floats, Labels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROBABILITY_DIGITS = 6
+
+
+class PredictionRow(NamedTuple):
+    """One test video."""
+
+    video_path: VideoPath
+    group: Group
+    actual: Annotated[str, "the class it shows"]
+    predicted: Annotated[str, "its most probable class"]
+    answer: Annotated[
+        str,
+        "as `predicted`, or `none of these` where `confidence` is below the checkpoint's "
+        "`threshold`",
+    ]
+    confidence: Annotated[float, "the probability of `predicted`", SHARE]
+    probability_of_actual: Annotated[float, "the probability of `actual`", SHARE]
+    num_views: Annotated[int, "how many views its probabilities are averaged over"]
+
+
+PREDICTIONS = Table(
+    "metrics/predictions.csv",
+    PredictionRow,
+    version=1,
+    per_class=Column(
+        "p",
+        float,
+        "the probability of the class: the mean over the views of the softmax of logits / "
+        "`temperature`",
+        SHARE,
+    ),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The predictions of one run on N test videos, each there once.
+
+    Attributes:
+        source: the file or revision they come from, as the person named it.
+        class_names: by label.
+        frame: the columns of PREDICTIONS, (N rows).
+    """
+
+    source: str
+    class_names: tuple[str, ...]
+    frame: pd.DataFrame
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, *, source: str) -> Predictions:
+        """Check a frame that PREDICTIONS read.
+
+        Raises:
+            DataError: no video, one twice, or a class without probabilities.
+        """
+        if frame.empty:
+            raise DataError(f"{source}: holds no video")
+        paths = frame["video_path"]
+        if paths.duplicated().any():
+            raise DataError(f"{source}: {paths[paths.duplicated()].iloc[0]!r} is there twice")
+        names = tuple(name[2:-1] for name in frame.columns if name.startswith("p("))
+        if strange := {*frame["actual"], *frame["predicted"]} - set(names):
+            raise DataError(f"{source}: column p({min(strange)}) is missing; run `dvc repro`")
+        return cls(source, names, frame)
+
+    @property
+    def actual(self) -> Labels:
+        """Label of what each video shows (N,)."""
+        return self._labels("actual")
+
+    @property
+    def predicted(self) -> Labels:
+        """Label of what each video was taken for (N,)."""
+        return self._labels("predicted")
+
+    def _labels(self, column: str) -> Labels:
+        label_of = {name: label for label, name in enumerate(self.class_names)}
+        return np.array([label_of[name] for name in self.frame[column]], np.int64)
+
+    @property
+    def probabilities(self) -> Floats:
+        """The probability of every class, float64 (N, classes)."""
+        return self.frame[[f"p({name})" for name in self.class_names]].to_numpy()
+
+    @property
+    def units(self) -> Labels:
+        """What is right or wrong together (N,): the groups, and videos without one."""
+        return units_of(self.frame["group"])

@@ -1,0 +1,116 @@
+"""Recognise folders that are parts of a split: train/, val/, test/ and what people call them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import SPLITS, Split
+
+SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+# Said of a split too, but not plainly enough to act on: train_set, testdata, val-split, eval.
+_LOOSELY: dict[str, Split] = {
+    **SPLIT_FOLDERS,
+    "eval": "test",
+    "evaluation": "test",
+    "holdout": "test",
+}
+_PATTERN = re.compile(rf"({'|'.join(_LOOSELY)})[\s_.-]*(set|data|split|videos?|clips?|\d+)?")
+_CURE = (
+    "name the parts of a split train, val and test, with nothing beside them (data.exclude passes "
+    "over what must stay), or give classes other names"
+)
+
+
+def split_meant(name: str) -> Split | None:
+    """The split that a folder of this name may stand for."""
+    match = _PATTERN.fullmatch(name.lower())
+    return None if match is None else _LOOSELY[match[1]]
+
+
+def given_splits(root: Path, folders: Mapping[str, Set[str]]) -> tuple[dict[str, Split], list[str]]:
+    """Decide whether the folders in ``root`` are a split.
+
+    Args:
+        folders: for the name of each folder in ``root``, the names of the folders in it.
+
+    Returns:
+        The split of each folder; empty if the folders are classes. And warnings.
+
+    Raises:
+        DataError: it cannot be told whether they are classes or a split, two folders stand for one
+            split, or there is no train folder.
+    """
+    meant = {name: split for name in folders if (split := split_meant(name))}
+    if not meant:
+        return {}, []
+    exact = {name: split for name, split in meant.items() if name.lower() in SPLIT_FOLDERS}
+    if len(exact) < len(folders):
+        return {}, _classes_or_split(root, folders, meant)
+    for split in SPLITS:
+        names = [name for name in folders if exact[name] == split]
+        if len(names) > 1:
+            raise DataError(
+                f"data.videos: {root}: {' and '.join(names)} both stand for {split}; "
+                "put their class folders into one of them"
+            )
+    if "train" not in exact.values():
+        raise DataError(
+            f"data.videos: {root} is split into {', '.join(folders)}, but there is no train folder"
+        )
+    return exact, []
+
+
+def _classes_or_split(
+    root: Path, folders: Mapping[str, Set[str]], meant: Mapping[str, Split]
+) -> list[str]:
+    """Warn of one folder that is called like a split; refuse where more speaks for a split."""
+    names, others = ", ".join(meant), [name for name in folders if name not in meant]
+    holds_classes = any(folders[name] & set(others) for name in meant)
+    if holds_classes or len(set(meant.values())) > 1 or not others:
+        beside = f", but {', '.join(others[:3])} beside them do not" if others else ""
+        raise DataError(
+            f"data.videos: {root}: the names {names} stand for a split{beside}; {_CURE}"
+        )
+    return [f"WARNING: {names} is taken for a class, though the name stands for a split"]
+
+
+def check_below_classes(root: Path, below: Mapping[str, Sequence[str]]) -> list[str]:
+    """Look for a split below the classes (run/train/, run/test/), which would not be kept.
+
+    Args:
+        below: for each class folder, as a path from ``root``, the folders at any depth below it.
+
+    Returns:
+        Warnings, of class folders with a single folder that is called like a split.
+
+    Raises:
+        DataError: a class folder holds folders of several splits.
+    """
+    warnings = []
+    for folder, names in below.items():
+        meant = {name: split for name in names if (split := split_meant(name))}
+        if len(set(meant.values())) > 1:
+            first = next(iter(meant))
+            raise DataError(
+                f"data.videos: {root / folder} holds {', '.join(meant)}: a split below the classes "
+                f"is not kept; move the split up ({first}/{folder} in place of {folder}/{first}), "
+                "or give these folders other names"
+            )
+        if meant:
+            warnings.append(
+                f"WARNING: the split of {folder}/{next(iter(meant))} is not kept; "
+                "only folders above the classes fix a split"
+            )
+    return warnings[:1]

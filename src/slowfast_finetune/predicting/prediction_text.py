@@ -1,0 +1,121 @@
+"""Answers as text for people, as JSON lines and as CSV for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from slowfast_finetune.base.console import printable
+from slowfast_finetune.base.tables import csv_text
+from slowfast_finetune.predicting.prediction import Prediction, Refused
+
+NONE_OF_THESE = "none of these"
+
+
+class SegmentRow(NamedTuple):
+    """One stretch of a video, or a refused file; every video has at least one row.
+
+    Attributes:
+        label, answer, confidence: of the whole video; ``answer`` is empty for "none of these".
+        segment: counted from 0.
+        reason, detail: why the file was refused.
+    """
+
+    path: str
+    label: str | None = None
+    answer: str | None = None
+    confidence: float | None = None
+    duration_seconds: float | None = None
+    segment: int | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    segment_answer: str | None = None
+    segment_confidence: float | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+def as_text(result: Prediction | Refused, *, top: int) -> str:
+    """Path, answer, confidence; then the most probable classes; then the segments, if several."""
+    path = printable(str(result.path))
+    if isinstance(result, Refused):
+        return f"{path}  refused: {result.reason}: {printable(result.detail)}"
+    lines = [f"{path}  {named(result.answer)}  {result.confidence:.2f}"]
+    ranked = ", ".join(f"{printable(name)} {share:.2f}" for name, share in result.top(top))
+    lines += [f"    {ranked}"] * bool(ranked)
+    if len(result.segments) > 1:
+        lines += [
+            f"    {clock(part.start_seconds)}–{clock(part.end_seconds)}  "
+            f"{named(part.answer)}  {part.confidence:.2f}"
+            for part in result.segments
+        ]
+    return "\n".join(lines)
+
+
+def named(answer: str | None) -> str:
+    """The answer as people read it."""
+    return NONE_OF_THESE if answer is None else printable(answer)
+
+
+def clock(seconds: float) -> str:
+    """A time as ``01:02.3``, with hours where there are any."""
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    ahead = f"{hours}:" if hours else ""
+    return f"{ahead}{minutes:02}:{tenths // 10:02}.{tenths % 10}"
+
+
+def as_json(result: Prediction | Refused, *, top: int | None) -> str:
+    """One line; names that are no UTF-8 keep their bytes as ``\\udc80`` to ``\\udcff``.
+
+    Args:
+        top: how many classes are listed; None for all of them.
+    """
+    said: dict[str, Any] = {"path": str(result.path)}
+    if isinstance(result, Refused):
+        said["refused"] = {"reason": result.reason, "detail": result.detail}
+        return json.dumps(said)
+    said |= {
+        "answer": result.answer,
+        "label": result.label,
+        "confidence": result.confidence,
+        "duration_seconds": result.duration_seconds,
+        "probabilities": dict(result.top(len(result.probabilities) if top is None else top)),
+        "segments": [vars(part) for part in result.segments],
+    }
+    return json.dumps(said)
+
+
+def csv_header() -> str:
+    """The names of the columns."""
+    return csv_text([SegmentRow._fields]).rstrip("\n")
+
+
+def as_csv(result: Prediction | Refused) -> str:
+    """A line for each segment, one for a refused file."""
+    return csv_text(segment_rows(result)).rstrip("\n")
+
+
+def segment_rows(result: Prediction | Refused) -> Sequence[SegmentRow]:
+    """The rows of a video."""
+    # A name that is no UTF-8 cannot stand in a table that is.
+    path = str(result.path).encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(result, Refused):
+        return [SegmentRow(path, reason=result.reason, detail=result.detail)]
+    return [
+        SegmentRow(
+            path,
+            label=result.label,
+            answer=result.answer,
+            confidence=round(result.confidence, 6),
+            duration_seconds=round(result.duration_seconds, 3),
+            segment=number,
+            start_seconds=round(part.start_seconds, 3),
+            end_seconds=round(part.end_seconds, 3),
+            segment_answer=part.answer,
+            segment_confidence=round(part.confidence, 6),
+        )
+        for number, part in enumerate(result.segments)
+    ]

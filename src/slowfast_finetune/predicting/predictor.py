@@ -1,0 +1,322 @@
+"""Predict videos with a trained checkpoint: ``load_model("models/best.pt").predict("a.mp4")``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pydantic
+import torch
+
+from slowfast_finetune.base.errors import CheckpointError, VideoError
+from slowfast_finetune.base.params import RuntimeParams
+from slowfast_finetune.clips.windows import Window, corners
+from slowfast_finetune.clips.workers import worker_count
+from slowfast_finetune.decoding.sampling import exact_rate, instants_before
+from slowfast_finetune.model.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+    load_checkpoint,
+    view_params,
+)
+from slowfast_finetune.model.device import choose_device
+from slowfast_finetune.predicting.clip_selection import (
+    ClipPlan,
+    Place,
+    SelectedClip,
+    VideoClips,
+    select_clips,
+)
+from slowfast_finetune.predicting.decoder_pool import DecodeLimits, FrameRequest, decode_in_order
+from slowfast_finetune.predicting.frame_pipe import FrameRun
+from slowfast_finetune.predicting.prediction import Prediction, Refused
+from slowfast_finetune.predicting.timeline import segments_of, smooth, window_spans
+from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
+from slowfast_finetune.scoring.views import Views
+
+Logits = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float64]
+OnClip = Callable[[SelectedClip, Logits], None]
+
+
+@dataclass
+class _ScoredVideo:
+    """A video, its clips, and the logits (classes,) of those the model has been shown."""
+
+    path: Path
+    clips: VideoClips = field(default_factory=VideoClips)
+    logits: dict[Place, Logits] = field(default_factory=dict)
+    refusal: Refused | None = None
+
+
+class Predictor:
+    """A trained model with its preprocessing, class names, temperature and threshold."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, *, device: str = "auto", precision: str = "auto"
+    ) -> None:
+        runtime = _runtime(checkpoint, device=device, precision=precision)
+        self._checkpoint = checkpoint
+        self._plan(None)  # what the checkpoint lacks is said now, not at the first video
+        self._classifier, self._device = ready_classifier(checkpoint, runtime)
+
+    @property
+    def clips_at_once(self) -> int:
+        """How many clips it is shown in one batch."""
+        return views_at_once(self.preprocessing, self._device)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each label."""
+        return list(self._checkpoint.class_names)
+
+    @property
+    def threshold(self) -> float:
+        """An answer less probable than this is "none of these"."""
+        return self._checkpoint.threshold
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a clip is made from a video."""
+        return self._checkpoint.preprocessing
+
+    @property
+    def frame_request(self) -> FrameRequest:
+        """How the frames of a video are to be taken."""
+        return FrameRequest(self.preprocessing.sample_fps, self.preprocessing.short_side)
+
+    def clips_of(self, num_frames: int) -> list[Place]:
+        """Start, top and left of the clips shown of a video of ``num_frames`` square frames."""
+        side = self.preprocessing.short_side
+        frames = (np.broadcast_to(np.uint8(0), (side, side, 3)) for _ in range(num_frames))
+        runs = (FrameRun(frame, 1) for frame in frames)
+        return [clip.place for clip in select_clips(runs, self._plan(None), VideoClips())]
+
+    def predict_clip(self, frames: npt.NDArray[np.uint8]) -> tuple[str, float]:
+        """The most probable class of one clip's upright, scaled frames, uint8 (T, H, W, 3)."""
+        side = self.preprocessing.crop_size
+        ((top, left),) = corners(frames.shape[1], frames.shape[2], side, 1)
+        logits = self.logits(frames[None, :, top : top + side, left : left + side])
+        (shares,) = self._probabilities(logits)
+        label = int(shares.argmax())
+        return self._checkpoint.class_names[label], float(shares[label])
+
+    def predict(
+        self,
+        path: str | Path,
+        *,
+        stride_seconds: float | None = None,
+        threshold: float | None = None,
+    ) -> Prediction:
+        """Predict one video; the arguments are those of :meth:`predict_many`.
+
+        Raises:
+            VideoError: it cannot be decoded.
+        """
+        (result,) = self.predict_many(
+            [Path(path)], stride_seconds=stride_seconds, threshold=threshold
+        )
+        if isinstance(result, Refused):
+            raise VideoError(result.reason, f"{result.path}: {result.detail}")
+        return result
+
+    def predict_many(
+        self,
+        paths: Sequence[Path],
+        *,
+        stride_seconds: float | None = None,
+        threshold: float | None = None,
+        limits: DecodeLimits | None = None,
+        num_workers: int | Literal["auto"] = "auto",
+    ) -> Generator[Prediction | Refused]:
+        """Predict videos in order, the next ones decoded meanwhile.
+
+        Args:
+            stride_seconds: from one window of the timeline to the next, at most a window; half a
+                window if None.
+            threshold: an answer less probable is "none of these"; the fitted one if None.
+            num_workers: processes that decode; "auto" is one for each core.
+        """
+        streams = decode_in_order(
+            paths,
+            self.frame_request,
+            limits or DecodeLimits(),
+            num_workers=worker_count(num_workers),
+        )
+        # However this ends, the decoders end with it.
+        with contextlib.closing(streams):
+            yield from self._results(streams, stride_seconds=stride_seconds, threshold=threshold)
+
+    def predict_runs(
+        self, path: Path, runs: Iterable[FrameRun], *, on_clip: OnClip | None = None
+    ) -> Prediction | Refused:
+        """Predict a video that somebody else decodes, as ``frame_request`` says.
+
+        Args:
+            path: what the answer calls the video; it is not opened.
+            on_clip: is given every clip that the model was shown, and its logits (classes,).
+        """
+        (result,) = self._results([(path, runs)], on_clip=on_clip)
+        return result
+
+    @torch.inference_mode()
+    def logits(self, clips: npt.NDArray[np.uint8]) -> Logits:
+        """The network's answers (B, classes) to clips (B, T, H, W, 3)."""
+        shown = torch.from_numpy(np.ascontiguousarray(clips)).to(self._device)
+        logits: Logits = self._classifier(shown).float().cpu().numpy()
+        return logits
+
+    def _results(
+        self,
+        streams: Iterable[tuple[Path, Iterable[FrameRun]]],
+        *,
+        stride_seconds: float | None = None,
+        threshold: float | None = None,
+        on_clip: OnClip | None = None,
+    ) -> Iterator[Prediction | Refused]:
+        plan = self._plan(stride_seconds)
+        threshold = self.threshold if threshold is None else threshold
+        for video in self._scored(streams, plan, on_clip):
+            yield video.refusal or self._prediction(video, plan, threshold)
+
+    def _scored(
+        self,
+        streams: Iterable[tuple[Path, Iterable[FrameRun]]],
+        plan: ClipPlan,
+        on_clip: OnClip | None,
+    ) -> Iterator[_ScoredVideo]:
+        """Videos of which every clip has been shown to the model, in order."""
+        batch: list[tuple[_ScoredVideo, SelectedClip]] = []
+        ended: deque[_ScoredVideo] = deque()
+        for path, runs in streams:
+            video = _ScoredVideo(path)
+            try:
+                for clip in select_clips(runs, plan, video.clips):
+                    batch.append((video, clip))
+                    if len(batch) == self.clips_at_once:
+                        self._score(batch, on_clip)
+                        while ended:
+                            yield ended.popleft()
+            except VideoError as error:
+                video.refusal = Refused(path, error.reason, error.detail)
+            ended.append(video)
+            while ended and not any(ended[0] is waiting for waiting, _ in batch):
+                yield ended.popleft()
+        self._score(batch, on_clip)
+        yield from ended
+
+    def _score(
+        self, batch: list[tuple[_ScoredVideo, SelectedClip]], on_clip: OnClip | None
+    ) -> None:
+        """Show the clips to the model, and empty the batch."""
+        if not batch:
+            return
+        logits = self.logits(np.stack([clip.clip for _, clip in batch]))
+        for (video, clip), values in zip(batch, logits, strict=True):
+            video.logits[clip.place] = values
+            if on_clip is not None:
+                on_clip(clip, values)
+        batch.clear()
+
+    def _plan(self, stride_seconds: float | None) -> ClipPlan:
+        shape = self._checkpoint.preprocessing
+        stride = (
+            shape.num_frames // 2
+            if stride_seconds is None
+            else round(stride_seconds * shape.sample_fps)
+        )
+        fps = exact_rate(shape.sample_fps)
+        clip, views = view_params(self._checkpoint)
+        return ClipPlan(
+            shape=shape,
+            temporal_views=views.temporal_views,
+            spatial_crops=views.spatial_crops,
+            kept_frames=instants_before(Fraction(clip.max_seconds), sample_fps=fps),
+            stride=min(max(1, stride), shape.num_frames),
+        )
+
+    def _prediction(self, video: _ScoredVideo, plan: ClipPlan, threshold: float) -> Prediction:
+        clips, fps, names = video.clips, plan.shape.sample_fps, self._checkpoint.class_names
+        cells, edges = self._cells(video, plan)
+        if clips.views:
+            shown = [video.logits[clips.shown_as.get(place, place)] for place in clips.views]
+            (probabilities,) = self._probabilities(np.stack(shown), as_one=True)
+        else:
+            probabilities = np.average(cells, axis=0, weights=np.diff(edges))
+        label = int(probabilities.argmax())
+        confidence = float(probabilities[label])
+        segments = segments_of(
+            cells, [edge / fps for edge in edges], class_names=names, threshold=threshold
+        )
+        return Prediction(
+            path=video.path,
+            label=names[label],
+            answer=names[label] if confidence >= threshold else None,
+            confidence=confidence,
+            probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
+            segments=tuple(segments),
+            duration_seconds=clips.num_frames / fps,
+        )
+
+    def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> tuple[Probabilities, list[int]]:
+        """Smoothed probabilities (cells, classes), and the frames between which they lie."""
+        clips = video.clips
+        shown = [video.logits[clips.shown_as.get(run.place, run.place)] for run in clips.timeline]
+        spans, numbers = window_spans(
+            [(run.place[0], run.length) for run in clips.timeline],
+            stride=plan.stride,
+            window=plan.shape.num_frames,
+        )
+        cells, edges = smooth(self._probabilities(np.stack(shown))[numbers], spans)
+        # What was padded is no part of the video.
+        return cells, [min(edge, clips.num_frames) for edge in edges]
+
+    def _probabilities(self, logits: Logits, *, as_one: bool = False) -> Probabilities:
+        """Class probabilities (clips, classes), or their average (1, classes), as evaluate's."""
+        windows = [Window(0 if as_one else clip, 0, 0, 0, 0) for clip in range(len(logits))]
+        return Views(windows, logits).probabilities(temperature=self._checkpoint.temperature)
+
+
+def _runtime(checkpoint: Checkpoint, *, device: str, precision: str) -> RuntimeParams:
+    """Where and how to compute; a precision of "auto" is that of the checkpoint's own run.
+
+    Raises:
+        CheckpointError: its parameters are not as this project writes them.
+    """
+    own = checkpoint.params.get("runtime")
+    try:
+        runtime = RuntimeParams.model_validate({**(own or {}), "device": device})
+        if precision != "auto":
+            return runtime.model_copy(update={"precision": precision})
+        if runtime.precision == "fp16" and choose_device(runtime).type == "cpu":
+            return runtime.model_copy(update={"precision": "auto"})
+    except (pydantic.ValidationError, TypeError) as error:
+        raise CheckpointError("the checkpoint's params.runtime is not as written here") from error
+    return runtime
+
+
+def load_model(
+    path: str | Path = "models/best.pt", *, device: str = "auto", precision: str = "auto"
+) -> Predictor:
+    """Load a trained model: ``load_model("models/best.pt").predict("clip.mp4")``.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+        precision: "fp32", "bf16" or "fp16"; "auto" is that of the run that trained it.
+
+    Raises:
+        CheckpointError: missing, damaged, of another kind or version. Nothing in it is run.
+        ParamsError: the device is not there.
+    """
+    checkpoint = load_checkpoint(Path(path))
+    try:
+        return Predictor(checkpoint, device=device, precision=precision)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error

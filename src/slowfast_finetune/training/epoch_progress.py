@@ -1,0 +1,108 @@
+"""What a run has done so far: whole epochs, and part of the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.training.optimisation import Part
+from slowfast_finetune.training.tally import Tally, merge
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass
+class EpochProgress:
+    """How far an epoch has come.
+
+    Attributes:
+        step: steps done.
+        tally: loss, prediction and label of each clip so far.
+        grad_norms: L2 norm of the gradient of each step so far, by part; before clipping.
+        seconds: spent on these steps.
+        waiting_seconds: of these, waiting for data.
+    """
+
+    step: int = 0
+    tally: Tally = field(default_factory=Tally)
+    grad_norms: dict[Part, list[Tensor]] = field(
+        default_factory=lambda: {"head": [], "backbone": []}
+    )
+    seconds: float = 0.0
+    waiting_seconds: float = 0.0
+
+    def count_step(self, norms: Mapping[Part, Tensor]) -> None:
+        """Count a step that was taken, and the norms of its gradients."""
+        for part, norm in norms.items():
+            self.grad_norms[part].append(norm)
+        self.step += 1
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the time that was spent waiting for data."""
+        return self.waiting_seconds / self.seconds if self.seconds else 0.0
+
+    def state_dict(self, fabric: Fabric) -> dict[str, Any]:
+        """Tensors on the CPU and plain values; of all devices, so each must call it."""
+        return {
+            "step": self.step,
+            "tally": merge(self.tally, fabric).state_dict(),
+            "grad_norms": {
+                part: torch.stack(norms).cpu() if norms else torch.zeros(0)
+                for part, norms in self.grad_norms.items()
+            },
+            "seconds": self.seconds,
+            "waiting_seconds": self.waiting_seconds,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], fabric: Fabric) -> None:
+        """Go on from a state; its tally is that of all devices, and one of them counts it."""
+        self.step = state["step"]
+        self.tally = Tally()
+        if fabric.is_global_zero:
+            self.tally.load_state_dict(state["tally"])
+        self.grad_norms = {
+            part: list(norms.to(fabric.device)) for part, norms in state["grad_norms"].items()
+        }
+        self.seconds, self.waiting_seconds = state["seconds"], state["waiting_seconds"]
+
+
+@dataclass
+class TrainingProgress:
+    """What a run has done: the rows of finished epochs, and how far the next one has come."""
+
+    history: list[EpochRow] = field(default_factory=list)
+    epoch: EpochProgress = field(default_factory=EpochProgress)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation loss, the first of several; 0 if there is none."""
+        return min(self.history, key=lambda row: row.val_loss).epoch if self.history else 0
+
+    def is_out_of_patience(self, patience: int | None) -> bool:
+        """Whether validation has not improved for so many epochs."""
+        return patience is not None and len(self.history) - self.best_epoch >= patience
+
+    def finish_epoch(self, row: EpochRow) -> bool:
+        """Add an epoch's row and begin the next; whether its validation loss is the lowest."""
+        self.history.append(row)
+        self.epoch = EpochProgress()
+        return self.best_epoch == row.epoch
+
+    def state_dict(self, fabric: Fabric) -> dict[str, Any]:
+        """Tensors on the CPU and plain values; of all devices, so each must call it."""
+        return {
+            "history": [row._asdict() for row in self.history],
+            "epoch": self.epoch.state_dict(fabric),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], fabric: Fabric) -> None:
+        """Go on from a state."""
+        self.history = [EpochRow(**row) for row in state["history"]]
+        self.epoch.load_state_dict(state["epoch"], fabric)

@@ -1,0 +1,113 @@
+"""The clips that a run trains on and validates with, as one device reads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.windows import (
+    MicroBatch,
+    deal_out,
+    in_batches,
+    plan_training_epoch,
+    plan_views,
+)
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class EpochFeed:
+    """The clips of an epoch for this device: the plan, and a loader of any part of it.
+
+    Attributes:
+        steps: the micro-batches of each step.
+    """
+
+    steps: Sequence[Sequence[MicroBatch]]
+    load: Callable[[Sequence[MicroBatch]], ClipLoader]
+
+    def batches(self, *, from_step: int = 0) -> ClipLoader:
+        """Batches of windows and then partners, one for each micro-batch of each step."""
+        return self.load([each for step in self.steps[from_step:] for each in step])
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The training and validation clips of a run, dealt out to this device.
+
+    Attributes:
+        rows: training videos.
+        folder: of the clip store.
+    """
+
+    rows: Sequence[ClipRow]
+    val_rows: Sequence[ClipRow]
+    params: Params
+    folder: Path
+    fabric: Fabric
+
+    def feed(self, epoch: int, *, size: int) -> EpochFeed:
+        """What an epoch trains on, at most ``size`` clips at once."""
+        recipe = self.params.train
+        plan = plan_training_epoch(
+            self.rows,
+            self.params.augment,
+            num_frames=self.params.clip.num_frames,
+            crop_size=recipe.crop_size,
+            batch_size=recipe.batch_size,
+            balanced=recipe.class_balance == "sampler",
+            seed=recipe.seed,
+            epoch=epoch,
+        )
+        rank, num_devices = self.fabric.global_rank, self.fabric.world_size
+        steps = deal_out(plan, rank=rank, num_devices=num_devices, size=size)
+        return EpochFeed(steps, self._load)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of steps, which does not depend on how a step is divided."""
+        return len(self.feed(1, size=self.params.train.batch_size).steps)
+
+    def validation(self, *, size: int) -> ClipLoader:
+        """This device's share of the centre clips of the validation videos."""
+        windows = plan_views(
+            self.val_rows,
+            num_frames=self.params.clip.num_frames,
+            crop_size=self.params.train.crop_size,
+        )
+        share = windows[self.fabric.global_rank :: self.fabric.world_size]
+        return ClipLoader(
+            self._reader(self.val_rows), in_batches(share, size=size), num_threads=self._threads
+        )
+
+    def _load(self, micro_batches: Sequence[MicroBatch]) -> ClipLoader:
+        plan = [(*each.windows, *each.partners) for each in micro_batches]
+        return ClipLoader(self._train_reader, plan, num_threads=self._threads)
+
+    @cached_property
+    def _train_reader(self) -> ClipReader:
+        # One for all epochs: its open files and its memory are used again.
+        return self._reader(self.rows)
+
+    @property
+    def _threads(self) -> int:
+        # A CPU needs its cores to compute; a GPU is fed by a quarter of them.
+        return max(1, min(8, (os.cpu_count() or 1) // (4 * self.fabric.world_size)))
+
+    def _reader(self, rows: Sequence[ClipRow]) -> ClipReader:
+        return ClipReader(
+            rows,
+            folder=self.folder,
+            num_frames=self.params.clip.num_frames,
+            crop_size=self.params.train.crop_size,
+            pin_memory=self.fabric.device.type == "cuda",
+        )

@@ -1,0 +1,149 @@
+"""Which unfinished runs are resumed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from cpu_fabric import cpu_fabric
+from pipeline_imports import PACKAGE, PROJECT, SOURCE
+from toy_learner import Batches, coloured, feed, make_learner
+
+from slowfast_finetune.training.engine import fit
+from slowfast_finetune.training.epoch_progress import EpochProgress, TrainingProgress
+from slowfast_finetune.training.history import EpochRow
+from slowfast_finetune.training.resume import CODE, Clock, UnfinishedRun, digest_of_code
+
+
+def test_code_of_a_run_is_what_the_train_stage_depends_on() -> None:
+    deps = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["train"]["deps"]
+    folder = f"src/{PACKAGE}/"
+    assert set(CODE) == {
+        dep.removeprefix(folder).rstrip("/") for dep in deps if dep.startswith(folder)
+    }
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the package that may be changed."""
+    return shutil.copytree(SOURCE / PACKAGE, tmp_path / "package")
+
+
+def edit(name: str) -> Callable[[Path], None]:
+    def change(package: Path) -> None:
+        path = package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write("# a comment\n")
+
+    return change
+
+
+def rename(package: Path) -> None:
+    (package / "model" / "speed.py").rename(package / "model" / "faster.py")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        edit("__init__.py"),
+        edit("model/device.py"),
+        edit("base/params.py"),
+        edit("training/engine.py"),
+        edit("scoring/deeper/new.py"),
+        edit("clips/table.json"),
+        rename,
+    ],
+)
+def test_a_change_of_what_decides_the_weights_discards_an_unfinished_run(
+    package: Path, change: Callable[[Path], None]
+) -> None:
+    before = digest_of_code(package)
+    change(package)
+    assert digest_of_code(package) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "comparing/compare.py",
+        "evaluation/evaluate.py",
+        "serving/app.py",
+        "report/page.py",
+        "cli.py",
+        "model/__pycache__/device.cpython-311.pyc",
+        "model/.device.py.swp",
+        "model/device.py~",
+    ],
+)
+def test_a_change_of_anything_else_keeps_it(package: Path, name: str) -> None:
+    before = digest_of_code(package)
+    edit(name)(package)
+    assert digest_of_code(package) == before
+
+
+def test_a_state_of_another_fingerprint_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    UnfinishedRun(tmp_path, fingerprint="old").save({"best_epoch": 0, "anything": 1})
+    assert UnfinishedRun(tmp_path, fingerprint="new").load() == (
+        f"an unfinished run in {tmp_path}/.unfinished is of other parameters, clips or code"
+    )
+    assert UnfinishedRun(tmp_path, fingerprint="old").load() == {
+        "best_epoch": 0,
+        "anything": 1,
+        "fingerprint": "old",
+    }
+
+
+def test_a_learner_and_its_progress_go_on_from_their_states(tmp_path: Path) -> None:
+    """Stopped after the first of two steps of the second epoch; loaded into fresh objects."""
+    fabric, val = cpu_fabric(), Batches(coloured([0, 1, 1]))
+    changes = {"epochs": 3, "ema_decay": 0.9, "schedule": "cosine"}
+
+    def train(learner, progress, after_step) -> list[EpochRow]:  # type: ignore[no-untyped-def]
+        return fit(
+            learner,
+            feed_of=lambda _: feed([0, 1], [1, 0]),
+            val_loader=val,
+            progress=progress,
+            after_step=after_step,
+        )
+
+    whole, progress = make_learner(fabric, **changes), TrainingProgress()
+
+    def save() -> None:
+        if (len(progress.history), progress.epoch.step) == (1, 1):
+            state = {"learner": whole.state_dict(), "progress": progress.state_dict(fabric)}
+            torch.save(state, tmp_path / "state.pt")
+
+    rows = train(whole, progress, save)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    resumed, resumed_progress = make_learner(fabric, seed=1, **changes), TrainingProgress()
+    resumed.load_state_dict(state["learner"])
+    resumed_progress.load_state_dict(state["progress"], fabric)
+    assert resumed_progress.epoch.step == 1
+    resumed_rows = train(resumed, resumed_progress, lambda: None)
+    for first, second in zip(rows, resumed_rows, strict=True):
+        assert (first.train_loss, first.val_loss, first.grad_norm) == (
+            second.train_loss,
+            second.val_loss,
+            second.grad_norm,
+        )
+    for name, value in whole.evaluation_model.state_dict().items():
+        assert torch.equal(resumed.evaluation_model.state_dict()[name], value)
+
+
+def test_progress_of_an_epoch_that_has_not_begun_can_be_saved() -> None:
+    fabric, other = cpu_fabric(), EpochProgress()
+    other.load_state_dict(EpochProgress().state_dict(fabric), fabric)
+    assert (other.step, other.waiting_share) == (0, 0.0)
+    assert other.grad_norms == {"head": [], "backbone": []}
+
+
+def test_the_clock_tells_once_when_its_minutes_have_passed() -> None:
+    times = iter([0.0, 119.0, 120.0, 120.0, 200.0, 240.0, 240.0])
+    clock = Clock(2, now=lambda: next(times))
+    assert [clock.is_time() for _ in range(4)] == [False, True, False, True]
