@@ -35,7 +35,13 @@ from slowfast_finetune.doctor.wording import as_text
 from slowfast_finetune.inspection import duplicates
 from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings, near_copies
-from slowfast_finetune.inspection.findings import Finding, counted, listed, worst_first
+from slowfast_finetune.inspection.findings import (
+    Finding,
+    counted,
+    listed,
+    rounded_percent,
+    worst_first,
+)
 from slowfast_finetune.inspection.inspect import giveaway_findings, inspect
 from slowfast_finetune.inspection.labels import Opinion, label_findings, suspects
 from slowfast_finetune.inspection.looks import (
@@ -557,6 +563,19 @@ def test_seconds_are_read_easily() -> None:
 
 
 # Words and pages
+
+
+def test_only_none_and_all_are_written_as_0_and_100_percent() -> None:
+    assert [rounded_percent(share) for share in (0, 2 / 731, 0.116, 730 / 731, 1)] == [
+        "0%",
+        "<1%",
+        "12%",
+        ">99%",
+        "100%",
+    ]
+    assert rounded_percent(2 / 731, decimals=1) == "0.3%"
+    assert rounded_percent(1 / 9_999, decimals=1) == "<0.1%"
+    assert rounded_percent(9_998 / 9_999, decimals=1) == ">99.9%"
 
 
 def test_findings_are_sorted_and_names_shortened() -> None:

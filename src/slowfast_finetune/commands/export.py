@@ -1,4 +1,4 @@
-"""``slowfast export``: the model as one file that runs without this project."""
+"""``slowfast export``: write the model as one file that runs without this project."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from slowfast_finetune.base.console import say
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
+    """Add the command to the parser."""
     export = commands.add_parser(
         "export",
-        help="the model as one file that runs without this project: pt2 or onnx",
-        description="Write the model as one program: uint8 clips in, probabilities out. It is "
-        "compared with the checkpoint before it is written. With --check, look whether a file that "
-        "came from elsewhere is what this project writes; nothing in it is run.",
+        help="write the model as one file that runs without this project: pt2 or onnx",
+        description="Export the model as one program: uint8 clips in, probabilities out. Its "
+        "probabilities are compared with the checkpoint's before the file is written. With --check,"
+        " check a .pt or .onnx file from somebody else without running anything in it.",
     )
     export.add_argument("--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE")
-    export.add_argument("--format", choices=["pt2", "onnx"], help="what to write")
+    export.add_argument("--format", choices=["pt2", "onnx"], help="format of the exported file")
     export.add_argument(
         "--precision",
         choices=["fp32", "bf16"],
         default="fp32",
-        help="bf16 (pt2 only): faster on processors that multiply bfloat16, a little less exact",
+        help="bf16 (pt2 only) is faster on processors with bfloat16 units and slightly less exact",
     )
     export.add_argument(
-        "--out", type=Path, metavar="FILE", help="beside the checkpoint, if not given"
+        "--out", type=Path, metavar="FILE", help="file to write (default: beside the checkpoint)"
     )
     export.add_argument(
-        "--check", type=Path, metavar="FILE", help="a .pt, .pt2 or .onnx file to look at"
+        "--check", type=Path, metavar="FILE", help="check this .pt or .onnx file instead"
     )
     export.set_defaults(handler=_run)
 
@@ -38,13 +38,13 @@ def _run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.errors import ExportError
 
     if args.check is not None:
-        from slowfast_finetune.exporting.checking import check_file
+        from slowfast_finetune.exporting.file_check import check_file
 
         say(check_file(args.check))
         return
     if args.format is None:
         raise ExportError("--format is needed: pt2 or onnx")
-    from slowfast_finetune.exporting.export import describe, export
+    from slowfast_finetune.exporting.model_export import describe_export, export
 
     exported = export(
         args.checkpoint,
@@ -53,4 +53,4 @@ def _run(args: argparse.Namespace) -> None:
         output=args.out,
         project=Path.cwd(),
     )
-    say(describe(exported))
+    say(describe_export(exported))

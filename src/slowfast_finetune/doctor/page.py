@@ -11,7 +11,7 @@ from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.doctor.class_facts import class_facts
 from slowfast_finetune.doctor.doctor import Diagnosis, pictured
 from slowfast_finetune.doctor.wording import costs, headline, verdict
-from slowfast_finetune.inspection.findings import SEEN_IN_PICTURES
+from slowfast_finetune.inspection.findings import SEEN_IN_PICTURES, rounded_percent
 from slowfast_finetune.pictures.contact_sheets import data_uri
 
 MOST_BYTES = 7_000_000  # of pictures; a third more as text
@@ -25,6 +25,7 @@ def as_page(diagnosis: Diagnosis, clip: ClipParams) -> str:
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["printable"] = printable
+    environment.filters["rounded_percent"] = rounded_percent
     template = environment.from_string(
         files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     )

@@ -1,1 +1,1 @@
-"""A trained model for others: exported, compared with what it came from, and checked."""
+"""Export a trained model to one file, compare it with its checkpoint, check files from others."""

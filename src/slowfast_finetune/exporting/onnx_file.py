@@ -26,10 +26,10 @@ INPUT, OUTPUT = "clips", "probabilities"
 
 
 def need(*modules: str) -> None:
-    """Ask for the libraries of the extra ``onnx``.
+    """Import libraries of the extra ``onnx``.
 
     Raises:
-        ExportError: one is not installed.
+        ExportError: one of them is not installed.
     """
     for name in modules:
         try:
@@ -41,19 +41,19 @@ def need(*modules: str) -> None:
 
 
 def onnx_bytes(checkpoint: Checkpoint) -> bytes:
-    """An ONNX model: ``clips`` uint8 (B, T, H, W, 3), RGB → ``probabilities`` float32 (B, classes).
+    """Export to ONNX: ``clips`` uint8 (B, T, H, W, 3), RGB → ``probabilities`` float32 (B, N).
 
-    Weights are inside. What is known of the model is JSON in the metadata, under "slowfast".
+    The file holds the weights, and a description as JSON in the metadata entry "slowfast".
     """
     need("onnx", "onnxscript")
     import onnx
 
     model = ClipProbabilities(
-        # onnxruntime folds the batch norms by itself.
+        # Not sped up: onnxruntime folds the batch norms itself.
         classifier_from(checkpoint),
         temperature=checkpoint.temperature,
     ).eval()
-    # The exporter prints its progress, and warns about its own future.
+    # The exporter prints its progress and gives deprecation warnings.
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
@@ -81,9 +81,10 @@ def onnx_bytes(checkpoint: Checkpoint) -> bytes:
 
 
 def weights_digest(proto: Any) -> str:
-    """BLAKE2b-128 of the names, types, shapes and numbers of a model's weights.
+    """Hash the names, types, shapes and values of a model's weights with BLAKE2b-128.
 
-    ONNX files have no checksum: one changed on the way loads, and answers otherwise.
+    ONNX files have no checksum: without this, a file changed in transit would load and give
+    different probabilities.
     """
     import onnx
 
@@ -96,7 +97,7 @@ def weights_digest(proto: Any) -> str:
 
 
 def _forget_origin(proto: object) -> None:
-    """Leave out stack traces, which name the paths of our code on this machine."""
+    """Remove the exporter's stack traces, which hold paths of this machine."""
     graph = proto.graph  # type: ignore[attr-defined]
     for part in [graph, *graph.node, *graph.value_info, *graph.input, *graph.output]:
         del part.metadata_props[:]

@@ -1,4 +1,4 @@
-"""Whether an exported file answers as the checkpoint does, on noise and on real clips."""
+"""Compare an exported model with its checkpoint on random and on real clips."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ NUM_REAL = 8
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an exported file's probabilities lie from the checkpoint's.
+    """Differences between the probabilities of an exported model and of its checkpoint.
 
     Attributes:
-        num_random, num_real: clips that both answered; real ones come from the test videos.
-        random_difference, real_difference: the largest, of any class of any clip.
-        num_turned: clips whose most probable class is another.
+        num_random, num_real: number of compared clips; real ones come from the test videos.
+        random_difference, real_difference: largest absolute difference over clips and classes.
+        num_turned: clips whose most probable class differs.
     """
 
     num_random: int
@@ -47,12 +47,12 @@ class Parity:
 
     @property
     def difference(self) -> float:
-        """The largest of all."""
+        """Largest difference over all clips."""
         return max(self.random_difference, self.real_difference)
 
 
-def compare(checkpoint: Checkpoint, runner: Runner, *, project: Path) -> Parity:
-    """Show the same clips to both, one by one and in batches."""
+def measure_parity(checkpoint: Checkpoint, runner: Runner, *, project: Path) -> Parity:
+    """Run both on the same clips: the checkpoint one by one, the export in two batch sizes."""
     shape = checkpoint.preprocessing
     rng = np.random.default_rng(0)
     side = shape.crop_size
@@ -63,19 +63,19 @@ def compare(checkpoint: Checkpoint, runner: Runner, *, project: Path) -> Parity:
     ).eval()
     differences, turned = {}, 0
     for name, clips in (("noise", noise), ("real", real)):
-        wanted, found = _answers(model, clips), _both_ways(runner, clips)
+        wanted, found = _one_by_one(model, clips), _in_two_batches(runner, clips)
         differences[name] = float(np.abs(wanted - found).max(initial=0))
         turned += int((wanted.argmax(1) != found.argmax(1)).sum())
     return Parity(len(noise), len(real), differences["noise"], differences["real"], turned)
 
 
-def _answers(model: torch.nn.Module, clips: Clips) -> Probabilities:
+def _one_by_one(model: torch.nn.Module, clips: Clips) -> Probabilities:
     with torch.inference_mode():
         return _joined([model(torch.from_numpy(clip[None])).numpy() for clip in clips])
 
 
-def _both_ways(runner: Runner, clips: Clips) -> Probabilities:
-    """Answers to the first clip alone, to the others together: the batch must be free."""
+def _in_two_batches(runner: Runner, clips: Clips) -> Probabilities:
+    """Run the first clip alone and the others as one batch, since any batch size must work."""
     parts = [part for part in (clips[:1], clips[1:]) if len(part)]
     return _joined([runner(part) for part in parts])
 
@@ -85,7 +85,7 @@ def _joined(parts: list[Probabilities]) -> Probabilities:
 
 
 def real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
-    """Centre clips of up to eight test videos, (N, T, H, W, 3); none where the project has none."""
+    """Read the centre clips of up to eight test videos, (N, T, H, W, 3); N may be 0."""
     shape = checkpoint.preprocessing
     nothing = np.zeros((0, shape.num_frames, shape.crop_size, shape.crop_size, 3), np.uint8)
     try:
@@ -108,24 +108,24 @@ def real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
         )
         return reader.gather(windows).clips.numpy().copy()
     except (DataError, ValueError):
-        # The clips are a convenience; the noise is always there.
+        # Real clips are optional; the random ones always exist.
         return nothing
 
 
 def pt2_runner(content: bytes | memoryview) -> Runner:
-    """Run a torch.export program that this process has just made."""
+    """Load a torch.export program that this process has just exported."""
     program = torch.export.load(io.BytesIO(content)).module()
 
     def run(clips: Clips) -> Probabilities:
         with torch.no_grad():
-            answered: Probabilities = program(torch.from_numpy(clips)).numpy()
-        return answered
+            probabilities: Probabilities = program(torch.from_numpy(clips)).numpy()
+        return probabilities
 
     return run
 
 
 def onnx_runner(content: bytes) -> Runner:
-    """Run an ONNX model that this process has just made."""
+    """Load an ONNX model that this process has just exported."""
     from slowfast_finetune.exporting.onnx_file import need
 
     need("onnxruntime")
@@ -136,8 +136,8 @@ def onnx_runner(content: bytes) -> Runner:
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def run(clips: Clips) -> Probabilities:
-        (answered,) = session.run(None, {"clips": clips})
-        found: Probabilities = answered
-        return found
+        (output,) = session.run(None, {"clips": clips})
+        probabilities: Probabilities = output
+        return probabilities
 
     return run

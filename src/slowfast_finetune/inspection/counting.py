@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
-from slowfast_finetune.inspection.findings import Finding, counted, listed
+from slowfast_finetune.inspection.findings import Finding, counted, listed, rounded_percent
 from slowfast_finetune.inspection.looks import Look, Refused
 
 IMBALANCE = 5.0  # the largest class has so many times the videos of the smallest
@@ -56,7 +56,8 @@ def _refused(
         Finding(
             "problem" if is_many else "warning",
             "unreadable",
-            f"{len(refused):,} of {counted(total, 'video')} cannot be used ({share:.1%})",
+            f"{len(refused):,} of {counted(total, 'video')} cannot be used "
+            f"({rounded_percent(share, decimals=1)})",
             ", ".join(f"{count} {reason}" for reason, count in reasons)
             + f". E.g. {refused[0].video_path}: {refused[0].detail}.{more} "
             "Mend, convert or remove them.",
@@ -95,7 +96,8 @@ def _imbalance(looks: Sequence[Look]) -> list[Finding]:
             "imbalance",
             f"{largest} has {most / fewest:.0f} times the videos of {smallest}",
             f"{most:,} against {fewest:,}. Always naming {largest} would be right for "
-            f"{most / len(looks):.0%} of all videos: judge by balanced accuracy and macro F1, and "
+            f"{rounded_percent(most / len(looks))} of all videos: judge by balanced "
+            "accuracy and macro F1, and "
             "try train.class_balance: sampler (or weights).",
         )
     ]
@@ -152,8 +154,9 @@ def _too_short(looks: Sequence[Look], clip: ClipParams) -> list[Finding]:
         Finding(
             "warning" if max(share, shares[worst]) >= MOSTLY else "note",
             "padded",
-            f"{share:.0%} of the videos are shorter than a clip of {seconds:.2g} s",
-            f"They are padded ({clip.padding}); most of all {worst}, {shares[worst]:.0%}. Where "
+            f"{rounded_percent(share)} of the videos are shorter than a clip of {seconds:.2g} s",
+            f"They are padded ({clip.padding}); most of all {worst}, "
+            f"{rounded_percent(shares[worst])}. Where "
             "classes differ in that, the model can learn the padding. Lower clip.num_frames, or "
             "raise clip.sample_fps.",
             tuple(look.video_path for look in short),

@@ -58,3 +58,17 @@ def listed(names: Sequence[str], *, most: int = 3) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 video``, ``3 videos``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def rounded_percent(share: float, *, decimals: int = 0) -> str:
+    """Format a share from 0 to 1 in percent; only exactly 0 and 1 become "0%" and "100%".
+
+    Shares that would be rounded to them become "<1%" and ">99%", or "<0.1%" and ">99.9%" with one
+    decimal.
+    """
+    text = f"{100 * share:.{decimals}f}"
+    if share > 0 and float(text) == 0:
+        return f"<{10.0**-decimals:g}%"
+    if share < 1 and float(text) == 100:
+        return f">{100 - 10.0**-decimals:g}%"
+    return f"{text}%"

@@ -10,7 +10,7 @@ from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.evaluation.metadata import Giveaway, giveaways
 from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings
-from slowfast_finetune.inspection.findings import Finding, worst_first
+from slowfast_finetune.inspection.findings import Finding, rounded_percent, worst_first
 from slowfast_finetune.inspection.labels import label_findings
 from slowfast_finetune.inspection.looks import Look, Refused
 from slowfast_finetune.inspection.naming import group_hint
@@ -77,14 +77,16 @@ def giveaway_findings(looks: Sequence[Look]) -> list[Finding]:
 def _giveaway(best: Giveaway, others: Sequence[Giveaway], *, num_videos: int) -> Finding:
     is_sure = best.standard_errors >= BEYOND_LUCK
     verb = "may tell" if not is_sure else "tells" if len(best.facts) == 1 else "tell"
-    also = [f"{_named(found)} {found.balanced_accuracy:.0%}" for found in others]
+    also = [f"{_named(found)} {rounded_percent(found.balanced_accuracy)}" for found in others]
     return Finding(
         "problem" if is_sure and best.skill >= GRAVE_SKILL else "warning",
         "giveaway",
-        f"{_named(best)} alone {verb} the class: {best.balanced_accuracy:.0%} right, guessing "
-        f"{best.chance:.0%}",
+        f"{_named(best)} alone {verb} the class: "
+        f"{rounded_percent(best.balanced_accuracy)} right, guessing "
+        f"{rounded_percent(best.chance)}",
         "Mean over the classes, for videos that the guess was not fitted to; of all videos "
-        f"{best.accuracy:.0%}, where always naming the largest class has {best.majority:.0%}."
+        f"{rounded_percent(best.accuracy)}, where always naming the largest class has "
+        f"{rounded_percent(best.majority)}."
         + (f" Also: {', '.join(also)}." if also else "")
         + ("" if is_sure else f" With {num_videos:,} videos this can be luck.")
         + " A model can learn that in place of the action: film or convert all classes alike, and "

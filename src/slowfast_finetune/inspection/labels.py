@@ -22,7 +22,7 @@ from slowfast_finetune.evaluation.metadata import (
     folds,
     units_of,
 )
-from slowfast_finetune.inspection.findings import Finding, counted, listed
+from slowfast_finetune.inspection.findings import Finding, counted, listed, rounded_percent
 from slowfast_finetune.inspection.looks import THUMBNAIL_SIDE, Look
 
 MOTION_SIDE = 6  # cells of the map of what moves
@@ -212,8 +212,10 @@ def _alike_classes(opinion: Opinion) -> list[Finding]:
                     "warning",
                     "alike-classes",
                     f"{one} and {other} look alike: is one of them the other?",
-                    f"A simple model tells both from every other class ({min(others):.0%} or "
-                    f"better), but not from each other ({accuracy:.0%}; guessing is 50 %). If "
+                    f"A simple model tells both from every other class "
+                    f"({rounded_percent(min(others))} or "
+                    f"better), but not from each other "
+                    f"({rounded_percent(accuracy)}; guessing is 50 %). If "
                     "they are not very similar actions, one folder may be mislabelled.",
                     tuple(members),
                 )

@@ -367,10 +367,13 @@ def too_little_to_tell(predictions: Sequence[VideoResult], scores: Scores) -> li
         return []
     what = count(len(predictions), "test video")
     if any(prediction.row.group for prediction in predictions):
-        what += f" from {count(groups, 'group')}"
+        what += f" of {count(groups, 'group')}"
     detail = "Add test videos, best of new people, places or cameras, or raise data.test_fraction."
     if wide:
-        title = f"Anything {interval(accuracy.low, accuracy.high)} is possible: {what} tell no more"
+        title = (
+            "The accuracy is uncertain: 95 % confidence interval "
+            f"{interval(accuracy.low, accuracy.high)}, from {what}"
+        )
     else:
         title = f"{what}: with so few the interval is rough"
     return [Finding("warning", "too-few-videos" if wide else "too-few-groups", title, detail)]

@@ -1,0 +1,142 @@
+"""Check a model file that somebody else sent, without running anything in it.
+
+Checkpoints (.pt) and ONNX models are data and can be checked. A .pt2 file cannot: torch.export.load
+unpickles what the archive marks as pickled and evaluates shape expressions, so only the sender's
+word stands for it, and the check refuses the format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from slowfast_finetune.base.errors import CheckpointError, ExportError
+
+
+def check_file(path: Path) -> str:
+    """Check a .pt or .onnx file and return one line that says which model it holds.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, holds code, or was not written by this project.
+        ExportError: the same for an ONNX model; or the file is a .pt2, which cannot be checked.
+    """
+    if path.suffix == ".pt2":
+        raise ExportError(
+            f"{path}: a .pt2 file cannot be checked, because torch.export.load can run code that "
+            "is in it; load it only if you trust its sender, or ask for the .pt or .onnx file"
+        )
+    if path.suffix == ".onnx":
+        metadata = read_onnx_metadata(path)
+        return _one_line(path, f"an ONNX model of {metadata['model']}", metadata["class_names"])
+    from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint, view_params
+
+    checkpoint = load_checkpoint(path)
+    try:
+        view_params(checkpoint)
+        classifier_from(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return _one_line(path, f"a checkpoint of {checkpoint.model_name}", checkpoint.class_names)
+
+
+def _one_line(path: Path, content: str, class_names: list[str]) -> str:
+    return f"{path}: {content}; {len(class_names)} classes: {', '.join(class_names)}"
+
+
+def read_onnx_metadata(path: Path) -> dict[str, Any]:
+    """Read and verify the metadata of an ONNX model that this project exported.
+
+    Raises:
+        ExportError: the file is damaged, refers to other files or foreign operators, or was not
+            exported by this project.
+    """
+    from slowfast_finetune.exporting.onnx_file import need, weights_digest
+
+    need("onnx")
+    import onnx
+
+    model = _parsed(path)
+    metadata = _metadata_of(path, model)
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
+        raise ExportError(f"{path}: reads weights from other files, which an export never does")
+    domains = {entry.domain for entry in model.opset_import} | {
+        node.domain for node in model.graph.node
+    }
+    if model.functions or domains - {"", "ai.onnx"}:
+        raise ExportError(f"{path}: calls operators that are not part of ONNX")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{path}: is damaged: {str(error).splitlines()[0]}") from error
+    if "weights_digest" not in metadata:
+        raise ExportError(f"{path}: lacks weights_digest in its metadata; export it again")
+    if metadata["weights_digest"] != weights_digest(model):
+        raise ExportError(f"{path}: is damaged: its weights differ from those that were exported")
+    return metadata
+
+
+def _parsed(path: Path) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        return onnx.load_from_string(path.read_bytes())
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
+    except (DecodeError, ValueError) as error:
+        raise ExportError(f"{path}: is cut short or damaged, or no ONNX file") from error
+
+
+def _metadata_of(path: Path, model: Any) -> dict[str, Any]:
+    from slowfast_finetune.exporting.onnx_file import METADATA_KEY
+
+    texts = {entry.key: entry.value for entry in model.metadata_props}
+    if METADATA_KEY not in texts:
+        raise ExportError(f"{path}: is not an export of this project, or is cut short")
+    try:
+        metadata = json.loads(texts[METADATA_KEY])
+    except (ValueError, RecursionError) as error:
+        raise ExportError(f"{path}: its metadata entry {METADATA_KEY} is not JSON") from error
+    return _checked_metadata(path, metadata)
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """Yield every tensor: weights, and constants in operators and in their nested graphs."""
+    graphs = [model.graph]
+    while graphs:
+        graph = graphs.pop()
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield sparse.values
+            yield sparse.indices
+        for node in graph.node:
+            for attribute in node.attribute:
+                yield from (attribute.t, *attribute.tensors)
+                graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+
+
+def _checked_metadata(path: Path, metadata: Any) -> dict[str, Any]:
+    from slowfast_finetune.model.exported import EXPORT_VERSION, KIND, TASK
+
+    if not isinstance(metadata, dict) or metadata.get("kind") != KIND:
+        raise ExportError(f"{path}: is not an export of this project")
+    version = metadata.get("format_version")
+    if version != EXPORT_VERSION:
+        raise ExportError(f"{path}: has format {version}; this version reads {EXPORT_VERSION}")
+    if metadata.get("task") != TASK:
+        raise ExportError(f"{path}: is for the task {metadata.get('task')}; expected {TASK}")
+    names = metadata.get("class_names")
+    if not (
+        isinstance(names, list)
+        and names
+        and all(isinstance(name, str) for name in names)
+        and isinstance(metadata.get("model"), str)
+        and isinstance(metadata.get("preprocessing"), dict)
+    ):
+        raise ExportError(
+            f"{path}: class_names, model or preprocessing in its metadata is missing or has the "
+            "wrong type"
+        )
+    return metadata
