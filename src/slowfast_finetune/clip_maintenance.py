@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slowfast_finetune.base.console import progress
+from slowfast_finetune.base.console import progress, readable_bytes
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_store import SUFFIX, ClipStore, EntryError
@@ -119,16 +119,6 @@ def describe_corners(found: Iterable[Corner], *, current: str) -> str:
         size = readable_bytes(corner.num_bytes)
         lines.append(f"{corner.digest:16}  {corner.num_entries:7}  {size:>9}  {what}{mark}")
     return "\n".join(lines)
-
-
-def readable_bytes(number: int) -> str:
-    """1536 → "1.5 KB"; powers of 1024."""
-    size = float(number)
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TB"
 
 
 def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:

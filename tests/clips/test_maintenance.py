@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from synthetic import make_manifest, make_params, steady, write_params, write_video
 
+from slowfast_finetune.base.console import readable_bytes
 from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.clip_maintenance import corners, readable_bytes
+from slowfast_finetune.clip_maintenance import corners
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 

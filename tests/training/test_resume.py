@@ -70,7 +70,7 @@ def test_a_change_of_what_decides_the_weights_discards_an_unfinished_run(
 @pytest.mark.parametrize(
     "name",
     [
-        "comparing/compare.py",
+        "comparing/comparison.py",
         "evaluation/evaluate.py",
         "serving/app.py",
         "report/page.py",

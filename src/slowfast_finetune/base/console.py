@@ -24,6 +24,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def readable_bytes(number: int) -> str:
+    """1536 → "1.5 KB"; powers of 1024."""
+    size = float(number)
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TB"
+
+
 def progress(items: Iterable[T], *, total: int, label: str, unit: str = "video") -> Iterator[T]:
     """Yield ``items`` while a :class:`ProgressBar` counts them."""
     with ProgressBar(label, total=total, unit=unit) as bar:

@@ -64,10 +64,11 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _prune(args: argparse.Namespace) -> None:
+    from slowfast_finetune.base.console import readable_bytes
     from slowfast_finetune.base.manifest_table import MANIFEST
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import store_root
-    from slowfast_finetune.clip_maintenance import find_leftovers, readable_bytes, remove
+    from slowfast_finetune.clip_maintenance import find_leftovers, remove
     from slowfast_finetune.clips.clip_store import settings_digest
 
     rows = MANIFEST.read_rows(Path("data/manifest.csv"))

@@ -29,7 +29,7 @@ def _run(args: argparse.Namespace) -> None:
     import dataclasses
     import json
 
-    from slowfast_finetune.comparing.compare import compare, describe, verdict
+    from slowfast_finetune.comparing.comparison import compare, describe, verdict
     from slowfast_finetune.comparing.sources import read_predictions
 
     result = compare(read_predictions(args.a), read_predictions(args.b))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.tables import csv_text
-from slowfast_finetune.comparing.compare import accuracy_interval
+from slowfast_finetune.comparing.comparison import accuracy_interval
 from slowfast_finetune.comparing.sources import check_same_classes, read_predictions
 from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import Interval

@@ -8,10 +8,9 @@ import shutil
 import textwrap
 from collections import Counter
 
-from slowfast_finetune.base.console import printable
+from slowfast_finetune.base.console import printable, readable_bytes
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import ClipParams
-from slowfast_finetune.clip_maintenance import readable_bytes
 from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts, totals
 from slowfast_finetune.doctor.costs import readable_seconds
 from slowfast_finetune.doctor.doctor import Diagnosis

@@ -17,7 +17,7 @@ import pytest
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.tables import csv_text
-from slowfast_finetune.comparing.compare import (
+from slowfast_finetune.comparing.comparison import (
     Comparison,
     compare,
     describe,
