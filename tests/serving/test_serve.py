@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -451,6 +452,75 @@ def test_a_server_that_stops_tells_those_who_wait(
             for one in waiting:
                 assert problem(one.result(), 503) == "busy"
                 assert one.result().headers["retry-after"]
+
+
+@pytest.mark.process
+def test_who_waits_for_a_model_that_hangs_is_told_and_health_fails(
+    checkpoint: Path, good: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = dataclasses.replace(LIMITS, answer_seconds=0.3, decoder_seconds=0.7)
+    with running_server(checkpoint, limits=limits, workers=1) as served:
+        let_go = threading.Event()
+        really = served.service.looker.look
+        monkeypatch.setattr(
+            served.service.looker, "look", lambda job: let_go.wait(60) and really(job)
+        )
+        with (
+            httpx.Client(base_url=served.url, timeout=30, trust_env=False) as client,
+            ThreadPoolExecutor() as pool,
+        ):
+            waiting = [pool.submit(post, client, good) for _ in range(2)]
+            for one in waiting:
+                assert problem(one.result(), 503) == "stuck"
+            assert problem(client.get("/health"), 503) == "stuck"
+            let_go.set()
+            until(lambda: client.get("/health").status_code == 200)
+
+
+HANGING_SERVER = """
+import sys, threading
+from slowfast_finetune import cli
+from slowfast_finetune.serving.looking import VideoLooker
+VideoLooker.look = lambda self, job: threading.Event().wait()
+sys.argv = ["slowfast", "serve", "--checkpoint", sys.argv[1], "--device", "cpu", "--port", "0"]
+cli.main()
+"""
+
+
+@pytest.mark.process
+def test_sigterm_ends_a_server_whose_model_hangs(
+    checkpoint: Path, good: bytes, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING_SERVER, str(checkpoint)],
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[0]
+
+        def waits() -> bool:
+            health = httpx.get(f"{url}health", trust_env=False)
+            return bool(health.json()["queue_length"] == 1)
+
+        with (
+            httpx.Client(base_url=url, timeout=60, trust_env=False) as client,
+            ThreadPoolExecutor() as pool,
+        ):
+            until(lambda: httpx_answers(url))
+            waiting = pool.submit(post, client, good)
+            until(waits)
+            process.send_signal(signal.SIGTERM)
+            assert problem(waiting.result(), 503) == "busy"
+            process.wait(timeout=20)
+    assert not list(tmp_path.glob("slowfast-serve-*"))
+
+
+def httpx_answers(url: str) -> bool:
+    """Tell whether a server has begun to answer."""
+    try:
+        return httpx.get(f"{url}health", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 # Connections

@@ -27,11 +27,13 @@ from slowfast_finetune.serving.problems import (
     RequestRefusedError,
     bad_request,
     busy,
+    stuck,
 )
 from slowfast_finetune.serving.queue import Job, ModelQueue, QueueFullError
 from slowfast_finetune.serving.uploads import Upload, received
 
 CLOSE_SECONDS = 5.0
+WATCH_SECONDS = 0.5  # a request that can have no answer any more ends so late at most
 LEFT_STATUS = 499  # nobody reads it
 BODY = {"schema": {"type": "string", "format": "binary"}}
 FORM = {
@@ -72,6 +74,7 @@ class Service:
         self.queue = ModelQueue(looker, length=limits.queue, decoders=decoders)
         self.metrics = ServerMetrics(queue_length=lambda: len(self.queue))
         self._uploads = asyncio.Semaphore(limits.uploads)
+        self._is_stopped = False
         self.folder = Path()
 
     @contextlib.asynccontextmanager
@@ -88,7 +91,21 @@ class Service:
 
     def stop(self) -> None:
         """Give up what waits: whoever asked is told to come back."""
-        self.queue.close(timeout=CLOSE_SECONDS)
+        if not self._is_stopped:
+            self.queue.close(timeout=CLOSE_SECONDS)
+            self._is_stopped = True
+
+    def check_computing(self) -> None:
+        """Refuse to wait for a thread that computes longer than a video may take.
+
+        It is asked outside that thread: what the thread itself limits fails when it hangs.
+
+        Raises:
+            RequestRefusedError: 503, stuck.
+        """
+        busy_seconds = self.queue.busy_seconds
+        if busy_seconds > self.limits.answer_seconds + self.limits.decoder_seconds:
+            raise stuck(busy_seconds)
 
     async def predict(self, request: Request, *, explain: bool) -> Answer:
         """Answer one request, and count how it ended."""
@@ -133,7 +150,11 @@ class Service:
         left = asyncio.create_task(_client_leaves(request))
         try:
             both: set[asyncio.Future[Any]] = {answer, left}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            while not (answer.done() or left.done() or self._is_stopped):
+                self.check_computing()
+                await asyncio.wait(both, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if self._is_stopped and not answer.done():
+                raise self._busy("the server stops")
             if answer.cancelled() or (answer.done() and _is_given_up(answer)):
                 raise self._busy("the server stops")
             if not answer.done():
@@ -185,9 +206,10 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
         """
         return await service.predict(request, explain=explain)
 
-    @app.get("/health")
+    @app.get("/health", responses={503: {"model": Problem, "description": "It computes no more"}})
     def health() -> Health:
         """Whether the server is well, and how busy."""
+        service.check_computing()
         model = service.looker.said
         return Health(
             status="ok",

@@ -45,6 +45,12 @@ def busy(detail: str, *, retry_after: int) -> RequestRefusedError:
     return RequestRefusedError(503, "busy", detail, outcome="busy", retry_after=retry_after)
 
 
+def stuck(seconds: float) -> RequestRefusedError:
+    """The thread that computes has given no answer for longer than any video may take [s]."""
+    detail = f"the model has been busy with one video for {seconds:.0f} s; restart the server"
+    return RequestRefusedError(503, "stuck", detail, outcome="failed")
+
+
 def refused_video(reason: str, detail: str) -> RequestRefusedError:
     """A video that cannot be read; a code of docs/formats.md."""
     return RequestRefusedError(422, reason, detail, outcome="refused")

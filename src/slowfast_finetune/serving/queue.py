@@ -67,6 +67,7 @@ class ModelQueue:
         self._open: list[Job] = []
         self._changed = threading.Condition()
         self._is_closed = False
+        self._busy_since: float | None = None
         self._seconds_per_video = FIRST_GUESS_SECONDS
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
@@ -87,6 +88,12 @@ class ModelQueue:
     def __len__(self) -> int:
         """Jobs that have no answer yet."""
         return len(self._waiting) + len(self._open)
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the thread has been computing for the present job; 0 where it has none [s]."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
 
     @property
     def room(self) -> int:
@@ -129,10 +136,11 @@ class ModelQueue:
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            began = time.monotonic()
+            began = self._busy_since = time.monotonic()
             job.waited_seconds = began - job.submitted
             _settle(job, self._looker)
             seconds = time.monotonic() - began
+            self._busy_since = None
             with self._changed:
                 self._seconds_per_video += NEWEST_SHARE * (seconds - self._seconds_per_video)
                 self._close(job)
