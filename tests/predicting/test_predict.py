@@ -640,3 +640,13 @@ def test_a_number_is_a_camera_unless_a_file_has_that_name(
     assert camera_index(["clip.mp4"]) is None
     (tmp_path / "0").touch()
     assert camera_index(["0"]) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("", "empty name"), ("rtsp://cam/1", "address"), ("http://x/y", "address")],
+)
+def test_an_empty_name_and_an_address_are_refused_in_words(word: str, expected: str) -> None:
+    (found,) = find_inputs([word])
+    assert isinstance(found, Refused)
+    assert expected in found.detail

@@ -31,9 +31,16 @@ def find_inputs(words: Sequence[str]) -> list[Path | Refused]:
 
 def _named_by(word: str) -> Iterator[Path | Refused]:
     path = Path(word)
+    if not word:
+        # As a path it would be the folder where the command runs.
+        yield Refused(path, "missing", "an empty name; give a file, a folder or a pattern")
+        return
     # A file may be called "take[1].mp4"; what exists is no pattern.
     if os.path.lexists(path):
         yield from _at(path)
+    elif "://" in word:
+        detail = f"{word!r} is an address; save the video as a file first"
+        yield Refused(path, "missing", detail)
     elif glob.has_magic(word):
         matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207
         if not matches:
