@@ -176,7 +176,7 @@ def test_frames_in_the_store_are_sound(cached: Tables) -> None:
 def test_a_quarter_turn_swaps_the_sides(cached: Tables, catalog: dict[str, dict[str, str]]) -> None:
     _, clips, _ = cached
     for path, row in clips.items():
-        coded = int(catalog[path]["width"]), int(catalog[path]["height"])
+        coded = round(int(catalog[path]["width"]) * row.pixel_aspect), int(catalog[path]["height"])
         turned = int(float(catalog[path]["rotation"] or 0)) % 180 == 90
         upright = coded[::-1] if turned else coded
         assert (row.source_width, row.source_height) == upright, path
