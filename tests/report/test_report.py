@@ -22,12 +22,12 @@ from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.evaluation.predictions_table import PredictionRow
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.findings import Finding
-from slowfast_finetune.pictures.sheets import (
+from slowfast_finetune.pictures.contact_sheets import (
     PLANS,
     contact_sheet,
-    data_uri_bytes,
+    data_uri,
+    evenly_spaced,
     make_sheets,
-    spread,
     tiled_jpeg,
 )
 from slowfast_finetune.report import page as page_module
@@ -49,7 +49,6 @@ from slowfast_finetune.report.verdict import (
     too_little_to_tell,
     verdict,
 )
-from slowfast_finetune.report.wording import count, interval, listed, minutes, percent, plain
 
 THIN = "\u202f"
 
@@ -115,38 +114,6 @@ def text_of(html: str) -> str:
 
 def report_of(run: Run, **options: object) -> str:
     return compose(read_results(run.files), store=run.store, evidence=Evidence(), **options)
-
-
-# Words
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.9792, "97.9 %"),
-        (1.0, "100 %"),
-        (0.9999, "99.9 %"),
-        (0.0, "0 %"),
-        (0.0001, "<0.1 %"),
-        (-0.25, "−25 %"),
-        (None, "–"),
-        (float("nan"), "–"),
-    ],
-)
-def test_percent(value: float | None, text: str) -> None:
-    assert percent(value) == text.replace(" ", THIN)
-
-
-def test_words_for_numbers() -> None:
-    assert interval(0.5, 0.75) == f"50{THIN}% to 75{THIN}%"
-    assert interval(None, 0.75) == "–"
-    values = [0.12345, 0.00002, 0.0, None]
-    assert [plain(value) for value in values] == ["0.123", "2.00e-05", "0.000", "–"]
-    assert count(1, "video") == "1 video"
-    assert count(1200, "class", "classes") == f"1{THIN}200 classes"
-    names = [listed(list(text)) for text in ("a", "ab", "abcde")]
-    assert names == ["a", "a and b", "a, b, c and 2 more"]
-    assert [minutes(43), minutes(720), minutes(11_100)] == ["43 s", "12 min", "3 h 05 min"]
 
 
 # What makes one look
@@ -570,8 +537,8 @@ def test_what_does_not_fit_is_left_out_and_said(
 ) -> None:
     tests = [*answers("a", {"a": 18, "b": 2}), *answers("b", {"b": 20})]
     run = write_run(tmp_path, tests, class_names=["a", "b"], noise=True)
-    one = data_uri_bytes(
-        contact_sheet(page_module.stored_frames(run.store, run.clips[-1]), PLANS[-1])
+    one = len(
+        data_uri(contact_sheet(page_module.stored_frames(run.store, run.clips[-1]), PLANS[-1]))
     )
     monkeypatch.setattr(page_module, "SHEET_BUDGET", 10 * one)
     text = text_of(report_of(run))
@@ -596,18 +563,18 @@ def test_sheets_take_the_best_plan_that_fits_and_serve_the_first_when_none_does(
     rng = np.random.default_rng(0)
     videos = {str(i): rng.integers(0, 256, (9, 48, 64, 3), np.uint8) for i in range(6)}
     totals = [
-        sum(data_uri_bytes(contact_sheet(frames, plan)) for frames in videos.values())
+        sum(len(data_uri(contact_sheet(frames, plan))) for frames in videos.values())
         for plan in PLANS
     ]
     assert totals == sorted(totals, reverse=True)
     for plan, total in zip(PLANS, totals, strict=True):
-        made = make_sheets(list(videos), videos.__getitem__, budget=total)
-        assert made.num_left_out == 0
-        assert made.images["3"] == contact_sheet(videos["3"], plan)
-    made = make_sheets(list(videos), videos.__getitem__, budget=totals[-1] // 2)
-    assert made.num_left_out > 0
-    assert list(made.images) == list(videos)[: len(made.images)]
-    assert make_sheets([], videos.__getitem__, budget=0).num_left_out == 0
+        made = make_sheets(list(videos), videos.__getitem__, max_bytes=total)
+        assert len(made) == len(videos)
+        assert made["3"] == data_uri(contact_sheet(videos["3"], plan))
+    made = make_sheets(list(videos), videos.__getitem__, max_bytes=totals[-1] // 2)
+    assert len(made) < len(videos)
+    assert list(made) == list(videos)[: len(made)]
+    assert make_sheets([], videos.__getitem__, max_bytes=0) == {}
 
 
 def test_a_sheet_is_read_row_by_row_and_keeps_the_shape_of_a_picture() -> None:
@@ -624,8 +591,8 @@ def test_a_sheet_is_read_row_by_row_and_keeps_the_shape_of_a_picture() -> None:
 
 
 def test_frames_are_spread_from_first_to_last() -> None:
-    assert spread(10, 4) == [0, 3, 6, 9]
-    assert spread(1, 3) == [0, 0, 0]
+    assert evenly_spaced(10, 4) == [0, 3, 6, 9]
+    assert evenly_spaced(1, 3) == [0, 0, 0]
 
 
 # Order and shape of what is shown

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.inspection.readable import shortened
 from slowfast_finetune.report.results import VideoResult
-from slowfast_finetune.report.wording import shortened
 
 BARS = 4  # probabilities shown of a video: the most probable, and the actual class's
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from slowfast_finetune.evaluation.result_tables import ReliabilityRow
-from slowfast_finetune.report.wording import count, interval, percent, plain
+from slowfast_finetune.inspection.readable import count, decimal, interval, percent
 
 WIDTH, HEIGHT = 460, 250  # of a chart; it is scaled to its column [px]
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 24, 36  # room for axes [px]
@@ -80,11 +80,11 @@ def line_chart(
         parts.append(f'<polyline class="line {line.look}" points="{path}"/>')
         parts += [
             f'<circle class="point {line.look}" cx="{x}" cy="{y}" r="5">'
-            f"<title>{escape(line.name)}, {escape(x_label)} {real_x:g}: {plain(real_y)}</title>"
+            f"<title>{escape(line.name)}, {escape(x_label)} {real_x:g}: {decimal(real_y)}</title>"
             "</circle>"
             for x, y, real_x, real_y in points[:: max(1, len(points) // 200)]
         ]
-    last = "; ".join(f"{line.name} {plain(line.ys[-1])}" for line in lines)
+    last = "; ".join(f"{line.name} {decimal(line.ys[-1])}" for line in lines)
     return _svg(title, f"Last values: {last}", parts)
 
 

@@ -14,11 +14,10 @@ from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.pictures.contact_sheets import data_uri
-from slowfast_finetune.pictures.sheets import data_uri_bytes, spread, tiled_jpeg
+from slowfast_finetune.inspection.readable import shortened
+from slowfast_finetune.pictures.contact_sheets import data_uri, evenly_spaced, tiled_jpeg
 from slowfast_finetune.report.cards import to_explain
 from slowfast_finetune.report.results import VideoResult
-from slowfast_finetune.report.wording import shortened
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +127,7 @@ def _heat(
         label = checkpoint.class_names.index(prediction.row.predicted)
         maps = grad_cam.explain(classifier, clip, label=label)
         frames = clip[0].cpu().numpy()
-        shown = spread(len(frames), NUM_FRAMES)
+        shown = evenly_spaced(len(frames), NUM_FRAMES)
         slow, fast = (
             grad_cam.overlay(frames[shown], pathway[shown]) for pathway in (maps.slow, maps.fast)
         )
@@ -146,7 +145,7 @@ def _within_budget(pictures: Sequence[Frames]) -> list[bytes]:
             tiled_jpeg(picture, columns=COLUMNS, height=HEIGHT, quality=quality)
             for picture in pictures
         ]
-        if sum(data_uri_bytes(jpeg) for jpeg in made) <= EVIDENCE_BUDGET:
+        if sum(len(data_uri(jpeg)) for jpeg in made) <= EVIDENCE_BUDGET:
             break
     return made
 

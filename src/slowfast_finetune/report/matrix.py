@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slowfast_finetune.evaluation.result_tables import ConfusionRow
-from slowfast_finetune.report.wording import count, percent
+from slowfast_finetune.inspection.readable import count, percent
 
 LARGE = 8  # from so many classes on the names stand upright
 # Shares from which a shade asks for text of the other lightness, in the dark and the light theme.

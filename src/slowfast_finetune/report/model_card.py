@@ -15,10 +15,10 @@ import yaml
 
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.inspection.findings import Finding
+from slowfast_finetune.inspection.readable import count, decimal, interval, percent
 from slowfast_finetune.report.overview import data_view, reproduction, run_of
 from slowfast_finetune.report.results import Results
 from slowfast_finetune.report.verdict import verdict
-from slowfast_finetune.report.wording import count, interval, percent, plain
 
 # Score of metrics/scores.csv, what the card calls it, its name in Hugging Face's list if any.
 SHOWN: tuple[tuple[str, str, str | None], ...] = (
@@ -152,13 +152,13 @@ def _result(results: Results) -> str:
 
 
 def _score(score: str, value: float | None) -> str:
-    return plain(value) if score in NO_SHARES else percent(value)
+    return decimal(value) if score in NO_SHARES else percent(value)
 
 
 def _between(results: Results, score: str) -> str:
     found = results.scores[score]
     if score in NO_SHARES:
-        return f"{plain(found.low)} to {plain(found.high)}"
+        return f"{decimal(found.low)} to {decimal(found.high)}"
     return interval(found.low, found.high)
 
 

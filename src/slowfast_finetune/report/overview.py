@@ -11,9 +11,16 @@ from markupsafe import Markup
 
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.evaluation.result_tables import SubsetRow
+from slowfast_finetune.inspection.readable import (
+    count,
+    decimal,
+    duration,
+    interval,
+    percent,
+    shortened,
+)
 from slowfast_finetune.report.charts import Line, line_chart
 from slowfast_finetune.report.results import Estimate, Results, number_of_groups
-from slowfast_finetune.report.wording import count, interval, minutes, percent, plain, shortened
 from slowfast_finetune.training.history import EpochRow
 
 SPLITS = ("train", "val", "test")
@@ -119,7 +126,7 @@ def _data_row(name: str, clips: Sequence[ClipRow], rejected: Sequence[RejectedRo
         name=name,
         counts=[sum(clip.split == split for clip in clips) for split in SPLITS],
         groups=len({clip.group or clip.video_path for clip in clips}),
-        length=minutes(sum(clip.duration_seconds for clip in clips)),
+        length=duration(sum(clip.duration_seconds for clip in clips)),
         padded=sum(clip.num_sampled < clip.num_frames for clip in clips),
         damaged=sum(clip.damaged for clip in clips),
         refused=len(rejected),
@@ -150,9 +157,9 @@ def score_table(results: Results) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "value": plain(score.value, digits=4),
-            "low": plain(score.low, digits=4),
-            "high": plain(score.high, digits=4),
+            "value": decimal(score.value, digits=4),
+            "low": decimal(score.low, digits=4),
+            "high": decimal(score.high, digits=4),
             "meaning": MEANINGS.get(name, ""),
         }
         for name, score in results.scores.items()
@@ -222,13 +229,13 @@ def training_sentence(results: Results) -> str:
     summary, run = results.summary, run_of(results.summary)
     parts = [f"{count(len(results.history), 'epoch')}"]
     if "train_minutes" in summary:
-        parts[0] += f" in {minutes(60 * float(summary['train_minutes']))}"
+        parts[0] += f" in {duration(60 * float(summary['train_minutes']))}"
     if run.get("runs_on"):
         parts[0] += f" on {run['runs_on']}"
     if summary.get("best_epoch"):
         parts.append(
             f"Kept is epoch {summary['best_epoch']}, with the lowest validation loss"
-            f" ({plain(summary.get('best_val_loss'))}, accuracy "
+            f" ({decimal(summary.get('best_val_loss'))}, accuracy "
             f"{percent(summary.get('best_val_accuracy'))})"
         )
     return ". ".join(parts) + "."

@@ -21,12 +21,12 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.measure import subset_row
 from slowfast_finetune.evaluation.resampling import design_effect, units_of
 from slowfast_finetune.evaluation.result_tables import SubsetRow
+from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding, worst_first
-from slowfast_finetune.inspection.inspect import inspect
-from slowfast_finetune.inspection.looks import looks_from_store
-from slowfast_finetune.inspection.scenes import seen_scenes
-from slowfast_finetune.pictures.contact_sheets import data_uri
-from slowfast_finetune.pictures.sheets import Sheets, make_sheets
+from slowfast_finetune.inspection.readable import count, decimal, interval, percent, shortened
+from slowfast_finetune.inspection.shared_scenes import seen_scenes
+from slowfast_finetune.inspection.video_summary import summaries_from_store
+from slowfast_finetune.pictures.contact_sheets import make_sheets
 from slowfast_finetune.report import overview
 from slowfast_finetune.report.cards import (
     Card,
@@ -46,7 +46,6 @@ from slowfast_finetune.report.results import (
     read_results,
 )
 from slowfast_finetune.report.verdict import pointers, verdict
-from slowfast_finetune.report.wording import count, interval, percent, plain, shortened
 
 Frames = npt.NDArray[np.uint8]
 
@@ -99,7 +98,7 @@ def write_report(
     results = read_results(files)
     test_rows = [row for row in results.clips if row.split == "test"]
     restore_entries(results.clips, params=params, store=store, project=project)
-    looks = looks_from_store(results.clips, store)
+    videos = summaries_from_store(results.clips, store)
     evidence = gather_evidence(
         results.predictions,
         test_rows,
@@ -107,13 +106,13 @@ def write_report(
         runtime=params.runtime,
         store=store,
     )
-    findings = inspect(looks, clip=params.clip)
+    findings = check_videos(videos, clip=params.clip)
     page = compose(
         results,
         store=store,
         evidence=evidence,
         findings=findings,
-        seen_scenes=seen_scenes(looks),
+        seen_scenes=seen_scenes(videos).keys(),
     )
     write_text(output, page)
     all_findings = _joined(pointers(results), findings)
@@ -143,7 +142,7 @@ def compose(
         sheets = make_sheets(
             shown,
             lambda path: stored_frames(store, clips[path]),
-            budget=SHEET_BUDGET,
+            max_bytes=SHEET_BUDGET,
         )
         page = _render(
             results,
@@ -192,7 +191,7 @@ def _render(
     *,
     limits: Limits,
     shown: set[str],
-    sheets: Sheets,
+    sheets: dict[str, str],
     evidence: Evidence,
     findings: Sequence[Finding],
     subsets: Sequence[SubsetRow],
@@ -205,9 +204,7 @@ def _render(
                 prediction,
                 class_names=results.class_names,
                 clip=clips[prediction.row.video_path],
-                sheet=data_uri(sheets.images[prediction.row.video_path])
-                if prediction.row.video_path in sheets.images
-                else None,
+                sheet=sheets.get(prediction.row.video_path),
             )
             for prediction in predictions
         ]
@@ -280,7 +277,7 @@ def _model_name(results: Results) -> str:
     return str((params.get("model") or {}).get("name") or "SlowFast")
 
 
-def _sheet_note(sheets: Sheets, results: Results, shown: set[str], matrix: Matrix) -> str:
+def _sheet_note(sheets: dict[str, str], results: Results, shown: set[str], matrix: Matrix) -> str:
     total = len(results.predictions)
     notes = []
     if len(shown) < total:
@@ -288,10 +285,10 @@ def _sheet_note(sheets: Sheets, results: Results, shown: set[str], matrix: Matri
             f"To keep this page small it shows {len(shown)} of {count(total, 'video')}: "
             "mistakes first, then the least certain of each class."
         )
-    if sheets.num_left_out:
+    if len(sheets) < len(shown):
         notes.append(
-            f"Contact sheets of {count(sheets.num_left_out, 'video')} are left out for the same "
-            "reason."
+            f"Contact sheets of {count(len(shown) - len(sheets), 'video')} are left out for the "
+            "same reason."
         )
     if matrix.is_cut:
         notes.append("metrics/plots/confusion.csv holds all classes.")
@@ -309,7 +306,7 @@ def _template() -> Any:
     environment.globals.update(
         percent=percent,
         interval=interval,
-        plain=plain,
+        decimal=decimal,
         count=count,
         pos=lambda value: f"{100 * min(1.0, max(0.0, value)):.2f}",
         style=Markup(_part("style.css")),

@@ -10,6 +10,7 @@ from itertools import groupby
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.findings import Finding
+from slowfast_finetune.inspection.readable import count, decimal, interval, listed, percent
 from slowfast_finetune.report.results import (
     Estimate,
     Results,
@@ -17,7 +18,6 @@ from slowfast_finetune.report.results import (
     VideoResult,
     number_of_groups,
 )
-from slowfast_finetune.report.wording import count, interval, listed, percent, plain
 
 SURE = 0.9  # a mistake above this confidence may be a wrong label
 UNEQUAL = 4  # the largest class has so many times the videos of the smallest
@@ -348,7 +348,7 @@ def misjudged_confidence(predictions: Sequence[VideoResult], scores: Scores) -> 
             "overconfident" if over else "underconfident",
             f"Too {'sure' if over else 'unsure'} of itself: confidence {percent(confidence)} on "
             f"average, right in {percent(accuracy)}",
-            f"The calibration error is {plain(error.value)}. Take its probabilities as an order, "
+            f"The calibration error is {decimal(error.value)}. Take its probabilities as an order, "
             "not as odds; see the reliability diagram.",
         )
     ]
