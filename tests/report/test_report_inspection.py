@@ -17,7 +17,7 @@ from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.shared_scenes import seen_scenes
 from slowfast_finetune.inspection.video_summary import summaries_from_store
 from slowfast_finetune.report.evidence import Evidence
-from slowfast_finetune.report.page import compose
+from slowfast_finetune.report.report_page import compose
 from slowfast_finetune.report.results import read_results
 
 Frames = npt.NDArray[np.uint8]
