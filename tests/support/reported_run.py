@@ -124,9 +124,7 @@ def write_run(
     if draw:
         for row in train:
             write_entry(store, row, draw(row))
-    outcome = Outcome.of(
-        test, probabilities(tests, class_names), train_rows=train, threshold=threshold
-    )
+    outcome = Outcome(test, probabilities(tests, class_names), train, threshold)
     metrics = folder / "metrics"
     PREDICTIONS.write(
         metrics / "predictions.csv",
