@@ -146,11 +146,11 @@ def write_run(
     REJECTED.write(folder / "data" / "rejected.csv", rejected)
     write_params(folder / "params.yaml", params)
     files = ResultFiles(
+        metrics,
         params=folder / "params.yaml",
         clips=folder / "data" / "clips.csv",
         rejected=folder / "data" / "rejected.csv",
         checkpoint=folder / "models" / "best.pt",
-        results=metrics,
     )
     return Run(folder, files, params, store, [*train, *test])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,32 +34,13 @@ from slowfast_finetune.evaluation.result_tables import (
     SUBSETS,
     VIEWS,
     ClassRow,
+    EvaluationFiles,
     ScoreRow,
     ViewRow,
 )
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.scoring.ready import ready_classifier
 from slowfast_finetune.scoring.views import Views, view_stored
-
-
-@dataclass(frozen=True)
-class EvaluationFiles:
-    """The files of results in one folder; dvc.yaml lists them as outputs."""
-
-    folder: Path
-
-    @property
-    def metrics(self) -> Path:
-        """The main scores, as JSON."""
-        return self.folder / "metrics.json"
-
-    def table(self, name: str) -> Path:
-        """A table of results: predictions, views, scores or subsets."""
-        return self.folder / f"{name}.csv"
-
-    def plot(self, name: str) -> Path:
-        """A table of a plot: per_class, confusion or reliability."""
-        return self.folder / "plots" / f"{name}.csv"
 
 
 def evaluate_checkpoint(
