@@ -99,7 +99,7 @@ def _bytes(path: Path) -> int:
 def _settings(folder: Path) -> ClipParams | None:
     try:
         values = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        return ClipParams.model_validate(values["clip"])
+        return ClipParams.restored(values["clip"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -12,7 +12,7 @@ from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, entry_bytes
+from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import DecodeJob, Refusal
 from slowfast_finetune.clips.workers import decode_all, refusal_of
@@ -76,11 +76,12 @@ def restore_entries(
         )
     # One look at the folder: opening a hundred thousand files would take seconds.
     sizes = store.sizes()
-    missing = {
-        row.content_hash: row
-        for row in rows
-        if sizes.get(row.content_hash) != entry_bytes(row.num_frames, row.height, row.width)
+    suspected = {
+        row.content_hash: row for row in rows if sizes.get(row.content_hash) != row.stored_bytes
     }
+    # Another machine's JPEG library may give other bytes: then the header tells.
+    sound = held_entries(store, suspected.keys() & sizes.keys())
+    missing = {key: row for key, row in suspected.items() if key not in sound}
     if not missing:
         return
     say(f"{len(missing)} clips are missing from the clip store; decoding them again")
@@ -182,6 +183,7 @@ def _clip_row(row: ManifestRow, info: EntryInfo, settings: str) -> ClipRow:
         height=info.height,
         width=info.width,
         **info.facts.model_dump(),
+        stored_bytes=info.stored_bytes,
         settings=settings,
     )
 
