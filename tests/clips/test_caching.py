@@ -552,6 +552,19 @@ def test_restoring_makes_again_what_is_missing_or_damaged(
 
 
 @pytest.mark.process
+def test_a_sound_entry_of_another_length_is_not_decoded_again(
+    few: Callable[..., list[ManifestRow]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = few("jump/x.mp4")
+    clips, _ = cache(rows, project=tmp_path, store_root=tmp_path / "store")
+    monkeypatch.setattr(caching, "decode_all", no_decoding)
+    # As a JPEG library of another version on the machine that wrote the table would have it.
+    others = [row._replace(stored_bytes=row.stored_bytes + 1) for row in clips]
+    store = ClipStore(tmp_path / "store", PARAMS.clip)
+    restore_entries(others, params=PARAMS, store=store, project=tmp_path)
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -580,7 +593,7 @@ def test_restoring_notices_another_clip(
 ) -> None:
     rows = few("jump/x.mp4")
     clips, _ = cache(rows, project=tmp_path, store_root=tmp_path / "store")
-    wrong = [clips[0]._replace(num_frames=99), *clips[1:]]
+    wrong = [clips[0]._replace(num_frames=99, stored_bytes=99), *clips[1:]]
     with pytest.raises(DataError, match=r"jump/0\.mp4: gives another clip than data/clips\.csv"):
         restore_entries(
             wrong,

@@ -40,7 +40,9 @@ def cache_videos(
         store.prepare()
     except OSError as error:
         raise DataError(f"the clip store {store.folder}: {error.strerror or error}") from error
-    outcomes = held_entries(store, {row.content_hash for row in manifest})
+    outcomes: dict[str, EntryInfo | Refusal] = {
+        **held_entries(store, {row.content_hash for row in manifest})
+    }
     # One job a content: copies of a video share an entry, made from one that is still there.
     first_rows: dict[str, ManifestRow] = {}
     for row in manifest:
@@ -80,8 +82,12 @@ def restore_entries(
         row.content_hash: row for row in rows if sizes.get(row.content_hash) != row.stored_bytes
     }
     # Another machine's JPEG library may give other bytes: then the header tells.
-    sound = held_entries(store, suspected.keys() & sizes.keys())
-    missing = {key: row for key, row in suspected.items() if key not in sound}
+    held = held_entries(store, suspected.keys() & sizes.keys())
+    missing = {
+        key: row
+        for key, row in suspected.items()
+        if key not in held or _shape(held[key]) != _shape(row)
+    }
     if not missing:
         return
     say(f"{len(missing)} clips are missing from the clip store; decoding them again")
@@ -93,14 +99,14 @@ def restore_entries(
             raise DataError(
                 f"{row.video_path}: its clip is missing and cannot be made again: {outcome.detail}"
             )
-        if (outcome.num_frames, outcome.height, outcome.width) != (
-            row.num_frames,
-            row.height,
-            row.width,
-        ):
+        if _shape(outcome) != _shape(row):
             raise DataError(
                 f"{row.video_path}: gives another clip than data/clips.csv says; run `dvc repro`"
             )
+
+
+def _shape(clip: EntryInfo | ClipRow) -> tuple[int, int, int]:
+    return clip.num_frames, clip.height, clip.width
 
 
 def _job(
@@ -121,9 +127,9 @@ def _job(
     )
 
 
-def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, EntryInfo | Refusal]:
+def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, EntryInfo]:
     """The sound entries among those asked for; damaged ones are left out, to be made again."""
-    held: dict[str, EntryInfo | Refusal] = {}
+    held: dict[str, EntryInfo] = {}
     for content_hash in content_hashes:
         try:
             held[content_hash] = store.info(content_hash)
