@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver, popen_forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -25,9 +27,22 @@ from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.training import run
 from slowfast_finetune.training.history import HISTORY
 
-# Processes are copies of one that has imported torch, which takes seconds.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["slowfast_finetune.training.train", "lightning_fabric"])
+# A process that has imported torch, which takes seconds; those that train are copies of it. The
+# package has another one, which decodes.
+SERVER = forkserver.ForkServer()
+SERVER.set_forkserver_preload(["slowfast_finetune.training.train", "lightning_fabric"])
+
+
+class TrainingProcess(ForkServerProcess):
+    """A process that is a copy of SERVER's."""
+
+    @staticmethod
+    def _Popen(process: Any) -> popen_forkserver.Popen:
+        connect = SERVER.connect_to_new_process
+        with mock.patch.object(forkserver, "connect_to_new_process", connect):
+            return popen_forkserver.Popen(process)
+
+
 CLASS_NAMES = ("clap", "jump", "wave")
 SPLITS: tuple[Split, ...] = ("train",) * 5 + ("val",) * 2 + ("test",)
 # What differs between two runs of the same.
@@ -73,7 +88,7 @@ class Training:
     """
 
     def __init__(self, folder: Path, prepare: Callable[[], None]) -> None:
-        self._process = PROCESSES.Process(target=_train, args=(folder, prepare))
+        self._process = TrainingProcess(target=_train, args=(folder, prepare))
         self._process.start()
 
     @property
