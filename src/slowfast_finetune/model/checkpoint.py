@@ -13,7 +13,7 @@ from torch import Tensor
 
 from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.files import write_bytes
-from slowfast_finetune.base.params import ClipParams, EvaluateParams, ModelName, Params
+from slowfast_finetune.base.params import ClipParams, EvaluateParams, ModelName
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.model.slowfast import (
     ALPHA,
@@ -200,9 +200,3 @@ def classifier_from(checkpoint: Checkpoint) -> ClipClassifier:
             f"{len(checkpoint.class_names)} classes"
         ) from error
     return ClipClassifier(network).eval()
-
-
-def params_as_plain_values(params: Params) -> dict[str, Any]:
-    """params.yaml as dicts, lists and scalars, which ``weights_only`` loading accepts."""
-    values: dict[str, Any] = params.model_dump(mode="json")
-    return values
