@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -42,7 +43,12 @@ def _add_decode(add_parser: AddParser) -> argparse.ArgumentParser:
         "--count", type=_positive, help="videos of each size [a few seconds' worth: 48 to 8]"
     )
     parser.add_argument(
-        "--sizes", nargs="*", default=["340x256", "1280x720", "1920x1080"], metavar="WxH"
+        "--sizes",
+        type=_sizes,
+        nargs="*",
+        default=[["340x256", "1280x720", "1920x1080"]],
+        metavar="WxH",
+        help="with spaces or commas between; none for --videos alone [340x256 1280x720 1920x1080]",
     )
     parser.add_argument("--videos", type=Path, help="measure on the videos of a folder too")
     parser.add_argument("--workers", type=_positive, help="processes of each side [one a core]")
@@ -92,6 +98,13 @@ def _add_fuzz(add_parser: AddParser) -> argparse.ArgumentParser:
     parser.add_argument("--count", type=_positive, default=3000, help="files [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="of the damage [%(default)s]")
     parser.add_argument("--batch", type=_positive, default=500, help="files a run [%(default)s]")
+    parser.add_argument(
+        "--originals",
+        dest="originals_folder",
+        type=Path,
+        metavar="FOLDER",
+        help="damage the files of up to 200 kB below a folder, instead of drawn ones",
+    )
     parser.add_argument(
         "--keep", type=Path, help="copy the files that crashed or stopped a worker into a folder"
     )
@@ -212,6 +225,14 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"found {text}, expected 1 or more")
     return number
+
+
+def _sizes(text: str) -> list[str]:
+    sizes = [size for size in re.split(r"[\s,]+", text) if size]
+    for size in sizes:
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", size):
+            raise argparse.ArgumentTypeError(f"found {size!r}, expected sizes such as 1280x720")
+    return sizes
 
 
 ADDERS = (
