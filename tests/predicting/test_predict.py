@@ -24,7 +24,7 @@ from synthetic import make_manifest, needs_permissions, steady, touch_videos, wr
 from tiny_model import CLASS_NAMES, ROUNDING, tiny_params, write_checkpoint
 from torch import Tensor, nn
 
-from slowfast_finetune import Prediction, Refused, Segment, cli, commands, load_model
+from slowfast_finetune import Prediction, RefusedVideo, Segment, cli, commands, load_model
 from slowfast_finetune.base.errors import CheckpointError, DataError, VideoError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
@@ -148,7 +148,7 @@ def stored(videos: Path, folder: Path, params: Params) -> tuple[list[ClipRow], C
     return rows, store
 
 
-def predicted(result: Prediction | Refused) -> Prediction:
+def predicted(result: Prediction | RefusedVideo) -> Prediction:
     assert isinstance(result, Prediction)
     return result
 
@@ -224,7 +224,7 @@ def test_a_refused_video_raises_with_path_and_reason(tmp_path: Path, checkpoint:
 def test_refused_videos_stand_between_the_others(videos: Path, checkpoint: Path) -> None:
     paths = [videos / "gone.mp4", videos / "clap/clip.mp4", videos / "gone too.mp4"]
     results = list(load_model(checkpoint).predict_many(paths))
-    assert [type(result) for result in results] == [Refused, Prediction, Refused]
+    assert [type(result) for result in results] == [RefusedVideo, Prediction, RefusedVideo]
     assert [result.path for result in results] == paths
 
 
@@ -283,10 +283,10 @@ def test_a_script_of_a_few_lines_needs_no_guard(
 # What is asked for
 
 
-def names(results: list[Path | Refused], root: Path) -> list[str]:
+def names(results: list[Path | RefusedVideo], root: Path) -> list[str]:
     return [
         f"{item.reason}: {item.path.name}"
-        if isinstance(item, Refused)
+        if isinstance(item, RefusedVideo)
         else item.relative_to(root).as_posix()
         for item in results
     ]
@@ -353,7 +353,7 @@ ONE = Prediction(
     segments=(Segment("clap", 0.0, 3.2, 0.97), Segment(None, 3.2, 64.05, 0.4)),
     duration_seconds=64.05,
 )
-NO = Refused(Path("c,d.mp4"), "not_a_video", "cannot\nbe opened")
+NO = RefusedVideo(Path("c,d.mp4"), "not_a_video", "cannot\nbe opened")
 
 
 def test_text_of_a_video_and_its_segments() -> None:
@@ -391,7 +391,7 @@ def test_json_is_one_line_and_keeps_every_name() -> None:
     assert list(said["probabilities"]) == ["clap", "wave", "jump"]
     assert "\n" not in as_json(ONE, top=None)
     assert json.loads(as_json(ONE, top=1))["probabilities"] == {"clap": 0.91}
-    odd = Refused(Path(os.fsdecode(b"caf\xe9.mp4")), "missing", "gone")
+    odd = RefusedVideo(Path(os.fsdecode(b"caf\xe9.mp4")), "missing", "gone")
     assert os.fsencode(json.loads(as_json(odd, top=None))["path"]) == b"caf\xe9.mp4"
 
 
@@ -648,5 +648,5 @@ def test_a_number_is_a_camera_unless_a_file_has_that_name(
 )
 def test_an_empty_name_and_an_address_are_refused_in_words(word: str, expected: str) -> None:
     (found,) = find_inputs([word])
-    assert isinstance(found, Refused)
+    assert isinstance(found, RefusedVideo)
     assert expected in found.detail

@@ -122,7 +122,7 @@ class DecoderPool:
         request: FrameRequest,
         *,
         ahead_bytes: int = AHEAD_BYTES,
-        on_ready: Callable[[], None] | None = None,
+        on_ready: Callable[[], object] | None = None,
     ) -> DecodedVideo:
         """Begin to decode a video as soon as a decoder is free, ``ahead_bytes`` ahead.
 

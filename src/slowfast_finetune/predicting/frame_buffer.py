@@ -23,7 +23,7 @@ class FrameBuffer:
         on_ready: called once, as soon as a frame or the end can be taken without waiting.
     """
 
-    def __init__(self, *, max_bytes: int, on_ready: Callable[[], None] | None = None) -> None:
+    def __init__(self, *, max_bytes: int, on_ready: Callable[[], object] | None = None) -> None:
         self._max_bytes = max_bytes
         self._on_ready = on_ready
         self._changed = threading.Condition()
@@ -122,6 +122,7 @@ class FrameBuffer:
         """Drop all frames; whoever waits on either side is woken."""
         with self._changed:
             self._is_closed = True
+            self._on_ready = None
             self._runs.clear()
             self._num_bytes = 0
             self._changed.notify_all()
