@@ -34,7 +34,8 @@ from slowfast_finetune.predicting.clip_selection import (
     VideoClips,
     select_clips,
 )
-from slowfast_finetune.predicting.decoder_pool import DecodeLimits, FrameRequest, decode_in_order
+from slowfast_finetune.predicting.decoded_video import FrameRequest
+from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_order
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
 from slowfast_finetune.predicting.timeline import segments_of, smooth, window_spans

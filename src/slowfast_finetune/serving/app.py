@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from slowfast_finetune import __version__
-from slowfast_finetune.predicting.decoder_pool import DecodedVideo
+from slowfast_finetune.predicting.decoded_video import DecodedVideo
 from slowfast_finetune.serving.answers import Answer, Health, ModelCard, Problem, UploadLimits
 from slowfast_finetune.serving.guard import Guard, problem_response
 from slowfast_finetune.serving.inference import InferenceEngine

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.model.checkpoint import load_checkpoint
-from slowfast_finetune.predicting.decoder_pool import DecodedVideo, DecodeLimits, DecoderPool
+from slowfast_finetune.predicting.decoded_video import DecodedVideo
+from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor
@@ -70,7 +71,7 @@ class InferenceEngine:
 
         Raises:
             RequestRefusedError: it cannot be read.
-            BufferClosedError: it was closed meanwhile.
+            VideoClosedError: it was closed meanwhile.
         """
         began = time.monotonic()
         beginning = _Beginning(video.runs(), max(1, int(self._limits.max_seconds * self._fps)))
