@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from slowfast_finetune.predicting.prediction_text import (
     clock,
     csv_header,
 )
+from slowfast_finetune.predicting.predictor import Predictor
 from slowfast_finetune.predicting.webcam import camera_index, watch_source
 from slowfast_finetune.scoring import ready
 
@@ -614,6 +616,37 @@ def test_a_long_video_does_not_grow_memory(tmp_path: Path, monkeypatch: pytest.M
     tracemalloc.stop()
     assert prediction.duration_seconds == pytest.approx(10_000 / 15)
     assert peak < 30e6
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("held_seconds", "suffix"), [(580, "mp4"), (5 * 86_400, "mkv")])
+def test_a_frame_that_is_held_for_minutes_or_days_is_computed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_seconds: int, suffix: str
+) -> None:
+    """Four seconds of pictures: two before the held frame, two after it.
+
+    At 15 fps these are 30 sampled frames, the held one, and 30 more. Windows of 8 frames, 4 apart,
+    that hold another frame than the held one: at most (30 + 8) / 4 on either side.
+    """
+    times = steady(20, 10) + steady(20, 10, start=2 + held_seconds)
+    path = write_video(
+        tmp_path / f"held.{suffix}",
+        times,
+        tick=Fraction(1, 1000),
+        picture=functools.partial(picture, seed=1, size=(64, 48)),
+    )
+    seen: list[bytes] = []
+    really = Predictor.logits
+
+    def logits(model: Predictor, clips: np.ndarray) -> np.ndarray:
+        seen.extend(clip.tobytes() for clip in clips)
+        return really(model, clips)
+
+    monkeypatch.setattr(Predictor, "logits", logits)
+    result = load_model(write_checkpoint(tmp_path / "best.pt")).predict(path)
+    assert result.duration_seconds == pytest.approx(held_seconds + 4)
+    assert len(set(seen)) == len(seen)
+    assert 14 <= len(seen) <= 1 + 2 * 10
 
 
 def test_a_camera_gives_answers_again_and_again(videos: Path, checkpoint: Path) -> None:

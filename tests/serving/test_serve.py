@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -263,6 +264,27 @@ def test_a_decoder_that_dies_or_hangs_costs_its_own_video(
         assert time.monotonic() - began < LIMITS.decoder_seconds, "nobody waits for it"
         assert problem(hanging.result(), 422) == "timeout"
     assert post(client, good).status_code == 200
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("held_seconds", "suffix", "expected"),
+    [(580, "mp4", (584.0, False)), (5 * 86_400, "mkv", (1000.0, True))],
+)
+def test_a_frame_that_is_held_for_minutes_or_days_silences_nobody(
+    checkpoint: Path, tmp_path: Path, held_seconds: int, suffix: str, expected: tuple[float, bool]
+) -> None:
+    times = steady(20, 10) + steady(20, 10, start=2 + held_seconds)
+    path = write_video(tmp_path / f"held.{suffix}", times, tick=Fraction(1, 1000))
+    limits = dataclasses.replace(LIMITS, max_seconds=1000.0, answer_seconds=30.0)
+    with (
+        running_server(checkpoint, limits=limits, workers=1) as served,
+        httpx.Client(base_url=served.url, timeout=60, trust_env=False) as client,
+    ):
+        for _ in range(2):
+            said = post(client, path.read_bytes(), params={"explain": True}).json()
+            assert (said["duration_seconds"], said["truncated"]) == expected
+        assert client.get("/health").is_success
 
 
 # Uploads that are refused
