@@ -49,6 +49,7 @@ def summary_of(frames: Frames, *, path: str, label: int = 0, **changes: Any) -> 
         list(frames),
         facts=make_facts(source_width=640, source_height=480, duration_seconds=4.0),
         num_sampled=60,
+        frame_bytes=48 * 64 * 3,
     )
     return dataclasses.replace(made, **changes)
 

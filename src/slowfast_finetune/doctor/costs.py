@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast_finetune.base.params import ClipParams, Params
-from slowfast_finetune.clips.clip_store import entry_bytes
+from slowfast_finetune.clips.stored_frames import HEADER_BYTES
 from slowfast_finetune.inspection.video_summary import VideoSummary
 
 # Measured speed of training (benchmarks/README.md, step; 2 cores of an AMD EPYC with AVX512, bf16):
@@ -30,15 +30,10 @@ class EpochEstimate:
 
 def cache_bytes(videos: Sequence[VideoSummary], clip: ClipParams) -> int:
     """Compute the size of these videos in the clip store, where copies share an entry [bytes]."""
-    from slowfast_finetune.decoding.orientation import scaled_size
-
-    total = 0
-    for video in {video.content_hash: video for video in videos}.values():
-        width, height = scaled_size(
-            video.facts.source_width, video.facts.source_height, short_side=clip.short_side
-        )
-        total += entry_bytes(max(video.num_sampled, clip.num_frames), height, width)
-    return total
+    return sum(
+        HEADER_BYTES + round(max(video.num_sampled, clip.num_frames) * video.frame_bytes)
+        for video in {video.content_hash: video for video in videos}.values()
+    )
 
 
 def estimate_epoch(

@@ -14,7 +14,7 @@ from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.caching import held_entries
-from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.clip_store import ClipStore, stored_size
 from slowfast_finetune.clips.decode_job import (
     check_bytes,
     memory_refused,
@@ -29,8 +29,8 @@ from slowfast_finetune.inspection.video_summary import (
     Frames,
     RejectedVideo,
     VideoSummary,
-    frames_of_entry,
     make_summary,
+    summarise_entry,
 )
 from slowfast_finetune.pictures.contact_sheets import strip
 
@@ -125,9 +125,7 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
     limit = task.params.cache.worker_memory_mb
     with within_limits(limit, seconds=task.seconds_allowed):
         if task.is_held:
-            info = task.store.info(task.row.content_hash)
-            frames = frames_of_entry(task.row, info, task.store)
-            summary = make_summary(task.row, frames, facts=info.facts, num_sampled=info.num_sampled)
+            summary, frames = summarise_entry(task.row, task.store)
         else:
             check_bytes(task.video, content_hash=None)
             with memory_refused(limit):
@@ -140,11 +138,16 @@ def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
     from slowfast_finetune.decoding.glimpses import glimpses
 
     clip, cache = task.params.clip, task.params.cache
-    settings = DecodeSettings.from_clip(
-        clip, short_side=STRIP_HEIGHT, max_megapixels=cache.max_megapixels
-    )
+    settings = DecodeSettings.from_clip(clip, max_megapixels=cache.max_megapixels)
     frames, facts = glimpses(task.video, count=NUM_FRAMES, settings=settings)
     facts.check_decodable(min_fraction=cache.min_decodable_fraction)
     seconds = min(facts.duration_seconds, clip.max_seconds)
     instants = instants_before(Fraction(seconds), sample_fps=exact_rate(clip.sample_fps))
-    return make_summary(task.row, frames, facts=facts, num_sampled=max(1, instants)), frames
+    summary = make_summary(
+        task.row,
+        frames,
+        facts=facts,
+        num_sampled=max(1, instants),
+        frame_bytes=float(np.mean([stored_size(frame, clip) for frame in frames])),
+    )
+    return summary, frames

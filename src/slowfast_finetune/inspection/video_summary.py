@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_finetune.base.manifest_table import ManifestRow, Split
-from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
@@ -37,6 +37,7 @@ class VideoSummary:
         hashes: perceptual hash of each of K frames, uint64 (K,).
         thumbnails: the frames in grey, squeezed to a square, uint8 (K, 24, 24).
         colours: mean colours of the frames, uint8 (4, 4, 3).
+        frame_bytes: mean size of a frame in the clip store [bytes].
     """
 
     video_path: str
@@ -50,6 +51,7 @@ class VideoSummary:
     hashes: npt.NDArray[np.uint64]
     thumbnails: Frames
     colours: Frames
+    frame_bytes: float
 
 
 @dataclass(frozen=True)
@@ -92,18 +94,25 @@ def summaries_from_store(
     Raises:
         EntryError: an entry is missing or cut short.
     """
-    summaries = []
-    for row in rows:
-        info = store.info(row.content_hash)
-        frames = frames_of_entry(row, info, store)
-        summaries.append(make_summary(row, frames, facts=info.facts, num_sampled=info.num_sampled))
-    return summaries
+    return [summarise_entry(row, store)[0] for row in rows]
 
 
-def frames_of_entry(row: ManifestRow | ClipRow, info: EntryInfo, store: ClipStore) -> list[Frames]:
-    """Read the frames that a summary is made from, each uint8 (H, W, 3)."""
-    stored = store.frames(row.content_hash, info)
-    return [stored[index] for index in middle_indices(info.num_sampled, NUM_FRAMES)]
+def summarise_entry(
+    row: ManifestRow | ClipRow, store: ClipStore
+) -> tuple[VideoSummary, list[Frames]]:
+    """Summarise an entry, and return the frames used, each uint8 (H, W, 3).
+
+    Raises:
+        EntryError: the entry is missing or cut short.
+    """
+    info = store.info(row.content_hash)
+    stored = store.frames(row.content_hash)
+    frames = [stored[index] for index in middle_indices(info.num_sampled, NUM_FRAMES)]
+    size = info.stored_bytes / info.num_frames
+    summary = make_summary(
+        row, frames, facts=info.facts, num_sampled=info.num_sampled, frame_bytes=size
+    )
+    return summary, frames
 
 
 def make_summary(
@@ -112,6 +121,7 @@ def make_summary(
     *,
     facts: VideoFacts,
     num_sampled: int,
+    frame_bytes: float,
 ) -> VideoSummary:
     """Combine the manifest's row, the decoder's metadata and the frames, each uint8 (H, W, 3)."""
     from PIL import Image
@@ -133,4 +143,5 @@ def make_summary(
         hashes=np.array([_perceptual_hash(image) for image in images], np.uint64),
         thumbnails=np.stack(grey),
         colours=np.mean(colours, axis=0).round().astype(np.uint8),
+        frame_bytes=frame_bytes,
     )

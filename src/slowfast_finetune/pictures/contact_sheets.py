@@ -63,9 +63,8 @@ def strip(frames: Frames, *, height: int) -> bytes:
 
 
 def contact_sheet(frames: Frames, plan: SheetPlan) -> bytes:
-    """Make the contact sheet of a video with frames (F, H, W, 3)."""
-    pictures = frames[evenly_spaced(len(frames), plan.num_frames)]
-    return tiled_jpeg(pictures, columns=plan.columns, height=plan.height, quality=plan.quality)
+    """Make a contact sheet of ``plan.num_frames`` frames, uint8 (N, H, W, 3)."""
+    return tiled_jpeg(frames, columns=plan.columns, height=plan.height, quality=plan.quality)
 
 
 def tiled_jpeg(frames: Frames, *, columns: int, height: int, quality: int) -> bytes:
@@ -96,7 +95,7 @@ def tiled_jpeg(frames: Frames, *, columns: int, height: int, quality: int) -> by
 
 
 def make_sheets(
-    keys: Sequence[str], read_frames: Callable[[str], Frames], *, max_bytes: int
+    keys: Sequence[str], read_frames: Callable[[str, int], Frames], *, max_bytes: int
 ) -> dict[str, str]:
     """Make contact sheets as data URIs that take at most ``max_bytes`` together, by key.
 
@@ -105,13 +104,13 @@ def make_sheets(
 
     Args:
         keys: videos, the most important first.
-        read_frames: reads the frames (F, H, W, 3) of a video.
+        read_frames: reads a number of evenly spaced frames (N, H, W, 3) of a video.
     """
     sheets: dict[str, str] = {}
     for plan in PLANS[_first_plan(keys, read_frames, max_bytes=max_bytes) :]:
         sheets, bytes_left = {}, max_bytes
         for key in keys:
-            sheet = data_uri(contact_sheet(read_frames(key), plan))
+            sheet = data_uri(contact_sheet(read_frames(key, plan.num_frames), plan))
             bytes_left -= len(sheet)
             if bytes_left < 0:
                 break
@@ -122,12 +121,14 @@ def make_sheets(
 
 
 def _first_plan(
-    keys: Sequence[str], read_frames: Callable[[str], Frames], *, max_bytes: int
+    keys: Sequence[str], read_frames: Callable[[str, int], Frames], *, max_bytes: int
 ) -> int:
     """Return the position of the largest plan that fits, judged by a sample of the videos."""
     sample = [keys[i] for i in sorted(set(evenly_spaced(len(keys), SAMPLE)))] if keys else []
     for position, plan in enumerate(PLANS[:-1]):
-        used = sum(len(data_uri(contact_sheet(read_frames(key), plan))) for key in sample)
+        used = sum(
+            len(data_uri(contact_sheet(read_frames(key, plan.num_frames), plan))) for key in sample
+        )
         if used * len(keys) <= max_bytes * len(sample):
             return position
     return len(PLANS) - 1

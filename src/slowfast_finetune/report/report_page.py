@@ -16,7 +16,7 @@ from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
-from slowfast_finetune.clips.clip_store import ClipStore, map_frames
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.measure import subset_row
 from slowfast_finetune.evaluation.resampling import design_effect, units_of
@@ -26,7 +26,7 @@ from slowfast_finetune.inspection.findings import Finding, worst_first
 from slowfast_finetune.inspection.readable import count
 from slowfast_finetune.inspection.shared_scenes import seen_scenes
 from slowfast_finetune.inspection.video_summary import summaries_from_store
-from slowfast_finetune.pictures.contact_sheets import make_sheets
+from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
 from slowfast_finetune.report.charts import reliability_chart, short, training_curves
 from slowfast_finetune.report.confusion_matrix import make_matrix
 from slowfast_finetune.report.evidence import Evidence, gather_evidence
@@ -152,7 +152,9 @@ def compose(
         shown = [v.row.video_path for v in most_informative(results.predictions)[: limits.cards]]
         paths = dict.fromkeys([*shown, *(video.row.video_path for video in uncertain[:LISTED])])
         sheets = make_sheets(
-            [*paths], lambda path: stored_frames(store, clips[path]), max_bytes=SHEET_BYTES
+            [*paths],
+            lambda path, num: stored_frames(store, clips[path], num),
+            max_bytes=SHEET_BYTES,
         )
         matrix = make_matrix(results.confusion, results.class_names, max_classes=limits.classes)
         page = template.render(context, shown=paths, sheets=sheets, matrix=matrix)
@@ -168,10 +170,11 @@ def _joined(results: Results, others: Sequence[Finding]) -> list[Finding]:
     return worst_first([*own, *(finding for finding in others if finding.code not in codes)])
 
 
-def stored_frames(store: ClipStore, row: ClipRow) -> Frames:
-    """Read the frames of a video without padding, uint8 (F, H, W, 3)."""
-    shape = (row.num_frames, row.height, row.width, 3)
-    return map_frames(store.path(row.content_hash), shape)[: max(1, row.num_sampled)]
+def stored_frames(store: ClipStore, row: ClipRow, num_frames: int) -> Frames:
+    """Read evenly spaced frames of a video without its padding, uint8 (N, H, W, 3)."""
+    frames = store.frames(row.content_hash)
+    chosen = evenly_spaced(max(1, row.num_sampled), num_frames)
+    return np.stack([frames[index] for index in chosen])
 
 
 def _scene_subsets(results: Results, seen_scenes: Collection[str] | None) -> list[SubsetRow]:
