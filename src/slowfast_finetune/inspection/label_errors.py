@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from slowfast_finetune.evaluation.metadata import (
     NUM_FOLDS,
-    compare_with_luck,
+    compare_with_chance,
+    fold_units,
     folds,
-    units_of,
 )
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary, sample
@@ -78,7 +78,7 @@ def cross_predict(videos: Sequence[VideoSummary]) -> CrossPrediction | None:
     if len(videos) < MIN_VIDEOS or len(classes) < 2:
         return None
     labels = np.array([video.label for video in videos], np.int64)
-    units = units_of(videos)
+    units = fold_units(videos)
     fewest = min(len(set(units[labels == label].tolist())) for label in classes)
     if fewest < 2:
         return None
@@ -141,7 +141,7 @@ def _reliable(predicted: CrossPrediction) -> bool:
     """Tell whether the predictions are clearly and significantly better than chance."""
     chance = 1 / len(predicted.classes)
     best = np.array(predicted.classes)[predicted.probabilities.argmax(axis=1)]
-    accuracy, errors = compare_with_luck(predicted.labels, best, units_of(predicted.videos))
+    accuracy, errors = compare_with_chance(predicted.labels, best, fold_units(predicted.videos))
     return (accuracy - chance) / (1 - chance) >= MIN_SKILL and errors >= MIN_ERRORS
 
 
