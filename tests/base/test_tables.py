@@ -106,7 +106,7 @@ HEADER = b"name,remark,number,share,flag\n"
     ("content", "complaint"),
     [
         (b"name,number,share,flag\n", "column remark is missing; written by another version"),
-        (b"", "column name, remark, number, share, flag is missing"),
+        (b"", "columns name, remark, number, share, flag are missing"),
         (b"name,flag,name,remark,number,share\n", "column name is there twice"),
         (
             HEADER + b"a,,1,1,true\na,,x,1,true\n",

@@ -31,7 +31,7 @@ from small_run import (
     without_export,
     write_project,
 )
-from synthetic import write_params
+from synthetic import read_entry, write_params
 
 from slowfast_finetune.base import console
 from slowfast_finetune.base.params import load_params
@@ -109,7 +109,7 @@ def test_best_epoch_is_calibrated_on_the_validation_clips(undisturbed: Path) -> 
     size, frames = params.train.crop_size, params.clip.num_frames
     clips = []
     for row in rows:
-        stored = store.frames(row.content_hash, store.info(row.content_hash))
+        stored = read_entry(store, row.content_hash)
         start, top, left = (
             (whole - part) // 2
             for whole, part in zip(stored.shape[:3], (frames, size, size), strict=True)

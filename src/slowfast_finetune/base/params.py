@@ -106,6 +106,13 @@ class ClipParams(_Section):
     short_side: int = Field(ge=32, le=1080)
     max_seconds: float = Field(ge=0.1, le=86_400)
     padding: Padding
+    encoding: Literal["jpeg", "raw"]
+    jpeg_quality: int = Field(ge=50, le=100)
+
+    @classmethod
+    def restored(cls, values: dict[str, Any]) -> Self:
+        """The parameters in a checkpoint or a clip store, maybe older than ``encoding`` is."""
+        return cls.model_validate({"encoding": "raw", "jpeg_quality": 90, **values})
 
 
 class CacheParams(_Section):

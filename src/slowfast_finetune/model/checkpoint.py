@@ -147,7 +147,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def _check_values(checkpoint: Checkpoint) -> None:
     """Raise ValueError or TypeError for values that no run of this project writes."""
     shape, names = checkpoint.preprocessing, checkpoint.class_names
-    ClipParams.model_validate(
+    ClipParams.restored(
         {
             "num_frames": shape.num_frames,
             "sample_fps": shape.sample_fps,
@@ -178,7 +178,7 @@ def view_params(checkpoint: Checkpoint) -> tuple[ClipParams, EvaluateParams]:
     """
     try:
         clip, evaluate = (checkpoint.params[name] for name in ("clip", "evaluate"))
-        return ClipParams.model_validate(clip), EvaluateParams.model_validate(evaluate)
+        return ClipParams.restored(clip), EvaluateParams.model_validate(evaluate)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             "the checkpoint's params.evaluate or params.clip is not as written here"
