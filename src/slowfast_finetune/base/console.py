@@ -21,7 +21,8 @@ def say(message: str = "") -> None:
 
 def printable(text: str) -> str:
     """A name on one line: file names may hold line breaks and control characters."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    # The narrow space between number and unit is no "printable" character to Python.
+    return "".join(c if c.isprintable() or c == "\u202f" else repr(c)[1:-1] for c in text)
 
 
 def readable_bytes(number: int) -> str:
