@@ -70,6 +70,17 @@ def _add_reader(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_store(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "store", help="the clip store by encoding: bytes, fidelity, writing, reading windows"
+    )
+    parser.add_argument("folder", type=Path, help="of videos to store")
+    parser.add_argument("--count", type=_positive, default=24, help="videos of it [%(default)s]")
+    parser.add_argument("--rounds", type=_positive, default=3, help="[%(default)s]")
+    parser.set_defaults(runs="store.run")
+    return parser
+
+
 def _add_incremental(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser(
         "incremental", help="index and cache with nothing changed, one video added, one removed"
@@ -227,6 +238,7 @@ def _sizes(text: str) -> list[str]:
 ADDERS = (
     _add_decode,
     _add_reader,
+    _add_store,
     _add_incremental,
     _add_fuzz,
     _add_step,

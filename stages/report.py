@@ -12,7 +12,7 @@ from slowfast_finetune.base.console import run
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.report.page import write_report
+from slowfast_finetune.report.report_page import write_report
 from slowfast_finetune.report.results import ResultFiles
 
 

@@ -5,19 +5,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slowfast_finetune.predicting.prediction import Prediction, Refused
+    from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
     from slowfast_finetune.predicting.predictor import Predictor as Model
     from slowfast_finetune.predicting.predictor import load_model
     from slowfast_finetune.predicting.timeline import Segment
 
-__all__ = ["Model", "Prediction", "Refused", "Segment", "__version__", "load_model"]
+__all__ = ["Model", "Prediction", "RefusedVideo", "Segment", "__version__", "load_model"]
 __version__ = "0.1.0"
 
 # Found when they are asked for: most of the package must start without torch.
 _PLACES = {
     "Model": ("predicting.predictor", "Predictor"),
     "Prediction": ("predicting.prediction", "Prediction"),
-    "Refused": ("predicting.prediction", "Refused"),
+    "RefusedVideo": ("predicting.prediction", "RefusedVideo"),
     "Segment": ("predicting.timeline", "Segment"),
     "load_model": ("predicting.predictor", "load_model"),
 }

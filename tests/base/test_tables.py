@@ -210,6 +210,7 @@ def test_columns_of_classes_follow_in_order_and_as_exact_as_they_are(tmp_path: P
     assert np.array_equal(frame.to_numpy()[:, 4:].astype(np.float32), logits)
 
 
+@pytest.mark.process
 def test_index_and_workers_start_without_pandas() -> None:
     """It takes longer to import than all else that they do before the first video."""
     code = (

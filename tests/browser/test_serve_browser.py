@@ -170,7 +170,7 @@ def test_a_busy_server_is_asked_again(
 ) -> None:
     page = open_page()
     with monkeypatch.context() as patch:
-        patch.setattr(type(served.service.queue), "room", property(lambda _: 0))
+        patch.setattr(type(served.service), "queue_room", property(lambda _: 0))
         page.set_input_files("#file", video)
         page.get_by_text("Others are first").wait_for()
     answer(page)
@@ -182,14 +182,14 @@ def test_an_upload_can_be_cancelled(
     open_page: Opened, video: Path, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_go = threading.Event()
-    monkeypatch.setattr(served.service.looker, "look", lambda _: let_go.wait(20))
+    monkeypatch.setattr(served.service.engine, "answer", lambda *_, **__: let_go.wait(20))
     page = open_page()
     page.set_input_files("#file", video)
     page.get_by_text("The model is looking").wait_for()
     page.get_by_role("button", name="Cancel").click()
     assert not page.locator("#status").is_visible()
     let_go.set()
-    until(lambda: not served.files() and not len(served.service.queue))
+    until(lambda: not served.files() and not served.service.queue_length)
 
 
 def test_keyboard_alone_is_enough(open_page: Opened, video: Path) -> None:

@@ -37,7 +37,6 @@ from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
     load_checkpoint,
-    params_as_plain_values,
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast, head_of
@@ -62,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
         model_state=network.state_dict(),
         class_names=list(CLASS_NAMES),
         preprocessing=Preprocessing.from_params(PARAMS.clip, crop_size=32),
-        params=params_as_plain_values(PARAMS),
+        params=PARAMS.model_dump(mode="json"),
         epoch=4,
         val_loss=0.5,
         provenance={"seed": 3},

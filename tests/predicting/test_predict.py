@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from synthetic import make_manifest, needs_permissions, steady, touch_videos, wr
 from tiny_model import CLASS_NAMES, ROUNDING, tiny_params, write_checkpoint
 from torch import Tensor, nn
 
-from slowfast_finetune import Prediction, Refused, Segment, cli, commands, load_model
+from slowfast_finetune import Prediction, RefusedVideo, Segment, cli, commands, load_model
 from slowfast_finetune.base.errors import CheckpointError, DataError, VideoError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
@@ -43,6 +44,7 @@ from slowfast_finetune.predicting.prediction_text import (
     clock,
     csv_header,
 )
+from slowfast_finetune.predicting.predictor import Predictor
 from slowfast_finetune.predicting.webcam import camera_index, watch_source
 from slowfast_finetune.scoring import ready
 
@@ -82,8 +84,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize(("views", "crops"), [(1, 1), (3, 3)])
+@pytest.mark.parametrize(
+    ("precision", "views", "crops"), [("fp32", 1, 1), ("fp32", 3, 3), ("bf16", 1, 1)]
+)
 def test_a_video_gets_the_probabilities_that_evaluate_gives(
     videos: Path, tmp_path: Path, precision: str, views: int, crops: int
 ) -> None:
@@ -148,7 +151,7 @@ def stored(videos: Path, folder: Path, params: Params) -> tuple[list[ClipRow], C
     return rows, store
 
 
-def predicted(result: Prediction | Refused) -> Prediction:
+def predicted(result: Prediction | RefusedVideo) -> Prediction:
     assert isinstance(result, Prediction)
     return result
 
@@ -224,7 +227,7 @@ def test_a_refused_video_raises_with_path_and_reason(tmp_path: Path, checkpoint:
 def test_refused_videos_stand_between_the_others(videos: Path, checkpoint: Path) -> None:
     paths = [videos / "gone.mp4", videos / "clap/clip.mp4", videos / "gone too.mp4"]
     results = list(load_model(checkpoint).predict_many(paths))
-    assert [type(result) for result in results] == [Refused, Prediction, Refused]
+    assert [type(result) for result in results] == [RefusedVideo, Prediction, RefusedVideo]
     assert [result.path for result in results] == paths
 
 
@@ -283,10 +286,10 @@ def test_a_script_of_a_few_lines_needs_no_guard(
 # What is asked for
 
 
-def names(results: list[Path | Refused], root: Path) -> list[str]:
+def names(results: list[Path | RefusedVideo], root: Path) -> list[str]:
     return [
         f"{item.reason}: {item.path.name}"
-        if isinstance(item, Refused)
+        if isinstance(item, RefusedVideo)
         else item.relative_to(root).as_posix()
         for item in results
     ]
@@ -353,7 +356,7 @@ ONE = Prediction(
     segments=(Segment("clap", 0.0, 3.2, 0.97), Segment(None, 3.2, 64.05, 0.4)),
     duration_seconds=64.05,
 )
-NO = Refused(Path("c,d.mp4"), "not_a_video", "cannot\nbe opened")
+NO = RefusedVideo(Path("c,d.mp4"), "not_a_video", "cannot\nbe opened")
 
 
 def test_text_of_a_video_and_its_segments() -> None:
@@ -391,7 +394,7 @@ def test_json_is_one_line_and_keeps_every_name() -> None:
     assert list(said["probabilities"]) == ["clap", "wave", "jump"]
     assert "\n" not in as_json(ONE, top=None)
     assert json.loads(as_json(ONE, top=1))["probabilities"] == {"clap": 0.91}
-    odd = Refused(Path(os.fsdecode(b"caf\xe9.mp4")), "missing", "gone")
+    odd = RefusedVideo(Path(os.fsdecode(b"caf\xe9.mp4")), "missing", "gone")
     assert os.fsencode(json.loads(as_json(odd, top=None))["path"]) == b"caf\xe9.mp4"
 
 
@@ -616,6 +619,37 @@ def test_a_long_video_does_not_grow_memory(tmp_path: Path, monkeypatch: pytest.M
     assert peak < 30e6
 
 
+@pytest.mark.process
+@pytest.mark.parametrize(("held_seconds", "suffix"), [(580, "mp4"), (5 * 86_400, "mkv")])
+def test_a_frame_that_is_held_for_minutes_or_days_is_computed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_seconds: int, suffix: str
+) -> None:
+    """Four seconds of pictures: two before the held frame, two after it.
+
+    At 15 fps these are 30 sampled frames, the held one, and 30 more. Windows of 8 frames, 4 apart,
+    that hold another frame than the held one: at most (30 + 8) / 4 on either side.
+    """
+    times = steady(20, 10) + steady(20, 10, start=2 + held_seconds)
+    path = write_video(
+        tmp_path / f"held.{suffix}",
+        times,
+        tick=Fraction(1, 1000),
+        picture=functools.partial(picture, seed=1, size=(64, 48)),
+    )
+    seen: list[bytes] = []
+    really = Predictor.logits
+
+    def logits(model: Predictor, clips: np.ndarray) -> np.ndarray:
+        seen.extend(clip.tobytes() for clip in clips)
+        return really(model, clips)
+
+    monkeypatch.setattr(Predictor, "logits", logits)
+    result = load_model(write_checkpoint(tmp_path / "best.pt")).predict(path)
+    assert result.duration_seconds == pytest.approx(held_seconds + 4)
+    assert len(set(seen)) == len(seen)
+    assert 14 <= len(seen) <= 1 + 2 * 10
+
+
 def test_a_camera_gives_answers_again_and_again(videos: Path, checkpoint: Path) -> None:
     """A file stands for the camera."""
     model = load_model(checkpoint)
@@ -648,5 +682,5 @@ def test_a_number_is_a_camera_unless_a_file_has_that_name(
 )
 def test_an_empty_name_and_an_address_are_refused_in_words(word: str, expected: str) -> None:
     (found,) = find_inputs([word])
-    assert isinstance(found, Refused)
+    assert isinstance(found, RefusedVideo)
     assert expected in found.detail

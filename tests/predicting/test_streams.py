@@ -20,14 +20,13 @@ from faulty_decoders import serve_with_faults
 from synthetic import numbered_frame, read_number, steady, write_video
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.predicting import decoder_pool, frame_pipe
-from slowfast_finetune.predicting.decoder_pool import (
-    DecodeLimits,
-    DecoderPool,
+from slowfast_finetune.predicting import decoder_pool
+from slowfast_finetune.predicting.decoded_video import (
+    DecodedVideo,
     FrameRequest,
-    decode_in_order,
+    VideoClosedError,
 )
-from slowfast_finetune.predicting.frame_buffer import BufferClosedError, FrameBuffer
+from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool, decode_in_order
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 
 WANTED = FrameRequest(sample_fps=15, short_side=48)
@@ -197,9 +196,10 @@ import sys
 from pathlib import Path
 from faulty_decoders import serve_with_faults
 from slowfast_finetune.predicting import decoder_pool
+from slowfast_finetune.predicting.decoded_video import FrameRequest
 decoder_pool._serve = serve_with_faults
 limits = decoder_pool.DecodeLimits(seconds_without_frame=1.0)
-request = decoder_pool.FrameRequest(15, 48)
+request = FrameRequest(15, 48)
 paths = [Path(word) for word in sys.argv[1:]]
 if __name__ == "__main__":
     for _, frames in decoder_pool.decode_in_order(paths, request, limits, num_workers=2):
@@ -265,14 +265,13 @@ def test_a_pool_decodes_in_the_order_of_opening_and_closing_it_ends_all(
     first, endless, never = made(tmp_path, "a", "long-100000000", "b")
     opened = pool.open(first, WANTED, on_ready=ready.set)
     assert ready.wait(10)
-    assert opened.is_ready
     assert sum(run.length for run in opened.runs()) == 5
     taken = pool.open(endless, WANTED).runs()
     assert int(next(taken).frame[0, 0, 0]) == 0
     waiting = pool.open(never, WANTED).runs()
     pool.close()
     for runs in (taken, waiting, pool.open(first, WANTED).runs()):
-        with pytest.raises(BufferClosedError):
+        with pytest.raises(VideoClosedError):
             list(runs)
 
 
@@ -288,94 +287,74 @@ def test_a_video_that_is_closed_frees_its_decoder(tmp_path: Path, faulty: None) 
         assert sum(run.length for run in pool.open(good, WANTED).runs()) == 5
 
 
-def test_a_reader_that_is_stuck_keeps_nobody_waiting(
-    tmp_path: Path, faulty: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The watch ends the video, whatever the thread that talks with the decoder is doing."""
-    let_go = threading.Event()
-    really = frame_pipe.FrameReceiver.receive
-
-    def stuck(receiver: Any) -> Any:
-        let_go.wait(60)
-        return really(receiver)
-
-    monkeypatch.setattr(frame_pipe.FrameReceiver, "receive", stuck)
-    (path,) = made(tmp_path, "a")
+def test_a_decoder_that_is_suspended_is_given_up(tmp_path: Path, faulty: None) -> None:
+    """Wherever it stands, be it in the middle of a frame: the next video gets another one."""
+    endless, good = made(tmp_path, "large-100000000", "a")
+    before = {process.pid for process in decoders()}
     with contextlib.closing(DecoderPool(LIMITS, num_workers=1)) as pool:
+        runs = pool.open(endless, WANTED).runs()
+        next(runs)
+        (decoder,) = [process for process in decoders() if process.pid not in before]
+        decoder.suspend()
         with pytest.raises(VideoError, match="no frame for 1 s"):
-            list(pool.open(path, WANTED).runs())
-        let_go.set()
+            list(runs)
+        assert sum(run.length for run in pool.open(good, WANTED).runs()) == 5
 
 
-# The frame buffer
+# The buffer of a video
 
 
-def small(value: int, length: int = 1) -> list[FrameRun]:
-    return [FrameRun(np.full(10, value, np.uint8), length)]
+def buffered(max_bytes: int, **values: Any) -> DecodedVideo:
+    return DecodedVideo(Path("a.mp4"), WANTED, max_bytes=max_bytes, **values)
 
 
-def values(buffer: FrameBuffer) -> list[int]:
-    return [int(run.frame[0]) for run in buffer.runs()]
+def small(value: int) -> FrameRun:
+    return FrameRun(np.full(10, value, np.uint8), 1)
 
 
-def test_frames_put_together_are_taken_one_by_one() -> None:
-    buffer = FrameBuffer(max_bytes=100)
-    assert buffer.put(small(1) + small(2))
-    assert buffer.put(small(3))
-    buffer.end()
-    assert values(buffer) == [1, 2, 3]
-
-
-def test_a_frame_that_is_held_takes_the_room_of_one() -> None:
-    buffer = FrameBuffer(max_bytes=10)
-    (run,) = small(1, 5)
-    # Each would wait for ever if it took room of its own.
-    assert all(buffer.put([run]) for _ in range(1000))
-    buffer.end()
-    assert [found.length for found in buffer.runs()] == [5000]
+def values(video: DecodedVideo) -> list[int]:
+    return [int(run.frame[0]) for run in video.runs()]
 
 
 def test_the_buffer_bounds_what_waits_until_more_is_allowed() -> None:
-    buffer = FrameBuffer(max_bytes=30)
+    video = buffered(30)
     put: list[int] = []
     third, fifth = threading.Event(), threading.Event()
 
     def fill() -> None:
         for value in range(10):
-            buffer.put(small(value))
+            video.put(small(value))
             put.append(value)
             third.set() if value == 2 else fifth.set() if value == 4 else None
-        buffer.end()
+        video.end()
 
     thread = threading.Thread(target=fill)
     thread.start()
     assert third.wait(5)
     assert len(put) == 3
-    buffer.allow(50)
+    video.allow(50)
     assert fifth.wait(5)
     assert len(put) == 5
-    assert values(buffer) == list(range(10))
+    assert values(video) == list(range(10))
     thread.join(timeout=5)
 
 
 def test_a_frame_larger_than_the_buffer_still_comes() -> None:
-    buffer = FrameBuffer(max_bytes=5)
+    video = buffered(5)
     thread = threading.Thread(
-        target=lambda: [buffer.put(small(1)), buffer.put(small(2)), buffer.end()]
+        target=lambda: [video.put(small(1)), video.put(small(2)), video.end()]
     )
     thread.start()
-    assert values(buffer) == [1, 2]
+    assert values(video) == [1, 2]
     thread.join(timeout=5)
 
 
-def test_the_first_end_counts_and_frames_before_it_come() -> None:
+def test_frames_come_before_the_error_behind_them() -> None:
     told: list[int] = []
-    buffer = FrameBuffer(max_bytes=100, on_ready=lambda: told.append(1))
-    buffer.put(small(1))
-    buffer.end(VideoError("timeout", "too late"))
-    buffer.end()
-    assert not buffer.put(small(2))
-    runs = buffer.runs()
+    video = buffered(100, on_ready=lambda: told.append(1))
+    video.put(small(1))
+    video.end(VideoError("timeout", "too late"))
+    runs = video.runs()
     assert int(next(runs).frame[0]) == 1
     with pytest.raises(VideoError, match="too late"):
         next(runs)
@@ -383,12 +362,12 @@ def test_the_first_end_counts_and_frames_before_it_come() -> None:
 
 
 def test_closing_wakes_both_sides() -> None:
-    empty, full = FrameBuffer(max_bytes=10), FrameBuffer(max_bytes=10)
+    empty, full = buffered(10), buffered(10)
     full.put(small(0))
     results: list[object] = []
 
     def take() -> None:
-        with pytest.raises(BufferClosedError):
+        with pytest.raises(VideoClosedError):
             list(empty.runs())
         results.append("taker woken")
 

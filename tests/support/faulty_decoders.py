@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,17 @@ from slowfast_finetune.predicting import decoder_pool
 REAL_SERVE = decoder_pool._serve
 
 
-def serve_with_faults(pipe: Connection, limits: decoder_pool.DecodeLimits) -> None:
+def serve_with_faults(channel: socket.socket, limits: decoder_pool.DecodeLimits) -> None:
     """As the decoding process, but each name strikes after three frames."""
-    decoding.sampled_frames = faulty_frames
-    REAL_SERVE(pipe, limits)
+    decoding.sampled_runs = faulty_runs
+    REAL_SERVE(channel, limits)
 
 
-def serve_with_faulty_files(pipe: Connection, limits: decoder_pool.DecodeLimits) -> None:
+def serve_with_faulty_files(channel: socket.socket, limits: decoder_pool.DecodeLimits) -> None:
     """As the decoding process, but hang on a file that begins with HANG, die of CRASH."""
-    really = decoding.sampled_frames
+    really = decoding.sampled_runs
 
-    def frames(path: Path, **values: Any) -> Iterator[np.ndarray]:
+    def runs(path: Path, **values: Any) -> Iterator[tuple[np.ndarray, int]]:
         start = path.read_bytes()[:5]
         if start.startswith(b"HANG"):
             time.sleep(600)
@@ -37,11 +37,15 @@ def serve_with_faulty_files(pipe: Connection, limits: decoder_pool.DecodeLimits)
             os.abort()
         yield from really(path, **values)
 
-    decoding.sampled_frames = frames
-    REAL_SERVE(pipe, limits)
+    decoding.sampled_runs = runs
+    REAL_SERVE(channel, limits)
 
 
-def faulty_frames(path: Path, **_: Any) -> Iterator[np.ndarray]:
+def faulty_runs(path: Path, **_: Any) -> Iterator[tuple[np.ndarray, int]]:
+    return ((frame, 1) for frame in faulty_frames(path))
+
+
+def faulty_frames(path: Path) -> Iterator[np.ndarray]:
     count = int(path.stem.rpartition("-")[2]) if "-" in path.stem else 5
     if path.stem.startswith("slow"):
         for number in range(count):

@@ -36,18 +36,17 @@ def _run(args: argparse.Namespace) -> None:
 
     from slowfast_finetune.base.files import write_text
     from slowfast_finetune.base.params import load_params
-    from slowfast_finetune.doctor.doctor import examine
-    from slowfast_finetune.doctor.page import as_page
-    from slowfast_finetune.doctor.wording import as_json, as_text
+    from slowfast_finetune.doctor.diagnosis import examine
+    from slowfast_finetune.doctor.diagnosis_text import diagnosis_json, diagnosis_text
+    from slowfast_finetune.doctor.doctor_page import doctor_page
 
     params = load_params(args.params)
     diagnosis = examine(args.folder, params=params, project=Path.cwd())
-    write_text(args.out, as_page(diagnosis, params.clip))
+    write_text(args.out, doctor_page(diagnosis))
     if args.json:
-        say(as_json(diagnosis, params.clip))
+        say(diagnosis_json(diagnosis))
     else:
-        say(as_text(diagnosis, params.clip))
+        say(diagnosis_text(diagnosis))
         say(f"{args.out}: contact sheets of every class")
-    levels = {finding.level for finding in diagnosis.findings}
-    if "problem" in levels or (args.strict and "warning" in levels):
+    if diagnosis.has("problem") or (args.strict and diagnosis.has("warning")):
         sys.exit(1)

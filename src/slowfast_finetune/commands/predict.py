@@ -13,7 +13,7 @@ from slowfast_finetune.base.errors import DataError
 
 if TYPE_CHECKING:
     from slowfast_finetune.predicting.annotating import Annotator
-    from slowfast_finetune.predicting.prediction import Prediction, Refused
+    from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
     from slowfast_finetune.predicting.predictor import Predictor
 
 Write = Callable[[str], None]
@@ -86,7 +86,7 @@ def _predict(args: argparse.Namespace) -> None:
 
     from slowfast_finetune.base.console import printable
     from slowfast_finetune.predicting.inputs import find_inputs
-    from slowfast_finetune.predicting.prediction import Refused
+    from slowfast_finetune.predicting.prediction import RefusedVideo
 
     inputs = find_inputs(args.paths)
     videos = [item for item in inputs if isinstance(item, Path)]
@@ -97,7 +97,7 @@ def _predict(args: argparse.Namespace) -> None:
     with _output(args.out) as write:
         for result in _results(args, inputs, write):
             write(_worded(result, args))
-            if isinstance(result, Refused):
+            if isinstance(result, RefusedVideo):
                 refused += 1
             elif annotator and (reason := annotator.write(result)) is not None:
                 uncopied += 1
@@ -117,8 +117,8 @@ def _complain(text: str) -> None:
 
 
 def _results(
-    args: argparse.Namespace, inputs: list[Path | Refused], write: Write
-) -> Iterator[Prediction | Refused]:
+    args: argparse.Namespace, inputs: list[Path | RefusedVideo], write: Write
+) -> Iterator[Prediction | RefusedVideo]:
     """Answers and refusals in the order of the inputs."""
     from slowfast_finetune.predicting.prediction_text import csv_header
 
@@ -154,7 +154,7 @@ def _load(args: argparse.Namespace) -> Predictor:
     return load_model(args.checkpoint, device=args.device, precision=args.precision)
 
 
-def _worded(result: Prediction | Refused, args: argparse.Namespace) -> str:
+def _worded(result: Prediction | RefusedVideo, args: argparse.Namespace) -> str:
     from slowfast_finetune.predicting.prediction_text import as_csv, as_json, as_text
 
     if args.json:

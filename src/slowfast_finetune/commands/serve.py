@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.util
 import ipaddress
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,11 +90,11 @@ def load_service(
     """
     from slowfast_finetune.clips.workers import worker_count
     from slowfast_finetune.serving.app import Service
-    from slowfast_finetune.serving.looking import VideoLooker
+    from slowfast_finetune.serving.inference import InferenceEngine
 
     decoders = workers or min(4, worker_count("auto"))
-    looker = VideoLooker(checkpoint, limits=limits, decoders=decoders, device=device)
-    return Service(looker, limits=limits, decoders=decoders)
+    engine = InferenceEngine(checkpoint, limits=limits, decoders=decoders, device=device)
+    return Service(engine, limits=limits, decoders=decoders)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -124,6 +124,10 @@ def run_server(service: Service, listener: socket.socket, *, host: str, names: l
         server.run(sockets=[listener])
     except KeyboardInterrupt:
         say("stopped")
+    finally:
+        if service.is_stuck:
+            # The interpreter would wait for the thread that computes before it exits.
+            os._exit(1)
 
 
 def own_names(host: str, names: list[str]) -> frozenset[str] | None:
@@ -144,7 +148,7 @@ def make_server(service: Service, *, names: frozenset[str] | None) -> uvicorn.Se
         """Tells those who wait that it stops, before it waits for them."""
 
         async def shutdown(self, *args: Any, **kwargs: Any) -> None:
-            await asyncio.to_thread(service.stop)
+            service.stop()
             await super().shutdown(*args, **kwargs)
 
     return Server(

@@ -6,6 +6,7 @@ the frames that are kept; docs/architecture.md has the comparison.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -38,8 +39,26 @@ def sampled_frames(
 ) -> Iterator[Frame]:
     """Yield the frame shown at each sampled instant: upright, scaled, RGB uint8 (H, W, 3).
 
-    Fills ``report`` on the way. Damaged packets are counted and passed over. The same array is
-    yielded again where a frame is shown at several instants.
+    The same array is yielded again where a frame is shown at several instants. Arguments and
+    errors are those of :func:`sampled_runs`.
+    """
+    for frame, length in sampled_runs(
+        path, settings=settings, report=report, container_format=container_format
+    ):
+        yield from itertools.repeat(frame, length)
+
+
+def sampled_runs(
+    path: Path,
+    *,
+    settings: DecodeSettings,
+    report: DecodeReport | None = None,
+    container_format: str | None = None,
+) -> Iterator[tuple[Frame, int]]:
+    """Yield each frame that is sampled, and at how many sampled instants in a row it is shown.
+
+    A frame that a file holds for days takes no longer than any other. Fills ``report`` on the way.
+    Damaged packets are counted and passed over.
 
     Args:
         container_format: FFmpeg's name of the format; None to find it out.
@@ -70,14 +89,13 @@ def every_frame(path: Path, *, settings: DecodeSettings) -> Iterator[tuple[Frame
         stream = prepared_stream(container, settings=settings, report=report)
         shape = Reshaper(settings.short_side, stream)
         for timed in timed_frames(container, stream, report=report, settings=settings):
-            for array in shape.repeated(timed.frame, 1, report):
-                yield array, timed.time
+            yield shape.upright(timed.frame, report), timed.time
 
 
 def _take_shown(
     timed: Iterator[TimedFrame], shape: Reshaper, *, settings: DecodeSettings, report: DecodeReport
-) -> Iterator[Frame]:
-    """Yield each frame once for every sampled instant at which it is shown.
+) -> Iterator[tuple[Frame, int]]:
+    """Yield each frame that is shown at a sampled instant, and the number of these instants.
 
     The same rule as ``sampling.shown_frames``, one frame at a time: memory stays at two frames.
     """
@@ -90,8 +108,9 @@ def _take_shown(
     taken = 0
     for current in timed:
         due = min(limit, instants_before(current.end, sample_fps=fps))
-        yield from shape.repeated(current.frame, due - taken, report)
-        taken = max(taken, due)
+        if due > taken:
+            yield shape.upright(current.frame, report), due - taken
+            taken = due
         if current.time >= max_time:
             report.truncated = True
             break
@@ -100,7 +119,7 @@ def _take_shown(
     report.truncated |= current.end > longest + TOLERANCE_SECONDS
     report.duration_seconds = float(current.end)
     if taken == 0:
-        yield from shape.repeated(current.frame, 1, report)
+        yield shape.upright(current.frame, report), 1
 
 
 def is_plain(path: Path) -> bool:

@@ -102,7 +102,7 @@ def _by_jumping(
         stamps.add(frame.pts)
         report.num_decoded += 1
         report.interlaced |= bool(frame.interlaced_frame)
-        frames += shape.repeated(frame, 1, report)
+        frames.append(shape.upright(frame, report))
     return frames
 
 
@@ -165,7 +165,7 @@ def _read_at(
         for shown in timed_frames(container, stream, report=report, settings=settings):
             while due and due[0] < shown.end:
                 due.popleft()
-                frames += shape.repeated(shown.frame, 1, report)
+                frames.append(shape.upright(shown.frame, report))
             if shown.time >= longest - TOLERANCE_SECONDS:
                 report.truncated = True
                 break

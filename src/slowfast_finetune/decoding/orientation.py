@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Literal, cast
 
@@ -41,14 +40,8 @@ class Reshaper:
         self._size: tuple[int, int] | None = None
         self._matrix: DisplayMatrix | None = None
 
-    def repeated(self, frame: av.VideoFrame, times: int, report: DecodeReport) -> Iterator[Frame]:
-        """The array of a frame, so many times."""
-        if times > 0:
-            array = self._upright(frame, report)
-            for _ in range(times):
-                yield array
-
-    def _upright(self, frame: av.VideoFrame, report: DecodeReport) -> Frame:
+    def upright(self, frame: av.VideoFrame, report: DecodeReport) -> Frame:
+        """The frame as it is shown: scaled, upright, RGB uint8 (H, W, 3)."""
         aspect = pixel_aspect(self._stream, frame)
         if aspect is None:
             report.remark(f"pixels of {_stated_aspect(self._stream)} are taken for square")

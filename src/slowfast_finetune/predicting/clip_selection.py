@@ -119,7 +119,7 @@ def select_clips(
                 return
         clips.timeline.append(WindowRun(place, 1))
 
-    for run, frame, length in _numbered(runs):
+    for run, (frame, length) in enumerate(runs):
         rest = length
         while rest:
             step = min(rest, due + window - clips.num_frames)
@@ -162,15 +162,6 @@ def select_clips(
 class _KeptFrame(NamedTuple):
     run: int
     frame: Frame
-
-
-def _numbered(runs: Iterable[FrameRun]) -> Iterator[tuple[int, Frame, int]]:
-    """Frames with the number of their run; one frame in several runs keeps its number."""
-    number, before = -1, None
-    for frame, length in runs:
-        number += frame is not before
-        before = frame
-        yield number, frame, length
 
 
 def _last_start(windows: WindowRun, stride: int) -> int:

@@ -38,7 +38,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedVideo:
     """A video that could not be read: ``reason`` is a code of docs/formats.md."""
 
     path: Path

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from slowfast_finetune.base.console import printable
 from slowfast_finetune.base.tables import csv_text
-from slowfast_finetune.predicting.prediction import Prediction, Refused
+from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
 
 NONE_OF_THESE = "none of these"
 
@@ -36,10 +36,10 @@ class SegmentRow(NamedTuple):
     detail: str | None = None
 
 
-def as_text(result: Prediction | Refused, *, top: int) -> str:
+def as_text(result: Prediction | RefusedVideo, *, top: int) -> str:
     """Path, answer, confidence; then the most probable classes; then the segments, if several."""
     path = printable(str(result.path))
-    if isinstance(result, Refused):
+    if isinstance(result, RefusedVideo):
         return f"{path}  refused: {result.reason}: {printable(result.detail)}"
     lines = [f"{path}  {named(result.answer)}  {result.confidence:.2f}"]
     ranked = ", ".join(f"{printable(name)} {share:.2f}" for name, share in result.top(top))
@@ -67,14 +67,14 @@ def clock(seconds: float) -> str:
     return f"{ahead}{minutes:02}:{tenths // 10:02}.{tenths % 10}"
 
 
-def as_json(result: Prediction | Refused, *, top: int | None) -> str:
+def as_json(result: Prediction | RefusedVideo, *, top: int | None) -> str:
     """One line; names that are no UTF-8 keep their bytes as ``\\udc80`` to ``\\udcff``.
 
     Args:
         top: how many classes are listed; None for all of them.
     """
     said: dict[str, Any] = {"path": str(result.path)}
-    if isinstance(result, Refused):
+    if isinstance(result, RefusedVideo):
         said["refused"] = {"reason": result.reason, "detail": result.detail}
         return json.dumps(said)
     said |= {
@@ -93,16 +93,16 @@ def csv_header() -> str:
     return csv_text([SegmentRow._fields]).rstrip("\n")
 
 
-def as_csv(result: Prediction | Refused) -> str:
+def as_csv(result: Prediction | RefusedVideo) -> str:
     """A line for each segment, one for a refused file."""
     return csv_text(segment_rows(result)).rstrip("\n")
 
 
-def segment_rows(result: Prediction | Refused) -> Sequence[SegmentRow]:
+def segment_rows(result: Prediction | RefusedVideo) -> Sequence[SegmentRow]:
     """The rows of a video."""
     # A name that is no UTF-8 cannot stand in a table that is.
     path = str(result.path).encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(result, Refused):
+    if isinstance(result, RefusedVideo):
         return [SegmentRow(path, reason=result.reason, detail=result.detail)]
     return [
         SegmentRow(

@@ -34,9 +34,10 @@ from slowfast_finetune.predicting.clip_selection import (
     VideoClips,
     select_clips,
 )
-from slowfast_finetune.predicting.decoder_pool import DecodeLimits, FrameRequest, decode_in_order
+from slowfast_finetune.predicting.decoded_video import FrameRequest
+from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_order
 from slowfast_finetune.predicting.frame_pipe import FrameRun
-from slowfast_finetune.predicting.prediction import Prediction, Refused
+from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
 from slowfast_finetune.predicting.timeline import segments_of, smooth, window_spans
 from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
 from slowfast_finetune.scoring.views import Views
@@ -53,7 +54,7 @@ class _ScoredVideo:
     path: Path
     clips: VideoClips = field(default_factory=VideoClips)
     logits: dict[Place, Logits] = field(default_factory=dict)
-    refusal: Refused | None = None
+    refusal: RefusedVideo | None = None
 
 
 class Predictor:
@@ -123,7 +124,7 @@ class Predictor:
         (result,) = self.predict_many(
             [Path(path)], stride_seconds=stride_seconds, threshold=threshold
         )
-        if isinstance(result, Refused):
+        if isinstance(result, RefusedVideo):
             raise VideoError(result.reason, f"{result.path}: {result.detail}")
         return result
 
@@ -135,7 +136,7 @@ class Predictor:
         threshold: float | None = None,
         limits: DecodeLimits | None = None,
         num_workers: int | Literal["auto"] = "auto",
-    ) -> Generator[Prediction | Refused]:
+    ) -> Generator[Prediction | RefusedVideo]:
         """Predict videos in order, the next ones decoded meanwhile.
 
         Args:
@@ -156,7 +157,7 @@ class Predictor:
 
     def predict_runs(
         self, path: Path, runs: Iterable[FrameRun], *, on_clip: OnClip | None = None
-    ) -> Prediction | Refused:
+    ) -> Prediction | RefusedVideo:
         """Predict a video that somebody else decodes, as ``frame_request`` says.
 
         Args:
@@ -180,7 +181,7 @@ class Predictor:
         stride_seconds: float | None = None,
         threshold: float | None = None,
         on_clip: OnClip | None = None,
-    ) -> Iterator[Prediction | Refused]:
+    ) -> Iterator[Prediction | RefusedVideo]:
         plan = self._plan(stride_seconds)
         threshold = self.threshold if threshold is None else threshold
         for video in self._scored(streams, plan, on_clip):
@@ -205,7 +206,7 @@ class Predictor:
                         while ended:
                             yield ended.popleft()
             except VideoError as error:
-                video.refusal = Refused(path, error.reason, error.detail)
+                video.refusal = RefusedVideo(path, error.reason, error.detail)
             ended.append(video)
             while ended and not any(ended[0] is waiting for waiting, _ in batch):
                 yield ended.popleft()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slowfast_finetune.base.errors import DataError, VideoError
+from slowfast_finetune.predicting.decoded_video import VideoClosedError
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
-from slowfast_finetune.predicting.frame_buffer import BufferClosedError
 from slowfast_finetune.predicting.frame_pipe import Frame, FrameRun
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class _NewestFrames:
                     self._changed.notify_all()
         except VideoError as caught:
             error = caught
-        except BufferClosedError:
+        except VideoClosedError:
             pass
         with self._changed:
             self._error, self._is_over = error, True

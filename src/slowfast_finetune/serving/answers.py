@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Said(BaseModel):
+class _Schema(BaseModel):
     """Anything the server says."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class SegmentSaid(Said):
+class SegmentAnswer(_Schema):
     """A stretch of the video with one answer."""
 
     answer: str | None = Field(description="a class, or null for none of these")
@@ -22,7 +22,7 @@ class SegmentSaid(Said):
     confidence: float = Field(description="mean probability of the answer over the stretch")
 
 
-class FrameSaid(Said):
+class ExplainedFrame(_Schema):
     """A frame that mattered, with the places that spoke for the label in warm colours."""
 
     seconds: float = Field(description="from the first frame")
@@ -32,15 +32,15 @@ class FrameSaid(Said):
     fast: str = Field(description="the same under the heat of the fast pathway")
 
 
-class ExplanationSaid(Said):
+class Explanation(_Schema):
     """Grad-CAM of the clip that spoke most for the label."""
 
     start_seconds: float | None = Field(description="where the clip begins")
-    frames: list[FrameSaid]
+    frames: list[ExplainedFrame]
     note: str | None = Field(description="why there are no frames")
 
 
-class ModelSaid(Said):
+class ModelInfo(_Schema):
     """Which model answered."""
 
     name: str
@@ -49,15 +49,15 @@ class ModelSaid(Said):
     threshold: float = Field(description="an answer less probable is none of these")
 
 
-class TimingSaid(Said):
+class Timing(_Schema):
     """Where the time went."""
 
     upload_seconds: float
     waiting_seconds: float = Field(description="in the queue")
-    looking_seconds: float = Field(description="decoding, the model, and the explanation")
+    predicting_seconds: float = Field(description="decoding, the model, and the explanation")
 
 
-class Answer(Said):
+class Answer(_Schema):
     """What a video shows."""
 
     name: str | None = Field(description="the file's name as the client gave it; text, not a path")
@@ -65,15 +65,15 @@ class Answer(Said):
     answer: str | None = Field(description="label, or null where it is below the threshold")
     confidence: float = Field(description="the probability of label")
     probabilities: dict[str, float] = Field(description="of every class, surest first")
-    segments: list[SegmentSaid]
+    segments: list[SegmentAnswer]
     duration_seconds: float = Field(description="of what was looked at")
     truncated: bool = Field(description="longer than the server looks at; the rest was left out")
-    explanation: ExplanationSaid | None = Field(description="null unless asked for")
-    model: ModelSaid
-    timing: TimingSaid
+    explanation: Explanation | None = Field(description="null unless asked for")
+    model: ModelInfo
+    timing: Timing
 
 
-class Problem(Said):
+class Problem(_Schema):
     """Why there is no answer."""
 
     reason: str = Field(
@@ -83,7 +83,7 @@ class Problem(Said):
     detail: str
 
 
-class Health(Said):
+class Health(_Schema):
     """Whether the server is well, and how busy."""
 
     status: Literal["ok"]
@@ -93,16 +93,16 @@ class Health(Said):
     queue_room: int
 
 
-class LimitsSaid(Said):
+class UploadLimits(_Schema):
     """What an upload may be."""
 
     max_bytes: int
     max_seconds: float
 
 
-class Card(Said):
+class ModelCard(_Schema):
     """The model and what is known of it."""
 
-    model: ModelSaid
-    limits: LimitsSaid
+    model: ModelInfo
+    limits: UploadLimits
     card: str = Field(description="Markdown; from README.md beside the checkpoint if there is one")

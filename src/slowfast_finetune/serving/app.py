@@ -7,6 +7,8 @@ import contextlib
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +18,28 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from slowfast_finetune import __version__
-from slowfast_finetune.serving.answers import Answer, Card, Health, LimitsSaid, Problem
+from slowfast_finetune.predicting.decoded_video import DecodedVideo
+from slowfast_finetune.serving.answers import Answer, Health, ModelCard, Problem, UploadLimits
 from slowfast_finetune.serving.guard import Guard, problem_response
+from slowfast_finetune.serving.inference import InferenceEngine
 from slowfast_finetune.serving.limits import ServeLimits
-from slowfast_finetune.serving.looking import VideoLooker
-from slowfast_finetune.serving.metrics import ServerMetrics
-from slowfast_finetune.serving.page import add_page
 from slowfast_finetune.serving.problems import (
     ClientLeftError,
     RequestRefusedError,
     bad_request,
     busy,
     stuck,
+    timed_out,
 )
-from slowfast_finetune.serving.queue import Job, ModelQueue, QueueFullError
+from slowfast_finetune.serving.prometheus import ServerMetrics
+from slowfast_finetune.serving.upload_page import add_page
 from slowfast_finetune.serving.uploads import Upload, received
 
-CLOSE_SECONDS = 5.0
-WATCH_SECONDS = 0.5  # a request that can have no answer any more ends so late at most
-LEFT_STATUS = 499  # nobody reads it
+CLOSE_SECONDS = 5.0  # to finish the present computation when the server stops
+FIRST_GUESS_SECONDS = 2.0  # a video takes, before one has been measured
+NEWEST_SHARE = 0.2  # weight of the newest video in the mean time a video takes
+MAX_RETRY_SECONDS = 300
+LEFT_STATUS = 499  # never read: the client has gone
 BODY = {"schema": {"type": "string", "format": "binary"}}
 FORM = {
     "schema": {
@@ -61,49 +66,69 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "The upload is too large"},
     422: {"model": Problem, "description": "The video cannot be read; reason is its code"},
     500: {"model": Problem, "description": "A fault of the server"},
-    503: {"model": Problem, "description": "No room now", "headers": RETRY_AFTER},
+    503: {"model": Problem, "description": "No room now, or stuck", "headers": RETRY_AFTER},
+    504: {"model": Problem, "description": "No answer within the limit"},
 }
 
 
 class Service:
-    """A model, its queue, its uploads and its counters."""
+    """A model with its decoding processes, the requests that wait for it, and its counters.
 
-    def __init__(self, looker: VideoLooker, *, limits: ServeLimits, decoders: int) -> None:
-        self.looker = looker
+    Its state belongs to the event loop. Only the thread of ``_compute`` runs the model.
+    """
+
+    def __init__(self, engine: InferenceEngine, *, limits: ServeLimits, decoders: int) -> None:
+        self.engine = engine
         self.limits = limits
-        self.queue = ModelQueue(looker, length=limits.queue, decoders=decoders)
-        self.metrics = ServerMetrics(queue_length=lambda: len(self.queue))
-        self._uploads = asyncio.Semaphore(limits.uploads)
-        self._is_stopped = False
+        self.metrics = ServerMetrics(queue_length=lambda: self.queue_length)
         self.folder = Path()
+        self.is_stuck = False
+        self._is_stopped = False
+        self._waiting: set[asyncio.Task[Answer]] = set()
+        self._uploads = asyncio.Semaphore(limits.uploads)
+        self._decoders = asyncio.Semaphore(decoders)
+        self._compute = ThreadPoolExecutor(1, "model")
+        self._busy_since: float | None = None
+        self._seconds_per_video = FIRST_GUESS_SECONDS
 
     @contextlib.asynccontextmanager
     async def running(self, _: FastAPI) -> AsyncIterator[None]:
-        """Work while the block runs; afterwards no process and no file is left."""
+        """Serve while the block runs; afterwards no process and no file is left."""
         with tempfile.TemporaryDirectory(prefix="slowfast-serve-") as folder:
             self.folder = Path(folder)
-            self.queue.start()
             try:
                 yield
             finally:
                 self.stop()
-                self.looker.close()
+                idle = self._compute.submit(lambda: None)
+                self._compute.shutdown(wait=False)
+                await asyncio.wait([asyncio.wrap_future(idle)], timeout=CLOSE_SECONDS)
+                self.is_stuck = not idle.done()
+                await asyncio.to_thread(self.engine.close)
 
     def stop(self) -> None:
-        """Give up what waits: whoever asked is told to come back."""
-        if not self._is_stopped:
-            self.queue.close(timeout=CLOSE_SECONDS)
-            self._is_stopped = True
+        """Cancel the requests that wait: their clients are told to come back."""
+        self._is_stopped = True
+        for task in self._waiting:
+            task.cancel()
+
+    @property
+    def queue_length(self) -> int:
+        """Videos without an answer yet."""
+        return len(self._waiting)
+
+    @property
+    def queue_room(self) -> int:
+        """How many more videos are accepted, beside those that wait and the one computed."""
+        return 0 if self._is_stopped else max(0, self.limits.queue + 1 - self.queue_length)
 
     def check_computing(self) -> None:
-        """Refuse to wait for a thread that computes longer than a video may take.
-
-        It is asked outside that thread: what the thread itself limits fails when it hangs.
+        """Refuse where the model has been computing for longer than a request may take.
 
         Raises:
             RequestRefusedError: 503, stuck.
         """
-        busy_seconds = self.queue.busy_seconds
+        busy_seconds = 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
         if busy_seconds > self.limits.answer_seconds + self.limits.decoder_seconds:
             raise stuck(busy_seconds)
 
@@ -128,9 +153,10 @@ class Service:
         return answer
 
     async def _predict(self, request: Request, *, explain: bool) -> Answer:
-        # Better told now than after an upload of minutes.
-        if not self.queue.room:
-            raise self._busy(f"{len(self.queue)} videos wait already")
+        # Refused now rather than after an upload of minutes.
+        self.check_computing()
+        if not self.queue_room:
+            raise self._busy(f"{self.queue_length} videos wait already")
         if self._uploads.locked():
             raise self._busy(f"{self.limits.uploads} uploads arrive already")
         async with contextlib.AsyncExitStack() as stack:
@@ -138,39 +164,74 @@ class Service:
                 upload = await stack.enter_async_context(
                     received(request, folder=self.folder, limits=self.limits)
                 )
-            return await self._looked_at(upload, request, explain=explain)
+            if not self.queue_room:
+                raise self._busy("the queue filled up during the upload")
+            return await self._answer_in_time(upload, request, explain=explain)
 
-    async def _looked_at(self, upload: Upload, request: Request, *, explain: bool) -> Answer:
-        job = Job(upload.path, upload.name, upload.seconds, explain)
-        try:
-            self.queue.submit(job)
-        except QueueFullError as error:
-            raise self._busy("the queue filled up during the upload") from error
-        answer = asyncio.wrap_future(job.future)
+    async def _answer_in_time(self, upload: Upload, request: Request, *, explain: bool) -> Answer:
+        """Wait for the answer, but no longer than ``limits.answer_seconds``.
+
+        The event loop keeps the time: the thread that computes may itself be stuck.
+        """
+        answer = asyncio.create_task(self._answer(upload, explain=explain))
         left = asyncio.create_task(_client_leaves(request))
+        self._waiting.add(answer)
         try:
-            both: set[asyncio.Future[Any]] = {answer, left}
-            while not (answer.done() or left.done() or self._is_stopped):
-                self.check_computing()
-                await asyncio.wait(both, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if self._is_stopped and not answer.done():
-                raise self._busy("the server stops")
-            if answer.cancelled() or (answer.done() and _is_given_up(answer)):
-                raise self._busy("the server stops")
-            if not answer.done():
-                raise ClientLeftError
-            return answer.result()
+            await asyncio.wait(
+                (answer, left),
+                timeout=self.limits.answer_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            has_left = left.done()
         finally:
-            left.cancel()
-            self.queue.give_up(job)
+            self._waiting.discard(answer)
             answer.cancel()
+            left.cancel()
+            await asyncio.wait((answer, left))
+        if not answer.cancelled():
+            return answer.result()
+        if self._is_stopped:
+            raise self._busy("the server stops")
+        if has_left:
+            raise ClientLeftError
+        raise timed_out(self.limits.answer_seconds)
+
+    async def _answer(self, upload: Upload, *, explain: bool) -> Answer:
+        submitted = time.monotonic()
+        loop = asyncio.get_running_loop()
+        has_begun = asyncio.Event()
+        # In order of arrival, and no more than there are decoders: each open video has one.
+        async with self._decoders:
+            on_ready = partial(loop.call_soon_threadsafe, has_begun.set)
+            video = self.engine.open(upload.path, on_ready=on_ready)
+            with contextlib.closing(video):
+                # Among the open videos, the first whose frames come is computed first: a decoder
+                # that hangs delays nobody else. Closing the video ends the computation of one
+                # that nobody waits for any more.
+                await has_begun.wait()
+                return await loop.run_in_executor(
+                    self._compute, self._computed, video, upload, explain, submitted
+                )
+
+    def _computed(
+        self, video: DecodedVideo, upload: Upload, explain: bool, submitted: float
+    ) -> Answer:
+        """Run the model. Runs in the thread of ``_compute``."""
+        began = self._busy_since = time.monotonic()
+        try:
+            return self.engine.answer(
+                video, upload, explain=explain, waiting_seconds=began - submitted
+            )
+        finally:
+            self._busy_since = None
+            seconds = time.monotonic() - began
+            self._seconds_per_video += NEWEST_SHARE * (seconds - self._seconds_per_video)
 
     def _busy(self, detail: str) -> RequestRefusedError:
-        return busy(detail, retry_after=self.queue.retry_after)
-
-
-def _is_given_up(answer: asyncio.Future[Answer]) -> bool:
-    return isinstance(answer.exception(), ClientLeftError)
+        """The refusal for lack of room, with when to come back by what videos took lately."""
+        ahead = max(1, self.queue_length - self.limits.queue + 1)
+        seconds = round(self._seconds_per_video * ahead + 0.5)
+        return busy(detail, retry_after=max(1, min(MAX_RETRY_SECONDS, seconds)))
 
 
 async def _client_leaves(request: Request) -> None:
@@ -199,34 +260,35 @@ def create_app(service: Service, *, names: frozenset[str] | None = None) -> Fast
 def _add_endpoints(app: FastAPI, service: Service) -> None:
     @app.post("/predict", responses=REFUSALS, openapi_extra=REQUEST_BODY)
     async def predict(request: Request, explain: bool = False) -> Answer:
-        """Look at a video: the body itself, or the first file of a form.
+        """Predict a video: the body itself, or the first file of a form.
 
         With ``explain``, the frames that mattered come with the answer. ``name`` in the query is
         echoed where the body is the video itself.
         """
         return await service.predict(request, explain=explain)
 
-    @app.get("/health", responses={503: {"model": Problem, "description": "It computes no more"}})
-    def health() -> Health:
-        """Whether the server is well, and how busy."""
+    # Not in a thread of the framework's pool, in which uploads are written.
+    @app.get("/health", responses={503: {"model": Problem, "description": "The model is stuck"}})
+    async def health() -> Health:
+        """Whether the server works, and how busy it is."""
         service.check_computing()
-        model = service.looker.said
+        model = service.engine.model_info
         return Health(
             status="ok",
             model=model.name,
             digest=model.digest,
-            queue_length=len(service.queue),
-            queue_room=service.queue.room,
+            queue_length=service.queue_length,
+            queue_room=service.queue_room,
         )
 
     @app.get("/model")
-    def model() -> Card:
+    def model() -> ModelCard:
         """The model, its card, and what an upload may be."""
         limits = service.limits
-        return Card(
-            model=service.looker.said,
-            limits=LimitsSaid(max_bytes=limits.max_bytes, max_seconds=limits.max_seconds),
-            card=service.looker.card,
+        return ModelCard(
+            model=service.engine.model_info,
+            limits=UploadLimits(max_bytes=limits.max_bytes, max_seconds=limits.max_seconds),
+            card=service.engine.card,
         )
 
     @app.get("/metrics", response_class=Response)

@@ -11,7 +11,7 @@ from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.pictures import grad_cam
 from slowfast_finetune.pictures.contact_sheets import data_uri, strip
 from slowfast_finetune.predicting.clip_selection import SelectedClip
-from slowfast_finetune.serving.answers import ExplanationSaid, FrameSaid
+from slowfast_finetune.serving.answers import ExplainedFrame, Explanation
 
 MAX_CLIPS = 4  # kept of a video until its answer is known
 NUM_FRAMES = 4
@@ -63,22 +63,22 @@ class Explainer:
         self._fps = checkpoint.preprocessing.sample_fps
         self._classifier = classifier_from(checkpoint) if grad_cam.is_installed() else None
 
-    def explain(self, look: SelectedClip | None, *, label: int, num_frames: int) -> ExplanationSaid:
+    def explain(self, look: SelectedClip | None, *, label: int, num_frames: int) -> Explanation:
         """Explain the answer ``label`` by one clip of a video of ``num_frames`` sampled frames."""
         import torch
 
         if self._classifier is None:
             note = f"Grad-CAM needs captum: {grad_cam.HOW_TO_INSTALL}"
-            return ExplanationSaid(start_seconds=None, frames=[], note=note)
+            return Explanation(start_seconds=None, frames=[], note=note)
         if look is None:
-            return ExplanationSaid(start_seconds=None, frames=[], note="no clip was kept")
+            return Explanation(start_seconds=None, frames=[], note="no clip was kept")
         clip = torch.from_numpy(look.clip[None])
         maps = grad_cam.explain(self._classifier, clip, label=label)
         # What was padded is no part of the video.
         real = max(1, min(len(look.clip), num_frames - look.start))
         weights = (maps.slow + maps.fast)[:real].mean(axis=(1, 2))
         frames = [
-            FrameSaid(
+            ExplainedFrame(
                 seconds=round((look.start + index) / self._fps, 3),
                 weight=round(float(weights[index] / weights.max()), 4) if weights.max() else 0.0,
                 frame=_picture(look.clip[index]),
@@ -88,7 +88,7 @@ class Explainer:
             for index in strongest(weights, count=NUM_FRAMES)
         ]
         start = round(look.start / self._fps, 3)
-        return ExplanationSaid(start_seconds=start, frames=frames, note=None)
+        return Explanation(start_seconds=start, frames=frames, note=None)
 
 
 def strongest(weights: npt.NDArray[np.floating], *, count: int) -> list[int]:

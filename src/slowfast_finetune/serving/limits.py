@@ -18,7 +18,7 @@ class ServeLimits:
         header_seconds: from a connection to its first request [s].
         idle_seconds: an upload that sends nothing for so long has ended [s].
         upload_seconds: an upload takes no longer [s].
-        answer_seconds: a video is looked at no longer [s].
+        answer_seconds: from the end of the upload to the answer, waiting included [s].
         decoder_seconds: a decoder that gives no frame for so long has hung [s].
         worker_memory_mb: of a decoding process.
     """

@@ -45,9 +45,15 @@ def busy(detail: str, *, retry_after: int) -> RequestRefusedError:
     return RequestRefusedError(503, "busy", detail, outcome="busy", retry_after=retry_after)
 
 
+def timed_out(seconds: float) -> RequestRefusedError:
+    """A request without an answer within the limit [s]."""
+    detail = f"no answer within {seconds:g} s of the upload"
+    return RequestRefusedError(504, "timed_out", detail, outcome="timed_out")
+
+
 def stuck(seconds: float) -> RequestRefusedError:
-    """The thread that computes has given no answer for longer than any video may take [s]."""
-    detail = f"the model has been busy with one video for {seconds:.0f} s; restart the server"
+    """The model has been computing one video for longer than a request may take [s]."""
+    detail = f"the model has been computing one video for {seconds:.0f} s; restart the server"
     return RequestRefusedError(503, "stuck", detail, outcome="failed")
 
 

@@ -223,7 +223,7 @@
     const timing = answer.timing;
     const parts = [
       length(duration), megabytes(file.size),
-      `looked at in ${timing.looking_seconds.toFixed(2)} s`,
+      `predicted in ${timing.predicting_seconds.toFixed(2)} s`,
       ...(timing.waiting_seconds >= 0.5 ? [`waited ${timing.waiting_seconds.toFixed(1)} s`] : []),
       ...(answer.truncated ? [`only the first ${length(limits.max_seconds)} were looked at`] : []),
     ];

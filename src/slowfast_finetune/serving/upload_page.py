@@ -14,13 +14,13 @@ PACKAGE = "slowfast_finetune"
 def add_page(app: FastAPI) -> None:
     """Serve ``/`` and what it asks for."""
     # One house style: the report's, and what only this page has.
-    style = _text("report/style.css") + _text("serving/page.css")
+    style = _text("report/style.css") + _text("serving/upload_page.css")
     for path, content, media_type in (
-        ("/", _text("serving/page.html"), "text/html"),
+        ("/", _text("serving/upload_page.html"), "text/html"),
         ("/style.css", style, "text/css"),
         ("/theme.js", _text("serving/theme.js"), "text/javascript"),
         ("/card.js", _text("serving/card.js"), "text/javascript"),
-        ("/script.js", _text("serving/page.js"), "text/javascript"),
+        ("/script.js", _text("serving/upload_page.js"), "text/javascript"),
     ):
         served = _served(content.encode(), media_type)
         app.add_api_route(path, served, methods=["GET", "HEAD"], include_in_schema=False)

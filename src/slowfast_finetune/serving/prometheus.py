@@ -12,6 +12,7 @@ OUTCOMES = (
     "too_large",
     "too_slow",
     "busy",
+    "timed_out",
     "bad_request",
     "left",
     "failed",

@@ -1,0 +1,140 @@
+"""Inference engine of the server: from an uploaded file to the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from slowfast_finetune.base.hashing import hash_file
+from slowfast_finetune.model.checkpoint import load_checkpoint
+from slowfast_finetune.predicting.decoded_video import DecodedVideo
+from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
+from slowfast_finetune.predicting.frame_pipe import FrameRun
+from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
+from slowfast_finetune.predicting.predictor import Predictor
+from slowfast_finetune.serving.answers import (
+    Answer,
+    Explanation,
+    ModelInfo,
+    SegmentAnswer,
+    Timing,
+)
+from slowfast_finetune.serving.card import card_text
+from slowfast_finetune.serving.explaining import Explainer, KeptClips
+from slowfast_finetune.serving.limits import ServeLimits
+from slowfast_finetune.serving.problems import refused_video
+from slowfast_finetune.serving.uploads import Upload
+
+AHEAD_BYTES = 16 * 2**20  # of each open video: 64 frames of 256 × 340 px
+DIGITS = 6  # of probabilities and seconds
+
+
+class InferenceEngine:
+    """A loaded model with its decoding processes. Only one thread may call ``answer``."""
+
+    def __init__(
+        self, checkpoint_path: Path, *, limits: ServeLimits, decoders: int, device: str = "auto"
+    ) -> None:
+        checkpoint = load_checkpoint(checkpoint_path)
+        self._limits = limits
+        self._model = Predictor(checkpoint, device=device)
+        self._explainer = Explainer(checkpoint)
+        self._fps = checkpoint.preprocessing.sample_fps
+        self._decoders = DecoderPool(
+            DecodeLimits(
+                seconds_without_frame=limits.decoder_seconds,
+                worker_memory_mb=limits.worker_memory_mb,
+            ),
+            num_workers=decoders,
+        )
+        self.model_info = ModelInfo(
+            name=checkpoint.model_name,
+            digest=hash_file(checkpoint_path),
+            class_names=checkpoint.class_names,
+            threshold=checkpoint.threshold,
+        )
+        self.card = card_text(checkpoint_path, checkpoint)
+
+    def open(self, path: Path, *, on_ready: Callable[[], object]) -> DecodedVideo:
+        """Begin to decode a video; ``on_ready`` is called once its first frame can be taken."""
+        # Slightly more than is answered: it shows whether the video goes on.
+        seconds = self._limits.max_seconds + 2 / self._fps
+        request = replace(self._model.frame_request, max_seconds=seconds)
+        return self._decoders.open(path, request, ahead_bytes=AHEAD_BYTES, on_ready=on_ready)
+
+    def answer(
+        self, video: DecodedVideo, upload: Upload, *, explain: bool, waiting_seconds: float
+    ) -> Answer:
+        """Predict an open video.
+
+        Raises:
+            RequestRefusedError: it cannot be read.
+            VideoClosedError: it was closed meanwhile.
+        """
+        began = time.monotonic()
+        beginning = _Beginning(video.runs(), max(1, int(self._limits.max_seconds * self._fps)))
+        kept = KeptClips()
+        result = self._model.predict_runs(
+            upload.path, beginning, on_clip=kept.see if explain else None
+        )
+        if isinstance(result, RefusedVideo):
+            # Clients must not learn where uploads are stored.
+            raise refused_video(result.reason, result.detail.replace(str(upload.path), "the video"))
+        explanation = self._explained(result, kept) if explain else None
+        return Answer(
+            name=upload.name,
+            label=result.label,
+            answer=result.answer,
+            confidence=round(result.confidence, DIGITS),
+            probabilities={
+                name: round(value, DIGITS) for name, value in result.top(len(result.probabilities))
+            },
+            segments=[
+                SegmentAnswer(
+                    answer=segment.answer,
+                    start_seconds=round(segment.start_seconds, DIGITS),
+                    end_seconds=round(segment.end_seconds, DIGITS),
+                    confidence=round(segment.confidence, DIGITS),
+                )
+                for segment in result.segments
+            ],
+            duration_seconds=round(result.duration_seconds, DIGITS),
+            truncated=beginning.is_truncated,
+            explanation=explanation,
+            model=self.model_info,
+            timing=Timing(
+                upload_seconds=round(upload.seconds, 3),
+                waiting_seconds=round(waiting_seconds, 3),
+                predicting_seconds=round(time.monotonic() - began, 3),
+            ),
+        )
+
+    def close(self) -> None:
+        """End the decoding processes."""
+        self._decoders.close()
+
+    def _explained(self, result: Prediction, kept: KeptClips) -> Explanation:
+        label = self._model.class_names.index(result.label)
+        num_frames = round(result.duration_seconds * self._fps)
+        return self._explainer.explain(kept.best(label), label=label, num_frames=num_frames)
+
+
+class _Beginning:
+    """The first ``max_frames`` frames of a video; ``is_truncated`` where it goes on after them."""
+
+    def __init__(self, runs: Iterable[FrameRun], max_frames: int) -> None:
+        self._runs = runs
+        self._max_frames = max_frames
+        self.is_truncated = False
+
+    def __iter__(self) -> Iterator[FrameRun]:
+        left = self._max_frames
+        for frame, length in self._runs:
+            if left:
+                yield FrameRun(frame, min(length, left))
+            self.is_truncated = length > left
+            if self.is_truncated:
+                return
+            left -= length
