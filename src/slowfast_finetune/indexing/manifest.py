@@ -45,7 +45,7 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
     if len(discovery.class_names) < 2:
         raise DataError(
             f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
-            "telling actions apart needs at least two class folders"
+            f"telling actions apart needs at least two class folders{discovery.advice}"
         )
     notes = [*_ignored_notes(discovery), *discovery.warnings]
     hashes = hash_files([video.path for video in discovery.videos], memo=memo)
@@ -68,6 +68,8 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
 
 def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
     """The folder ``params.videos``, and its videos; see ``find_videos``."""
+    if "://" in params.videos:
+        raise DataError(f"data.videos: {params.videos!r} is an address; save the videos as files")
     root = locate(params.videos, project=project)
     cache = dvc_cache(project)
     discovery = find_videos(
