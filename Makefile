@@ -41,18 +41,22 @@ demo: setup ## draw the demo videos, train on them, measure: minutes on two core
 experiments: setup ## compare experiments: scores, and the parameters that differ
 	@dvc exp show --only-changed --keep 'top1|macro_recall' --drop '$(HIDDEN)'
 
+# Tests run in several processes, so each computes with one thread.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
 ROOM ?=
 fast: setup ## the tests that start no process and take no time; of one room with ROOM=clips
-	$(BIN)/python -m pytest tests/$(ROOM) -m 'not process and not slow and not extended'
+	$(PYTEST) tests/$(ROOM) -m 'not process and not slow and not extended'
 
 test: setup ## the tests of every feature that needs no optional extra
-	$(BIN)/python -m pytest -m 'not extended'
+	$(PYTEST) -m 'not extended'
 
 test-all: setup ## every test, also of crashes, clusters, browsers and the notebook; installs the extras
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[browser,explain,notebook,onnx,ray,serve,tensorboard,dev]'
 	@# Playwright drives the Chromium of the system.
 	command -v chromium || command -v chromium-browser || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null; } || { echo 'install chromium first'; exit 1; }
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: setup ## lint, format, types and spelling
 	$(BIN)/ruff check .

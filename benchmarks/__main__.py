@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -42,7 +43,12 @@ def _add_decode(add_parser: AddParser) -> argparse.ArgumentParser:
         "--count", type=_positive, help="videos of each size [a few seconds' worth: 48 to 8]"
     )
     parser.add_argument(
-        "--sizes", nargs="*", default=["340x256", "1280x720", "1920x1080"], metavar="WxH"
+        "--sizes",
+        type=_sizes,
+        nargs="*",
+        default=[["340x256", "1280x720", "1920x1080"]],
+        metavar="WxH",
+        help="with spaces or commas between; none for --videos alone [340x256 1280x720 1920x1080]",
     )
     parser.add_argument("--videos", type=Path, help="measure on the videos of a folder too")
     parser.add_argument("--workers", type=_positive, help="processes of each side [one a core]")
@@ -64,6 +70,17 @@ def _add_reader(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_store(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "store", help="the clip store by encoding: bytes, fidelity, writing, reading windows"
+    )
+    parser.add_argument("folder", type=Path, help="of videos to store")
+    parser.add_argument("--count", type=_positive, default=24, help="videos of it [%(default)s]")
+    parser.add_argument("--rounds", type=_positive, default=3, help="[%(default)s]")
+    parser.set_defaults(runs="store.run")
+    return parser
+
+
 def _add_incremental(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser(
         "incremental", help="index and cache with nothing changed, one video added, one removed"
@@ -81,6 +98,13 @@ def _add_fuzz(add_parser: AddParser) -> argparse.ArgumentParser:
     parser.add_argument("--count", type=_positive, default=3000, help="files [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="of the damage [%(default)s]")
     parser.add_argument("--batch", type=_positive, default=500, help="files a run [%(default)s]")
+    parser.add_argument(
+        "--originals",
+        dest="originals_folder",
+        type=Path,
+        metavar="FOLDER",
+        help="damage the files of up to 200 kB below a folder, instead of drawn ones",
+    )
     parser.add_argument(
         "--keep", type=Path, help="copy the files that crashed or stopped a worker into a folder"
     )
@@ -203,9 +227,18 @@ def _positive(text: str) -> int:
     return number
 
 
+def _sizes(text: str) -> list[str]:
+    sizes = [size for size in re.split(r"[\s,]+", text) if size]
+    for size in sizes:
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", size):
+            raise argparse.ArgumentTypeError(f"found {size!r}, expected sizes such as 1280x720")
+    return sizes
+
+
 ADDERS = (
     _add_decode,
     _add_reader,
+    _add_store,
     _add_incremental,
     _add_fuzz,
     _add_step,

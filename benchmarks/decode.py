@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import statistics
@@ -46,7 +47,7 @@ class Footage:
 
 def run(
     *,
-    sizes: Sequence[str],
+    sizes: Sequence[Sequence[str]],
     count: int | None,
     videos: Path | None,
     workers: int | None,
@@ -58,14 +59,14 @@ def run(
     if shutil.which("ffmpeg") is None:
         raise SystemExit("error: ffmpeg is not on the PATH; it is what the stage is measured on")
     params = demo_params(
-        clip={"num_frames": 4, "sample_fps": 15, "short_side": 256, "max_seconds": 60},
+        clip={"num_frames": 8, "sample_fps": 15, "short_side": 256, "max_seconds": 60},
         runtime={"num_workers": workers or len(os.sched_getaffinity(0))},
     )
     results: dict[str, Any] = {}
     targets: list[Target] = []
     with tempfile.TemporaryDirectory(dir=scratch, prefix="decode-") as folder:
         bench = _Bench(params, Path(folder))
-        for size in sizes:
+        for size in itertools.chain.from_iterable(sizes):
             results[size] = bench.measure(bench.drawn(size, count), rounds=rounds)
         if videos is not None:
             results["real videos"] = bench.measure(bench.filmed(videos), rounds=rounds)

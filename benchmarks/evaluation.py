@@ -23,7 +23,6 @@ from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_chec
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
-    params_as_plain_values,
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast
@@ -88,7 +87,7 @@ def _drawn(folder: Path, videos: int) -> tuple[Params, list[ClipRow]]:
             model_state=network.state_dict(),
             class_names=[names[label] for label in sorted(names)],
             preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
-            params=params_as_plain_values(params),
+            params=params.model_dump(mode="json"),
             epoch=1,
             val_loss=1.0,
             provenance={},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import signal
@@ -43,9 +44,10 @@ KINDS: tuple[tuple[str, str, str], ...] = (
     ("ts", "mpeg2video", "yuv420p"),
 )
 ENCODER_OPTIONS = {"libx264": {"g": "8", "bf": "2"}, "libx265": {"x265-params": "log-level=none"}}
-CLIP, UNACCOUNTED = "clip", "UNACCOUNTED"
+CLIP, DAMAGED, UNACCOUNTED = "clip", "clip, damaged", "UNACCOUNTED"
 # Of one video, in seconds; of a whole batch, a multiple of what it takes when all is well.
-TIMEOUT_SECONDS, HANG_SECONDS = 20, 900
+TIMEOUT_SECONDS, HANG_SECONDS = 20, 3600
+LARGEST_ORIGINAL = 200_000  # of a given folder [bytes]
 WORTH_KEEPING = frozenset((UNACCOUNTED, "crashed", "timeout", "out_of_memory", "decoder_error"))
 
 
@@ -54,12 +56,14 @@ class Findings:
     """What became of the files.
 
     Attributes:
-        outcomes: files by outcome, "clip" or a reason code.
+        rows: one a file: file, kind, damage, outcome (a clip or a reason code), frames, detail.
+        outcomes: files by outcome.
         by_kind, by_damage: the same for each kind of file, and each kind of damage.
         faults: what the stage did wrong, in words.
         kept: files worth a look, with outcome and detail.
     """
 
+    rows: list[tuple[str | int, ...]] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     by_kind: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     by_damage: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -76,16 +80,36 @@ class Damaged:
     damage: str
 
 
-def run(*, count: int, seed: int, batch: int, keep: Path | None, out: Path) -> None:
+def run(
+    *,
+    count: int,
+    seed: int,
+    batch: int,
+    originals_folder: Path | None,
+    keep: Path | None,
+    out: Path,
+) -> None:
     """Damage, run the stage, count. Ends with exit code 1 if anything is amiss."""
     findings = Findings()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name, timed() as watch:
         folder = Path(name)
-        originals = _draw_originals(folder / "originals")
+        originals = (
+            _draw_originals(folder / "originals")
+            if originals_folder is None
+            else _small_files(originals_folder)
+        )
         for first in range(0, count, batch):
             indices = range(first, min(first + batch, count))
             project = folder / f"batch_{first}"
-            _run_batch(project, originals, indices, seed=seed, keep=keep, findings=findings)
+            _run_batch(
+                project,
+                originals,
+                indices,
+                seed=seed,
+                are_sound=originals_folder is None,
+                keep=keep,
+                findings=findings,
+            )
             shutil.rmtree(project)
             print(f"{indices.stop} of {count} files; {len(findings.faults)} faults", flush=True)
     print()
@@ -103,6 +127,11 @@ def run(*, count: int, seed: int, batch: int, keep: Path | None, out: Path) -> N
         "faults": findings.faults,
         "kept": findings.kept,
     }
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "fuzz.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("file", "kind", "damage", "outcome", "frames", "detail"))
+        writer.writerows(findings.rows)
     faults = len(findings.faults)
     finish("fuzz", out=out, results=results, targets=[Target("faults", 0, faults, at_most=True)])
     if findings.faults:
@@ -126,17 +155,36 @@ def _draw_originals(folder: Path) -> dict[str, bytes]:
     }
 
 
+def _small_files(folder: Path) -> dict[str, bytes]:
+    """The small files below a folder, by a name such as mp4-07-walking."""
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and 0 < path.stat().st_size <= LARGEST_ORIGINAL
+        and path.suffix not in {".md", ".csv", ".txt", ".json"}
+    )
+    if not paths:
+        raise SystemExit(f"error: no file of up to {LARGEST_ORIGINAL} bytes lies below {folder}")
+    return {
+        f"{path.suffix[1:]}-{number:02}-{path.stem}": path.read_bytes()
+        for number, path in enumerate(paths)
+    }
+
+
 def _run_batch(
     project: Path,
     originals: dict[str, bytes],
     indices: range,
     *,
     seed: int,
+    are_sound: bool,
     keep: Path | None,
     findings: Findings,
 ) -> None:
     files = _write_batch(project / "videos", originals, indices, seed=seed)
-    manifest = manifest_of([file.path for file in files], class_names=[file.kind for file in files])
+    # One class: a class that loses all its videos would stop the stage, as it should.
+    manifest = manifest_of([file.path for file in files], class_names=["damaged"] * len(files))
     params = _write_project(project, manifest)
     fault = _run_stage(project)
     if fault is not None:
@@ -144,12 +192,16 @@ def _run_batch(
     clips, rejected = _read_rows(project)
     findings.faults += _faults(manifest, clips, rejected)
     findings.faults += _store_faults(project, clips, params)
-    outcome_of = {row.video_path: (CLIP, "") for row in clips}
-    outcome_of |= {row.video_path: (row.reason, row.detail) for row in rejected}
+    outcome_of = {
+        row.video_path: (DAMAGED if row.damaged else CLIP, row.num_sampled, row.remarks or "")
+        for row in clips
+    }
+    outcome_of |= {row.video_path: (row.reason, 0, row.detail) for row in rejected}
     for file in files:
-        outcome, detail = outcome_of.get(str(file.path), (UNACCOUNTED, ""))
+        outcome, frames, detail = outcome_of.get(str(file.path), (UNACCOUNTED, 0, ""))
+        findings.rows.append((file.path.name, file.kind, file.damage, outcome, frames, detail))
         if file.damage == "none":
-            if outcome != CLIP:
+            if outcome != CLIP and are_sound:
                 findings.faults.append(f"{file.path.name}: sound, but {outcome}: {detail}")
             continue
         findings.outcomes[outcome] += 1
@@ -189,7 +241,7 @@ def _suffix(kind: str) -> str:
 def _write_project(project: Path, manifest: Sequence[ManifestRow]) -> Params:
     """What stages/cache.py reads."""
     values = changed_values(
-        clip={"num_frames": 4, "sample_fps": 15, "short_side": 32, "max_seconds": 10},
+        clip={"num_frames": 8, "sample_fps": 15, "short_side": 32, "max_seconds": 10},
         cache={"max_rejected_fraction": 1.0, "timeout_seconds": TIMEOUT_SECONDS},
     )
     text = yaml.safe_dump(values, sort_keys=False)

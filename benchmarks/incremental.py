@@ -112,7 +112,7 @@ class _Collection:
         self._original = draw_video(folder / "tiny.mp4", width=32, height=24, num_frames=8, fps=15)
         values = changed_values(
             data={"videos": "videos", "extensions": [".mp4"], "group_pattern": None},
-            clip={"num_frames": 4, "sample_fps": 15, "short_side": 32, "max_seconds": 10},
+            clip={"num_frames": 8, "sample_fps": 15, "short_side": 32, "max_seconds": 10},
         )
         text = yaml.safe_dump(values, sort_keys=False)
         (folder / "params.yaml").write_text(text, encoding="utf-8")

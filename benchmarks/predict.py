@@ -22,7 +22,6 @@ from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
-    params_as_plain_values,
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast
@@ -123,7 +122,7 @@ def _model(folder: Path, case: Case, name: str) -> Predictor:
             model_state=network.state_dict(),
             class_names=[f"class {label}" for label in range(NUM_CLASSES)],
             preprocessing=Preprocessing.from_params(params.clip, crop_size=case.crop_size),
-            params=params_as_plain_values(params),
+            params=params.model_dump(mode="json"),
             epoch=1,
             val_loss=1.0,
             provenance={},

@@ -25,6 +25,7 @@ from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.stored_frames import HEADER_BYTES
 from slowfast_finetune.clips.windows import Window, plan_training_epoch
 from slowfast_finetune.video_folder import VideoFolderDataset
 
@@ -117,7 +118,7 @@ def _copying(cached: Cached, crop_size: int, *, rounds: int) -> dict[str, Any]:
         cached.rows, folder=cached.store.folder, num_frames=NUM_FRAMES, crop_size=crop_size
     )
     entries = [
-        cached.store.frames(row.content_hash, cached.store.info(row.content_hash)).reshape(-1)
+        np.memmap(cached.store.path(row.content_hash), np.uint8, "r", HEADER_BYTES)
         for row in cached.rows
     ]
     clip_bytes = NUM_FRAMES * crop_size * crop_size * 3

@@ -1,6 +1,6 @@
 """The middle clip of a video as an exported model wants it; needs av and numpy, not this project.
 
-docs/exporting.md has the rules. Phones' rotation marks are not heeded here.
+docs/exporting.md has the rules. Mirroring and HDR are not heeded here.
 """
 
 import math
@@ -13,13 +13,19 @@ def read_clip(path: str, shape: dict) -> np.ndarray:
     """Read a clip, uint8 (1, T, S, S, 3), RGB; ``shape`` is "preprocessing" of the metadata."""
     frames, shown, start, end = [], None, None, 0.0
     with av.open(path) as video:
-        for frame in video.decode(video=0):
+        stream = video.streams.video[0]
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1
+        # Pixels of such shapes are believed by nobody.
+        aspect = aspect if 1 / 4 <= aspect <= 4 else 1
+        for frame in video.decode(stream):
             start = frame.time if start is None else start
             # The frame before is shown at all instants k / sample_fps until this one.
             frames += [shown] * (_instants(frame.time - start, shape) - len(frames))
-            scale = shape["short_side"] / min(frame.width, frame.height)
-            width, height = round(frame.width * scale), round(frame.height * scale)
+            width, height = round(frame.width * aspect), frame.height
+            scale = shape["short_side"] / min(width, height)
+            width, height = round(width * scale), round(height * scale)
             shown = frame.reformat(width, height, "rgb24", interpolation="BILINEAR").to_ndarray()
+            shown = np.rot90(shown, frame.rotation // 90 if frame.rotation % 90 == 0 else 0)
             end = frame.time + float((frame.duration or 0) * frame.time_base)
     frames += [shown] * (max(1, _instants(end - start, shape)) - len(frames))
     length, side = shape["num_frames"], shape["crop_size"]

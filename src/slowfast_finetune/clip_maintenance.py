@@ -6,13 +6,14 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from slowfast_finetune.base.console import progress, readable_bytes
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import ClipParams
-from slowfast_finetune.clips.clip_store import SUFFIX, ClipStore, EntryError
+from slowfast_finetune.clips.clip_store import SUFFIX, ClipStore, EntryError, raw_bytes
 
 # A writer that is still alive has touched its file since; an older one was killed.
 STALE_SECONDS = 3600
@@ -32,12 +33,14 @@ class Corner:
         settings: the ``clip:`` values, None where settings.json is missing or damaged.
         num_entries: videos.
         num_bytes: of all entries.
+        raw_bytes: what they would take without encoding; damaged ones are not counted.
     """
 
     digest: str
     settings: ClipParams | None
     num_entries: int
     num_bytes: int
+    raw_bytes: int
 
 
 @dataclass
@@ -67,6 +70,7 @@ def corners(root: Path) -> list[Corner]:
             settings=_settings(folder),
             num_entries=len(entries := _entries(folder)),
             num_bytes=sum(map(_bytes, entries)),
+            raw_bytes=_raw_bytes(folder, entries),
         )
         for folder in _folders(root)
     ]
@@ -96,28 +100,41 @@ def _bytes(path: Path) -> int:
         return 0
 
 
+def _raw_bytes(folder: Path, entries: list[Path]) -> int:
+    store = ClipStore.of_folder(folder)
+    total = 0
+    for path in entries:
+        with suppress(EntryError):
+            info = store.info(path.stem)
+            total += raw_bytes(info.num_frames, info.height, info.width)
+    return total
+
+
 def _settings(folder: Path) -> ClipParams | None:
     try:
         values = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        return ClipParams.model_validate(values["clip"])
+        return ClipParams.restored(values["clip"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def describe_corners(found: Iterable[Corner], *, current: str) -> str:
     """A table of the corners for people; the current settings are marked."""
-    lines = [f"{'settings':16}  {'videos':>7}  {'size':>9}  frames × side @ rate"]
+    lines = [f"{'settings':16}  {'videos':>7}  {'size':>9}  {'raw':>9}  frames × side @ rate"]
     for corner in found:
         clip = corner.settings
         what = "settings.json is missing"
         if clip is not None:
             what = (
                 f"≥{clip.num_frames} × {clip.short_side} px @ {clip.sample_fps:g}/s, "
-                f"{clip.padding}, up to {clip.max_seconds:g} s"
+                f"{clip.padding}, up to {clip.max_seconds:g} s, "
+                f"{'raw' if clip.encoding == 'raw' else f'JPEG {clip.jpeg_quality}'}"
             )
         mark = "  ← params.yaml" if corner.digest == current else ""
-        size = readable_bytes(corner.num_bytes)
-        lines.append(f"{corner.digest:16}  {corner.num_entries:7}  {size:>9}  {what}{mark}")
+        size, raw = readable_bytes(corner.num_bytes), readable_bytes(corner.raw_bytes)
+        lines.append(
+            f"{corner.digest:16}  {corner.num_entries:7}  {size:>9}  {raw:>9}  {what}{mark}"
+        )
     return "\n".join(lines)
 
 

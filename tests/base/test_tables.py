@@ -106,7 +106,7 @@ HEADER = b"name,remark,number,share,flag\n"
     ("content", "complaint"),
     [
         (b"name,number,share,flag\n", "column remark is missing; written by another version"),
-        (b"", "column name, remark, number, share, flag is missing"),
+        (b"", "columns name, remark, number, share, flag are missing"),
         (b"name,flag,name,remark,number,share\n", "column name is there twice"),
         (
             HEADER + b"a,,1,1,true\na,,x,1,true\n",
@@ -210,6 +210,7 @@ def test_columns_of_classes_follow_in_order_and_as_exact_as_they_are(tmp_path: P
     assert np.array_equal(frame.to_numpy()[:, 4:].astype(np.float32), logits)
 
 
+@pytest.mark.process
 def test_index_and_workers_start_without_pandas() -> None:
     """It takes longer to import than all else that they do before the first video."""
     code = (

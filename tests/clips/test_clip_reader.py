@@ -18,8 +18,9 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips import clip_reader
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader, ClipReader
-from slowfast_finetune.clips.clip_store import ClipStore, Frames
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.stored_frames import Frames
 from slowfast_finetune.clips.windows import Window, plan_training_epoch
 
 NUM_ROWS = 6
@@ -188,8 +189,8 @@ def test_no_more_is_read_ahead_than_asked(
 ) -> None:
     plan = [[Window(0, 0, 0, 0, 32)]] * 20
     begun = []
-    gather = reader.gather
-    monkeypatch.setattr(reader, "gather", lambda windows: (begun.append(1), gather(windows))[1])
+    read = reader.read
+    monkeypatch.setattr(reader, "read", lambda *args: (begun.append(1), read(*args))[1])
     loader: Any = iter(ClipLoader(reader, plan, read_ahead=3))
     for given in range(1, 4):
         next(loader)

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from synthetic import make_facts
+from synthetic import make_facts, read_entry
 
 from slowfast_finetune.base.params import ClipParams, Params
 from slowfast_finetune.base.store_location import store_root
-from slowfast_finetune.clips import clip_store
+from slowfast_finetune.clips import stored_frames
 from slowfast_finetune.clips.clip_store import (
     ClipStore,
     EntryError,
     EntryInfo,
-    Frames,
     settings_digest,
 )
+from slowfast_finetune.clips.stored_frames import Frames
 
 HASH = "0123456789abcdef" * 2
 OTHER = "f" * 32
@@ -65,16 +65,15 @@ def test_what_is_written_is_read(store: ClipStore) -> None:
     assert read == written
     assert (read.num_frames, read.height, read.width) == (5, 6, 8)
     assert (read.num_sampled, read.facts) == (5, FACTS)
-    mapped = store.frames(HASH, read)
-    assert mapped.dtype == np.uint8
-    assert np.array_equal(mapped, frames)
+    assert store.frames(HASH).shape == frames.shape
+    assert np.array_equal(read_entry(store, HASH), frames)
     assert store.verify(HASH) == written
 
 
 def test_frames_cannot_be_changed_by_accident(store: ClipStore) -> None:
-    mapped = store.frames(HASH, write(store, make_frames()))
+    write(store, make_frames())
     with pytest.raises(ValueError, match="read-only"):
-        mapped[0, 0, 0] = 0
+        store.frames(HASH)[0][0, 0] = 0
 
 
 def test_safetensors_reads_the_same(store: ClipStore) -> None:
@@ -87,7 +86,7 @@ def test_safetensors_reads_the_same(store: ClipStore) -> None:
     with safetensors.safe_open(store.path(HASH), framework="np") as file:
         metadata = file.metadata()
     assert metadata["content_hash"] == HASH
-    assert metadata["format_version"] == "3"
+    assert metadata["format_version"] == "4"
     assert json.loads(metadata["info"])["facts"]["decoder"] == "pyav/h264"
 
 
@@ -112,13 +111,15 @@ def test_place_and_settings(store: ClipStore, clip: ClipParams, tmp_path: Path) 
     assert store.path(HASH) == tmp_path / "clips" / digest / f"{HASH}.safetensors"
     settings = json.loads((tmp_path / "clips" / digest / "settings.json").read_text())
     assert settings == {
-        "format_version": 3,
+        "format_version": 4,
         "clip": {
             "num_frames": 8,
             "sample_fps": 15,
             "short_side": 48,
             "max_seconds": 10,
             "padding": "repeat_last",
+            "encoding": "raw",
+            "jpeg_quality": 90,
         },
     }
 
@@ -131,12 +132,18 @@ def test_every_clip_parameter_has_a_corner_of_its_own(small_params: Callable[...
         {"short_side": 49},
         {"max_seconds": 11},
         {"padding": "loop"},
+        {"encoding": "jpeg"},
+        {"encoding": "jpeg", "jpeg_quality": 91},
     ]
     digests = [settings_digest(small_params(clip=change).clip) for change in changes]
     assert len(set(digests)) == len(ClipParams.model_fields) + 1
     assert all(len(digest) == 16 and int(digest, 16) >= 0 for digest in digests)
-    # 15 and 15.0 are the same settings, and so is any other training.
-    same = small_params(clip={"sample_fps": 15.0}, train={"epochs": 9}, cache={"max_megapixels": 1})
+    # Raw frames have no quality; 15 and 15.0 are the same settings, and so is any other training.
+    same = small_params(
+        clip={"sample_fps": 15.0, "jpeg_quality": 80},
+        train={"epochs": 9},
+        cache={"max_megapixels": 1},
+    )
     assert settings_digest(same.clip) == digests[0]
 
 
@@ -154,17 +161,15 @@ def test_dangling_link_hides_no_other_entry(store: ClipStore) -> None:
     assert store.sizes() == {HASH: 5}
 
 
-def test_earlier_frames_can_be_read_back_for_padding(store: ClipStore) -> None:
+def test_earlier_frames_can_be_repeated_for_padding(store: ClipStore) -> None:
     frames = make_frames(3)
     with store.writer(HASH) as writer:
         for frame in frames:
             writer.append(frame)
         for index in (2, 0, 1):
-            back = writer.read_back(index)
-            assert np.array_equal(back, frames[index])
-            writer.append(back)
-        info = writer.finish(FACTS, num_sampled=5)
-    assert np.array_equal(store.frames(HASH, info), frames[[0, 1, 2, 2, 0, 1]])
+            writer.repeat(index)
+        writer.finish(FACTS, num_sampled=5)
+    assert np.array_equal(read_entry(store, HASH), frames[[0, 1, 2, 2, 0, 1]])
     assert store.verify(HASH).num_frames == 6
 
 
@@ -172,8 +177,10 @@ def test_frames_in_any_memory_layout(store: ClipStore) -> None:
     frames = make_frames()
     turned = np.ascontiguousarray(frames.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
     mirrored = frames[:, :, ::-1]
-    assert np.array_equal(store.frames(HASH, write(store, turned)), frames)
-    assert np.array_equal(store.frames(OTHER, write(store, mirrored, OTHER)), frames[:, :, ::-1])
+    write(store, turned)
+    write(store, mirrored, OTHER)
+    assert np.array_equal(read_entry(store, HASH), frames)
+    assert np.array_equal(read_entry(store, OTHER), frames[:, :, ::-1])
 
 
 # Half-written
@@ -207,7 +214,7 @@ def test_an_interrupted_writer_leaves_the_old_entry(store: ClipStore) -> None:
     with pytest.raises(OSError, match="disk full"):
         interrupt(store, OSError("disk full"))
     assert left_over(store) == [f"{HASH}.safetensors", "settings.json"]
-    assert np.array_equal(store.frames(HASH, store.verify(HASH)), frames)
+    assert np.array_equal(read_entry(store, HASH), frames)
 
 
 def test_an_entry_appears_only_when_whole(store: ClipStore) -> None:
@@ -254,7 +261,7 @@ def test_no_such_entry(store: ClipStore) -> None:
         # 5 frames in the facts, 6 in the shape.
         (lambda content: content.replace(b"[5, 6, 8, 3]", b"[6, 6, 8, 3]"), "header is damaged"),
         (
-            lambda content: content.replace(b'"format_version": "3"', b'"format_version": "2"'),
+            lambda content: content.replace(b'"format_version": "4"', b'"format_version": "3"'),
             "the header is damaged",
         ),
         (lambda content: content.replace(HASH.encode(), OTHER.encode()), f"another video, {OTHER}"),
@@ -310,13 +317,13 @@ def test_verify_notices_a_changed_pixel(store: ClipStore) -> None:
 
 
 def test_frames_of_an_entry_that_is_gone_or_short(store: ClipStore) -> None:
-    info = write(store, make_frames())
+    write(store, make_frames())
     change(store, lambda content: content[:-1])
     with pytest.raises(EntryError, match="cannot be mapped"):
-        store.frames(HASH, info)
+        store.frames(HASH)
     store.path(HASH).unlink()
     with pytest.raises(EntryError, match="cannot be mapped"):
-        store.frames(HASH, info)
+        store.frames(HASH)
 
 
 # Where it lies
@@ -382,4 +389,4 @@ def test_the_header_has_room_for_long_facts(store: ClipStore) -> None:
         duration_seconds=1 / 3 * 1e5,
     )
     assert store.verify(HASH).facts.source_width == 2**53
-    assert clip_store.HEADER_BYTES % os.sysconf("SC_PAGE_SIZE") == 0
+    assert stored_frames.HEADER_BYTES % os.sysconf("SC_PAGE_SIZE") == 0

@@ -69,6 +69,18 @@ def test_status_tells_what_each_setting_holds(project: Path) -> None:
 
 
 @pytest.mark.process
+def test_status_tells_what_raw_frames_would_take(project: Path) -> None:
+    fill(project, make_params(clip={"encoding": "jpeg"}), NAMES)
+    (corner,) = corners(project / "store")
+    # 5 to 8 frames, padded to 8, of 64×48 px.
+    assert corner.raw_bytes == 4 * 8 * 64 * 48 * 3
+    assert corner.num_bytes < corner.raw_bytes / 4
+    printed = slowfast(project, "clips", "status").stdout
+    assert readable_bytes(corner.raw_bytes) in printed
+    assert "JPEG 90" in printed
+
+
+@pytest.mark.process
 def test_verify_finds_one_changed_byte_and_removes_only_that(project: Path) -> None:
     store = fill(project, make_params(), NAMES)
     assert slowfast(project, "clips", "verify").returncode == 0

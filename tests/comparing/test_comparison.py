@@ -209,7 +209,7 @@ def test_other_classes_are_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("video_path,actual\nv,jump\n", r"x: column group, predicted, p\(<class>\) is missing"),
+        ("video_path,actual\nv,jump\n", r"x: columns group, predicted, p\(<class>\) are missing"),
         (HEADER, "x: holds no video"),
         (HEADER + "v,,jump,jump,1,0\nv,,jump,jump,1,0\n", "x: 'v' is there twice"),
         (HEADER + "v,,hop,jump,1,0\n", r"x: column p\(hop\) is missing"),

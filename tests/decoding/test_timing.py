@@ -187,7 +187,12 @@ def test_a_frame_held_for_eight_seconds_is_held_in_every_format(
 def test_where_clocks_do_not_leap_a_frame_may_be_held_for_an_hour(
     tmp_path: Path, suffix: str, seconds: int
 ) -> None:
-    path = write_video(tmp_path / f"a{suffix}", [*steady(15, 15), *steady(15, 15, start=seconds)])
+    # Each frame says that it lasts 1/15 s: the stamps alone tell of the pause.
+    path = write_video(
+        tmp_path / f"a{suffix}",
+        [*steady(15, 15), *steady(15, 15, start=seconds)],
+        claimed_fps=15,
+    )
     frames, report = decode(path, sample_fps=0.1, max_seconds=5000)
     assert read_numbers(frames) == [0] + [14] * (seconds // 10 - 1) + [15]
     assert report.duration_seconds == pytest.approx(seconds + 1, abs=2e-3)

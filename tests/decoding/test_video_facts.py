@@ -9,6 +9,8 @@ import pytest
 from decoded import decode
 from synthetic import steady, write_video
 
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 
@@ -41,3 +43,16 @@ def test_matroska_that_claims_a_thousand_frames_a_second(tmp_path: Path) -> None
     _, report = decode(path)
     assert report.source_fps == 1000
     assert report.facts().source_fps == pytest.approx(10, abs=0.01)
+
+
+def test_a_clips_csv_of_an_earlier_version_is_refused_with_what_to_run(tmp_path: Path) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_text(
+        "video_path,class_name,label,split,group,content_hash,num_frames,num_sampled,height,width,"
+        "source_height,source_width,source_fps,has_audio,duration_seconds,decoder,"
+        "decodable_fraction,damaged,truncated,settings\n"
+        "a.mp4,clap,0,train,,f5c0b41de7edb05d3c4d73b0cb7dc40c,20,20,32,43,48,64,15.0,false,1.333333,"
+        "pyav/h264,1.0,false,false,76038fee98e28814\n"
+    )
+    with pytest.raises(DataError, match=r"interlaced, .* are missing; .* run `dvc repro` there$"):
+        CLIPS.read_rows(path)

@@ -25,7 +25,7 @@ from synthetic import (
     write_video,
 )
 
-from slowfast_finetune.clips.clip_store import ClipStore, EntryError, entry_bytes
+from slowfast_finetune.clips.clip_store import ClipStore, EntryError
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.glimpses import glimpses
 from slowfast_finetune.doctor.costs import EpochGuess, cache_bytes, guess_epoch, readable_seconds
@@ -93,6 +93,7 @@ def look_at(frames: Frames, *, path: str, label: int = 0, **changes: Any) -> Loo
         list(frames),
         facts=make_facts(source_width=640, source_height=480, duration_seconds=4.0),
         num_sampled=60,
+        frame_bytes=48 * 64 * 3,
     )
     return dataclasses.replace(made, **changes)
 
@@ -520,11 +521,10 @@ def test_the_store_gives_the_same_look_as_the_frames(tmp_path: Path) -> None:
 
 
 def test_the_size_of_the_store_is_exact_and_copies_count_once() -> None:
-    # 640×480 scaled to 48 is 64 wide. 60 frames; and 5, padded to 8.
+    # Frames of 64×48 px, raw. 60 frames; and 5, padded to 8.
     looks = [SOUND[0], dataclasses.replace(SOUND[1], num_sampled=5), SOUND[0]]
     expected = (4096 + 60 * 48 * 64 * 3) + (4096 + 8 * 48 * 64 * 3)
     assert cache_bytes(looks, CLIP) == expected
-    assert expected == entry_bytes(60, 48, 64) + entry_bytes(8, 48, 64)
 
 
 def test_an_epoch_is_guessed_from_the_last_run_of_the_same_model(tmp_path: Path) -> None:
@@ -818,4 +818,4 @@ def test_a_video_at_the_edge_of_a_sampled_instant_is_counted_as_the_cache_does(
         for index in range(3):
             film(project / "videos" / name / f"{index}.mp4", action=0, seed=10 * ord(name) + index)
     told = json.loads(doctor(project, "--json").stdout)
-    assert told["cache_bytes"] == 6 * entry_bytes(10, 48, 64)
+    assert told["cache_bytes"] == 6 * (4096 + 10 * 48 * 64 * 3)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from synthetic import make_manifest, make_params
+from synthetic import make_manifest, make_params, read_entry
 from torch import Tensor, nn
 
 from slowfast_finetune.base.errors import CheckpointError, DataError
@@ -120,7 +120,7 @@ def test_every_view_is_shown_once_and_their_probabilities_are_averaged(
     starts = {1: [16], 3: [0, 16, 32], 4: [0, 10, 21, 32]}[views]
     lefts = {1: [8], 3: [0, 8, 16]}[crops]
     for row, answer in zip(rows, probabilities, strict=True):
-        frames = store.frames(row.content_hash, store.info(row.content_hash))
+        frames = read_entry(store, row.content_hash)
         expected = np.zeros(2)
         for start in starts:
             for left in lefts:

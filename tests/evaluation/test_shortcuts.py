@@ -41,6 +41,9 @@ WIDE, NARROW = {"source_width": 640}, {"source_width": 320}
         ("frame rate", {"source_fps": 25.0}, {"source_fps": 30.0}),
         ("audio", {"has_audio": True}, {"has_audio": False}),
         ("codec", {"decoder": "pyav/h264"}, {"decoder": "pyav/hevc"}),
+        ("pixel shape", {"pixel_aspect": 1.0}, {"pixel_aspect": 1.0667}),
+        ("dynamic range", {"dynamic_range": "sdr"}, {"dynamic_range": "hlg"}),
+        ("interlacing", {"interlaced": True}, {"interlaced": False}),
     ],
 )
 def test_a_fact_that_differs_by_class_tells_all_and_the_others_are_not_asked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -16,15 +17,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
 from pipeline_imports import PROJECT
 from small_run import CLASS_NAMES, write_project
-from synthetic import make_params, steady, write_video
+from synthetic import make_params, set_display_matrix, steady, write_video
 
 from slowfast_finetune.base.errors import CheckpointError, ExportError
 from slowfast_finetune.cli import main
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.exporting import model_export
 from slowfast_finetune.exporting.file_check import check_file
 from slowfast_finetune.exporting.model_export import describe_export, export
@@ -33,7 +37,6 @@ from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
     load_checkpoint,
-    params_as_plain_values,
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast, head_of
@@ -58,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
         model_state=network.state_dict(),
         class_names=list(CLASS_NAMES),
         preprocessing=Preprocessing.from_params(PARAMS.clip, crop_size=32),
-        params=params_as_plain_values(PARAMS),
+        params=PARAMS.model_dump(mode="json"),
         epoch=4,
         val_loss=0.5,
         provenance={"seed": 3},
@@ -179,6 +182,41 @@ def test_example_answers_as_predict(
     assert max(found, key=lambda key: found[key]) == wanted.label
     # Printed with six digits; the frames are the same to the last bit.
     assert found == pytest.approx(wanted.probabilities, abs=2e-6)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(1), Fraction(64, 45), Fraction(1, 2), Fraction(50)])
+@pytest.mark.parametrize(
+    "matrix", [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)], ids=str
+)
+def test_the_example_reads_the_clip_that_the_pipeline_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aspect: Fraction, matrix: tuple[int, ...]
+) -> None:
+    """Pixels that are not square, one shape that cannot be true, and videos filmed on the side."""
+    monkeypatch.syspath_prepend(str(PROJECT / "examples"))
+    clip = importlib.import_module("clip")
+    video = write_picture(tmp_path / "a.mp4", aspect=aspect)
+    set_display_matrix(video, **dict(zip("abcd", matrix, strict=True)))
+    shape = PARAMS.clip.model_dump() | {"crop_size": 32}
+    settings = DecodeSettings.from_clip(PARAMS.clip, max_megapixels=36)
+    frames = np.stack(list(sampled_frames(video, settings=settings)))
+    top, left = ((extent - 32) // 2 for extent in frames.shape[1:3])
+    np.testing.assert_array_equal(
+        clip.read_clip(str(video), shape)[0], frames[:8, top : top + 32, left : left + 32]
+    )
+
+
+def write_picture(path: Path, *, aspect: Fraction) -> Path:
+    """8 frames of one picture of 96×72 px at 15 fps."""
+    picture = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=15)
+        stream.width, stream.height, stream.pix_fmt = 96, 72, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        for _ in range(8):
+            array = picture.repeat(8, 0).repeat(8, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
 
 
 # What is refused at export

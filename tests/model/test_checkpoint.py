@@ -130,6 +130,25 @@ def test_parameters_of_the_views_that_make_no_sense(checkpoint: Checkpoint, chan
         view_params(dataclasses.replace(checkpoint, params=params | changes))
 
 
+def test_a_checkpoint_of_an_earlier_version_is_read(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """These sections hold the keys of format 3 when it was first written, and no others."""
+    params: dict[str, Any] = {
+        "model": {"name": "slowfast_shallow"},
+        "clip": {
+            "num_frames": 8,
+            "sample_fps": 15.0,
+            "short_side": 32,
+            "max_seconds": 60.0,
+            "padding": "loop",
+        },
+        "evaluate": {"temporal_views": 3, "spatial_crops": 1},
+    }
+    save_checkpoint(tmp_path / "best.pt", dataclasses.replace(checkpoint, params=params))
+    read_clip, views = view_params(load_checkpoint(tmp_path / "best.pt"))
+    assert (read_clip.num_frames, read_clip.max_seconds, read_clip.padding) == (8, 60.0, "loop")
+    assert (views.temporal_views, views.spatial_crops) == (3, 1)
+
+
 def test_cut_short_checkpoint(saved: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.pt"
     path.write_bytes(saved.read_bytes()[:-2000])

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+import runpy
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing import forkserver, popen_forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -19,7 +24,24 @@ from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
+from slowfast_finetune.training import run
 from slowfast_finetune.training.history import HISTORY
+
+# A process that has imported torch, which takes seconds; those that train are copies of it. The
+# package has another one, which decodes.
+SERVER = forkserver.ForkServer()
+SERVER.set_forkserver_preload(["slowfast_finetune.training.train", "lightning_fabric"])
+
+
+class TrainingProcess(ForkServerProcess):
+    """A process that is a copy of SERVER's."""
+
+    @staticmethod
+    def _Popen(process: Any) -> popen_forkserver.Popen:
+        connect = SERVER.connect_to_new_process
+        with mock.patch.object(forkserver, "connect_to_new_process", connect):
+            return popen_forkserver.Popen(process)
+
 
 CLASS_NAMES = ("clap", "jump", "wave")
 SPLITS: tuple[Split, ...] = ("train",) * 5 + ("val",) * 2 + ("test",)
@@ -59,39 +81,97 @@ def write_project(folder: Path, **sections: dict[str, Any]) -> Params:
     return params
 
 
-def start_training(folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    """The train stage as its own process; one thread, so that tests share the machine.
+class Training:
+    """The train stage in a process of its own, with one thread.
 
-    What it prints goes to ``output.txt`` and ``errors.txt``.
+    What it prints goes to ``output.txt`` and ``errors.txt`` in its folder.
     """
-    with (folder / "output.txt").open("w") as output, (folder / "errors.txt").open("w") as errors:
-        return subprocess.Popen(
-            [sys.executable, *(words or (str(PROJECT / "stages" / "train.py"),))],
-            cwd=folder,
-            env=os.environ | {"CLIP_STORE": str(folder / "store"), "OMP_NUM_THREADS": "1"},
-            stdout=output,
-            stderr=errors,
-        )
+
+    def __init__(self, folder: Path, prepare: Callable[[], None]) -> None:
+        self._process = TrainingProcess(target=_train, args=(folder, prepare))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def wait(self) -> int:
+        """Wait for its end; the exit code, or the number of the signal that ended it, negative."""
+        self._process.join(300)
+        assert self._process.exitcode is not None, "it does not end"
+        return self._process.exitcode
+
+    def kill(self) -> int:
+        """End it by SIGKILL; as :meth:`wait`."""
+        self._process.kill()
+        return self.wait()
 
 
-def train(folder: Path, *words: str) -> str:
+def _train(folder: Path, prepare: Callable[[], None]) -> None:
+    os.chdir(folder)
+    os.environ["CLIP_STORE"] = str(folder / "store")
+    for stream, name in ((sys.stdout, "output.txt"), (sys.stderr, "errors.txt")):
+        with Path(name).open("w") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    torch.set_num_threads(1)
+    prepare()
+    sys.argv = ["train.py"]
+    runpy.run_path(str(PROJECT / "stages" / "train.py"), run_name="__main__")
+
+
+def without_export() -> None:
+    """Write an empty file in place of best_model.pt2, which takes longer than all the rest."""
+    module: Any = run
+    module.export_program = lambda _, path: path.write_bytes(b"")
+
+
+def with_export() -> None:
+    """Write best_model.pt2."""
+
+
+def start_training(folder: Path, prepare: Callable[[], None] = without_export) -> Training:
+    """Start the train stage; ``prepare`` is called there first."""
+    return Training(folder, prepare)
+
+
+def train(folder: Path, prepare: Callable[[], None] = without_export) -> str:
     """Train to the end; what was printed."""
-    code = start_training(folder, *words).wait(timeout=300)
+    code = start_training(folder, prepare).wait()
     output = (folder / "output.txt").read_text()
     assert code == 0, output + (folder / "errors.txt").read_text()
     return output
 
 
-def refused(folder: Path, *words: str) -> str:
+def refused(folder: Path, prepare: Callable[[], None] = without_export) -> str:
     """Train where that must end with exit code 1; the error."""
-    assert start_training(folder, *words).wait(timeout=60) == 1
+    assert start_training(folder, prepare).wait() == 1
     return (folder / "errors.txt").read_text()
+
+
+def run_python(folder: Path, *words: str) -> str:
+    """Run Python in the project's folder to a good end; what was printed."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=os.environ | {"CLIP_STORE": str(folder / "store"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def wait_for(folder: Path, word: str) -> None:
     """Wait until the process has printed a word."""
+    output = folder / "output.txt"
     deadline = time.monotonic() + 60
-    while word not in (folder / "output.txt").read_text():
+    while not output.exists() or word not in output.read_text():
         assert time.monotonic() < deadline, (folder / "errors.txt").read_text()
         time.sleep(0.01)
 

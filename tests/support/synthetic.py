@@ -347,6 +347,8 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
             "short_side": 48,
             "max_seconds": 10,
             "padding": "repeat_last",
+            "encoding": "raw",
+            "jpeg_quality": 90,
         },
         "cache": {
             "max_rejected_fraction": 0.5,
@@ -437,6 +439,8 @@ def make_facts(**changes: Any) -> VideoFacts:
 
 def make_rows(num_rows: int, **changes: Any) -> list[ClipRow]:
     """Rows of clips.csv, ``{index}.mp4`` of class ``jump``; ``changes`` are fields of ClipRow."""
+    shape = {"num_frames": 20, "height": 48, "width": 64, **changes}
+    size = 4096 + shape["num_frames"] * shape["height"] * shape["width"] * 3
     return [
         ClipRow(
             **{
@@ -451,6 +455,7 @@ def make_rows(num_rows: int, **changes: Any) -> list[ClipRow]:
                 "height": 48,
                 "width": 64,
                 **make_facts().model_dump(),
+                "stored_bytes": size,
                 "settings": "0" * 16,
                 **changes,
             }
@@ -466,6 +471,14 @@ def write_entry(store: ClipStore, row: ClipRow, frames: npt.NDArray[np.uint8]) -
             writer.append(frame)
         facts = row.facts
         writer.finish(facts, num_sampled=row.num_sampled)
+
+
+def read_entry(store: ClipStore, content_hash: str) -> npt.NDArray[np.uint8]:
+    """All frames of an entry (F, H, W, 3)."""
+    frames = store.frames(content_hash)
+    out = np.empty(frames.shape, np.uint8)
+    frames.copy_window(out, start=0, top=0, left=0)
+    return out
 
 
 def make_manifest(project: Path, names: Sequence[str]) -> list[ManifestRow]:

@@ -13,7 +13,6 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
-    params_as_plain_values,
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast
@@ -52,7 +51,7 @@ def write_checkpoint(
             model_state=network.state_dict(),
             class_names=list(class_names),
             preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
-            params=params_as_plain_values(params),
+            params=params.model_dump(mode="json"),
             epoch=1,
             val_loss=1.0,
             provenance={},

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from cpu_fabric import cpu_fabric
 from pipeline_imports import PACKAGE, PROJECT, SOURCE
+from synthetic import make_params
 from toy_learner import Batches, coloured, feed, make_learner
 
+from slowfast_finetune.training import run
 from slowfast_finetune.training.engine import fit
 from slowfast_finetune.training.epoch_progress import EpochProgress, TrainingProgress
 from slowfast_finetune.training.history import EpochRow
-from slowfast_finetune.training.resume import CODE, Clock, UnfinishedRun, digest_of_code
+from slowfast_finetune.training.outputs import RunDescription
+from slowfast_finetune.training.resume import CODE, UnfinishedRun, digest_of_code
 
 
 def test_code_of_a_run_is_what_the_train_stage_depends_on() -> None:
@@ -143,7 +149,30 @@ def test_progress_of_an_epoch_that_has_not_begun_can_be_saved() -> None:
     assert other.grad_norms == {"head": [], "backbone": []}
 
 
-def test_the_clock_tells_once_when_its_minutes_have_passed() -> None:
-    times = iter([0.0, 119.0, 120.0, 120.0, 200.0, 240.0, 240.0])
-    clock = Clock(2, now=lambda: next(times))
-    assert [clock.is_time() for _ in range(4)] == [False, True, False, True]
+def test_within_an_epoch_the_state_is_saved_when_its_minutes_have_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every two minutes; the clock is read after each step and at each save."""
+    saved: list[int] = []
+
+    class Unfinished(UnfinishedRun):
+        def save(self, content: Mapping[str, Any]) -> None:
+            saved.append(content["progress"]["epoch"]["step"])
+
+    seconds = itertools.chain([119, 120, 120, 239, 240, 240], itertools.repeat(300))
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    params = make_params(runtime={"save_minutes": 2})
+    description = RunDescription(["a", "b"], params, {})
+    nothing: Any = None
+    training = run.TrainingRun(
+        make_learner(cpu_fabric()),
+        description,
+        nothing,
+        nothing,
+        Unfinished(tmp_path, fingerprint=""),
+        saved_at=0.0,
+    )
+    for _ in range(4):
+        training.progress.epoch.step += 1
+        training.after_step()
+    assert saved == [2, 4]

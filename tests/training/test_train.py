@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import itertools
 import json
 import os
-import random
 import re
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,17 @@ from small_run import (
     best,
     history,
     refused,
+    run_python,
     start_training,
     train,
     wait_for,
+    with_export,
+    without_export,
     write_project,
 )
-from synthetic import write_params
+from synthetic import read_entry, write_params
 
+from slowfast_finetune.base import console
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
@@ -41,7 +45,7 @@ from slowfast_finetune.scoring.calibration import calibrate
 RICH: dict[str, Any] = {
     "model": {"dropout_rate": 0.5},
     "train": {
-        "epochs": 5,
+        "epochs": 3,
         "ema_decay": 0.9,
         "schedule": "cosine",
         "warmup_epochs": 1,
@@ -61,8 +65,20 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.process
+def test_the_best_epoch_is_left_as_a_program_too(tmp_path: Path) -> None:
+    write_project(tmp_path, train={"epochs": 1})
+    train(tmp_path, with_export)
+    program = torch.export.load(tmp_path / "models/best_model.pt2").module()
+    checkpoint = load_checkpoint(tmp_path / "models/best.pt")
+    clips = torch.randint(0, 256, (3, 8, 32, 32, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = torch.softmax(classifier_from(checkpoint)(clips) / checkpoint.temperature, 1)
+        torch.testing.assert_close(program(clips), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_what_a_run_leaves(undisturbed: Path) -> None:
-    assert len(history(undisturbed)) == 5
+    assert len(history(undisturbed)) == 3
     summary = json.loads((undisturbed / "metrics/train.json").read_text())
     checkpoint = best(undisturbed)
     assert summary["best_epoch"] == checkpoint["epoch"]
@@ -71,7 +87,7 @@ def test_what_a_run_leaves(undisturbed: Path) -> None:
     made_from = checkpoint["provenance"]
     assert {key: run[key] for key in made_from} == made_from
     assert run["params"] == checkpoint["params"]
-    assert run["epochs"] == 5
+    assert run["epochs"] == 3
     assert made_from["seed"] == 0
     assert made_from["versions"]["torch"] == torch.__version__
     assert run["parameters_trained"] == sum(
@@ -93,7 +109,7 @@ def test_best_epoch_is_calibrated_on_the_validation_clips(undisturbed: Path) -> 
     size, frames = params.train.crop_size, params.clip.num_frames
     clips = []
     for row in rows:
-        stored = store.frames(row.content_hash, store.info(row.content_hash))
+        stored = read_entry(store, row.content_hash)
         start, top, left = (
             (whole - part) // 2
             for whole, part in zip(stored.shape[:3], (frames, size, size), strict=True)
@@ -108,24 +124,18 @@ def test_best_epoch_is_calibrated_on_the_validation_clips(undisturbed: Path) -> 
     assert checkpoint.temperature != 1.0
 
 
+def with_lines_after_every_step() -> None:
+    without_export()
+    os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
+    console.SECONDS_BETWEEN_LINES = 0
+
+
 @pytest.mark.process
 def test_what_is_no_terminal_gets_a_log_of_whole_lines(tmp_path: Path) -> None:
     """Output and errors into one file, and a line of progress after every step."""
     write_project(tmp_path)
-    script = (
-        "import runpy, sys; from slowfast_finetune.base import console; "
-        "console.SECONDS_BETWEEN_LINES = 0; sys.argv = ['train.py']; "
-        f"runpy.run_path({str(PROJECT / 'stages/train.py')!r}, run_name='__main__')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=os.environ | {"CLIP_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=True,
-    )
-    text = done.stdout.decode()
+    train(tmp_path, with_lines_after_every_step)
+    text = (tmp_path / "output.txt").read_text()
     assert not set(text) & {"\r", "\x1b", "\t"}
     kinds = {
         "progress of an epoch": r"epoch [12]/2: \d+ of 15, [\d.e+]+ clip/s, \d:\d\d:\d\d left, "
@@ -143,33 +153,60 @@ def test_what_is_no_terminal_gets_a_log_of_whole_lines(tmp_path: Path) -> None:
     ]
 
 
+# Where a run is killed: at the how-manieth call of what, by the name of its module and its own.
+Moment = tuple[str, str, int]
+MOMENTS: list[Moment] = [
+    ("train", "check_learner", 1),  # nothing is saved yet
+    ("engine", "take_step", 1),
+    ("engine", "take_step", 3),  # within the first epoch
+    ("resume", "torch.save", 2),  # while the state is written, within an epoch
+    ("engine", "validate", 1),
+    ("run", "TrainingRun._save", 1),  # the best checkpoint is newer than the state
+    ("resume", "shutil.copyfile", 1),  # while the best checkpoint is copied
+    ("engine", "take_step", 6),
+    ("engine", "validate", 1),
+    ("run", "load_checkpoint", 1),  # all epochs are done
+    ("run", "export_program", 1),  # the best checkpoint is calibrated
+    ("run", "write_summary", 1),
+    ("resume", "UnfinishedRun.clear", 1),
+]
+
+
+def die_at(module_name: str, name: str, number: int) -> None:
+    """Let the process kill itself at a call; where that writes a file, after half of it."""
+    without_export()
+    owner: Any = importlib.import_module(f"slowfast_finetune.training.{module_name}")
+    *path, last = name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    calls, really = itertools.count(1), getattr(owner, last)
+
+    def call(*values: Any, **options: Any) -> Any:
+        if next(calls) < number:
+            return really(*values, **options)
+        if last in ("save", "copyfile"):
+            really(*values, **options)
+            os.truncate(values[1], Path(values[1]).stat().st_size // 2)
+        return os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, last, call)
+
+
 @pytest.mark.extended
-def test_killed_at_ten_moments_it_ends_with_the_same_weights(
+@pytest.mark.process
+def test_killed_at_any_moment_it_ends_with_the_same_weights(
     undisturbed: Path, tmp_path: Path
 ) -> None:
-    # A state is saved after every step: kills strike while it is written, too.
+    # A state is saved after every step.
     write_project(tmp_path, **RICH, runtime={"save_minutes": 1e-9})
-    moments = random.Random(0)
-    killed = resumed = 0
-    for number in range(10):
-        process = start_training(tmp_path)
-        wait_for(tmp_path, "sanity check")
-        if number % 2:
-            # Half of the kills come when there is something to go on from, on any machine.
-            while not (tmp_path / "models/.unfinished/state.pt").exists():
-                assert process.poll() is None
-                time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.8))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait(timeout=60) == -signal.SIGKILL
+    for moment in MOMENTS:
+        run = start_training(tmp_path, functools.partial(die_at, *moment))
+        assert run.wait() == -signal.SIGKILL, f"{moment}: it came to its end"
         # DVC deletes the outputs before it runs a stage again.
         for name in ("models/best.pt", "metrics/history.csv", "logs/train.log"):
             (tmp_path / name).unlink(missing_ok=True)
-        resumed += (tmp_path / "models/.unfinished/state.pt").exists()
-    assert killed == 10, "every kill came before the end"
-    assert resumed >= 5, "most found something to go on from"
     output = train(tmp_path)
-    assert "going on with an unfinished run" in output
+    assert "going on with an unfinished run: 3 epochs are done" in output
     assert history(tmp_path) == history(undisturbed)
     assert_same_weights(tmp_path, undisturbed)
     assert best(tmp_path)["epoch"] == best(undisturbed)["epoch"]
@@ -178,10 +215,9 @@ def test_killed_at_ten_moments_it_ends_with_the_same_weights(
 
 def stop_after(folder: Path, epoch: int) -> None:
     """Kill a run once it has told of an epoch."""
-    process = start_training(folder)
+    run = start_training(folder)
     wait_for(folder, f"      {epoch}  ")
-    process.kill()
-    process.wait(timeout=60)
+    run.kill()
 
 
 @pytest.mark.process
@@ -232,7 +268,6 @@ def test_two_trainers_in_one_workspace_are_refused(tmp_path: Path) -> None:
         )
     finally:
         first.kill()
-        first.wait(timeout=60)
 
 
 def frozen_start(folder: Path) -> dict[str, Any]:
@@ -270,13 +305,13 @@ def test_two_processes_train_to_the_same_numbers_as_one(
     """Two of 15 clips a step's last are left over for one device: steps of 4, 4, 4 and 3."""
     changes = frozen_start(alone)
     changes["model"]["weights"] = str(alone / "first.pyth")
+    words = [str(PROJECT / "stages" / "train.py")]
     if launcher == "torchrun":
+        words = ["-m", "torch.distributed.run", "--nproc-per-node=2", *words]
         write_project(tmp_path, **changes)
-        stage = str(PROJECT / "stages" / "train.py")
-        output = train(tmp_path, "-m", "torch.distributed.run", "--nproc-per-node=2", stage)
     else:
         write_project(tmp_path, **changes, runtime={"devices": 2})
-        output = train(tmp_path)
+    output = run_python(tmp_path, *words)
     assert "2 × CPU" in output
     assert output.count("sanity check") == 1, "one process speaks"
     assert_nearly_equal(alone, tmp_path)
@@ -291,15 +326,15 @@ def test_parts_of_steps_train_to_the_same_numbers_as_whole_ones(
     assert_nearly_equal(alone, tmp_path)
 
 
+def on_32_cores() -> None:
+    """There, eight threads read ahead; on two cores, one does."""
+    without_export()
+    os.cpu_count = lambda: 32
+
+
 def test_number_of_workers_and_reading_threads_changes_nothing(alone: Path, tmp_path: Path) -> None:
     write_project(tmp_path, **frozen_start(alone), runtime={"num_workers": 0})
-    # On a machine of 32 cores eight threads read ahead; on two, one does.
-    stage = str(PROJECT / "stages/train.py")
-    script = (
-        "import os, runpy, sys; os.cpu_count = lambda: 32; sys.argv = ['train.py']; "
-        f"runpy.run_path({stage!r}, run_name='__main__')"
-    )
-    train(tmp_path, "-c", script)
+    train(tmp_path, on_32_cores)
     assert history(tmp_path) == history(alone)
     assert_same_weights(tmp_path, alone)
 
@@ -330,33 +365,37 @@ def test_mirrored_class_names_are_refused_before_any_work(tmp_path: Path) -> Non
     assert not (tmp_path / "models").exists()
 
 
+def without_tensorboard() -> None:
+    sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]
+
+
 @pytest.mark.process
 def test_tensorboard_is_an_extra(tmp_path: Path) -> None:
     write_project(tmp_path, runtime={"tensorboard": True})
-    script = (
-        "import runpy, sys; sys.modules['torch.utils.tensorboard'] = None; "
-        f"sys.argv = ['train.py']; runpy.run_path({str(PROJECT / 'stages/train.py')!r}, "
-        "run_name='__main__')"
-    )
-    assert refused(tmp_path, "-c", script) == (
+    assert refused(tmp_path, without_tensorboard) == (
         "error: runtime.tensorboard: true needs the package tensorboard: "
         "pip install 'slowfast-finetune[tensorboard]'\n"
     )
 
 
+def with_a_compiler_that_fails() -> None:
+    without_export()
+
+    def compile_model(model: torch.nn.Module, **_: object) -> Any:
+        def run(clips: object) -> None:
+            raise RuntimeError("no compiler\nhere")
+
+        wrapper: Any = torch.nn.Module()
+        wrapper.inner, wrapper.forward = model, run
+        return wrapper
+
+    module: Any = torch
+    module.compile = compile_model
+
+
 @pytest.mark.process
 def test_compiler_that_fails_is_told_and_done_without(tmp_path: Path) -> None:
     write_project(tmp_path, runtime={"compile": True})
-    script = (
-        "import runpy, sys, torch\n"
-        "def compile(model, **_):\n"
-        "    def run(clips): raise RuntimeError('no compiler\\nhere')\n"
-        "    wrapper = torch.nn.Module(); wrapper.inner = model; wrapper.forward = run\n"
-        "    return wrapper\n"
-        "torch.compile = compile\n"
-        f"sys.argv = ['train.py']; runpy.run_path({str(PROJECT / 'stages/train.py')!r}, "
-        "run_name='__main__')"
-    )
-    output = train(tmp_path, "-c", script)
+    output = train(tmp_path, with_a_compiler_that_fails)
     assert "runs without torch.compile, which failed: no compiler here" in output
     assert len(history(tmp_path)) == 2

@@ -63,12 +63,11 @@ class ProgressBar:
         done: int = 0,
         hidden: bool = False,
     ) -> None:
+        self._label, self._total, self._unit, self._hidden = label, total, unit, hidden
+        self._before = self._done = done
+        self._started = self._last = time.monotonic()
         self._bar: Any = None
-        self._heartbeat: _Heartbeat | None = None
-        if hidden:
-            return
-        if not sys.stderr.isatty():
-            self._heartbeat = _Heartbeat(label, total=total, unit=unit, done=done)
+        if hidden or not sys.stderr.isatty():
             return
         from tqdm import tqdm
 
@@ -87,36 +86,17 @@ class ProgressBar:
 
     def advance(self, count: int, *, note: str = "") -> None:
         """Count what was done; ``note`` is shown behind the rate."""
+        self._done += count
         if self._bar is not None:
             if note:
                 self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count)
-        if self._heartbeat is not None:
-            self._heartbeat.advance(count, note)
+        elif not self._hidden and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            print(self._line(note), file=sys.stderr, flush=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-class _Heartbeat:
-    """Prints a line to stderr every 30 seconds: count, rate and time left."""
-
-    def __init__(self, label: str, *, total: int | None, unit: str, done: int) -> None:
-        self._label, self._total, self._unit = label, total, unit
-        self._before = self._done = done
-        self._started = self._last = time.monotonic()
-
-    def advance(self, count: int, note: str) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._last < SECONDS_BETWEEN_LINES:
-            return
-        self._last = now
-        rate = (self._done - self._before) / (now - self._started)
+    def _line(self, note: str) -> str:
+        rate = (self._done - self._before) / (self._last - self._started)
         line = f"{self._label}: {self._done:,}"
         if self._total is not None:
             line += f" of {self._total:,}"
@@ -124,7 +104,14 @@ class _Heartbeat:
         if self._total is not None and rate > 0:
             left = max(0, round((self._total - self._done) / rate))
             line += f", {timedelta(seconds=left)} left"
-        print(line + (f", {note}" if note else ""), file=sys.stderr, flush=True)
+        return line + (f", {note}" if note else "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 def run(main: Callable[[], None]) -> None:

@@ -106,6 +106,13 @@ class ClipParams(_Section):
     short_side: int = Field(ge=32, le=1080)
     max_seconds: float = Field(ge=0.1, le=86_400)
     padding: Padding
+    encoding: Literal["jpeg", "raw"]
+    jpeg_quality: int = Field(ge=50, le=100)
+
+    @classmethod
+    def restored(cls, values: dict[str, Any]) -> Self:
+        """The parameters in a checkpoint or a clip store, maybe older than ``encoding`` is."""
+        return cls.model_validate({"encoding": "raw", "jpeg_quality": 90, **values})
 
 
 class CacheParams(_Section):
@@ -297,8 +304,8 @@ def parse_params(text: str, *, path: Path) -> Params:
 
 def _describe(fault: Any) -> str:
     """One pydantic fault as ``train.epochs: found 0, input should be greater than 0``."""
-    places = [str(part) for part in fault["loc"]]
-    name = ".".join(part for part in places if part in _known_names() or len(places) <= 2)
+    places = [str(part) for part in fault["loc"][:2]]  # what follows tells items and kinds apart
+    name = ".".join(places)
     if fault["type"] == "extra_forbidden":
         return f"{name} is unknown{_suggestion(places)}"
     if fault["type"] == "missing":
@@ -309,23 +316,10 @@ def _describe(fault: Any) -> str:
     return f"{name}: found {fault['input']!r}, {message[0].lower()}{message[1:]}"
 
 
-def _sections() -> dict[str, type[pydantic.BaseModel]]:
-    return {
-        name: field.annotation
-        for name, field in Params.model_fields.items()
-        if isinstance(field.annotation, type)
-    }
-
-
-def _known_names() -> set[str]:
-    return {
-        *_sections(),
-        *(key for section in _sections().values() for key in section.model_fields),
-    }
-
-
 def _suggestion(places: list[str]) -> str:
-    section = _sections().get(places[0])
-    known = list(_sections()) if section is None else list(section.model_fields)
+    known = list(Params.model_fields)
+    if len(places) == 2:
+        section: Any = Params.model_fields[places[0]].annotation
+        known = list(section.model_fields)
     close = difflib.get_close_matches(places[-1], known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"

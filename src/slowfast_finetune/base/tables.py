@@ -191,9 +191,10 @@ class Table(Generic[RowT]):
             columns += [replace(self.per_class, name=name) for name in names]
             missing += [] if names else [f"{start}<class>)"]
         if missing:
+            columns_are = "column {} is" if len(missing) == 1 else "columns {} are"
             raise DataError(
-                f"{source}: column {', '.join(missing)} is missing; written by another version of "
-                "this program? run `dvc repro` there"
+                f"{source}: {columns_are.format(', '.join(missing))} missing; written by another "
+                "version of this program? run `dvc repro` there"
             )
         if twice := [column.name for column in columns if header.count(column.name) > 1]:
             raise DataError(f"{source}: column {twice[0]} is there twice")

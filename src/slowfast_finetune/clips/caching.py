@@ -12,7 +12,7 @@ from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, entry_bytes
+from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import DecodeJob, Refusal
 from slowfast_finetune.clips.workers import decode_all, refusal_of
@@ -40,7 +40,9 @@ def cache_videos(
         store.prepare()
     except OSError as error:
         raise DataError(f"the clip store {store.folder}: {error.strerror or error}") from error
-    outcomes = held_entries(store, {row.content_hash for row in manifest})
+    outcomes: dict[str, EntryInfo | Refusal] = {
+        **held_entries(store, {row.content_hash for row in manifest})
+    }
     # One job a content: copies of a video share an entry, made from one that is still there.
     first_rows: dict[str, ManifestRow] = {}
     for row in manifest:
@@ -76,10 +78,15 @@ def restore_entries(
         )
     # One look at the folder: opening a hundred thousand files would take seconds.
     sizes = store.sizes()
+    suspected = {
+        row.content_hash: row for row in rows if sizes.get(row.content_hash) != row.stored_bytes
+    }
+    # Another machine's JPEG library may give other bytes: then the header tells.
+    held = held_entries(store, suspected.keys() & sizes.keys())
     missing = {
-        row.content_hash: row
-        for row in rows
-        if sizes.get(row.content_hash) != entry_bytes(row.num_frames, row.height, row.width)
+        key: row
+        for key, row in suspected.items()
+        if key not in held or _shape(held[key]) != _shape(row)
     }
     if not missing:
         return
@@ -92,14 +99,14 @@ def restore_entries(
             raise DataError(
                 f"{row.video_path}: its clip is missing and cannot be made again: {outcome.detail}"
             )
-        if (outcome.num_frames, outcome.height, outcome.width) != (
-            row.num_frames,
-            row.height,
-            row.width,
-        ):
+        if _shape(outcome) != _shape(row):
             raise DataError(
                 f"{row.video_path}: gives another clip than data/clips.csv says; run `dvc repro`"
             )
+
+
+def _shape(clip: EntryInfo | ClipRow) -> tuple[int, int, int]:
+    return clip.num_frames, clip.height, clip.width
 
 
 def _job(
@@ -120,9 +127,9 @@ def _job(
     )
 
 
-def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, EntryInfo | Refusal]:
+def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, EntryInfo]:
     """The sound entries among those asked for; damaged ones are left out, to be made again."""
-    held: dict[str, EntryInfo | Refusal] = {}
+    held: dict[str, EntryInfo] = {}
     for content_hash in content_hashes:
         try:
             held[content_hash] = store.info(content_hash)
@@ -182,6 +189,7 @@ def _clip_row(row: ManifestRow, info: EntryInfo, settings: str) -> ClipRow:
         height=info.height,
         width=info.width,
         **info.facts.model_dump(),
+        stored_bytes=info.stored_bytes,
         settings=settings,
     )
 

@@ -1,8 +1,9 @@
-"""From the clip store to batches: windows are copied once, from the map into the batch."""
+"""From the clip store to batches: windows are read by threads, straight into the batch."""
 
 from __future__ import annotations
 
 import math
+import os
 import threading
 import weakref
 from collections import OrderedDict, deque
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips.clip_store import SUFFIX, Frames, map_frames
+from slowfast_finetune.clips.clip_store import SUFFIX
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.stored_frames import Frames, StoredFrames, open_frames
 from slowfast_finetune.clips.windows import Window
 
 MAX_FREE_BUFFERS = 8  # more than are read ahead and in use at once
@@ -62,16 +64,23 @@ class ClipReader:
         self._num_frames = num_frames
         self._crop_size = crop_size
         self._pin_memory = pin_memory
-        self._maps: OrderedDict[int, Frames] = OrderedDict()
+        self._maps: OrderedDict[int, StoredFrames] = OrderedDict()
         self._lock = threading.Lock()  # of the maps: several threads may gather at once
         self._buffers = _Buffers()
 
     def gather(self, windows: Sequence[Window]) -> Batch:
-        """Copy windows into one batch.
+        """Read windows into one batch.
 
         Raises:
-            DataError: an entry has gone or is too short.
+            DataError: an entry has gone or is damaged.
         """
+        batch = self.allocate(windows)
+        for position in range(len(windows)):
+            self.read(windows[position], batch.clips[position])
+        return batch
+
+    def allocate(self, windows: Sequence[Window]) -> Batch:
+        """A batch for these windows whose clips are still to be read."""
         size = self._crop_size
         shape = (len(windows), self._num_frames, size, size, 3)
         # Pinned memory is used again by torch itself, which knows when CUDA has read it.
@@ -80,20 +89,25 @@ class ClipReader:
             if self._pin_memory
             else self._buffers.take(shape)
         )
-        target = clips.numpy()
-        for position, window in enumerate(windows):
-            box = self._map(window.clip)[
-                window.start : window.start + self._num_frames,
-                window.top : window.top + window.side,
-                window.left : window.left + window.side,
-            ]
-            np.copyto(target[position, :, : window.side, : window.side], box)
         indices = torch.tensor([window.clip for window in windows])
         labels = torch.tensor([self.rows[window.clip].label for window in windows])
         return Batch(clips, labels, indices)
 
-    def _map(self, clip: int) -> Frames:
-        """The mapped frames of a row, (F, H, W, 3); the least recently used maps are let go."""
+    def read(self, window: Window, clip: Tensor) -> None:
+        """Read one window into its clip of a batch, uint8 (T, S, S, 3).
+
+        Raises:
+            DataError: the entry has gone or is damaged.
+        """
+        box = clip.numpy()[:, : window.side, : window.side]
+        frames = self._frames(window.clip)
+        try:
+            frames.copy_window(box, start=window.start, top=window.top, left=window.left)
+        except ValueError as error:
+            raise self._damaged(window.clip, error) from error
+
+    def _frames(self, clip: int) -> StoredFrames:
+        """The mapped frames of a row; the least recently used maps are let go."""
         with self._lock:
             frames = self._maps.get(clip)
             if frames is None:
@@ -103,13 +117,31 @@ class ClipReader:
                 self._maps.popitem(last=False)
             return frames
 
-    def _open(self, clip: int) -> Frames:
+    def _open(self, clip: int) -> StoredFrames:
         row = self.rows[clip]
-        path = self._folder / f"{row.content_hash}{SUFFIX}"
         try:
-            return map_frames(path, (row.num_frames, row.height, row.width, 3))
+            frames = open_frames(self._path(clip))
         except (OSError, ValueError) as error:
-            raise DataError(f"{row.video_path}: its clip {path} is gone: {error}") from error
+            raise self._damaged(clip, error) from error
+        if frames.shape[:3] != (row.num_frames, row.height, row.width):
+            raise self._damaged(clip, f"it has the shape {frames.shape}")
+        return frames
+
+    def _path(self, clip: int) -> Path:
+        return self._folder / f"{self.rows[clip].content_hash}{SUFFIX}"
+
+    def _damaged(self, clip: int, what: object) -> DataError:
+        return DataError(
+            f"{self.rows[clip].video_path}: its clip {self._path(clip)} is gone or damaged: {what}"
+        )
+
+
+def reading_threads(num_devices: int = 1) -> int:
+    """How many threads read clips for one device, of those that share this machine.
+
+    A CPU needs its cores to compute; a GPU is fed by a quarter of them.
+    """
+    return max(1, min(8, (os.cpu_count() or 1) // (4 * num_devices)))
 
 
 class _Buffers:
@@ -135,11 +167,10 @@ class _Buffers:
 
 
 class ClipLoader:
-    """Gives the batches of a plan in order, reading ahead in threads.
+    """Gives the batches of a plan in order, reading ahead in threads, a window at a time.
 
-    A window is one copy out of mapped memory, during which numpy and torch let other threads run:
-    one thread keeps ahead of a CPU, a few of a GPU, with no processes to start and nothing to
-    pickle.
+    Copying and decoding let other threads run: one thread keeps ahead of a CPU, a few of a GPU,
+    with no processes to start and nothing to pickle.
     """
 
     def __init__(
@@ -153,7 +184,7 @@ class ClipLoader:
         self._reader = reader
         self._plan = plan
         self._num_threads = num_threads
-        self._read_ahead = read_ahead + num_threads - 1
+        self._read_ahead = read_ahead
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -165,14 +196,28 @@ class ClipLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         with ThreadPoolExecutor(max_workers=self._num_threads) as pool:
-            ahead: deque[Future[Batch]] = deque()
+            ahead: deque[tuple[Batch, list[Future[None]]]] = deque()
             try:
                 for windows in self._plan:
-                    ahead.append(pool.submit(self._reader.gather, windows))
-                    if len(ahead) > self._read_ahead:
-                        yield ahead.popleft().result()
+                    batch = self._reader.allocate(windows)
+                    reads = [
+                        pool.submit(self._reader.read, window, clip)
+                        for window, clip in zip(windows, batch.clips, strict=True)
+                    ]
+                    ahead.append((batch, reads))
+                    waiting = sum(len(futures) for _, futures in ahead)
+                    # Batches of few clips: every thread has something to do.
+                    if len(ahead) > self._read_ahead and waiting > 2 * self._num_threads:
+                        yield _finished(*ahead.popleft())
                 while ahead:
-                    yield ahead.popleft().result()
+                    yield _finished(*ahead.popleft())
             finally:
-                for future in ahead:
-                    future.cancel()
+                for _, futures in ahead:
+                    for future in futures:
+                        future.cancel()
+
+
+def _finished(batch: Batch, reads: Sequence[Future[None]]) -> Batch:
+    for read in reads:
+        read.result()
+    return batch

@@ -3,17 +3,16 @@
     <root>/<settings digest>/settings.json
     <root>/<settings digest>/<content hash>.safetensors
 
-An entry holds ``frames``: uint8 (F, H, W, 3), RGB, upright, at ``sample_fps``, padded to at least
-``num_frames``; and, as metadata, what decoding found. The header is padded to 4096 bytes, so
-frames begin on a page and can be written before their number is known. docs/formats.md has the
-byte layout.
+An entry holds frames, RGB, upright, at ``sample_fps``, padded to at least ``num_frames``: raw, as
+uint8 (F, H, W, 3), or as one JPEG each; and, as metadata, what decoding found. The header is padded
+to 4096 bytes, so frames begin on a page and can be written before their number is known.
+docs/formats.md has the byte layout.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import struct
 import zlib
@@ -24,18 +23,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import ClipParams
+from slowfast_finetune.clips.stored_frames import (
+    HEADER_BYTES,
+    Frames,
+    StoredFrames,
+    encode_jpeg,
+    open_frames,
+    read_header,
+)
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
-FORMAT_VERSION = 3
-HEADER_BYTES = 4096
+FORMAT_VERSION = 4
 SUFFIX = ".safetensors"
-
-Frames = npt.NDArray[np.uint8]
+CHECKED_AT_ONCE = 2**24  # bytes of an entry that verifying reads at a time
 
 
 class EntryError(DataError):
@@ -51,7 +55,9 @@ class EntryInfo:
         num_sampled: frames before padding.
         height, width: of the stored frames [px].
         facts: what the decoder found.
-        checksum: CRC-32 of the frame bytes, 8 hex digits: against decay, not against people.
+        checksum: CRC-32 of all bytes after the header, 8 hex digits: against decay, not against
+            people.
+        stored_bytes: length of the file.
     """
 
     num_frames: int
@@ -60,17 +66,28 @@ class EntryInfo:
     width: int
     facts: VideoFacts
     checksum: str
+    stored_bytes: int
 
 
 def settings_digest(clip: ClipParams) -> str:
     """Names the corner of the store that holds clips of these settings: 16 hex digits."""
-    text = json.dumps({"format": FORMAT_VERSION, **clip.model_dump()}, sort_keys=True)
+    values = clip.model_dump()
+    if clip.encoding == "raw":
+        del values["jpeg_quality"]  # changes nothing
+    text = json.dumps({"format": FORMAT_VERSION, **values}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def entry_bytes(num_frames: int, height: int, width: int) -> int:
-    """How long the file of an entry of this shape is [bytes]."""
-    return HEADER_BYTES + num_frames * height * width * 3
+def raw_bytes(num_frames: int, height: int, width: int) -> int:
+    """What frames of this shape take without encoding [bytes]."""
+    return num_frames * height * width * 3
+
+
+def stored_size(frame: Frames, clip: ClipParams) -> int:
+    """What a frame takes in the store under these settings [bytes]."""
+    if clip.encoding == "raw":
+        return frame.nbytes
+    return len(encode_jpeg(frame, quality=clip.jpeg_quality))
 
 
 class ClipStore:
@@ -109,7 +126,7 @@ class ClipStore:
         path = self.path(content_hash)
         try:
             with path.open("rb") as file:
-                header = _parse_header(file.read(HEADER_BYTES))
+                info, owner = _parse_header(file.read(HEADER_BYTES))
                 size = os.fstat(file.fileno()).st_size
         except FileNotFoundError as error:
             raise EntryError(f"{path}: no such entry") from error
@@ -117,12 +134,10 @@ class ClipStore:
             raise EntryError(f"{path}: cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, struct.error, RecursionError) as error:
             raise EntryError(f"{path}: the header is damaged") from error
-        info, owner = header
         if owner != content_hash:
             raise EntryError(f"{path}: holds another video, {owner}")
-        expected = entry_bytes(info.num_frames, info.height, info.width)
-        if size != expected:
-            raise EntryError(f"{path}: has {size} bytes, its header tells {expected}")
+        if size != info.stored_bytes:
+            raise EntryError(f"{path}: has {size} bytes, its header tells {info.stored_bytes}")
         return info
 
     def sizes(self) -> dict[str, int]:
@@ -138,19 +153,15 @@ class ClipStore:
                         sizes[entry.name.removesuffix(SUFFIX)] = entry.stat().st_size
         return sizes
 
-    def frames(self, content_hash: str, info: EntryInfo) -> Frames:
-        """Map an entry's frames: uint8 (F, H, W, 3), read-only, read from disk when touched.
-
-        Args:
-            info: as read by :meth:`info` or written in clips.csv; the shape is taken from it.
+    def frames(self, content_hash: str) -> StoredFrames:
+        """Map an entry's frames, read-only; they are read from disk when touched.
 
         Raises:
-            EntryError: the file is missing or shorter than ``info`` says.
+            EntryError: the file is missing, cut short or no entry.
         """
         path = self.path(content_hash)
-        shape = (info.num_frames, info.height, info.width, 3)
         try:
-            return map_frames(path, shape)
+            return open_frames(path)
         except (OSError, ValueError) as error:
             raise EntryError(f"{path}: cannot be mapped: {error}") from error
 
@@ -161,9 +172,17 @@ class ClipStore:
             EntryError: as :meth:`info`, or the bytes have changed since they were written.
         """
         info = self.info(content_hash)
-        frames = self.frames(content_hash, info)
-        if _checksum(frames.tobytes()) != info.checksum:
-            raise EntryError(f"{self.path(content_hash)}: the checksum does not match")
+        path = self.path(content_hash)
+        checksum = 0
+        try:
+            with path.open("rb") as file:
+                file.seek(HEADER_BYTES)
+                while part := file.read(CHECKED_AT_ONCE):
+                    checksum = zlib.crc32(part, checksum)
+        except OSError as error:
+            raise EntryError(f"{path}: cannot be read: {error.strerror}") from error
+        if f"{checksum:08x}" != info.checksum:
+            raise EntryError(f"{path}: the checksum does not match")
         return info
 
     @contextmanager
@@ -176,12 +195,14 @@ class ClipStore:
         Raises:
             OSError: the disk is full or the folder cannot be written.
         """
+        assert self._clip is not None
+        quality = self._clip.jpeg_quality if self._clip.encoding == "jpeg" else None
         self.prepare()
         temporary = self._temporary(content_hash, run_name)
         try:
             with temporary.open("w+b") as file:
                 file.seek(HEADER_BYTES)
-                writer = EntryWriter(file, content_hash)
+                writer = EntryWriter(file, content_hash, jpeg_quality=quality)
                 yield writer
                 if not writer.finished:
                     raise AssertionError("the entry was not finished")
@@ -200,12 +221,21 @@ class ClipStore:
 
 
 class EntryWriter:
-    """Takes frames one by one, then the facts about them."""
+    """Takes frames one by one, then the facts about them.
 
-    def __init__(self, file: Any, content_hash: str) -> None:
+    Args:
+        jpeg_quality: 1 to 100; None stores frames as they are.
+    """
+
+    def __init__(self, file: Any, content_hash: str, *, jpeg_quality: int | None) -> None:
         self._file = file
         self._content_hash = content_hash
+        self._jpeg_quality = jpeg_quality
         self._checksum = 0
+        self._num_bytes = 0
+        # Of each JPEG, where it begins after the header and its length; 1.7 MB for two hours.
+        self._spans: list[tuple[int, int]] = []
+        self._last: Frames | None = None
         self.num_frames = 0
         self.shape: tuple[int, ...] = ()
         self.finished = False
@@ -215,21 +245,35 @@ class EntryWriter:
         if self.shape not in ((), frame.shape):
             raise AssertionError(f"frame of {frame.shape} in a clip of {self.shape}")
         self.shape = frame.shape
-        data = np.ascontiguousarray(frame).data.cast("B")
-        self._checksum = zlib.crc32(data, self._checksum)
-        self._file.write(data)
+        if self._jpeg_quality is None:
+            self._write(np.ascontiguousarray(frame).data.cast("B"))
+        elif self._last is not None and np.array_equal(frame, self._last):
+            self._spans.append(self._spans[-1])
+        else:
+            data = encode_jpeg(frame, quality=self._jpeg_quality)
+            self._spans.append((self._num_bytes, len(data)))
+            self._write(data)
+            self._last = frame
         self.num_frames += 1
 
-    def read_back(self, index: int) -> Frames:
-        """A frame written earlier, uint8 (H, W, 3); padding needs it again."""
-        size = int(np.prod(self.shape))
-        self._file.flush()
-        data = os.pread(self._file.fileno(), size, HEADER_BYTES + index * size)
-        return np.frombuffer(data, np.uint8).reshape(self.shape)
+    def repeat(self, index: int) -> None:
+        """Add a frame that was added before once more, as padding does."""
+        if self._jpeg_quality is None:
+            size = int(np.prod(self.shape))
+            self._file.flush()
+            self._write(os.pread(self._file.fileno(), size, HEADER_BYTES + index * size))
+        else:
+            self._spans.append(self._spans[index])
+        self.num_frames += 1
 
     def finish(self, facts: VideoFacts, *, num_sampled: int) -> EntryInfo:
         """Write the header with what only the decoder knows."""
         height, width, _ = self.shape
+        tensors = {"frames": ("U8", [self.num_frames, height, width, 3])}
+        if self._jpeg_quality is not None:
+            self._write(bytes(-self._num_bytes % 8))  # so that the spans are aligned
+            tensors = {"jpegs": ("U8", [self._num_bytes]), "spans": ("U64", [self.num_frames, 2])}
+            self._write(np.array(self._spans, "<u8").tobytes())
         info = EntryInfo(
             num_frames=self.num_frames,
             num_sampled=num_sampled,
@@ -237,27 +281,35 @@ class EntryWriter:
             width=width,
             facts=facts,
             checksum=f"{self._checksum:08x}",
+            stored_bytes=HEADER_BYTES + self._num_bytes,
         )
         self._file.seek(0)
-        self._file.write(_format_header(info, self._content_hash))
+        self._file.write(_format_header(info, self._content_hash, tensors))
         self.finished = True
         return info
 
+    def _write(self, data: bytes | memoryview) -> None:
+        self._checksum = zlib.crc32(data, self._checksum)
+        self._file.write(data)
+        self._num_bytes += len(data)
 
-def _checksum(data: bytes) -> str:
-    return f"{zlib.crc32(data):08x}"
 
-
-def _format_header(info: EntryInfo, content_hash: str) -> bytes:
-    shape = [info.num_frames, info.height, info.width, 3]
-    metadata = {
-        "format_version": str(FORMAT_VERSION),
-        "content_hash": content_hash,
-        # safetensors allows text only as metadata, so the facts travel as one JSON text.
-        "info": json.dumps({**vars(info), "facts": info.facts.model_dump()}),
+def _format_header(
+    info: EntryInfo, content_hash: str, tensors: dict[str, tuple[str, list[int]]]
+) -> bytes:
+    header: dict[str, Any] = {
+        "__metadata__": {
+            "format_version": str(FORMAT_VERSION),
+            "content_hash": content_hash,
+            # safetensors allows text only as metadata, so the facts travel as one JSON text.
+            "info": json.dumps({**vars(info), "facts": info.facts.model_dump()}),
+        }
     }
-    frames = {"dtype": "U8", "shape": shape, "data_offsets": [0, int(np.prod(shape))]}
-    text = json.dumps({"__metadata__": metadata, "frames": frames}).encode()
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        first, end = end, end + int(np.prod(shape)) * (8 if dtype == "U64" else 1)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [first, end]}
+    text = json.dumps(header).encode()
     room = HEADER_BYTES - 8
     if len(text) > room:
         raise AssertionError("the header outgrew its room")
@@ -265,30 +317,19 @@ def _format_header(info: EntryInfo, content_hash: str) -> bytes:
 
 
 def _parse_header(data: bytes) -> tuple[EntryInfo, str]:
-    (length,) = struct.unpack_from("<Q", data)
-    if length != HEADER_BYTES - 8 or len(data) != HEADER_BYTES:
-        raise ValueError("not one of ours")
-    header = json.loads(data[8:])
-    metadata = header["__metadata__"]
+    """What an entry says of itself, and the content hash of its video."""
+    header = read_header(data)
+    metadata = header.pop("__metadata__")
     if metadata["format_version"] != str(FORMAT_VERSION):
         raise ValueError("another format version")
     values = json.loads(metadata["info"])
     info = EntryInfo(**{**values, "facts": VideoFacts.model_validate(values["facts"])})
     shape = [info.num_frames, info.height, info.width, 3]
-    if header["frames"]["shape"] != shape or not all(type(side) is int for side in shape):
+    if not all(type(side) is int for side in shape):
+        raise ValueError("a shape of integers is expected")
+    frames = header["frames"]["shape"] if "frames" in header else [*header["spans"]["shape"]]
+    if frames != (shape if "frames" in header else [info.num_frames, 2]):
         raise ValueError("shape and facts differ")
+    if info.stored_bytes != HEADER_BYTES + max(each["data_offsets"][1] for each in header.values()):
+        raise ValueError("length and shape differ")
     return info, metadata["content_hash"]
-
-
-def map_frames(path: Path, shape: tuple[int, int, int, int]) -> Frames:
-    """Map the frames of an entry: uint8 ``shape``, read-only.
-
-    Raises:
-        OSError, ValueError: the file is missing or too short.
-    """
-    # Not numpy.memmap: it opens, seeks and wraps in Python and takes three times as long.
-    with path.open("rb") as file:
-        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapping, np.uint8, count=int(np.prod(shape)), offset=HEADER_BYTES).reshape(
-        shape
-    )

@@ -53,6 +53,7 @@ class ClipRow(NamedTuple):
     num_sampled: Annotated[int, "frames before padding; fewer than `num_frames` means padded"]
     height: Annotated[int, "height of the stored frames", "pixels"]
     width: Annotated[int, "width of the stored frames", "pixels"]
+    stored_bytes: Annotated[int, "length of the entry in the clip store", "bytes"]
     settings: Annotated[str, "the folder in the clip store that holds the entry", "16 hex digits"]
 
     @property
@@ -74,5 +75,5 @@ class RejectedRow(NamedTuple):
     detail: Annotated[str, "what was found, in a sentence"]
 
 
-CLIPS = Table("data/clips.csv", ClipRow, version=2)
+CLIPS = Table("data/clips.csv", ClipRow, version=3)
 REJECTED = Table("data/rejected.csv", RejectedRow, version=1)

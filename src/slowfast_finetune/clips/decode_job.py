@@ -86,7 +86,7 @@ def _decode(job: DecodeJob) -> EntryInfo:
             num_sampled, min_frames=job.clip.num_frames, padding=job.clip.padding
         )
         for index in indices[num_sampled:]:
-            writer.append(writer.read_back(index))
+            writer.repeat(index)
         return writer.finish(report.facts(), num_sampled=num_sampled)
 
 

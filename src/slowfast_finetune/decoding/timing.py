@@ -1,11 +1,15 @@
 """When each frame of a video is shown: clocks that go back, leap or say nothing are put right.
 
-A frame is shown until the next one, however long that is. But where the format lets clocks leap
-(FFmpeg's AVFMT_TS_DISCONT: transport and program streams, which are joined by joining their bytes),
-a step of more than ten seconds is closed, as `ffmpeg` (option -dts_delta_threshold, 10 s) and
-`ffplay` (max_frame_duration, 10 s) do, unless the sound goes on in between. In other formats each
-step is written down by itself, and it takes 30 hours (ffmpeg's -dts_error_threshold) to be
-disbelieved. A clock that goes back by more than 0.1 s, and stays there, is read on from there.
+A frame is shown until the next one, however long that is, except where the clock leaps:
+
+- In formats that let clocks leap (FFmpeg's AVFMT_TS_DISCONT: transport and program streams, which
+  are joined by joining their bytes), a step of more than 10 s is closed, unless there is sound in
+  between. `ffmpeg` does so for steps of more than 10 s (-dts_delta_threshold: ffmpeg_opt.c;
+  ts_discontinuity_detect in ffmpeg_demux.c), and `ffplay` too (max_frame_duration: ffplay.c).
+- In other formats each step is written down by itself, and `ffmpeg` ignores a time stamp only where
+  it is more than 30 hours from the one that was expected (-dts_error_threshold). So does this.
+- A clock that goes back by more than 0.1 s, as `ffmpeg` has it for the first kind of formats, and
+  stays there, is read on from there. This holds for every format.
 """
 
 from __future__ import annotations

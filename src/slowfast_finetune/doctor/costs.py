@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast_finetune.base.params import ClipParams, Params
-from slowfast_finetune.clips.clip_store import entry_bytes
+from slowfast_finetune.clips.stored_frames import HEADER_BYTES
 from slowfast_finetune.inspection.looks import Look
 
 # Training clips a second of one core, measured (benchmarks/README.md, step; 2 cores of an AMD EPYC
@@ -30,15 +30,10 @@ class EpochGuess:
 
 def cache_bytes(looks: Sequence[Look], clip: ClipParams) -> int:
     """What the entries of these videos take in the clip store; copies share one [bytes]."""
-    from slowfast_finetune.decoding.orientation import scaled_size
-
-    total = 0
-    for look in {look.content_hash: look for look in looks}.values():
-        width, height = scaled_size(
-            look.facts.source_width, look.facts.source_height, short_side=clip.short_side
-        )
-        total += entry_bytes(max(look.num_sampled, clip.num_frames), height, width)
-    return total
+    return sum(
+        HEADER_BYTES + round(max(look.num_sampled, clip.num_frames) * look.frame_bytes)
+        for look in {look.content_hash: look for look in looks}.values()
+    )
 
 
 def guess_epoch(

@@ -15,7 +15,7 @@ from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.caching import held_entries
-from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.clip_store import ClipStore, stored_size
 from slowfast_finetune.clips.decode_job import (
     check_bytes,
     memory_refused,
@@ -128,14 +128,18 @@ def _look_in_store(task: _Task) -> Seen:
 def _look_in_file(task: _Task) -> Seen:
     from slowfast_finetune.decoding.glimpses import glimpses
 
-    settings = DecodeSettings.from_clip(
-        task.clip, short_side=STRIP_HEIGHT, max_megapixels=task.cache.max_megapixels
-    )
+    settings = DecodeSettings.from_clip(task.clip, max_megapixels=task.cache.max_megapixels)
     frames, facts = glimpses(task.video, count=NUM_FRAMES, settings=settings)
     facts.check_decodable(min_fraction=task.cache.min_decodable_fraction)
     seconds = min(facts.duration_seconds, task.clip.max_seconds)
     instants = instants_before(Fraction(seconds), sample_fps=exact_rate(task.clip.sample_fps))
-    found = make_look(task.row, frames, facts=facts, num_sampled=max(1, instants))
+    found = make_look(
+        task.row,
+        frames,
+        facts=facts,
+        num_sampled=max(1, instants),
+        frame_bytes=float(np.mean([stored_size(frame, task.clip) for frame in frames])),
+    )
     return Seen(found, _strip(frames, task))
 
 

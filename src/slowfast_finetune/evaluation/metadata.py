@@ -17,7 +17,17 @@ import numpy.typing as npt
 
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
-FACTS = ("resolution", "duration", "frame rate", "audio", "codec")
+FACTS = (
+    "resolution",
+    "duration",
+    "frame rate",
+    "audio",
+    "codec",
+    "pixel shape",
+    "dynamic range",
+    "interlacing",
+)
+DYNAMIC_RANGES = ("sdr", "hlg", "pq")
 NUM_TREES = 30
 # Each tree sees no more videos than this: a hundred thousand tell no more about a resolution.
 VIDEOS_PER_TREE = 5_000
@@ -127,6 +137,9 @@ def _features(
             "frame rate": [found.source_fps],
             "audio": [float(found.has_audio)],
             "codec": [codecs.get(found.decoder, -1)],
+            "pixel shape": [found.pixel_aspect],
+            "dynamic range": [DYNAMIC_RANGES.index(found.dynamic_range)],
+            "interlacing": [float(found.interlaced)],
         }
         lines.append([number for fact in facts for number in numbers[fact]])
     return np.array(lines, np.float64)

@@ -90,7 +90,7 @@ def real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
     nothing = np.zeros((0, shape.num_frames, shape.crop_size, shape.crop_size, 3), np.uint8)
     try:
         rows = CLIPS.read_rows(project / "data" / "clips.csv")
-        clip_params = ClipParams.model_validate(checkpoint.params.get("clip"))
+        clip_params = ClipParams.restored(checkpoint.params["clip"])
         folder = ClipStore(store_root(project), clip_params).folder
         tested = [row for row in rows if row.split == "test" and row.settings == folder.name]
         tested = tested[:: max(1, len(tested) // NUM_REAL)][:NUM_REAL]
@@ -107,7 +107,7 @@ def real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
             spatial_crops=1,
         )
         return reader.gather(windows).clips.numpy().copy()
-    except (DataError, ValueError):
+    except (DataError, KeyError, TypeError, ValueError):
         # Real clips are optional; the random ones always exist.
         return nothing
 

@@ -36,6 +36,7 @@ class Look:
         hashes: perceptual hash of each frame, uint64 (K,).
         thumbnails: the frames in grey, squeezed to a square, uint8 (K, 24, 24).
         colours: mean colours of the frames, uint8 (4, 4, 3).
+        frame_bytes: what a frame takes in the clip store, by these frames [bytes].
     """
 
     video_path: str
@@ -49,6 +50,7 @@ class Look:
     hashes: npt.NDArray[np.uint64]
     thumbnails: Frames
     colours: Frames
+    frame_bytes: float
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,20 @@ def looks_from_store(rows: Sequence[ManifestRow | ClipRow], store: ClipStore) ->
 def look_at_entry(row: ManifestRow | ClipRow, info: EntryInfo, store: ClipStore) -> Look:
     """Look at one entry of the store."""
     frames = frames_of_entry(row, info, store)
-    return make_look(row, frames, facts=info.facts, num_sampled=info.num_sampled)
+    return make_look(
+        row,
+        frames,
+        facts=info.facts,
+        num_sampled=info.num_sampled,
+        frame_bytes=info.stored_bytes / info.num_frames,
+    )
 
 
 def frames_of_entry(
     row: ManifestRow | ClipRow, info: EntryInfo, store: ClipStore
 ) -> list[npt.NDArray[np.uint8]]:
     """The frames of an entry that a look is made of, each uint8 (H, W, 3)."""
-    stored = store.frames(row.content_hash, info)
+    stored = store.frames(row.content_hash)
     return [stored[index] for index in spread(info.num_sampled, NUM_FRAMES)]
 
 
@@ -128,6 +136,7 @@ def make_look(
     *,
     facts: VideoFacts,
     num_sampled: int,
+    frame_bytes: float,
 ) -> Look:
     """Put together what the manifest, the decoder and the frames say of a video."""
     pictures = tiny_pictures(frames)
@@ -143,4 +152,5 @@ def make_look(
         hashes=pictures.hashes,
         thumbnails=pictures.thumbnails,
         colours=pictures.colours,
+        frame_bytes=frame_bytes,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.files import write_bytes
-from slowfast_finetune.base.params import ClipParams, EvaluateParams, ModelName, Params
+from slowfast_finetune.base.params import ClipParams, EvaluateParams, ModelName
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.model.slowfast import (
     ALPHA,
@@ -147,7 +147,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def _check_values(checkpoint: Checkpoint) -> None:
     """Raise ValueError or TypeError for values that no run of this project writes."""
     shape, names = checkpoint.preprocessing, checkpoint.class_names
-    ClipParams.model_validate(
+    ClipParams.restored(
         {
             "num_frames": shape.num_frames,
             "sample_fps": shape.sample_fps,
@@ -178,7 +178,7 @@ def view_params(checkpoint: Checkpoint) -> tuple[ClipParams, EvaluateParams]:
     """
     try:
         clip, evaluate = (checkpoint.params[name] for name in ("clip", "evaluate"))
-        return ClipParams.model_validate(clip), EvaluateParams.model_validate(evaluate)
+        return ClipParams.restored(clip), EvaluateParams.model_validate(evaluate)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             "the checkpoint's params.evaluate or params.clip is not as written here"
@@ -200,9 +200,3 @@ def classifier_from(checkpoint: Checkpoint) -> ClipClassifier:
             f"{len(checkpoint.class_names)} classes"
         ) from error
     return ClipClassifier(network).eval()
-
-
-def params_as_plain_values(params: Params) -> dict[str, Any]:
-    """params.yaml as dicts, lists and scalars, which ``weights_only`` loading accepts."""
-    values: dict[str, Any] = params.model_dump(mode="json")
-    return values

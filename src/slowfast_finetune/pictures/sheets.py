@@ -63,9 +63,8 @@ def spread(num_frames: int, count: int) -> list[int]:
     return numbers
 
 
-def contact_sheet(frames: Frames, plan: SheetPlan) -> bytes:
-    """Frames (F, H, W, 3) as one JPEG: ``plan.num_frames`` of them, row by row."""
-    pictures = frames[spread(len(frames), plan.num_frames)]
+def contact_sheet(pictures: Frames, plan: SheetPlan) -> bytes:
+    """``plan.num_frames`` pictures, uint8 (N, H, W, 3), as one JPEG, row by row."""
     return tiled_jpeg(pictures, columns=plan.columns, height=plan.height, quality=plan.quality)
 
 
@@ -91,7 +90,7 @@ def tiled_jpeg(pictures: Frames, *, columns: int, height: int, quality: int) -> 
 
 
 def make_sheets(
-    keys: Sequence[str], read_frames: Callable[[str], Frames], *, budget: int
+    keys: Sequence[str], read_frames: Callable[[str, int], Frames], *, budget: int
 ) -> Sheets:
     """Contact sheets whose addresses together take no more than ``budget`` bytes.
 
@@ -100,14 +99,14 @@ def make_sheets(
 
     Args:
         keys: videos, the most important first.
-        read_frames: gives frames (F, H, W, 3) of a video.
+        read_frames: gives a number of frames, uint8 (N, H, W, 3), spread over a video.
     """
     first = _first_plan(keys, read_frames, budget=budget)
     for plan in PLANS[first:]:
         images: dict[str, bytes] = {}
         used = 0
         for key in keys:
-            image = contact_sheet(read_frames(key), plan)
+            image = contact_sheet(read_frames(key, plan.num_frames), plan)
             used += data_uri_bytes(image)
             if used > budget:
                 break
@@ -117,11 +116,15 @@ def make_sheets(
     return Sheets(images, len(keys) - len(images)) if keys else Sheets({}, 0)
 
 
-def _first_plan(keys: Sequence[str], read_frames: Callable[[str], Frames], *, budget: int) -> int:
+def _first_plan(
+    keys: Sequence[str], read_frames: Callable[[str, int], Frames], *, budget: int
+) -> int:
     """The best plan that a sample of the videos promises to fit, by its position in PLANS."""
     sample = [keys[index] for index in sorted(set(spread(len(keys), SAMPLE)))] if keys else []
     for position, plan in enumerate(PLANS[:-1]):
-        used = sum(data_uri_bytes(contact_sheet(read_frames(key), plan)) for key in sample)
+        used = sum(
+            data_uri_bytes(contact_sheet(read_frames(key, plan.num_frames), plan)) for key in sample
+        )
         if used * len(keys) <= budget * len(sample):
             return position
     return len(PLANS) - 1

@@ -16,7 +16,7 @@ from slowfast_finetune.base.console import say
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
-from slowfast_finetune.clips.clip_store import ClipStore, map_frames
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.measure import subset_row
 from slowfast_finetune.evaluation.resampling import design_effect, units_of
@@ -26,7 +26,7 @@ from slowfast_finetune.inspection.inspect import inspect
 from slowfast_finetune.inspection.looks import looks_from_store
 from slowfast_finetune.inspection.scenes import seen_scenes
 from slowfast_finetune.pictures.contact_sheets import data_uri
-from slowfast_finetune.pictures.sheets import Sheets, make_sheets
+from slowfast_finetune.pictures.sheets import Sheets, make_sheets, spread
 from slowfast_finetune.report import overview
 from slowfast_finetune.report.cards import (
     Card,
@@ -142,7 +142,7 @@ def compose(
         ]
         sheets = make_sheets(
             shown,
-            lambda path: stored_frames(store, clips[path]),
+            lambda path, count: stored_frames(store, clips[path], count),
             budget=SHEET_BUDGET,
         )
         page = _render(
@@ -165,10 +165,10 @@ def _joined(own: Sequence[Finding], others: Sequence[Finding]) -> list[Finding]:
     return worst_first([*own, *(finding for finding in others if finding.code not in codes)])
 
 
-def stored_frames(store: ClipStore, row: ClipRow) -> Frames:
-    """The frames of a video without padding, uint8 (F, H, W, 3)."""
-    shape = (row.num_frames, row.height, row.width, 3)
-    return map_frames(store.path(row.content_hash), shape)[: max(1, row.num_sampled)]
+def stored_frames(store: ClipStore, row: ClipRow, count: int) -> Frames:
+    """``count`` frames spread over a video without its padding, uint8 (count, H, W, 3)."""
+    frames = store.frames(row.content_hash)
+    return np.stack([frames[index] for index in spread(max(1, row.num_sampled), count)])
 
 
 def _scene_subsets(results: Results, seen_scenes: Set[str] | None) -> list[SubsetRow]:

@@ -148,7 +148,8 @@ def _beside_metadata(accuracy: Estimate, metadata: Estimate, scores: Scores) -> 
     floor = max(chance, majority)
     above = scores.get("above_metadata")
     what = (
-        "Resolution, frame rate, length, codec and sound track were all that was looked at. "
+        "Resolution, pixel shape, frame rate, interlacing, length, codec, dynamic range and sound "
+        "track were all that was looked at. "
         "Where they tell the class, a model may learn them in place of the action."
     )
     if metadata.value <= floor:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from slowfast_finetune.base.console import progress
-from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
+from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader, reading_threads
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, in_batches, plan_views
 from slowfast_finetune.model.checkpoint import Preprocessing
@@ -77,7 +77,7 @@ def view_stored(
         spatial_crops=spatial_crops,
     )
     size = views_at_once(shape, device) if size is None else size
-    loader = ClipLoader(reader, in_batches(windows, size=size))
+    loader = ClipLoader(reader, in_batches(windows, size=size), num_threads=reading_threads())
     logits = [
         model(batch.clips.to(device, non_blocking=True)).float()
         for batch in progress(loader, total=len(loader), label="viewing", unit="batch")

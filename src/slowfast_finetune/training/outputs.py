@@ -13,7 +13,7 @@ from torch import nn
 
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, params_as_plain_values
+from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing
 from slowfast_finetune.model.slowfast import ClipClassifier
 from slowfast_finetune.training.history import EpochRow
 
@@ -56,7 +56,7 @@ class RunDescription:
             preprocessing=Preprocessing.from_params(
                 self.params.clip, crop_size=self.params.train.crop_size
             ),
-            params=params_as_plain_values(self.params),
+            params=self.params.model_dump(mode="json"),
             epoch=row.epoch,
             val_loss=row.val_loss,
             provenance=self.provenance,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -118,23 +118,3 @@ class UnfinishedRun:
 
     def _best(self, epoch: int) -> Path:
         return self.folder / f"best-{epoch}.pt"
-
-
-class Clock:
-    """Tells when some minutes have passed since it last told so.
-
-    Args:
-        now: seconds that only grow.
-    """
-
-    def __init__(self, minutes: float, *, now: Callable[[], float]) -> None:
-        self._seconds = 60 * minutes
-        self._now = now
-        self._last = now()
-
-    def is_time(self) -> bool:
-        """Whether the minutes have passed; counts anew if so."""
-        if self._now() - self._last < self._seconds:
-            return False
-        self._last = self._now()
-        return True

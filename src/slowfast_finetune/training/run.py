@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +13,13 @@ from slowfast_finetune.training.epoch_progress import TrainingProgress
 from slowfast_finetune.training.history import EpochRow, Recorder
 from slowfast_finetune.training.learner import Learner
 from slowfast_finetune.training.outputs import RunDescription, TrainingOutputs, write_summary
-from slowfast_finetune.training.resume import Clock, UnfinishedRun
+from slowfast_finetune.training.resume import UnfinishedRun
 
 # Processes agree every so many steps on whether to save: each check costs a broadcast.
 STEPS_BETWEEN_CHECKS = 10
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrainingRun:
     """Keeps the best epoch, records every one, and saves the state that a killed run resumes from.
 
@@ -30,8 +31,8 @@ class TrainingRun:
     outputs: TrainingOutputs
     recorder: Recorder
     unfinished: UnfinishedRun
-    clock: Clock
     progress: TrainingProgress = field(default_factory=TrainingProgress)
+    saved_at: float = field(default_factory=time.monotonic)  # [s]
 
     def resume(self) -> None:
         """Bring learner and progress to where an unfinished run of this configuration stopped."""
@@ -57,12 +58,12 @@ class TrainingRun:
     def after_step(self) -> None:
         """Save within an epoch, every ``runtime.save_minutes``."""
         fabric = self.learner.fabric
+        pause = 60 * self.description.params.runtime.save_minutes
+        is_time = time.monotonic() - self.saved_at >= pause
         if fabric.world_size > 1:
             if self.progress.epoch.step % STEPS_BETWEEN_CHECKS:
                 return
-            is_time = fabric.broadcast(self.clock.is_time() if fabric.is_global_zero else None)
-        else:
-            is_time = self.clock.is_time()
+            is_time = fabric.broadcast(is_time)
         if is_time:
             self._save()
 
@@ -90,6 +91,7 @@ class TrainingRun:
 
     def _save(self) -> None:
         fabric, best = self.learner.fabric, self.progress.best_epoch
+        self.saved_at = time.monotonic()
         progress = self.progress.state_dict(fabric)  # every process takes part
         if not fabric.is_global_zero:
             return

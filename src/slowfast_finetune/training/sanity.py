@@ -24,7 +24,6 @@ class SanityReport:
 
     loss: float
     num_parameters: int
-    num_frozen: int
 
 
 def check_gradients(
@@ -43,7 +42,6 @@ def check_gradients(
             or one that is zero or not finite.
     """
     named = [(name, p) for name, p in classifier.named_parameters() if p.requires_grad]
-    num_frozen = sum(not p.requires_grad for p in classifier.parameters())
     with untouched(classifier):
         with fabric.autocast():
             loss = criterion(classifier(clips), labels).mean()
@@ -53,7 +51,7 @@ def check_gradients(
         (loss * LOSS_SCALE).backward()
         for name, parameter in named:
             _check_gradient(name, parameter.grad)
-    return SanityReport(loss.item(), len(named), num_frozen)
+    return SanityReport(loss.item(), len(named))
 
 
 def _check_gradient(name: str, gradient: Tensor | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -35,7 +34,7 @@ from slowfast_finetune.training.history import Recorder
 from slowfast_finetune.training.learner import Learner, build_learner, training_criterion
 from slowfast_finetune.training.outputs import RunDescription, TrainingOutputs
 from slowfast_finetune.training.provenance import provenance
-from slowfast_finetune.training.resume import Clock, UnfinishedRun, fingerprint_of
+from slowfast_finetune.training.resume import UnfinishedRun, fingerprint_of
 from slowfast_finetune.training.run import TrainingRun
 from slowfast_finetune.training.run_lock import run_lock
 from slowfast_finetune.training.tally import gather
@@ -127,7 +126,6 @@ def train_model(
                 outputs.best_checkpoint.parent,
                 fingerprint=_fingerprint(learner, description, size=size),
             ),
-            Clock(params.runtime.save_minutes, now=time.monotonic),
         )
         run.resume()
         fit(

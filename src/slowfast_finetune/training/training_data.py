@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
+from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader, reading_threads
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import (
     MicroBatch,
@@ -100,8 +99,7 @@ class TrainingData:
 
     @property
     def _threads(self) -> int:
-        # A CPU needs its cores to compute; a GPU is fed by a quarter of them.
-        return max(1, min(8, (os.cpu_count() or 1) // (4 * self.fabric.world_size)))
+        return reading_threads(self.fabric.world_size)
 
     def _reader(self, rows: Sequence[ClipRow]) -> ClipReader:
         return ClipReader(
