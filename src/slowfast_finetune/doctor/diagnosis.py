@@ -24,7 +24,7 @@ from slowfast_finetune.inspection.findings import (
     SEEN_IN_PICTURES,
     Finding,
     Level,
-    describe,
+    make_finding,
     worst_first,
 )
 from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
@@ -157,7 +157,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
         built = build_manifest(data, project=project, memo=memo)
     except DataError as error:
         rows = _unsplit(data, project=project, memo=memo)
-        finding = describe("no-split", "problem", error=error)
+        finding = make_finding("no-split", "problem", error=error)
         return ChosenVideos(rows, data.videos, notes, [finding])
     return ChosenVideos(built.rows, data.videos, [*notes, *built.notes])
 
