@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.hash_memo import HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams
 from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
 from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
 from slowfast_finetune.indexing.groups import find_groups
-from slowfast_finetune.indexing.hash_memo import HashMemo, hash_files
 from slowfast_finetune.indexing.splits import (
     Item,
     assign_fold,
@@ -45,7 +45,7 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
     if len(discovery.class_names) < 2:
         raise DataError(
             f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
-            "telling actions apart needs at least two class folders"
+            f"telling actions apart needs at least two class folders{discovery.advice}"
         )
     notes = [*_ignored_notes(discovery), *discovery.warnings]
     hashes = hash_files([video.path for video in discovery.videos], memo=memo)
@@ -68,6 +68,8 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
 
 def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
     """The folder ``params.videos``, and its videos; see ``find_videos``."""
+    if "://" in params.videos:
+        raise DataError(f"data.videos: {params.videos!r} is an address; save the videos as files")
     root = locate(params.videos, project=project)
     cache = dvc_cache(project)
     discovery = find_videos(
