@@ -30,7 +30,7 @@ from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSumm
 MOTION_SIDE = 6  # cells per side of the motion map
 NUM_COMPONENTS = 60  # principal components of the features
 MIN_OF_CLASS = NUM_FOLDS  # so that each fold of the cross-validation can hold one
-MIN_VIDEOS = 20  # in all; with fewer, nothing reaches MIN_ERRORS
+MIN_VIDEOS = 20  # in all; two classes need at least 16 to reach MIN_ERRORS
 # The next six were chosen on the two collections of docs/doctor.md, "Labels": none of the correct
 # labels of the first is suspected, and the second, which is too hard for the model, yields nothing.
 MIN_SKILL = 0.3  # (balanced accuracy - chance) / (1 - chance) below which the model is not trusted
