@@ -18,8 +18,8 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation.measure import subset_row
-from slowfast_finetune.evaluation.resampling import design_effect, units_of
+from slowfast_finetune.evaluation.measure import accuracy_of_subsets
+from slowfast_finetune.evaluation.resampling import units_of
 from slowfast_finetune.evaluation.result_tables import SubsetRow
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding, worst_first
@@ -186,11 +186,7 @@ def _scene_subsets(results: Results, seen_scenes: Collection[str] | None) -> lis
     units = units_of([clips[path].group or clips[path].content_hash for path in paths])
     right = np.array([video.is_right for video in results.predictions])
     seen = np.array([path in seen_scenes for path in paths])
-    return [
-        subset_row(name, right[chosen], units[chosen], design_effect=design_effect(right, units))
-        for name, chosen in (("seen_scenes", seen), ("unseen_scenes", ~seen))
-        if chosen.any()
-    ]
+    return accuracy_of_subsets(right, units, {"seen_scenes": seen, "unseen_scenes": ~seen})
 
 
 def _model_name(results: Results) -> str:
