@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -56,15 +55,8 @@ LISTED = 12  # videos in each list of single videos
 MAX_PATHS = 20  # of a finding
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How much is shown; if the page is too large, it is made again with the next limits."""
-
-    cards: int
-    classes: int
-
-
-LIMITS = (Limits(1500, 100), Limits(700, 100), Limits(300, 60), Limits(100, 40), Limits(24, 12))
+# Videos and classes shown; if the page is too large, it is made again with the next numbers.
+LIMITS = ((1500, 100), (700, 100), (300, 60), (100, 40), (24, 12))
 
 
 def write_report(
@@ -148,15 +140,15 @@ def compose(
     }
     # Names of files and classes may contain anything, so that everything is escaped.
     template = environment(autoescape=True).get_template("report_page.html")
-    for limits in LIMITS:
-        shown = [v.row.video_path for v in most_informative(results.predictions)[: limits.cards]]
+    for max_videos, max_classes in LIMITS:
+        shown = [v.row.video_path for v in most_informative(results.predictions)[:max_videos]]
         paths = dict.fromkeys([*shown, *(video.row.video_path for video in uncertain[:LISTED])])
         sheets = make_sheets(
             [*paths],
             lambda path, num: stored_frames(store, clips[path], num),
             max_bytes=SHEET_BYTES,
         )
-        matrix = make_matrix(results.confusion, results.class_names, max_classes=limits.classes)
+        matrix = make_matrix(results.confusion, results.class_names, max_classes=max_classes)
         page = template.render(context, shown=paths, sheets=sheets, matrix=matrix)
         if len(page.encode()) <= MAX_BYTES:
             break
