@@ -21,15 +21,23 @@ from torch.utils.data import Dataset
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.params import Padding
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.decoding import is_plain, sampled_frames
+from slowfast_finetune.decoding.decoding import sampled_frames
+from slowfast_finetune.decoding.opening import open_video, video_stream
 from slowfast_finetune.decoding.orientation import Frame as Frames
-from slowfast_finetune.decoding.orientation import scaled_size
+from slowfast_finetune.decoding.orientation import (
+    display_matrix,
+    dynamic_range,
+    pixel_aspect,
+    scaled_size,
+)
+from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampling import (
     exact_rate,
     padded_indices,
     shown_frames,
     window_starts,
 )
+from slowfast_finetune.decoding.video_facts import DecodeReport
 from slowfast_finetune.indexing.discovery import find_videos
 
 
@@ -117,6 +125,28 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         padded = padded_indices(num_sampled, min_frames=self._num_frames, padding=self._padding)
         (start,) = window_starts(len(padded), window=self._num_frames, views=1)
         return padded[start : start + self._num_frames]
+
+
+def is_plain(path: Path) -> bool:
+    """Whether decord shows a video right: upright or turned, in SDR, with square pixels.
+
+    False where it is mirrored, HDR, of pixels that are not square, has several video streams or a
+    clock that may leap, or cannot be read.
+    """
+    import av.error
+
+    try:
+        with open_video(path) as container:
+            stream = video_stream(container, DecodeReport())
+            frame = next(container.decode(stream), None)
+            if frame is None or has_leaping_clock(container) or len(container.streams.video) > 1:
+                return False
+            if pixel_aspect(stream, frame) != 1 or dynamic_range(frame) != "sdr":
+                return False
+            matrix = display_matrix(frame)
+    except (VideoError, av.error.FFmpegError, OSError, ValueError):
+        return False
+    return matrix is None or matrix[0] * matrix[3] - matrix[1] * matrix[2] > 0
 
 
 def open_with_decord(path: Path) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from fractions import Fraction
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -14,7 +14,7 @@ from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
 
 from slowfast_finetune.decoding.opening import MAX_ASPECT_RATIO
 from slowfast_finetune.decoding.tone_mapping import tone_map
-from slowfast_finetune.decoding.video_facts import DecodeReport
+from slowfast_finetune.decoding.video_facts import DecodeReport, DynamicRange
 
 Frame = npt.NDArray[np.uint8]
 DisplayMatrix = tuple[int, int, int, int]  # a, b, c, d of FFmpeg's display.h, in 1/65536
@@ -79,7 +79,7 @@ class Reshaper:
         return tone_map(cast(npt.NDArray[np.uint16], scaled), transfer)
 
 
-def dynamic_range(frame: av.VideoFrame) -> Literal["sdr", "hlg", "pq"]:
+def dynamic_range(frame: av.VideoFrame) -> DynamicRange:
     """How a frame codes light, by its transfer characteristic."""
     if frame.color_trc == ColorTrc.ARIB_STD_B67:
         return "hlg"

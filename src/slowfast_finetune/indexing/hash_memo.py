@@ -23,9 +23,12 @@ def fingerprint(path: Path) -> Fingerprint | None:
     """What changes when a file does; None if it changed so lately that it may change unseen.
 
     Raises:
-        OSError: the file is not there.
+        DataError: the file cannot be read.
     """
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if time.time() - status.st_mtime < SETTLED_SECONDS:
         return None
     return status.st_size, status.st_mtime_ns, status.st_ino
@@ -37,21 +40,18 @@ class HashMemo:
     It is only a shortcut: a memo that cannot be read or written is as good as an empty one.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
 
     def recall(self, prints: Mapping[Path, Fingerprint | None]) -> dict[Path, str]:
         """The hashes of those files that are remembered and have not changed."""
-        known: dict[str, tuple[tuple[int, ...], str]] = {}
+        known: dict[str, tuple[Fingerprint, str]] = {}
         with contextlib.suppress(sqlite3.Error, OSError), self._connect() as connection:
             rows = connection.execute("SELECT path, size, mtime_ns, inode, hash FROM hashes")
-            known = {
-                path: ((size, mtime, inode), found) for path, size, mtime, inode, found in rows
-            }
+            known = {path: (tuple(found), digest) for path, *found, digest in rows}
+        kept = {path: known.get(_key(path)) for path in prints}
         return {
-            path: known[_key(path)][1]
-            for path, found in prints.items()
-            if found is not None and _key(path) in known and known[_key(path)][0] == found
+            path: entry[1] for path, entry in kept.items() if entry and entry[0] == prints[path]
         }
 
     def remember(self, hashes: Sequence[tuple[Path, Fingerprint, str]]) -> None:
@@ -64,24 +64,20 @@ class HashMemo:
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        if self._path is None:
-            raise OSError("no memo is kept")
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=10)
-        try:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS hashes"
-                " (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, hash TEXT)"
-            )
-            with connection:
-                yield connection
-        except sqlite3.OperationalError:
-            raise  # locked by another run, or a full disk
-        except sqlite3.DatabaseError:
-            self._path.unlink(missing_ok=True)  # damaged: begin anew the next time
-            raise
-        finally:
-            connection.close()
+        with contextlib.closing(sqlite3.connect(self._path, timeout=10)) as connection:
+            try:
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, size INTEGER,"
+                    " mtime_ns INTEGER, inode INTEGER, hash TEXT)"
+                )
+                with connection:
+                    yield connection
+            except sqlite3.OperationalError:
+                raise  # locked by another run, or a full disk
+            except sqlite3.DatabaseError:
+                self._path.unlink(missing_ok=True)  # damaged: begin anew the next time
+                raise
 
 
 def _key(path: Path) -> str:
@@ -97,23 +93,14 @@ def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[s
     Raises:
         DataError: a file cannot be read.
     """
-    memo = memo or HashMemo(None)
-    prints = {path: _fingerprint(path) for path in paths}
-    known = memo.recall(prints)
+    prints = {path: fingerprint(path) for path in paths}
+    known = memo.recall(prints) if memo else {}
     unknown = [path for path in dict.fromkeys(paths) if path not in known]
     # hashlib releases the GIL, so threads read and hash in parallel.
     with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as pool:
         hashes = pool.map(hash_file, unknown)
-        for path, content_hash in zip(
-            unknown, progress(hashes, total=len(unknown), label="hashing videos"), strict=True
-        ):
-            known[path] = content_hash
-    memo.remember([(path, found, known[path]) for path in unknown if (found := prints[path])])
+        done = progress(hashes, total=len(unknown), label="hashing videos")
+        known |= zip(unknown, done, strict=True)
+    if memo:
+        memo.remember([(path, found, known[path]) for path in unknown if (found := prints[path])])
     return [known[path] for path in paths]
-
-
-def _fingerprint(path: Path) -> Fingerprint | None:
-    try:
-        return fingerprint(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error

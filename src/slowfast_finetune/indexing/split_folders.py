@@ -26,7 +26,7 @@ _LOOSELY: dict[str, Split] = {
     "evaluation": "test",
     "holdout": "test",
 }
-_PATTERN = re.compile(rf"({'|'.join(_LOOSELY)})[\s_.-]*(set|data|split|videos?|clips?|\d+)?")
+_PATTERN = re.compile(rf"({'|'.join(_LOOSELY)})[\s_.-]*(set|data|split|list|videos?|clips?|\d+)?")
 _CURE = (
     "name the parts of a split train, val and test, with nothing beside them (data.exclude passes "
     "over what must stay), or give classes other names"
