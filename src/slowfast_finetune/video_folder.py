@@ -6,6 +6,7 @@ pipeline's clip store gives the same frames hundreds of times faster.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -33,8 +34,8 @@ from slowfast_finetune.decoding.orientation import (
 from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampling import (
     exact_rate,
+    instants_before,
     padded_indices,
-    shown_frames,
     window_starts,
 )
 from slowfast_finetune.decoding.video_facts import DecodeReport
@@ -190,6 +191,29 @@ def frame_times(reader: Any) -> tuple[list[Fraction], Fraction]:
     micro = np.rint(stamps * 1e6).astype(np.int64)
     times = [Fraction(start, 1_000_000) for start in micro[:, 0].tolist()]
     return times, max(Fraction(int(micro[-1, 1]), 1_000_000), times[-1])
+
+
+def shown_frames(
+    frame_times: Sequence[Fraction], *, end_time: Fraction, sample_fps: Fraction
+) -> list[int]:
+    """Index of the frame shown at each sampled instant.
+
+    Frame i is shown from its time until the next frame's; the last one until ``end_time``.
+    Instants run from the first frame's time in steps of 1/``sample_fps``. At least the first
+    frame is taken.
+
+    Args:
+        frame_times: presentation times, not decreasing [s].
+        end_time: when the last frame disappears [s].
+    """
+    start = frame_times[0]
+    bounds = [instants_before(time - start, sample_fps=sample_fps) for time in frame_times]
+    bounds.append(max(1, instants_before(end_time - start, sample_fps=sample_fps)))
+    return [
+        index
+        for index, (first, last) in enumerate(itertools.pairwise(bounds))
+        for _ in range(first, last)
+    ]
 
 
 def scale(frames: Frames, *, short_side: int) -> Frames:

@@ -87,7 +87,7 @@ def _take_shown(
 ) -> Iterator[tuple[Frame, int]]:
     """Yield each frame that is shown at a sampled instant, and the number of these instants.
 
-    The same rule as ``sampling.shown_frames``, one frame at a time: memory stays at two frames.
+    A frame is shown from its time until the next one's. Memory stays at two frames.
     """
     fps = exact_rate(settings.sample_fps)
     longest = Fraction(min(settings.max_seconds, FOREVER_SECONDS))

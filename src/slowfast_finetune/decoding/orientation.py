@@ -65,14 +65,10 @@ class Reshaper:
     def _rgb(self, frame: av.VideoFrame, width: int, height: int) -> Frame:
         """Scale to RGB uint8 (height, width, 3), HDR mapped to SDR."""
         transfer = dynamic_range(frame)
+        pixels = "rgb24" if transfer == "sdr" else "rgb48le"
         # By itself FFmpeg starts a thread for every core, and again for every video.
         scaled = self._reformatter.reformat(
-            frame,
-            width,
-            height,
-            "rgb24" if transfer == "sdr" else "rgb48le",
-            interpolation=Interpolation.BILINEAR,
-            threads=1,
+            frame, width, height, pixels, interpolation=Interpolation.BILINEAR, threads=1
         ).to_ndarray()
         if transfer == "sdr":
             return cast(Frame, scaled)
@@ -169,8 +165,5 @@ def display_matrix(frame: av.VideoFrame) -> DisplayMatrix | None:
 def _turned_by(degrees: int) -> DisplayMatrix | None:
     """The matrix of a rotation counterclockwise, as far as it is one by 90°, 180° or 270°."""
     one = 65536
-    return {
-        90: (0, -one, one, 0),
-        180: (-one, 0, 0, -one),
-        270: (0, one, -one, 0),
-    }.get(degrees % 360)
+    turns = {90: (0, -one, one, 0), 180: (-one, 0, 0, -one), 270: (0, one, -one, 0)}
+    return turns.get(degrees % 360)

@@ -273,10 +273,10 @@ def _unlike_spellings(videos: Sequence[FoundVideo], spellings: dict[str, set[str
         alike[re.sub(r"[\s_-]+", " ", name.casefold()).strip()].append(name)
     for names in (names for names in alike.values() if len(names) > 1):
         shown = " and ".join(repr(name) for name in names)
-        given: dict[str, set[Split | None]] = {name: set() for name in names}
-        for video in videos:
-            if video.class_name in given:
-                given[video.class_name].add(video.given_split)
+        given = {
+            name: {video.given_split for video in videos if video.class_name == name}
+            for name in names
+        }
         everywhere = set().union(*given.values())
         if everywhere != {None} and all(splits < everywhere for splits in given.values()):
             places = ", ".join(

@@ -165,23 +165,21 @@ def _honour_duplicates(
     if sets:
         example = " = ".join(repr(video.name) for video in sets[0][:3])
         notes.append(f"{len(sets)} sets of copies of one video, each kept in one split: {example}")
-    crossing = Counter[str]()
+    crossing: set[str] = set()
     for same in sets:
         splits = {given[video.name] for video in same}
         if len(splits) > 1:
-            crossing.update(str(split) for split in splits)
+            crossing |= {str(split) for split in splits}
             strongest = max(splits, key=lambda split: SPLITS.index(split) if split else -1)
             given.update((video.name, strongest) for video in same)
+        if len(classes := sorted({video.class_name for video in same})) > 1:
+            names = " and ".join(repr(video.name) for video in same[:3])
+            notes.append(f"WARNING: {names} are the same video in classes {', '.join(classes)}")
     if crossing:
         notes.append(
             "WARNING: the same video lies in several of your split folders "
             f"({', '.join(sorted(crossing))}); all its copies now count for the later one"
         )
-    for same in sets:
-        classes = sorted({video.class_name for video in same})
-        if len(classes) > 1:
-            names = " and ".join(repr(video.name) for video in same[:3])
-            notes.append(f"WARNING: {names} are the same video in classes {', '.join(classes)}")
     return notes
 
 
