@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from slowfast_finetune.base.params import ClipParams
 
-# Time stamps of broken files may claim any length; nobody waits for more than this.
+# Damaged files may claim any length; what would come later than this is left out.
 FOREVER_SECONDS = 7 * 86_400
 
 

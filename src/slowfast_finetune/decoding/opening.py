@@ -12,24 +12,24 @@ from slowfast_finetune.base.errors import VideoError, frame_too_large
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
-# A panorama of 20:1 is a video; a strip of 10000×2 is a fault that scaling would blow up.
+# A panorama of 20:1 is a video. A strip of 10000×2 px comes of damage, and scaling would enlarge it.
 MAX_ASPECT_RATIO = 20
-# FFmpeg's formats that show what lies in other files: an entry would not be that of its bytes, and
-# who sends a video to a server must not choose what is opened there. They are never even begun.
+# FFmpeg's formats that read other files. A clip store entry must depend on the file's own bytes,
+# and a client must not choose which files a server opens: FFmpeg may not try these formats.
 _PLAYLISTS = {"applehttp", "concat", "dash", "hls", "image2", "imf", "rtsp", "sdp", "vobsub"}
-# Still pictures, of whatever name, are no videos either.
+# Still pictures are no videos either, whatever their names.
 _STILLS = {name for name in av.formats_available if name.endswith("_pipe")} - {"gif_pipe"}
 _FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS - _STILLS))
 
 
 def open_video(path: Path, container_format: str | None = None) -> av.container.InputContainer:
-    """Open a file, and nothing that it may name, with PyAV.
+    """Open a file with PyAV, but no other file that it refers to.
 
     Raises:
         VideoError: with a reason code.
     """
     try:
-        # Metadata may be in any encoding; it is none of our business.
+        # Metadata may be in any encoding; it is not used.
         return av.open(
             str(path.absolute()),
             format=container_format,

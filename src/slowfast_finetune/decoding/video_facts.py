@@ -11,7 +11,7 @@ from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.tables import SHARE
 
 DAMAGED_BELOW = 0.95
-# Above it, a stated rate may be but the tick of the file's clock: Matroska's milliseconds, DV's.
+# A higher stated rate may be the resolution of the file's time stamps: 1000 in Matroska.
 MOST_FRAMES_A_SECOND = 240
 
 

@@ -14,7 +14,7 @@ from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.hashing import hash_file
 
-# A file changed twice within the clock's grain looks unchanged; git waits in the same way.
+# A file changed twice within the clock's resolution looks unchanged; git waits in the same way.
 SETTLED_SECONDS = 2.0
 Fingerprint = tuple[int, int, int]  # size [bytes], modification time [ns], inode
 
@@ -37,7 +37,7 @@ def fingerprint(path: Path) -> Fingerprint | None:
 class HashMemo:
     """Content hashes by path, valid while size, time and inode stay; kept in an SQLite file.
 
-    It is only a shortcut: a memo that cannot be read or written is as good as an empty one.
+    A memo that cannot be read or written is treated as empty: it only saves time.
     """
 
     def __init__(self, path: Path) -> None:

@@ -33,7 +33,7 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
         memo: saves reading files that have not changed.
 
     Raises:
-        DataError: nothing usable there, or no honest split is possible; see ``find_videos`` and
+        DataError: nothing usable there, or no split is possible; see ``find_videos`` and
             ``assign_splits``.
     """
     root, discovery = discover(params, project=project)

@@ -15,7 +15,7 @@ _NAMES: dict[Split, str] = {
     "test": "test testing",
 }
 SPLIT_FOLDERS = {name: split for split, names in _NAMES.items() for name in names.split()}
-# Said of a split too, but not plainly enough to act on: train_set, testdata, val-split, eval.
+# Names that may mean a split, but are too ambiguous to act on: train_set, testdata, eval.
 _LOOSELY = SPLIT_FOLDERS | dict.fromkeys(("eval", "evaluation", "holdout"), SPLITS[-1])
 _PATTERN = re.compile(rf"({'|'.join(_LOOSELY)})[\s_.-]*(set|data|split|list|videos?|clips?|\d+)?")
 _CURE = (
