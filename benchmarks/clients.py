@@ -1,4 +1,8 @@
-"""Clients that all want something of one server at once: good, broken, oversized, slow uploads."""
+"""Clients that all want something of one server at once: good, broken, oversized, slow uploads.
+
+Some of the good ones are made to keep a server busy without an end: frames that are held for
+minutes or a day, and a clock that leaps.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ import httpx
 EXPECTED: Mapping[str, int] = {
     "good": 200,
     "explained": 200,
+    "held for minutes": 200,
+    "held for a day": 200,
+    "leaping clock": 200,
     "broken": 422,
     "oversized": 413,
     "oversized, chunked": 413,
@@ -24,6 +31,9 @@ EXPECTED: Mapping[str, int] = {
 SHARES: Mapping[str, int] = {
     "good": 8,
     "explained": 2,
+    "held for minutes": 1,
+    "held for a day": 1,
+    "leaping clock": 1,
     "broken": 4,
     "oversized": 2,
     "oversized, chunked": 2,
@@ -71,9 +81,19 @@ class Heard:
 
 
 async def besiege(
-    url: str, *, clients: int, seconds: float, video: bytes, max_bytes: int, seed: int = 0
+    url: str,
+    *,
+    clients: int,
+    seconds: float,
+    videos: Mapping[str, bytes],
+    max_bytes: int,
+    seed: int = 0,
 ) -> Heard:
-    """Let ``clients`` ask ``url``, each one request after the other, for so long [s]."""
+    """Let ``clients`` ask ``url``, each one request after the other, for ``seconds``.
+
+    Args:
+        videos: "good", and any of the kinds that expect 200; the others are made from "good".
+    """
     heard = Heard()
     until = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=clients)
@@ -82,7 +102,7 @@ async def besiege(
     ) as http:
         await asyncio.gather(
             *(
-                _client(http, heard, random.Random(f"{seed} {number}"), until, video, max_bytes)
+                _client(http, heard, random.Random(f"{seed} {number}"), until, videos, max_bytes)
                 for number in range(clients)
             )
         )
@@ -94,7 +114,7 @@ async def _client(
     heard: Heard,
     rng: random.Random,
     until: float,
-    video: bytes,
+    videos: Mapping[str, bytes],
     max_bytes: int,
 ) -> None:
     kinds, weights = list(SHARES), list(SHARES.values())
@@ -106,7 +126,7 @@ async def _client(
             if kind == "slow":
                 status, retry_after = await _slow(str(http.base_url))
             else:
-                status, retry_after = await _ask(http, kind, rng, video, max_bytes)
+                status, retry_after = await _ask(http, kind, rng, videos, max_bytes)
         except (httpx.HTTPError, OSError, EOFError, ValueError) as error:
             status, retry_after = 0, None
             heard.faults[f"{kind}: {type(error).__name__} {error}"] += 1
@@ -118,10 +138,15 @@ async def _client(
 
 
 async def _ask(
-    http: httpx.AsyncClient, kind: str, rng: random.Random, video: bytes, max_bytes: int
+    http: httpx.AsyncClient,
+    kind: str,
+    rng: random.Random,
+    videos: Mapping[str, bytes],
+    max_bytes: int,
 ) -> tuple[int, str | None]:
     address = "/predict?explain=true" if kind == "explained" else "/predict"
-    content: bytes | AsyncIterator[bytes] = video
+    video = videos["good"]
+    content: bytes | AsyncIterator[bytes] = videos.get(kind, video)
     if kind == "broken":
         content = rng.choice([video[: len(video) // 3], b"no video", rng.randbytes(20_000), b""])
     elif kind == "oversized":

@@ -10,11 +10,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import httpx
+import numpy as np
 
 from benchmarks.clients import EXPECTED, Heard, besiege
 from benchmarks.drawn_videos import draw_video
@@ -30,9 +34,10 @@ GROWTH = 1.1
 def run(*, checkpoint: Path, clients: int, seconds: float, video: Path | None, out: Path) -> None:
     """Besiege a server of this machine, print tables, write serve.json."""
     with tempfile.TemporaryDirectory(prefix="serve-") as folder:
-        content = (video or drawn(Path(folder))).read_bytes()
+        videos = silencing_videos(Path(folder))
+        videos["good"] = (video or drawn(Path(folder))).read_bytes()
         with server(checkpoint, folder=Path(folder)) as url:
-            heard, memory = asyncio.run(_measured(url, clients, seconds, content))
+            heard, memory = asyncio.run(_measured(url, clients, seconds, videos))
         left = [path.name for path in Path(folder).glob("slowfast-serve-*")]
     print(format_table(*outcome_table(heard)), end="\n\n")
     for fault, count in heard.faults.most_common(5):
@@ -65,8 +70,37 @@ def drawn(folder: Path) -> Path:
     return draw_video(folder / "drawn.mp4", width=320, height=240, num_frames=60)
 
 
+def silencing_videos(folder: Path) -> dict[str, bytes]:
+    """Small videos of a few seconds that could keep a server busy without an end, by kind.
+
+    In a transport stream a leap is one of the clock; elsewhere the frame before it is held.
+    """
+    return {
+        "held for minutes": _leaping(folder / "minutes.mp4", 580),
+        "held for a day": _leaping(folder / "day.mkv", 86_400),
+        "leaping clock": _leaping(folder / "leap.ts", 7_200),
+    }
+
+
+def _leaping(path: Path, leap_seconds: int) -> bytes:
+    """Six seconds at 10 frames/s; in the middle the time stamps leap."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        stream.options = {"bf": "0"}
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for number in range(60):
+            picture = np.full((120, 160, 3), 4 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.time_base = Fraction(1, 1000)
+            frame.pts = 100 * number + (1000 * leap_seconds if number >= 30 else 0)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
 async def _measured(
-    url: str, clients: int, seconds: float, video: bytes
+    url: str, clients: int, seconds: float, videos: Mapping[str, bytes]
 ) -> tuple[Heard, list[float]]:
     """What was heard, and the memory of server and decoders from then to then [MB]."""
     memory: list[float] = []
@@ -79,13 +113,13 @@ async def _measured(
     async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
         # What the first answers need is no growth.
         for address in ("/predict", "/predict?explain=true"):
-            (await http.post(address, content=video)).raise_for_status()
+            (await http.post(address, content=videos["good"])).raise_for_status()
         sampling = asyncio.create_task(sample(http))
         heard = await besiege(
             url,
             clients=clients,
             seconds=seconds,
-            video=video,
+            videos=videos,
             max_bytes=MAX_MEGABYTES * 1_000_000,
         )
         sampling.cancel()

@@ -30,11 +30,11 @@ def main() -> None:
     params = load_params(args.params)
     write_report(
         ResultFiles(
+            args.results,
             params=args.params,
             clips=args.clips,
             rejected=args.rejected,
             checkpoint=args.checkpoint,
-            results=args.results,
         ),
         params=params,
         store=ClipStore(store_root(Path.cwd()), params.clip),

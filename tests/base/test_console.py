@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
 
-from slowfast_finetune.base.console import ProgressBar, printable, progress
+from slowfast_finetune.base.console import ProgressBar, printable, progress, run
 
 
 class Clock:
@@ -75,3 +78,29 @@ def test_on_a_terminal_there_is_a_bar_that_disappears(monkeypatch: pytest.Monkey
 )
 def test_a_name_stays_on_one_line(name: str, shown: str) -> None:
     assert printable(name) == shown
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "work", ["[say(str(number)) for number in range(100000)]", "print('x' * 1000)"]
+)
+def test_a_closed_output_ends_a_command_without_a_word(work: str) -> None:
+    """As in ``| head -1``: whether it writes at once, or when Python exits."""
+    code = f"from slowfast_finetune.base.console import run, say\nrun(lambda: {work})"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_a_broken_pipe_elsewhere_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(SystemExit) as ended:
+        run(work)
+    assert ended.value.code == 1
+    assert capfd.readouterr().err == "error: Broken pipe\n"

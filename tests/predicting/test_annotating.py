@@ -62,6 +62,42 @@ def test_uneven_times_are_kept(tmp_path: Path) -> None:
     assert times_and_size(tmp_path / "b.mp4")[0] == times
 
 
+@pytest.mark.parametrize("fps", [5, 25])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_last_frame_is_shown_as_long_as_the_others(
+    tmp_path: Path, fps: int, suffix: str
+) -> None:
+    source = write_video(tmp_path / "a.mp4", steady(10, fps), width=128, height=96, picture=grey)
+    write_annotated(prediction(source), tmp_path / f"b.{suffix}")
+    with av.open(str(tmp_path / f"b.{suffix}")) as container:
+        # In microseconds. Without the packet's duration it would be 9 / fps + 1 / 24 s.
+        assert container.duration == pytest.approx(1e6 * 10 / fps, abs=1000)
+        assert container.streams.video[0].average_rate == fps
+
+
+@pytest.mark.parametrize(("width", "height"), [(128, 96), (1280, 720)])
+def test_colours_are_bt709_and_say_so(tmp_path: Path, width: int, height: int) -> None:
+    """Green (48, 192, 48): by ITU-R BT.709 Y = 0.2126 R + 0.7152 G + 0.0722 B = 150.99.
+
+    In limited range 16 + 219 * 150.99 / 255 = 145.7, Cb = 128 + 224 / 1.8556 * (48 - 150.99) / 255
+    = 79.2 and Cr = 128 + 224 / 1.5748 * (48 - 150.99) / 255 = 70.6. By BT.601: 129.8, 86.1, 75.
+    """
+    green = np.full((height, width, 3), (48, 192, 48), np.uint8)
+    source = write_video(
+        tmp_path / "a.mkv", steady(3, 15), width=width, height=height, codec="ffv1",
+        pixel_format="bgr0", picture=lambda _: green,
+    )  # fmt: skip
+    write_annotated(prediction(source), tmp_path / "b.mp4")
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        frame = next(container.decode(video=0))
+    tags = frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range
+    assert tags == (1, 1, 1, 1), "ITU-T H.273: BT.709; and limited range"
+    picture = frame.to_ndarray()
+    chroma = picture[height:].reshape(2, height // 2, width // 2)
+    found = [picture[height // 2, width // 2], *chroma[:, height // 4, width // 4]]
+    assert [int(value) for value in found] == pytest.approx([145.7, 79.2, 70.6], abs=1.5)
+
+
 def test_a_turned_video_is_upright(tmp_path: Path) -> None:
     source = write_video(tmp_path / "a.mp4", steady(4, 15), container_options=FASTSTART)
     set_display_matrix(source, a=0, b=1, c=-1, d=0)

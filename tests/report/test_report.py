@@ -497,7 +497,7 @@ def test_the_page_asks_for_nothing(tmp_path: Path) -> None:
 )
 def test_a_missing_file_is_one_clear_line(name: str, tmp_path: Path) -> None:
     run = write_run(tmp_path, answers("a", {"a": 2}), class_names=["a"])
-    (run.files.results / name).unlink()
+    (run.files.folder / name).unlink()
     with pytest.raises(DataError, match=re.escape(name)):
         read_results(run.files)
 

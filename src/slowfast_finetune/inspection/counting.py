@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
-from slowfast_finetune.inspection.findings import Finding, describe
+from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
 
 IMBALANCE = 5.0  # ratio of the largest class to the smallest
@@ -32,7 +32,7 @@ def count_findings(
     yield from _missing_in_splits(videos, rejected)
     if len(counts) > 1 and counts[0][1] >= IMBALANCE * counts[-1][1]:
         (largest, most), (smallest, fewest) = counts[0], counts[-1]
-        yield describe(
+        yield make_finding(
             "imbalance",
             "warning",
             largest=largest,
@@ -43,17 +43,17 @@ def count_findings(
         )
     few = [f"{name} ({number})" for name, number in sorted(counts) if number < FEW_VIDEOS]
     if few:
-        yield describe("few-videos", "warning", few=few, limit=FEW_VIDEOS)
+        yield make_finding("few-videos", "warning", few=few, limit=FEW_VIDEOS)
     odd = [name for name, _ in sorted(counts) if name.lower() in SPLIT_FOLDERS]
     if odd:
         others = [name for name, _ in sorted(counts) if name not in odd]
-        yield describe("split-folders", "problem", odd=odd, others=others)
+        yield make_finding("split-folders", "problem", odd=odd, others=others)
     if clip is not None:
         yield from _too_short(videos, clip)
         yield from _too_slow(videos, clip)
     upright = [v.video_path for v in videos if v.facts.source_height > v.facts.source_width]
     if 0 < len(upright) < len(videos):
-        yield describe(
+        yield make_finding(
             "orientation", "note", sorted(upright), upright=len(upright), total=len(videos)
         )
 
@@ -64,7 +64,7 @@ def _rejected(
     total = num_usable + len(rejected)
     limit = 1.0 if cache is None else cache.max_rejected_fraction
     too_many = len(rejected) > limit * total
-    return describe(
+    return make_finding(
         "unreadable",
         "problem" if too_many else "warning",
         [video.video_path for video in rejected],
@@ -85,7 +85,7 @@ def _missing_in_splits(
     for split in SPLITS:
         missing = [name for name in names if (split, name) not in present]
         if missing and any(other == split for other, _ in listed):
-            yield describe("missing-class", "problem", split=split, missing=missing)
+            yield make_finding("missing-class", "problem", split=split, missing=missing)
 
 
 def _too_short(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Finding]:
@@ -96,7 +96,7 @@ def _too_short(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Fin
     short_of = Counter(video.class_name for video in short)
     worst = max(short_of, key=lambda name: short_of[name] / total_of[name])
     short.sort(key=lambda video: video.num_sampled)
-    yield describe(
+    yield make_finding(
         "padded",
         "warning" if short_of[worst] >= MOSTLY * total_of[worst] else "note",
         [video.video_path for video in short],
@@ -115,7 +115,7 @@ def _too_slow(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Find
     slow = [video for video in videos if 0 < video.facts.source_fps < limit]
     if slow:
         slow.sort(key=lambda video: video.facts.source_fps)
-        yield describe(
+        yield make_finding(
             "slow",
             "warning" if len(slow) >= MOSTLY * len(videos) else "note",
             [video.video_path for video in slow],

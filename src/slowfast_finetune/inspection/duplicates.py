@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.inspection.findings import Finding, describe
+from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import VideoSummary
 
 # Chosen on the two collections of docs/doctor.md, "Near copies".
@@ -38,7 +38,7 @@ def duplicate_findings(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
             ("", within),
         ):
             if found:
-                yield describe(
+                yield make_finding(
                     code + suffix,
                     "problem" if suffix else "note",
                     [video.video_path for s in found for video in s],

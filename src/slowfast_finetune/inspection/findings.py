@@ -34,7 +34,7 @@ class Finding:
     video_paths: tuple[str, ...] = ()
 
 
-def describe(
+def make_finding(
     code: str, level: Level, video_paths: Iterable[str] = (), /, **values: object
 ) -> Finding:
     """Make a finding with the texts that findings.yaml has for its code.

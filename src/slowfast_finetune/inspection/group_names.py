@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from slowfast_finetune.inspection.findings import Finding, describe
+from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import VideoSummary
 
 # Words that denote a person or place, even if each has only one video per class.
@@ -39,7 +39,7 @@ def group_hint(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
     _, word, separator = max(candidates)
     number_of = values[word, separator]
     number, alike = Counter(number_of.values()).most_common(1)[0]
-    yield describe(
+    yield make_finding(
         "groups",
         "warning",
         [path for path, found in number_of.items() if found == number],

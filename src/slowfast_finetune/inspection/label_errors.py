@@ -24,7 +24,7 @@ from slowfast_finetune.evaluation.metadata import (
     folds,
     units_of,
 )
-from slowfast_finetune.inspection.findings import Finding, describe
+from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary, sample
 
 MOTION_SIDE = 6  # cells per side of the motion map
@@ -175,7 +175,7 @@ def _mislabelled(predicted: CrossPrediction) -> Iterator[Finding]:
     names = {video.label: video.class_name for video in predicted.videos}
     alike = [names[label] for _, label in found]
     moves = Counter(zip([video.class_name for video in videos], alike, strict=True))
-    yield describe(
+    yield make_finding(
         "mislabelled",
         "warning",
         [video.video_path for video in videos],
@@ -199,7 +199,7 @@ def _alike_classes(predicted: CrossPrediction) -> Iterator[Finding]:
         others = min(found for other, found in accuracies.items() if other != pair and other & pair)
         if accuracy <= ALIKE and others >= APART:
             one, other = (names[predicted.classes[column]] for column in sorted(pair))
-            yield describe(
+            yield make_finding(
                 "alike-classes",
                 "warning",
                 [v.video_path for v in predicted.videos if v.class_name in (one, other)],

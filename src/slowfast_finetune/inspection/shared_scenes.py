@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.inspection.findings import Finding, describe
+from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary
 
 # Chosen on the two collections of docs/doctor.md, "Scenes".
@@ -23,7 +23,7 @@ def scene_findings(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
     known = seen_scenes(videos)
     num_test = sum(video.split == "test" for video in videos)
     if known:
-        yield describe(
+        yield make_finding(
             "seen-scenes",
             "warning" if len(known) >= NOTABLE * num_test and len(known) > 1 else "note",
             # Each test video is followed by the training video it matches.

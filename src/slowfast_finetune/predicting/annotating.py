@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,19 +25,19 @@ Frame = npt.NDArray[np.uint8]
 
 CLOCK = Fraction(1, 90_000)  # a tick of the copy's time stamps [s]
 SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "alac"}  # what MP4 holds as it is
-SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv"}
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".m4v": "mp4", ".mkv": "matroska"}
 GREY = (150, 150, 150)
+MAX_MEGAPIXELS = 40.0  # larger frames are refused
 SECONDS_PER_SECOND = 60  # a copy that takes longer than this times its length has hung
 
 
 @dataclass(frozen=True)
-class _Job:
-    """A copy to write: what a process that can be killed needs to know."""
+class _CopyJob:
+    """A copy to write, as a process that can be killed needs it."""
 
     prediction: Prediction
     target: Path
-    suffix: str
-    max_megapixels: float = 40.0
+    container_format: str
 
     @property
     def seconds_allowed(self) -> float:
@@ -51,39 +51,39 @@ class Annotator:
         self._target = target
         self._taken = {video.resolve() for video in videos}
         suffix = target.suffix.lower()
-        self._is_file = len(videos) == 1 and suffix in SUFFIXES
+        self._is_file = len(videos) == 1 and suffix in FORMATS
         if self._is_file and target.is_dir():
             raise DataError(f"{target}: is a folder; give the name of a file in it")
         if self._is_file and target.resolve() in self._taken:
             raise DataError(f"{target}: is the video itself; give another name")
         if not self._is_file and not target.is_dir():
             if len(videos) == 1 and suffix in VIDEO_SUFFIXES:
-                raise DataError(f"{target}: copies are {', '.join(sorted(SUFFIXES))}")
+                raise DataError(f"{target}: copies are {', '.join(sorted(FORMATS))}")
             if target.exists() or suffix in VIDEO_SUFFIXES:
                 raise DataError(f"{target}: for several videos, --annotate names a folder")
 
     def write(self, result: Prediction) -> str | None:
-        """Write the copy of a predicted video; gives the reason if it cannot be made."""
+        """Write the copy of a predicted video; return the reason if it cannot be made."""
         from slowfast_finetune.clips.decode_job import Refusal
         from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable
 
         target = self._target if self._is_file else self._unused(result.path.stem)
         try:
-            # Ours, not the worker's, which may be killed: so it goes whatever happens.
+            # The parent owns the temporary file, so it is removed even if the worker is killed.
             with atomic_path(target) as temporary:
-                job = _Job(result, temporary, target.suffix.lower())
-                ((_, future),) = run_killable([job], write_annotated_job, workers=1)
+                job = _CopyJob(result, temporary, FORMATS.get(target.suffix.lower(), "mp4"))
+                ((_, future),) = run_killable([job], write_copy, workers=1)
                 outcome = outcome_here(future, job, refusal=lambda error, _: refusal_of(error))
                 if isinstance(outcome, Refusal):
-                    raise _NotWrittenError(outcome.detail)
-        except _NotWrittenError as error:
-            return str(error)
+                    raise VideoError(outcome.reason, outcome.detail)  # the old file stays
+        except VideoError as error:
+            return error.detail
         except OSError as error:
             return f"{error.filename or target}: {error.strerror}"
         return None
 
     def _unused(self, stem: str) -> Path:
-        """A name of its own for each copy, and never that of a video that is looked at."""
+        """A different name for each copy, and never that of an input video."""
         path, number = self._target / f"{stem}_labelled.mp4", 2
         while path.resolve() in self._taken:
             path, number = self._target / f"{stem}_labelled_{number}.mp4", number + 1
@@ -91,82 +91,79 @@ class Annotator:
         return path
 
 
-class _NotWrittenError(Exception):
-    """Leaves what was there before."""
-
-
-def write_annotated_job(job: _Job) -> None:
-    """Write a copy. Runs in a process of its own."""
-    _write(job.prediction, job.target, suffix=job.suffix, max_megapixels=job.max_megapixels)
-
-
-def write_annotated(prediction: Prediction, target: Path, *, max_megapixels: float = 40.0) -> None:
+def write_annotated(prediction: Prediction, target: Path) -> None:
     """Write a copy of a predicted video, upright, with its size, frame times and sound.
 
-    Sound that MP4 does not hold as it is, is left out. A width or height that is odd loses a pixel:
-    H.264 has none. Memory does not grow with the length.
+    Sound in a codec that MP4 cannot hold is left out. An odd width or height loses a pixel, as
+    H.264 has none. Colours are BT.709. Memory does not grow with the length.
 
     Raises:
         VideoError: the video cannot be decoded or the copy cannot be encoded.
     """
     with atomic_path(target) as temporary:
-        suffix = target.suffix.lower()
-        _write(prediction, temporary, suffix=suffix, max_megapixels=max_megapixels)
+        write_copy(_CopyJob(prediction, temporary, FORMATS.get(target.suffix.lower(), "mp4")))
 
 
-def _write(prediction: Prediction, target: Path, *, suffix: str, max_megapixels: float) -> None:
+def write_copy(job: _CopyJob) -> None:
+    """Write a copy. Runs in a process of its own."""
     import av.error
 
-    from slowfast_finetune.decoding.decode_settings import DecodeSettings
-    from slowfast_finetune.decoding.decoding import every_frame
-
-    settings = DecodeSettings(sample_fps=1, short_side=None, max_megapixels=max_megapixels)
-    frames = every_frame(prediction.path, settings=settings)
     try:
-        _encode(prediction, frames, target, suffix=suffix)
+        _encode(job)
     except av.error.FFmpegError as error:
         raise VideoError("decoder_error", f"cannot be encoded: {error.strerror}") from error
 
 
-def _encode(
-    prediction: Prediction,
-    frames: Iterator[tuple[Frame, Fraction]],
-    target: Path,
-    *,
-    suffix: str,
-) -> None:
+def _encode(job: _CopyJob) -> None:
     import av
+    from av.video.reformatter import Colorspace
 
+    from slowfast_finetune.decoding.decode_settings import DecodeSettings
+    from slowfast_finetune.decoding.decoding import every_frame
     from slowfast_finetune.decoding.opening import open_video
 
-    kind = {".mkv": "matroska", ".mov": "mov"}.get(suffix, "mp4")
-    overlay: Overlay | None = None
-    with contextlib.ExitStack() as stack:
-        container = stack.enter_context(av.open(str(target), "w", format=kind))
-        stream: Any = None
-        sound: _Sound | None = None
-        for picture, time in frames:
-            if stream is None:
-                height, width = (side - side % 2 or side for side in picture.shape[:2])
-                stream = _video_stream(container, width, height)
-                sound = _Sound(stack.enter_context(open_video(prediction.path)), container)
-                overlay = Overlay(prediction, width=width, height=height)
-            assert overlay is not None
-            assert sound is not None
+    path = job.prediction.path
+    settings = DecodeSettings(sample_fps=1, short_side=None, max_megapixels=MAX_MEGAPIXELS)
+    frames = every_frame(path, settings=settings)
+    first = next(frames)
+    height, width = (side - side % 2 or side for side in first[0].shape[:2])
+    overlay = Overlay(job.prediction, width=width, height=height)
+    with (
+        av.open(str(job.target), "w", format=job.container_format) as container,
+        open_video(path) as source,
+    ):
+        stream = _video_stream(container, width, height, rate=1 / (first[2] - first[1]))
+        sound = _Sound(source, container)
+        durations: dict[int, int] = {}
+
+        def mux(packets: Sequence[Any]) -> None:
+            for packet in packets:
+                # The encoder does not pass it on: the last frame would be shown for 1 / rate.
+                packet.duration = durations.pop(packet.pts, 0)
+                container.mux(packet)
+
+        for picture, time, end in itertools.chain([first], frames):
             drawn = overlay.on(picture[:height, :width], float(time))
             frame = av.VideoFrame.from_ndarray(drawn, format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
             frame.pts, frame.time_base = round(time / CLOCK), CLOCK
-            container.mux(stream.encode(frame))
+            durations[frame.pts] = round(end / CLOCK) - frame.pts
+            mux(stream.encode(frame))
             sound.copy_until(time)
-        if stream is not None and sound is not None:
-            container.mux(stream.encode())
-            sound.copy_until(None)
+        mux(stream.encode())
+        sound.copy_until(None)
 
 
-def _video_stream(container: Any, width: int, height: int) -> Any:
-    stream = container.add_stream("libx264", options={"preset": "veryfast", "crf": "20"})
+def _video_stream(container: Any, width: int, height: int, *, rate: Fraction) -> Any:
+    options = {"preset": "veryfast", "crf": "20"}
+    stream = container.add_stream("libx264", rate=rate.limit_denominator(1001), options=options)
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    stream.time_base = stream.codec_context.time_base = CLOCK
+    context = stream.codec_context
+    stream.time_base = context.time_base = CLOCK
+    # Stated, as players guess BT.601 for small pictures and BT.709 for large ones. The numbers are
+    # those of ITU-T H.273: BT.709 for all three, and limited range.
+    context.colorspace = context.color_primaries = context.color_trc = 1
+    context.color_range = 1
     return stream
 
 
@@ -174,6 +171,9 @@ class _Sound:
     """The packets of a source's sound track, copied as the picture proceeds."""
 
     def __init__(self, source: Any, container: Any) -> None:
+        from slowfast_finetune.decoding.opening import video_stream
+        from slowfast_finetune.decoding.video_facts import DecodeReport
+
         tracks = [track for track in source.streams.audio if track.codec_context is not None]
         usable = [track for track in tracks if track.codec_context.name.split("_")[0] in SOUND]
         self._container = container
@@ -181,7 +181,7 @@ class _Sound:
         self._next: Any = None
         if usable:
             self._stream = container.add_stream_from_template(usable[0])
-            video = source.streams.video[0]
+            video = video_stream(source, DecodeReport())
             # The picture's times begin at its first frame.
             self._start = Fraction(video.start_time or 0) * (video.time_base or 0)
             self._packets = source.demux(usable[0])

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
-from slowfast_finetune.inspection.findings import Finding, describe
+from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.readable import count
 from slowfast_finetune.report.results import Results, Scores, VideoResult, number_of_groups
 from slowfast_finetune.report.video_order import surest_mistakes
@@ -49,18 +49,18 @@ def baseline_findings(scores: Scores) -> Iterator[Finding]:
     }
     majority, metadata = values["majority"], values["metadata"]
     if "majority_baseline" in scores and accuracy <= majority:
-        yield describe("not-above-majority", "problem", accuracy=accuracy, majority=majority)
+        yield make_finding("not-above-majority", "problem", accuracy=accuracy, majority=majority)
     guessing = max(values["chance"], majority)
     if metadata <= guessing:
         return  # file properties that predict no more than a guess need not be exceeded
     above = scores.get("above_metadata")
     texts = {"accuracy": accuracy, "metadata": metadata, "above": above}
     if accuracy <= metadata:
-        yield describe("not-above-metadata", "problem", **texts)
+        yield make_finding("not-above-metadata", "problem", **texts)
     elif above is not None and above.low is not None and above.low <= 0:
-        yield describe("maybe-not-above-metadata", "warning", **texts)
+        yield make_finding("maybe-not-above-metadata", "warning", **texts)
     elif metadata - guessing > (1 - guessing) / 2:
-        yield describe("metadata-tells-class", "warning", **texts)
+        yield make_finding("metadata-tells-class", "warning", **texts)
 
 
 def shared_groups(clips: Sequence[ClipRow]) -> Iterator[Finding]:
@@ -70,7 +70,7 @@ def shared_groups(clips: Sequence[ClipRow]) -> Iterator[Finding]:
     if shared:
         paths = [clip.video_path for clip in shared]
         names = sorted({str(clip.group) for clip in shared})
-        yield describe("group-on-both-sides", "problem", paths, names=names)
+        yield make_finding("group-on-both-sides", "problem", paths, names=names)
 
 
 def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> Iterator[Finding]:
@@ -79,9 +79,9 @@ def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> Iterator[F
     never = [name for name, recall in recalls.items() if recall == 0]
     guessed = [name for name, recall in recalls.items() if 0 < recall <= 1 / num_classes]
     if never:
-        yield describe("dead-class", "problem", names=never)
+        yield make_finding("dead-class", "problem", names=never)
     if guessed:
-        yield describe("class-at-chance", "warning", names=guessed, num_classes=num_classes)
+        yield make_finding("class-at-chance", "warning", names=guessed, num_classes=num_classes)
 
 
 def confused_classes(
@@ -109,7 +109,7 @@ def confused_classes(
         successes = min(round(worst.count / per_group), trials)
         p_value = binomtest(successes, trials, 0.5, alternative="greater").pvalue
         if p_value * num_classes * (num_classes - 1) < SIGNIFICANCE:
-            yield describe(
+            yield make_finding(
                 "taken-for-another",
                 "problem",
                 [
@@ -130,7 +130,7 @@ def imbalance(training: Mapping[str, int], scores: Scores) -> Iterator[Finding]:
         return
     (largest, most), (smallest, fewest) = sizes[0], sizes[-1]
     balanced = scores.get("balanced_accuracy")
-    yield describe(
+    yield make_finding(
         "imbalance",
         "warning",
         largest=largest,
@@ -147,7 +147,7 @@ def sure_mistakes(predictions: Sequence[VideoResult]) -> Iterator[Finding]:
     """Report wrong predictions of high confidence."""
     paths = [v.row.video_path for v in surest_mistakes(predictions) if v.row.confidence >= SURE]
     if paths:
-        yield describe("sure-mistakes", "warning", paths, number=len(paths), limit=SURE)
+        yield make_finding("sure-mistakes", "warning", paths, number=len(paths), limit=SURE)
 
 
 def miscalibration(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[Finding]:
@@ -158,7 +158,7 @@ def miscalibration(predictions: Sequence[VideoResult], scores: Scores) -> Iterat
     accuracy = scores["top1_accuracy"].value
     confidence = sum(video.row.confidence for video in predictions) / len(predictions)
     over = confidence > accuracy
-    yield describe(
+    yield make_finding(
         "overconfident" if over else "underconfident",
         "warning" if over else "note",
         confidence=confidence,
@@ -175,7 +175,7 @@ def uncertainty(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[
     if wide or groups < FEW_GROUPS:
         videos = count(len(predictions), "test video")
         grouped = any(video.row.group for video in predictions)
-        yield describe(
+        yield make_finding(
             "too-few-videos" if wide else "too-few-groups",
             "warning",
             wide=wide,

@@ -1,0 +1,133 @@
+"""Hash files, and remember the hash of a file that has not changed, so that it is read once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from slowfast_finetune.base.console import progress
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.hashing import hash_file
+
+# A file changed twice within the clock's grain looks unchanged; git waits in the same way.
+SETTLED_SECONDS = 2.0
+MEMO_NAME = "hashes.sqlite"  # beside the settings' folders in the clip store
+Fingerprint = tuple[int, int, int]  # size [bytes], modification time [ns], inode
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """What changes when a file does.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+class HashMemo:
+    """Content hashes by path, valid while size, time and inode stay; kept in an SQLite file.
+
+    It is only a shortcut: a memo that cannot be read or written is as good as an empty one.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def recall(self, prints: Mapping[Path, Fingerprint | None]) -> dict[Path, str]:
+        """The hashes of those files that are remembered and have not changed."""
+        known = self.known()
+        return {
+            path: known[_key(path)][1]
+            for path, found in prints.items()
+            if found is not None and _key(path) in known and known[_key(path)][0] == found
+        }
+
+    def fingerprints(self, hashes: Mapping[Path, str]) -> dict[Path, Fingerprint]:
+        """What the files looked like when they were found to have these hashes, if they were."""
+        known = self.known()
+        return {
+            path: known[_key(path)][0]
+            for path, content_hash in hashes.items()
+            if _key(path) in known and known[_key(path)][1] == content_hash
+        }
+
+    def known(self) -> dict[str, tuple[Fingerprint, str]]:
+        """Fingerprint and hash of every remembered file, by absolute path."""
+        if self._path is None or not self._path.exists():
+            return {}
+        with contextlib.suppress(sqlite3.Error, OSError), self._connect() as connection:
+            rows = connection.execute("SELECT path, size, mtime_ns, inode, hash FROM hashes")
+            return {path: ((size, mtime, inode), found) for path, size, mtime, inode, found in rows}
+        return {}
+
+    def remember(self, hashes: Sequence[tuple[Path, Fingerprint, str]]) -> None:
+        """Add or replace hashes."""
+        with contextlib.suppress(sqlite3.Error, OSError), self._connect() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)",
+                [(_key(path), *found, digest) for path, found, digest in hashes],
+            )
+
+    @contextlib.contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        if self._path is None:
+            raise OSError("no memo is kept")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=10)
+        try:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS hashes"
+                " (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, hash TEXT)"
+            )
+            with connection:
+                yield connection
+        except sqlite3.OperationalError:
+            raise  # locked by another run, or a full disk
+        except sqlite3.DatabaseError:
+            self._path.unlink(missing_ok=True)  # damaged: begin anew the next time
+            raise
+        finally:
+            connection.close()
+
+
+def _key(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would ask the disk for every part
+
+
+def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[str]:
+    """BLAKE2b-128 of each file's bytes, as 32 hex digits, in the order given.
+
+    Args:
+        memo: where the hashes of unchanged files are found and new ones are kept.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    memo = memo or HashMemo(None)
+    prints = {path: _settled(path) for path in paths}
+    known = memo.recall(prints)
+    unknown = [path for path in dict.fromkeys(paths) if path not in known]
+    # hashlib releases the GIL, so threads read and hash in parallel.
+    with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as pool:
+        hashes = pool.map(hash_file, unknown)
+        for path, content_hash in zip(
+            unknown, progress(hashes, total=len(unknown), label="hashing videos"), strict=True
+        ):
+            known[path] = content_hash
+    memo.remember([(path, found, known[path]) for path in unknown if (found := prints[path])])
+    return [known[path] for path in paths]
+
+
+def _settled(path: Path) -> Fingerprint | None:
+    """The fingerprint of a file; None if it changed so lately that it may change unseen."""
+    try:
+        found = fingerprint(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    return found if time.time() - found[1] / 1e9 >= SETTLED_SECONDS else None
