@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.base.params import Padding
+from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Padding
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.decoding.opening import open_video, video_stream
@@ -68,7 +68,7 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         short_side: int | None = 256,
         crop_size: int | None = None,
         padding: Padding = "repeat_last",
-        extensions: Sequence[str] = (".mp4",),
+        extensions: Sequence[str] = VIDEO_EXTENSIONS,
     ) -> None:
         discovery = find_videos(
             Path(root), extensions=tuple(suffix.lower() for suffix in extensions)
