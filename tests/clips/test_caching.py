@@ -19,6 +19,7 @@ from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
 from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
+from slowfast_finetune.clip_maintenance import find_leftovers
 from slowfast_finetune.clips import caching, decode_job, workers
 from slowfast_finetune.clips.caching import (
     cache_videos,
@@ -26,13 +27,16 @@ from slowfast_finetune.clips.caching import (
     restore_entries,
     summary,
 )
-from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
+from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, settings_digest
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import DecodeJob, decode_to_store
 from slowfast_finetune.decoding import decoding
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARAMS = synthetic.make_params(clip={"max_seconds": 2}, cache={"max_megapixels": 0.02})
+AS_JPEG = synthetic.make_params(
+    clip={"max_seconds": 2, "encoding": "jpeg"}, cache={"max_megapixels": 0.02}
+)
 
 GOOD = ["jump/fast.mp4", "jump/copy of fast.mp4", "jump/short.mp4", "wave/long.mp4"]
 DAMAGED = ["wave/cut.mp4", "wave/partly.mp4", "wave/scratched.mp4"]
@@ -234,6 +238,32 @@ def test_tables_come_back_from_disk(cached: Cached, tmp_path: Path) -> None:
     REJECTED.write(tmp_path / "rejected.csv", rejected)
     assert CLIPS.read_rows(tmp_path / "clips.csv") == clips
     assert REJECTED.read_rows(tmp_path / "rejected.csv") == rejected
+
+
+@pytest.mark.process
+def test_another_encoding_decodes_anew_into_a_corner_of_its_own(
+    few: Callable[..., list[ManifestRow]], tmp_path: Path
+) -> None:
+    rows = few("jump/short.mp4")
+    root = tmp_path / "store"
+    raw, _ = cache(rows, project=tmp_path, store_root=root)
+    small, _ = cache(rows, project=tmp_path, store_root=root, params=AS_JPEG)
+    assert {row.settings for row in raw}.isdisjoint(row.settings for row in small)
+    for row, other in zip(raw, small, strict=True):
+        assert row._replace(settings="", stored_bytes=0) == other._replace(
+            settings="", stored_bytes=0
+        )
+        assert other.stored_bytes < row.stored_bytes / 3
+        frames = read_entry(ClipStore(root, AS_JPEG.clip), row.content_hash)
+        expected = read_numbers(read_entry(ClipStore(root, PARAMS.clip), row.content_hash))
+        assert read_numbers(frames) == expected
+    left = find_leftovers(
+        root,
+        current=settings_digest(AS_JPEG.clip),
+        content_hashes={row.content_hash for row in rows},
+    )
+    raw_names = {path.name for path in ClipStore(root, PARAMS.clip).folder.iterdir()}
+    assert {path.name for path in left.files} == raw_names
 
 
 @pytest.mark.process
@@ -566,19 +596,26 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("how", ["cut short", "header", "another", "gone"])
+@pytest.mark.parametrize(
+    ("how", "params"),
+    [
+        ("cut short", PARAMS),
+        ("cut short", AS_JPEG),
+        ("header", AS_JPEG),
+        ("another", PARAMS),
+        ("gone", PARAMS),
+    ],
+)
 def test_a_damaged_entry_is_made_again(
-    few: Callable[..., list[ManifestRow]], tmp_path: Path, how: str
+    few: Callable[..., list[ManifestRow]], tmp_path: Path, how: str, params: Params
 ) -> None:
     rows = few("jump/x.mp4")
-    first = cache(rows, project=tmp_path, store_root=tmp_path / "store")
+    first = cache(rows, project=tmp_path, store_root=tmp_path / "store", params=params)
     whole, before = contents(tmp_path / "store"), stamps(tmp_path)
-    victim = ClipStore(
-        tmp_path / "store", synthetic.make_params(clip={"max_seconds": 2}).clip
-    ).path(rows[1].content_hash)
+    victim = ClipStore(tmp_path / "store", params.clip).path(rows[1].content_hash)
     damage(victim, how)
 
-    assert cache(rows, project=tmp_path, store_root=tmp_path / "store") == first
+    assert cache(rows, project=tmp_path, store_root=tmp_path / "store", params=params) == first
 
     assert contents(tmp_path / "store") == whole
     after = stamps(tmp_path)

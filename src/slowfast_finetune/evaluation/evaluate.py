@@ -146,7 +146,7 @@ def describe(scores: Sequence[ScoreRow], classes: Sequence[ClassRow], *, num_vid
         f"top-1 accuracy {top1.value:.3f} on {num_videos} test videos (95 % confidence interval "
         f"{top1.low:.3f} to {top1.high:.3f})",
         f"baselines: {by_name['majority_baseline'].value:.3f} always predicting the most frequent "
-        f"class, {by_name['metadata_baseline'].value:.3f} from resolution, duration, frame rate, "
-        "sound and codec alone",
+        f"class, {by_name['metadata_baseline'].value:.3f} from file properties such as resolution, "
+        "duration and codec alone",
     ]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,11 +79,7 @@ class Giveaway:
 
 
 def predict_from_facts(
-    train: Sequence[HasFacts],
-    test: Sequence[HasFacts],
-    *,
-    facts: Sequence[str] = FACTS,
-    balanced: bool = False,
+    train: Sequence[HasFacts], test: Sequence[HasFacts], *, facts: Sequence[str] = FACTS
 ) -> npt.NDArray[np.int64]:
     """Predict the labels of ``test`` by a random forest fitted to ``train``, int64 (N,).
 
@@ -91,7 +87,6 @@ def predict_from_facts(
 
     Args:
         facts: the properties to use, of FACTS.
-        balanced: give every class the same weight.
 
     Raises:
         ValueError: ``train`` is empty, or a property is not in FACTS.
@@ -102,30 +97,41 @@ def predict_from_facts(
     if unknown:
         raise ValueError(f"found fact {unknown[0]!r}, expected some of {', '.join(FACTS)}")
     labels = np.array([row.label for row in train], np.int64)
-    if len(set(labels.tolist())) == 1 or not test or not facts:
-        commonest = int(np.bincount(labels).argmax())
-        return np.full(len(test), commonest, np.int64)
+    codecs = sorted({row.facts.decoder for row in train})
+    features = [_features(rows, facts, codecs) for rows in (train, test)]
+    return _predict(features[0], labels, features[1], balanced=False)
+
+
+def _predict(
+    features: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    unseen: npt.NDArray[np.float64],
+    *,
+    balanced: bool,
+) -> npt.NDArray[np.int64]:
+    """Fit a random forest, in which classes can have the same weight, and predict ``unseen``."""
     from sklearn.ensemble import RandomForestClassifier
 
-    codecs = _codecs(train)
+    if len(set(labels.tolist())) == 1 or not len(unseen):
+        return np.full(len(unseen), labels[0], np.int64)
     forest = RandomForestClassifier(
         n_estimators=NUM_TREES,
         min_samples_leaf=3,
-        max_samples=min(len(train), VIDEOS_PER_TREE),
+        max_samples=min(len(labels), VIDEOS_PER_TREE),
         class_weight="balanced" if balanced else None,
         random_state=SEED,
     )
     with warnings.catch_warnings():
         # scikit-learn warns of many classes with few videos each.
         warnings.filterwarnings("ignore", message="The number of unique classes")
-        forest.fit(_features(train, facts, codecs), labels)
-    return np.asarray(forest.predict(_features(test, facts, codecs)), np.int64)
+        forest.fit(features, labels)
+    return np.asarray(forest.predict(unseen), np.int64)
 
 
 def _features(
-    rows: Sequence[HasFacts], facts: Sequence[str], codecs: Mapping[str, int]
+    rows: Sequence[HasFacts], facts: Sequence[str], codecs: Sequence[str]
 ) -> npt.NDArray[np.float64]:
-    """Make the features, float64 (N, D); an unknown codec is -1."""
+    """Make the features, float64 (N, D); a codec that is not in ``codecs`` is -1."""
     lines = []
     for row in rows:
         found = row.facts
@@ -136,7 +142,7 @@ def _features(
             "duration": [found.duration_seconds],
             "frame rate": [found.source_fps],
             "audio": [float(found.has_audio)],
-            "codec": [codecs.get(found.decoder, -1)],
+            "codec": [codecs.index(found.decoder) if found.decoder in codecs else -1],
             "pixel shape": [found.pixel_aspect],
             "dynamic range": [DYNAMIC_RANGES.index(found.dynamic_range)],
             "interlacing": [float(found.interlaced)],
@@ -169,16 +175,23 @@ def giveaways(rows: Sequence[HasFacts]) -> list[Giveaway]:
         folds(labels, units, count=count, seed=SEED + repeat)
         for repeat in range(REPEATS if len(rows) < FEW_VIDEOS else 1)
     ]
+    codecs = sorted({row.facts.decoder for row in rows})
     found = []
     for facts in (*((fact,) for fact in FACTS), FACTS):
-        if len(np.unique(_features(rows, facts, _codecs(rows)), axis=0)) == 1:
+        features = _features(rows, facts, codecs)
+        if len(np.unique(features, axis=0)) == 1:
             continue
-        guesses = [_cross_predict(rows, parts, facts) for parts in repeats]
+        guesses = np.zeros((len(repeats), len(rows)), np.int64)
+        for guessed, parts in zip(guesses, repeats, strict=True):
+            for inside, outside in parts:
+                guessed[outside] = _predict(
+                    features[inside], labels[inside], features[outside], balanced=True
+                )
         compared = [compare_with_luck(labels, guessed, units) for guessed in guesses]
         accuracy, errors = np.mean(compared, axis=0).tolist()
         giveaway = Giveaway(
             facts=facts,
-            accuracy=float(np.mean([(guessed == labels).mean() for guessed in guesses])),
+            accuracy=float((guesses == labels).mean()),
             majority=float(np.bincount(labels).max() / len(labels)),
             balanced_accuracy=accuracy,
             chance=1 / len(set(labels.tolist())),
@@ -186,25 +199,6 @@ def giveaways(rows: Sequence[HasFacts]) -> list[Giveaway]:
         )
         found.append(giveaway)
     return found
-
-
-def _cross_predict(
-    rows: Sequence[HasFacts], folds: Sequence[Fold], facts: Sequence[str]
-) -> npt.NDArray[np.int64]:
-    """Predict the label of each video from the videos of the other folds, int64 (N,)."""
-    guesses = np.zeros(len(rows), np.int64)
-    for inside, outside in folds:
-        guesses[outside] = predict_from_facts(
-            [rows[i] for i in inside.tolist()],
-            [rows[i] for i in outside.tolist()],
-            facts=facts,
-            balanced=True,
-        )
-    return guesses
-
-
-def _codecs(rows: Sequence[HasFacts]) -> dict[str, int]:
-    return {name: code for code, name in enumerate(sorted({row.facts.decoder for row in rows}))}
 
 
 def folds(
