@@ -6,6 +6,7 @@ pipeline's clip store gives the same frames hundreds of times faster.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -21,15 +22,23 @@ from torch.utils.data import Dataset
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.params import Padding
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.decoding import is_plain, sampled_frames
+from slowfast_finetune.decoding.decoding import sampled_frames
+from slowfast_finetune.decoding.opening import open_video, video_stream
 from slowfast_finetune.decoding.orientation import Frame as Frames
-from slowfast_finetune.decoding.orientation import scaled_size
+from slowfast_finetune.decoding.orientation import (
+    display_matrix,
+    dynamic_range,
+    pixel_aspect,
+    scaled_size,
+)
+from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampling import (
     exact_rate,
+    instants_before,
     padded_indices,
-    shown_frames,
     window_starts,
 )
+from slowfast_finetune.decoding.video_facts import DecodeReport
 from slowfast_finetune.indexing.discovery import find_videos
 
 
@@ -119,6 +128,28 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         return padded[start : start + self._num_frames]
 
 
+def is_plain(path: Path) -> bool:
+    """Whether decord shows a video right: upright or turned, in SDR, with square pixels.
+
+    False where it is mirrored, HDR, of pixels that are not square, has several video streams or a
+    clock that may leap, or cannot be read.
+    """
+    import av.error
+
+    try:
+        with open_video(path) as container:
+            stream = video_stream(container, DecodeReport())
+            frame = next(container.decode(stream), None)
+            if frame is None or has_leaping_clock(container) or len(container.streams.video) > 1:
+                return False
+            if pixel_aspect(stream, frame) != 1 or dynamic_range(frame) != "sdr":
+                return False
+            matrix = display_matrix(frame)
+    except (VideoError, av.error.FFmpegError, OSError, ValueError):
+        return False
+    return matrix is None or matrix[0] * matrix[3] - matrix[1] * matrix[2] > 0
+
+
 def open_with_decord(path: Path) -> Any:
     """A ``decord.VideoReader`` over a file.
 
@@ -160,6 +191,29 @@ def frame_times(reader: Any) -> tuple[list[Fraction], Fraction]:
     micro = np.rint(stamps * 1e6).astype(np.int64)
     times = [Fraction(start, 1_000_000) for start in micro[:, 0].tolist()]
     return times, max(Fraction(int(micro[-1, 1]), 1_000_000), times[-1])
+
+
+def shown_frames(
+    frame_times: Sequence[Fraction], *, end_time: Fraction, sample_fps: Fraction
+) -> list[int]:
+    """Index of the frame shown at each sampled instant.
+
+    Frame i is shown from its time until the next frame's; the last one until ``end_time``.
+    Instants run from the first frame's time in steps of 1/``sample_fps``. At least the first
+    frame is taken.
+
+    Args:
+        frame_times: presentation times, not decreasing [s].
+        end_time: when the last frame disappears [s].
+    """
+    start = frame_times[0]
+    bounds = [instants_before(time - start, sample_fps=sample_fps) for time in frame_times]
+    bounds.append(max(1, instants_before(end_time - start, sample_fps=sample_fps)))
+    return [
+        index
+        for index, (first, last) in enumerate(itertools.pairwise(bounds))
+        for _ in range(first, last)
+    ]
 
 
 def scale(frames: Frames, *, short_side: int) -> Frames:
