@@ -219,6 +219,7 @@ def test_no_test_video_is_refused(
         run(rows, store, params, tmp_path, ["dark", "light"])
 
 
+@pytest.mark.slow
 def test_smallest_allowed_clip_trains_in_bf16() -> None:
     """The limits in params.py are ones the network can work with."""
     from slowfast_finetune.model.slowfast import ClipClassifier, build_slowfast

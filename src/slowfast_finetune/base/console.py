@@ -1,4 +1,4 @@
-"""What a person sees: one console, progress bars, and errors of one line."""
+"""Console output: lines, progress bars, and errors of one line."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class ProgressBar:
     stderr is a file or a pipe it is a line every 30 seconds, and none for what takes less.
 
     Args:
-        total: what there is to do; None if that is not known.
-        done: of this, what was done before.
+        total: the number of units to do; None if unknown.
+        done: units of these that were done before.
         hidden: show nothing.
     """
 

@@ -135,7 +135,7 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
 
 
 def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
-    from slowfast_finetune.decoding.glimpses import glimpses
+    from slowfast_finetune.doctor.glimpses import glimpses
 
     clip, cache = task.params.clip, task.params.cache
     settings = DecodeSettings.from_clip(clip, max_megapixels=cache.max_megapixels)

@@ -100,7 +100,7 @@ def find_videos(
             raise DataError(_nothing_in(folder, walk) + _advice(root, walk))
         if class_name == NONE_OF_THESE:
             raise DataError(
-                f"data.videos: {folder} is named as the answer to a video of no class; rename it"
+                f"data.videos: {folder} has the name that is given to videos of no class; rename it"
             )
         videos += [
             FoundVideo(path, path.relative_to(root).as_posix(), class_name, given_split)
@@ -232,7 +232,7 @@ class _Walk:
         return [f"WARNING: data.exclude: {', '.join(unused)} matches nothing"] if unused else []
 
     def entries(self, folder: Path) -> list[Path]:
-        """What is in a folder, sorted, without what is passed over whatever it holds."""
+        """The files and folders in a folder, sorted, but for those passed over by their names."""
         try:
             entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         except OSError as error:
@@ -273,10 +273,10 @@ def _unlike_spellings(videos: Sequence[FoundVideo], spellings: dict[str, set[str
         alike[re.sub(r"[\s_-]+", " ", name.casefold()).strip()].append(name)
     for names in (names for names in alike.values() if len(names) > 1):
         shown = " and ".join(repr(name) for name in names)
-        given: dict[str, set[Split | None]] = {name: set() for name in names}
-        for video in videos:
-            if video.class_name in given:
-                given[video.class_name].add(video.given_split)
+        given = {
+            name: {video.given_split for video in videos if video.class_name == name}
+            for name in names
+        }
         everywhere = set().union(*given.values())
         if everywhere != {None} and all(splits < everywhere for splits in given.values()):
             places = ", ".join(
@@ -302,7 +302,7 @@ def _nothing_in(folder: Path, walk: _Walk) -> str:
 
 
 def _advice(root: Path, walk: _Walk) -> str:
-    """What to do about lists of videos, or a folder too high up, where such lie in ``root``."""
+    """What to do where ``root`` holds lists of videos, or a folder that holds the class folders."""
     folders = walk.folders(root)
     advice = ""
     for folder in folders:

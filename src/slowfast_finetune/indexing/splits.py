@@ -1,4 +1,4 @@
-"""Pure: which split each video goes to. What belongs together is never torn apart."""
+"""Assign videos to train, val and test; videos that belong together stay together."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def _distribute(
     lacking = _lacking(items, dealt, fractions)
     if not lacking:
         return dealt, []
-    # Groups that span classes can paint greedy dealing into a corner: place those first
-    # that no other can replace, then deal the rest.
+    # Where groups span classes, greedy dealing can leave a class out of a part. Then the units that
+    # no other can replace are placed first, and the rest is dealt.
     placed = _cover(free, _lacking(items, assigned, fractions))
     if placed is None:
         return dealt, lacking
@@ -131,7 +131,7 @@ def _given(unit: Unit) -> list[Split]:
 
 def _units(items: Sequence[Item]) -> list[Unit]:
     """Connected components of items over shared ties, each sorted by key."""
-    # SciPy has this too; to import it takes longer than all the rest of the stage.
+    # SciPy has this too, but importing it takes about as long as the rest of the stage.
     parent: dict[str, str] = {}
 
     def root(node: str) -> str:
@@ -209,8 +209,8 @@ def _lacking(
 def _cover(units: list[Unit], needs: Sequence[tuple[PartT, str]]) -> dict[str, PartT] | None:
     """Place as few units as it takes to bring every class into every part that lacks it.
 
-    A search that goes back where it gets stuck: the need that fewest units can meet comes first,
-    and the units that meet most needs at once. None if there is no way, or none was found.
+    A backtracking search: the need that fewest units can meet comes first, and for it the units
+    that meet most needs at once. None if there is no way, or none was found in time.
     """
     classes_of = [{item.class_name for item in unit} for unit in units]
     chosen: dict[int, PartT] = {}

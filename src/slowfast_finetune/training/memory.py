@@ -1,4 +1,4 @@
-"""How many clips fit on a device at once, and what to say when they do not."""
+"""Choose how many clips a device computes at once, and advise when they do not fit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from slowfast_finetune.base.errors import TrainingError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# Of the machine's memory that a step on the CPU may take, and what a step needs beside the tensors
-# kept for the backward pass: gradients of activations, and the libraries' own scratch.
+# The share of the machine's memory that a step on the CPU may take; and the factor by which a step
+# needs more than the tensors kept for the backward pass: gradients of activations, scratch memory.
 CPU_SHARE, CPU_OVERHEAD = 0.5, 1.6
-# Of a GPU's memory that the trial step may take: the optimiser's state is not there yet.
+# The share of a GPU's memory that the trial step may take: the optimiser's state comes later.
 GPU_SHARE = 0.9
 
 

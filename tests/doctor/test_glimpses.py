@@ -11,7 +11,7 @@ import synthetic
 from synthetic import steady, write_video
 
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.glimpses import glimpses
+from slowfast_finetune.doctor.glimpses import glimpses
 
 SETTINGS = DecodeSettings(sample_fps=15, short_side=None, max_seconds=100, max_megapixels=36)
 
@@ -34,7 +34,7 @@ def test_a_long_video_that_cannot_be_jumped_in_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_video(tmp_path / "v.mp4", steady(700, 30))
-    monkeypatch.setattr("slowfast_finetune.decoding.glimpses._frame_after_jump", lambda *_: None)
+    monkeypatch.setattr("slowfast_finetune.doctor.glimpses._frame_after_jump", lambda *_: None)
     frames, facts = glimpses(path, count=5, settings=SETTINGS)
     assert synthetic.read_numbers(np.stack(frames)) == [70, 210, 350, 490, 630]
     assert facts.duration_seconds == pytest.approx(700 / 30)
