@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.base.params import Padding
+from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Padding
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.decoding.opening import open_video, video_stream
@@ -68,7 +69,7 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         short_side: int | None = 256,
         crop_size: int | None = None,
         padding: Padding = "repeat_last",
-        extensions: Sequence[str] = (".mp4",),
+        extensions: Sequence[str] = VIDEO_EXTENSIONS,
     ) -> None:
         discovery = find_videos(
             Path(root), extensions=tuple(suffix.lower() for suffix in extensions)
@@ -92,18 +93,24 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
 
     def _read(self, path: Path) -> Frames:
         """The chosen frames of a video, uint8 (T, H, W, 3)."""
-        try:
-            frames = self._read_with_decord(path)
-        except _decord_errors():
-            # What decord refuses or shows wrongly, PyAV reads, or says why not.
+        # decord reads this when it is imported; its default, 10240, hangs on a cut-off file.
+        os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1024")
+        import decord
+
+        frames = None
+        if is_plain(path):
+            # What decord refuses, PyAV reads, or says why not.
+            with suppress(decord.DECORDError, RuntimeError, OSError):
+                frames = self._read_with_decord(decord.VideoReader(str(path), num_threads=1))
+        if frames is None:
             frames = self._read_with_pyav(path)
         return frames if self._crop_size is None else _centre(frames, self._crop_size, path)
 
-    def _read_with_decord(self, path: Path) -> Frames:
-        if not is_plain(path):
-            raise VideoError("decoder_error", "decord would show it wrongly")
-        reader = open_with_decord(path)
+    def _read_with_decord(self, reader: Any) -> Frames | None:
+        """The chosen frames; None where decord has numbered frames otherwise than times."""
         times, end_time = frame_times(reader)
+        if not times or min(times) < 0:
+            return None  # the container's edit list hides frames, which decord counts
         sampled = shown_frames(times, end_time=end_time, sample_fps=self._sample_fps)
         frames = reader.get_batch([sampled[index] for index in self._window(len(sampled))])
         array: Frames = frames.asnumpy()
@@ -150,47 +157,16 @@ def is_plain(path: Path) -> bool:
     return matrix is None or matrix[0] * matrix[3] - matrix[1] * matrix[2] > 0
 
 
-def open_with_decord(path: Path) -> Any:
-    """A ``decord.VideoReader`` over a file.
-
-    Raises:
-        VideoError: decord cannot open it.
-    """
-    # Read when decord is imported; its default of 10240 tries hangs for minutes on a cut-off file.
-    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1024")
-    import decord
-
-    try:
-        return decord.VideoReader(str(path), num_threads=1)
-    except _decord_errors() as error:
-        detail = f"decord cannot open it: {_first_line(error)}"
-        raise VideoError("not_a_video", detail) from error
-
-
-def _decord_errors() -> tuple[type[Exception], ...]:
-    import decord
-
-    return (decord.DECORDError, VideoError, RuntimeError, OSError)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
-
-
 def frame_times(reader: Any) -> tuple[list[Fraction], Fraction]:
     """When each of decord's frames is shown, and when the last one ends [s].
 
-    Raises:
-        VideoError: the container's edit list hides frames. decord counts them, gives them negative
-            times, and then numbers frames otherwise than times.
+    Times are negative for frames that the container's edit list hides.
     """
     stamps = reader.get_frame_timestamp(range(len(reader))).astype(np.float64)
-    if len(stamps) == 0 or stamps.min() < 0:
-        raise VideoError("decoder_error", "decord counts frames that are not shown")
     # decord keeps times as 32-bit floats; a microsecond is as fine as those are.
-    micro = np.rint(stamps * 1e6).astype(np.int64)
-    times = [Fraction(start, 1_000_000) for start in micro[:, 0].tolist()]
-    return times, max(Fraction(int(micro[-1, 1]), 1_000_000), times[-1])
+    micro = [[Fraction(round(time * 1e6), 1_000_000) for time in pair] for pair in stamps.tolist()]
+    times = [start for start, _ in micro]
+    return times, max(micro[-1]) if micro else Fraction(0)
 
 
 def shown_frames(
@@ -229,13 +205,9 @@ def scale(frames: Frames, *, short_side: int) -> Frames:
     return np.stack(
         [
             reformatter.reformat(
-                av.VideoFrame.from_ndarray(frame, format="rgb24"),
-                new_width,
-                new_height,
-                interpolation=Interpolation.BILINEAR,
-                threads=1,
+                frame, new_width, new_height, interpolation=Interpolation.BILINEAR, threads=1
             ).to_ndarray()
-            for frame in frames
+            for frame in (av.VideoFrame.from_ndarray(array, format="rgb24") for array in frames)
         ]
     )
 

@@ -168,6 +168,12 @@ def test_videos_of_a_still_camera_are_no_copies_though_their_hashes_are_close() 
     assert near_copies([*videos, again]) == [[0, 2]]
 
 
+def test_pairs_are_joined_to_sets() -> None:
+    assert duplicates.connected_sets([]) == []
+    pairs = [(7, 3), (1, 2), (9, 7), (2, 1), (4, 9)]
+    assert duplicates.connected_sets(pairs) == [[1, 2], [3, 4, 7, 9]]
+
+
 def test_black_videos_are_no_copies_of_each_other() -> None:
     black = np.zeros((5, HEIGHT, WIDTH, 3), np.uint8)
     assert near_copies([summary_of(black, path=f"{i}.mp4") for i in range(4)]) == []

@@ -45,7 +45,7 @@ from slowfast_finetune.predicting.prediction_text import (
     csv_header,
 )
 from slowfast_finetune.predicting.predictor import Predictor
-from slowfast_finetune.predicting.webcam import camera_index, watch_source
+from slowfast_finetune.predicting.webcam import camera_index, watch
 from slowfast_finetune.scoring import ready
 
 # Frames at 15 fps; two seconds, 30 frames, are kept of a video.
@@ -480,7 +480,7 @@ def test_answers_before_an_early_end_are_kept(
 ) -> None:
     out = tmp_path / "answers.json"
     out.write_text("old")
-    worded = commands.predict._worded
+    worded = commands.predict._formatted
     said: list[str] = []
 
     def word(result: Any, args: Any) -> str:
@@ -489,7 +489,7 @@ def test_answers_before_an_early_end_are_kept(
         said.append(worded(result, args))
         return said[-1]
 
-    monkeypatch.setattr(commands.predict, "_worded", word)
+    monkeypatch.setattr(commands.predict, "_formatted", word)
     words = [videos, "--checkpoint", checkpoint, "--json", "--out", out]
     assert run(*words, monkeypatch=monkeypatch) == 130
     partial = tmp_path / "answers.json.partial"
@@ -654,7 +654,9 @@ def test_a_frame_that_is_held_for_minutes_or_days_is_computed_once(
 def test_a_camera_gives_answers_again_and_again(videos: Path, checkpoint: Path) -> None:
     """A file stands for the camera."""
     model = load_model(checkpoint)
-    moments = list(watch_source(model, videos / "wave/long.mp4", None, stride_seconds=8 / 15))
+    moments = list(
+        watch(model, videos / "wave/long.mp4", stride_seconds=8 / 15, container_format=None)
+    )
     assert moments
     ends = [round(moment.end_seconds * 15) for moment in moments]
     assert ends[0] >= 8
@@ -663,7 +665,7 @@ def test_a_camera_gives_answers_again_and_again(videos: Path, checkpoint: Path) 
     assert all(m.end_seconds - m.start_seconds == pytest.approx(8 / 15) for m in moments)
     assert {moment.label for moment in moments} <= set(CLASS_NAMES)
     with pytest.raises(DataError, match="cannot be opened"):
-        list(watch_source(model, checkpoint, None, stride_seconds=None))
+        list(watch(model, checkpoint, stride_seconds=None, container_format=None))
 
 
 def test_a_number_is_a_camera_unless_a_file_has_that_name(

@@ -508,7 +508,6 @@ def test_every_request_ends_by_its_limit_although_the_model_hangs(
             assert counted(client)['slowfast_requests_total{outcome="timed_out"}'] == 3
             let_go.set()
             until(lambda: client.get("/health").status_code == 200)
-            assert post(client, good).is_success
 
 
 HANGING_SERVER = """

@@ -1,4 +1,4 @@
-"""``slowfast doctor``: look at videos before training."""
+"""``slowfast doctor``: check videos before training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     doctor = commands.add_parser(
         "doctor",
-        help="look at your videos before training: what is there, and what would mislead",
-        description="Look at your videos before training: broken files, copies, classes that "
-        "their resolution gives away, scenes on both sides of the split, wrong labels. Without "
-        "FOLDER, at data/manifest.csv, else at data.videos. Exit code 1 if there are problems.",
+        help="check your videos before training",
+        description="Check your videos before training for broken files, copies, file properties "
+        "that predict the class, scenes in more than one split, and wrong labels. Without FOLDER, "
+        "check data/manifest.csv, or else data.videos. Exit code 1 if there are problems.",
     )
     doctor.add_argument("folder", nargs="?", metavar="FOLDER", help="holds one folder per class")
     doctor.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
@@ -27,7 +27,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="page with contact sheets of every class (doctor.html)",
     )
     doctor.add_argument("--json", action="store_true", help="print JSON for scripts")
-    doctor.add_argument("--strict", action="store_true", help="exit code 1 for warnings too")
+    doctor.add_argument("--strict", action="store_true", help="exit code 1 also for warnings")
     doctor.set_defaults(handler=_run)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -197,24 +197,26 @@ def subset_rows(outcome: Outcome) -> list[SubsetRow]:
     padded = np.array([row.num_sampled < row.num_frames for row in outcome.rows])
     damaged = np.array([row.damaged for row in outcome.rows])
     subsets = {"padded": padded, "unpadded": ~padded, "damaged": damaged, "sound": ~damaged}
-    return [
-        subset_row(
-            name,
-            outcome.right[chosen],
-            outcome.units[chosen],
-            design_effect=outcome.design_effect,
-        )
-        for name, chosen in subsets.items()
-        if chosen.any()
-    ]
+    return accuracy_of_subsets(outcome.right, outcome.units, subsets)
 
 
-def subset_row(
-    name: str, right: npt.NDArray[np.bool_], units: Labels, *, design_effect: float
-) -> SubsetRow:
-    """Compute the accuracy of N ≥ 1 videos from their correctness (N,) and units (N,)."""
-    ends = interval_of_part(right, units, design_effect=design_effect)
-    return _rounded(SubsetRow(name, len(right), float(right.mean()), *ends))
+def accuracy_of_subsets(
+    right: npt.NDArray[np.bool_], units: Labels, subsets: Mapping[str, npt.NDArray[np.bool_]]
+) -> list[SubsetRow]:
+    """Compute the accuracy of each subset that has videos.
+
+    Args:
+        right, units: correctness and unit of each video (N,).
+        subsets: which videos belong to it (N,), by name.
+    """
+    effect = design_effect(right, units)
+    rows = []
+    for name, chosen in subsets.items():
+        if chosen.any():
+            ends = interval_of_part(right[chosen], units[chosen], design_effect=effect)
+            row = SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends)
+            rows.append(_rounded(row))
+    return rows
 
 
 def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ClassRow]:

@@ -151,7 +151,7 @@ def _features(
     return np.array(lines, np.float64)
 
 
-def units_of(rows: Sequence[HasFacts]) -> npt.NDArray[np.object_]:
+def fold_units(rows: Sequence[HasFacts]) -> npt.NDArray[np.object_]:
     """Name the unit that stays in one fold: the group of a video, else its bytes, object (N,)."""
     return np.array([row.group or f"content {row.content_hash}" for row in rows], object)
 
@@ -163,7 +163,7 @@ def giveaways(rows: Sequence[HasFacts]) -> list[Giveaway]:
     than five groups or ungrouped videos are left out, and properties that are the same in all
     videos. Empty with fewer than two classes left.
     """
-    units = units_of(rows)
+    units = fold_units(rows)
     labels = np.array([row.label for row in rows], np.int64)
     num_units = {label: len(set(units[labels == label])) for label in set(labels.tolist())}
     kept = [i for i, label in enumerate(labels.tolist()) if num_units[label] >= MIN_UNITS]
@@ -187,7 +187,7 @@ def giveaways(rows: Sequence[HasFacts]) -> list[Giveaway]:
                 guessed[outside] = _predict(
                     features[inside], labels[inside], features[outside], balanced=True
                 )
-        compared = [compare_with_luck(labels, guessed, units) for guessed in guesses]
+        compared = [compare_with_chance(labels, guessed, units) for guessed in guesses]
         accuracy, errors = np.mean(compared, axis=0).tolist()
         giveaway = Giveaway(
             facts=facts,
@@ -215,7 +215,7 @@ def folds(
     return [(inside, outside) for inside, outside in found if len(outside)]
 
 
-def compare_with_luck(
+def compare_with_chance(
     labels: npt.NDArray[np.int64],
     guesses: npt.NDArray[np.int64],
     units: npt.NDArray[np.object_],

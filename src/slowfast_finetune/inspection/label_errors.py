@@ -11,6 +11,7 @@ only the first four lines of ``suspects``.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ import numpy.typing as npt
 
 from slowfast_finetune.evaluation.metadata import (
     NUM_FOLDS,
-    compare_with_luck,
+    compare_with_chance,
+    fold_units,
     folds,
-    units_of,
 )
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary, sample
@@ -30,7 +31,7 @@ from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSumm
 MOTION_SIDE = 6  # cells per side of the motion map
 NUM_COMPONENTS = 60  # principal components of the features
 MIN_OF_CLASS = NUM_FOLDS  # so that each fold of the cross-validation can hold one
-MIN_VIDEOS = 20  # in all; with fewer, nothing reaches MIN_ERRORS
+MIN_VIDEOS = 20  # in all; two classes need at least 16 to reach MIN_ERRORS
 # The next six were chosen on the two collections of docs/doctor.md, "Labels": none of the correct
 # labels of the first is suspected, and the second, which is too hard for the model, yields nothing.
 MIN_SKILL = 0.3  # (balanced accuracy - chance) / (1 - chance) below which the model is not trusted
@@ -72,46 +73,38 @@ def label_findings(videos: Sequence[VideoSummary]) -> list[Finding]:
 
 def cross_predict(videos: Sequence[VideoSummary]) -> CrossPrediction | None:
     """Predict each video from the tiny pictures of others; None if there are too few videos."""
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     counts = Counter(video.label for video in videos)
     videos = sample([video for video in videos if counts[video.label] >= MIN_OF_CLASS])
     classes = sorted({video.label for video in videos})
     if len(videos) < MIN_VIDEOS or len(classes) < 2:
         return None
     labels = np.array([video.label for video in videos], np.int64)
-    units = units_of(videos)
+    units = fold_units(videos)
     fewest = min(len(set(units[labels == label].tolist())) for label in classes)
     if fewest < 2:
         return None
+    parts = folds(labels, units, count=min(NUM_FOLDS, fewest))
+    if min(len(set(labels[inside].tolist())) for inside, _ in parts) < 2:
+        return None
     features = _features(videos)
-    probabilities = np.zeros((len(videos), len(classes)))
-    for inside, outside in folds(labels, units, count=min(NUM_FOLDS, fewest)):
-        known, found = _fit_and_predict(features[inside], labels[inside], features[outside])
-        for column, label in enumerate(known):
-            probabilities[outside, classes.index(label)] = found[:, column]
-    return CrossPrediction(videos, labels, probabilities, classes)
-
-
-def _fit_and_predict(
-    features: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64],
-    unseen: npt.NDArray[np.float64],
-) -> tuple[list[int], npt.NDArray[np.float64]]:
-    """Fit a model; return its L labels and their probabilities for N ``unseen`` rows, (N, L)."""
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    if len(set(labels.tolist())) == 1:
-        return [int(labels[0])], np.ones((len(unseen), 1))
+    components = min(NUM_COMPONENTS, features.shape[1], *(len(inside) for inside, _ in parts))
     model = make_pipeline(
         StandardScaler(),
-        PCA(min(NUM_COMPONENTS, *features.shape), random_state=0),
+        PCA(components, random_state=0),
         StandardScaler(),
         LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000),
     )
-    model.fit(features, labels)
-    return model[-1].classes_.tolist(), np.asarray(model.predict_proba(unseen))
+    with warnings.catch_warnings():
+        # scikit-learn warns if a class is only in one fold; its probability there is 0.
+        warnings.filterwarnings("ignore", message="Number of classes in training fold")
+        probabilities = cross_val_predict(model, features, labels, cv=parts, method="predict_proba")
+    return CrossPrediction(videos, labels, probabilities, classes)
 
 
 def _features(videos: Sequence[VideoSummary]) -> npt.NDArray[np.float64]:
@@ -141,7 +134,7 @@ def _reliable(predicted: CrossPrediction) -> bool:
     """Tell whether the predictions are clearly and significantly better than chance."""
     chance = 1 / len(predicted.classes)
     best = np.array(predicted.classes)[predicted.probabilities.argmax(axis=1)]
-    accuracy, errors = compare_with_luck(predicted.labels, best, units_of(predicted.videos))
+    accuracy, errors = compare_with_chance(predicted.labels, best, fold_units(predicted.videos))
     return (accuracy - chance) / (1 - chance) >= MIN_SKILL and errors >= MIN_ERRORS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,16 +46,6 @@ def camera_index(words: Sequence[str]) -> int | None:
     return int(words[0])
 
 
-def watch(model: Predictor, camera: int, *, stride_seconds: float | None) -> Iterator[Moment]:
-    """Answers to the newest window of a webcam, until the person stops it.
-
-    Raises:
-        DataError: there is no such camera, or it gives no frames.
-    """
-    device = camera_device(camera)
-    yield from watch_source(model, device, CAMERA_FORMAT, stride_seconds=stride_seconds)
-
-
 def camera_device(camera: int) -> Path:
     """Where Linux has a webcam.
 
@@ -68,54 +58,63 @@ def camera_device(camera: int) -> Path:
     return device
 
 
-def watch_source(
-    model: Predictor, source: Path, container_format: str | None, *, stride_seconds: float | None
+def watch(
+    model: Predictor,
+    source: Path,
+    *,
+    stride_seconds: float | None,
+    container_format: str | None = CAMERA_FORMAT,
 ) -> Iterator[Moment]:
-    """As :func:`watch`, of anything that FFmpeg reads."""
+    """Answers to the newest window of a webcam, until the person stops it.
+
+    Args:
+        container_format: FFmpeg's name of the source's format; None to find it out.
+
+    Raises:
+        DataError: the source gives no frames.
+    """
     shape = model.preprocessing
-    stride = shape.num_frames // 2 if stride_seconds is None else stride_seconds * shape.sample_fps
+    fps, window = shape.sample_fps, shape.num_frames
+    stride = window // 2 if stride_seconds is None else max(1, round(stride_seconds * fps))
     request = replace(model.frame_request, container_format=container_format)
     with contextlib.closing(DecoderPool(DecodeLimits(), num_workers=1)) as pool:
-        newest = _NewestFrames(shape.num_frames)
-        runs = pool.open(source, request).runs()
-        threading.Thread(target=newest.fill, args=(runs,), daemon=True).start()
+        newest = _NewestFrames(pool.open(source, request).runs(), window)
         try:
-            for end, clip in newest.windows(stride=max(1, round(stride))):
+            for end, clip in newest.windows(stride=stride):
                 label, confidence = model.predict_clip(clip)
-                start = end - shape.num_frames
-                fps = shape.sample_fps
-                yield Moment(label, confidence, start / fps, end / fps)
+                yield Moment(label, confidence, (end - window) / fps, end / fps)
         except VideoError as error:
             raise DataError(f"{source}: {error.detail}") from error
 
 
 class _NewestFrames:
-    """Ring buffer of the last frames of a stream: a slow consumer skips frames."""
+    """Ring buffer, filled by a thread, of a stream's last frames: a slow consumer skips frames."""
 
-    def __init__(self, num_frames: int) -> None:
+    def __init__(self, runs: Iterable[FrameRun], num_frames: int) -> None:
+        self._runs = runs
         self._num_frames = num_frames
         self._frames: deque[Frame] = deque(maxlen=num_frames)
         self._count = 0  # frames that have come
         self._error: VideoError | None = None
         self._is_over = False
         self._changed = threading.Condition()
+        threading.Thread(target=self._fill, daemon=True).start()
 
-    def fill(self, runs: Iterator[FrameRun]) -> None:
-        """Take frames until they end or are no longer wanted. Runs in a thread."""
-        error: VideoError | None = None
+    def _fill(self) -> None:
         try:
-            for frame, length in runs:
+            for frame, length in self._runs:
                 with self._changed:
                     self._frames.extend([frame] * min(length, self._num_frames))
                     self._count += length
                     self._changed.notify_all()
-        except VideoError as caught:
-            error = caught
+        except VideoError as error:
+            self._error = error
         except VideoClosedError:
             pass
-        with self._changed:
-            self._error, self._is_over = error, True
-            self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._is_over = True
+                self._changed.notify_all()
 
     def windows(self, *, stride: int) -> Iterator[tuple[int, Frame]]:
         """Yield how many frames there were, and the newest window (T, H, W, 3), ``stride`` apart.
@@ -126,7 +125,8 @@ class _NewestFrames:
         due = self._num_frames
         while True:
             with self._changed:
-                self._changed.wait_for(lambda due=due: self._count >= due or self._is_over)  # type: ignore[misc]
+                while self._count < due and not self._is_over:
+                    self._changed.wait()
                 if self._count < due:
                     if self._error is not None:
                         raise self._error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation.measure import subset_row
-from slowfast_finetune.evaluation.resampling import design_effect, units_of
+from slowfast_finetune.evaluation.measure import accuracy_of_subsets
+from slowfast_finetune.evaluation.resampling import units_of
 from slowfast_finetune.evaluation.result_tables import SubsetRow
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding, worst_first
@@ -56,15 +55,8 @@ LISTED = 12  # videos in each list of single videos
 MAX_PATHS = 20  # of a finding
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How much is shown; if the page is too large, it is made again with the next limits."""
-
-    cards: int
-    classes: int
-
-
-LIMITS = (Limits(1500, 100), Limits(700, 100), Limits(300, 60), Limits(100, 40), Limits(24, 12))
+# Videos and classes shown; if the page is too large, it is made again with the next numbers.
+LIMITS = ((1500, 100), (700, 100), (300, 60), (100, 40), (24, 12))
 
 
 def write_report(
@@ -148,15 +140,15 @@ def compose(
     }
     # Names of files and classes may contain anything, so that everything is escaped.
     template = environment(autoescape=True).get_template("report_page.html")
-    for limits in LIMITS:
-        shown = [v.row.video_path for v in most_informative(results.predictions)[: limits.cards]]
+    for max_videos, max_classes in LIMITS:
+        shown = [v.row.video_path for v in most_informative(results.predictions)[:max_videos]]
         paths = dict.fromkeys([*shown, *(video.row.video_path for video in uncertain[:LISTED])])
         sheets = make_sheets(
             [*paths],
             lambda path, num: stored_frames(store, clips[path], num),
             max_bytes=SHEET_BYTES,
         )
-        matrix = make_matrix(results.confusion, results.class_names, max_classes=limits.classes)
+        matrix = make_matrix(results.confusion, results.class_names, max_classes=max_classes)
         page = template.render(context, shown=paths, sheets=sheets, matrix=matrix)
         if len(page.encode()) <= MAX_BYTES:
             break
@@ -186,11 +178,7 @@ def _scene_subsets(results: Results, seen_scenes: Collection[str] | None) -> lis
     units = units_of([clips[path].group or clips[path].content_hash for path in paths])
     right = np.array([video.is_right for video in results.predictions])
     seen = np.array([path in seen_scenes for path in paths])
-    return [
-        subset_row(name, right[chosen], units[chosen], design_effect=design_effect(right, units))
-        for name, chosen in (("seen_scenes", seen), ("unseen_scenes", ~seen))
-        if chosen.any()
-    ]
+    return accuracy_of_subsets(right, units, {"seen_scenes": seen, "unseen_scenes": ~seen})
 
 
 def _model_name(results: Results) -> str:

@@ -100,7 +100,7 @@ def read_results(files: ResultFiles) -> Results:
     class_names, predictions = read_predictions(files.table("predictions"))
     clips = CLIPS.read_rows(files.clips)
     tested = {clip.video_path for clip in clips if clip.split == "test"}
-    if stray := {prediction.row.video_path for prediction in predictions} - tested:
+    if stray := {video.row.video_path for video in predictions} - tested:
         raise DataError(
             f"{files.table('predictions')}: {min(stray)} is no test video of {files.clips}; "
             "run `dvc repro`"
@@ -136,28 +136,22 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
             f"{table}: has {len(results.predictions)} videos, {files.clips} has {num_tested} in "
             "test; run `dvc repro`"
         )
-    right = sum(prediction.is_right for prediction in results.predictions)
+    right = sum(video.is_right for video in results.predictions)
     stated = results.scores["top1_accuracy"].value
     if abs(right / num_tested - stated) > ROUNDING:
         raise DataError(
             f"{files.table('scores')}: top1_accuracy is {stated}, {right} of {num_tested} rows of "
             f"{table} are correct; run `dvc repro`"
         )
-    counted = Counter(
-        (prediction.row.actual, prediction.row.predicted) for prediction in results.predictions
-    )
+    counted = Counter((video.row.actual, video.row.predicted) for video in results.predictions)
     if any(counted[row.actual, row.predicted] != row.count for row in results.confusion):
         raise DataError(f"{files.plot('confusion')}: does not count {table}; run `dvc repro`")
-    _check_trained_with(results, files.params)
-
-
-def _check_trained_with(results: Results, path: Path) -> None:
-    then = (results.summary.get("run") or [{}])[-1].get("params") or {}
+    trained = (results.summary.get("run") or [{}])[-1].get("params") or {}
     now = yaml.safe_load(results.params_text)
     for section in TRAINED_WITH:
-        if section in then and then[section] != now[section]:
+        if section in trained and trained[section] != now[section]:
             raise DataError(
-                f"{path}: section {section}: is not what the model was trained with; "
+                f"{files.params}: section {section}: is not what the model was trained with; "
                 "run `dvc repro`"
             )
 
@@ -193,7 +187,7 @@ def read_predictions(path: Path) -> tuple[tuple[str, ...], list[VideoResult]]:
 
 def number_of_groups(predictions: Sequence[VideoResult]) -> int:
     """Count the groups of the test videos; a video without a group counts as one."""
-    return len({prediction.row.group or prediction.row.video_path for prediction in predictions})
+    return len({video.row.group or video.row.video_path for video in predictions})
 
 
 def _read_text(path: Path) -> str:
