@@ -19,10 +19,9 @@ setup: $(READY) ## make .venv with everything in it
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or later is needed; call make PYTHON=python3.12")'
 	test -d .venv || $(PYTHON) -m venv .venv
-	@# torch first: a later install then finds it and brings no other build. Python compiles what it
-	@# imports, so that the installer need not compile all of the 160 packages.
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt torch torchvision
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[explain,serve,dev]'
+	@# torch first: a later install then finds it and brings no other build.
+	.ci/install torch torchvision
+	.ci/install --editable '.[explain,serve,dev]'
 	@touch $@
 
 demo: setup ## draw the demo videos, train on them, measure: minutes on two cores
@@ -53,7 +52,7 @@ test: setup ## the tests of every feature that needs no optional extra
 	$(PYTEST) -m 'not extended'
 
 test-all: setup ## every test, also of crashes, clusters, browsers and the notebook; installs the extras
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[browser,explain,notebook,onnx,ray,serve,tensorboard,dev]'
+	.ci/install --editable '.[browser,explain,notebook,onnx,ray,serve,tensorboard,dev]'
 	@# Playwright drives the Chromium of the system.
 	command -v chromium || command -v chromium-browser || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null; } || { echo 'install chromium first'; exit 1; }
 	$(PYTEST)

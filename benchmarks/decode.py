@@ -21,16 +21,13 @@ from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import demo_params, manifest_of, quiet
 from slowfast_finetune.base.manifest_table import ManifestRow
-from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 
 STAGE, FFMPEG = "the cache stage", "ffmpeg processes"
 TARGET_OF_FFMPEG = 0.95
-VIDEO_SUFFIXES = frozenset(
-    (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
-)
 SECONDS = 10
 # About as long in all sizes; more of the small ones, so that starting processes does not count.
 PIXELS_IN_ALL = 16 * 1280 * 720
@@ -106,7 +103,9 @@ class _Bench:
 
     def filmed(self, folder: Path) -> Footage:
         """The sound videos of a folder that both the stage and ffmpeg can read."""
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+        found = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_EXTENSIONS
+        )
         footage = self._footage(f"{len(found)} videos of a folder", found)
         readable = {
             row.video_path

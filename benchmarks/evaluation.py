@@ -19,7 +19,8 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.demo.generator import generate_demo
-from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_checkpoint
+from slowfast_finetune.evaluation.evaluate import evaluate_checkpoint
+from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,

@@ -12,7 +12,8 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_checkpoint
+from slowfast_finetune.evaluation.evaluate import evaluate_checkpoint
+from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.indexing.manifest import build_manifest
 from slowfast_finetune.training.outputs import TrainingOutputs
 from slowfast_finetune.training.train import train_model

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from slowfast_finetune.base.hash_memo import hash_files
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.indexing.hash_memo import hash_files
 
 PROJECT = Path(__file__).resolve().parents[1]
 

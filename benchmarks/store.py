@@ -18,13 +18,12 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.comparison import Contender, in_turn, speed_ratio, timed
-from benchmarks.decode import VIDEO_SUFFIXES
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.on_the_fly import NaiveDecordDataset
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import demo_params, manifest_of, quiet
 from slowfast_finetune.base.manifest_table import ManifestRow
-from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore, raw_bytes
@@ -60,7 +59,7 @@ def run(*, folder: Path, count: int, rounds: int, out: Path) -> None:
     """Measure on the videos of a folder and on drawn ones, print tables, write store.json."""
     torch.set_num_threads(1)
     os.environ.setdefault("DECORD_EOF_RETRY_MAX", "10240")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_EXTENSIONS)
     chosen = [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)]
     results: dict[str, Any] = {}
     targets: list[Target] = []

@@ -10,7 +10,8 @@ from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.evaluation.evaluate import EvaluationFiles, evaluate_checkpoint
+from slowfast_finetune.evaluation.evaluate import evaluate_checkpoint
+from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from slowfast_finetune.base.console import run, say
 from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
-from slowfast_finetune.indexing.hash_memo import HashMemo
 from slowfast_finetune.indexing.manifest import build_manifest, describe
 from slowfast_finetune.indexing.weights_record import weights_record
 
@@ -23,7 +23,7 @@ def main() -> None:
     args = parser.parse_args()
 
     params = load_params(args.params)
-    memo = HashMemo(store_root(Path.cwd()) / "hashes.sqlite")
+    memo = HashMemo(store_root(Path.cwd()) / MEMO_NAME)
     write_text(args.weights, weights_record(params.model, project=Path.cwd(), memo=memo))
     manifest = build_manifest(params.data, project=Path.cwd(), memo=memo)
     MANIFEST.write(args.manifest, manifest.rows)

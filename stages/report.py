@@ -12,7 +12,7 @@ from slowfast_finetune.base.console import run
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.report.page import write_report
+from slowfast_finetune.report.report_page import write_report
 from slowfast_finetune.report.results import ResultFiles
 
 
@@ -30,11 +30,11 @@ def main() -> None:
     params = load_params(args.params)
     write_report(
         ResultFiles(
+            args.results,
             params=args.params,
             clips=args.clips,
             rejected=args.rejected,
             checkpoint=args.checkpoint,
-            results=args.results,
         ),
         params=params,
         store=ClipStore(store_root(Path.cwd()), params.clip),

@@ -6,9 +6,11 @@ pipeline's clip store gives the same frames hundreds of times faster.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,17 +21,25 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.base.params import Padding
+from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Padding
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.decoding import is_plain, sampled_frames
+from slowfast_finetune.decoding.decoding import sampled_frames
+from slowfast_finetune.decoding.opening import open_video, video_stream
 from slowfast_finetune.decoding.orientation import Frame as Frames
-from slowfast_finetune.decoding.orientation import scaled_size
+from slowfast_finetune.decoding.orientation import (
+    display_matrix,
+    dynamic_range,
+    pixel_aspect,
+    scaled_size,
+)
+from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampling import (
     exact_rate,
+    instants_before,
     padded_indices,
-    shown_frames,
     window_starts,
 )
+from slowfast_finetune.decoding.video_facts import DecodeReport
 from slowfast_finetune.indexing.discovery import find_videos
 
 
@@ -59,7 +69,7 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         short_side: int | None = 256,
         crop_size: int | None = None,
         padding: Padding = "repeat_last",
-        extensions: Sequence[str] = (".mp4",),
+        extensions: Sequence[str] = VIDEO_EXTENSIONS,
     ) -> None:
         discovery = find_videos(
             Path(root), extensions=tuple(suffix.lower() for suffix in extensions)
@@ -83,18 +93,24 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
 
     def _read(self, path: Path) -> Frames:
         """The chosen frames of a video, uint8 (T, H, W, 3)."""
-        try:
-            frames = self._read_with_decord(path)
-        except _decord_errors():
-            # What decord refuses or shows wrongly, PyAV reads, or says why not.
+        # decord reads this when it is imported; its default, 10240, hangs on a cut-off file.
+        os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1024")
+        import decord
+
+        frames = None
+        if is_plain(path):
+            # What decord refuses, PyAV reads, or says why not.
+            with suppress(decord.DECORDError, RuntimeError, OSError):
+                frames = self._read_with_decord(decord.VideoReader(str(path), num_threads=1))
+        if frames is None:
             frames = self._read_with_pyav(path)
         return frames if self._crop_size is None else _centre(frames, self._crop_size, path)
 
-    def _read_with_decord(self, path: Path) -> Frames:
-        if not is_plain(path):
-            raise VideoError("decoder_error", "decord would show it wrongly")
-        reader = open_with_decord(path)
+    def _read_with_decord(self, reader: Any) -> Frames | None:
+        """The chosen frames; None where decord has numbered frames otherwise than times."""
         times, end_time = frame_times(reader)
+        if not times or min(times) < 0:
+            return None  # the container's edit list hides frames, which decord counts
         sampled = shown_frames(times, end_time=end_time, sample_fps=self._sample_fps)
         frames = reader.get_batch([sampled[index] for index in self._window(len(sampled))])
         array: Frames = frames.asnumpy()
@@ -119,47 +135,61 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         return padded[start : start + self._num_frames]
 
 
-def open_with_decord(path: Path) -> Any:
-    """A ``decord.VideoReader`` over a file.
+def is_plain(path: Path) -> bool:
+    """Whether decord shows a video right: upright or turned, in SDR, with square pixels.
 
-    Raises:
-        VideoError: decord cannot open it.
+    False where it is mirrored, HDR, of pixels that are not square, has several video streams or a
+    clock that may leap, or cannot be read.
     """
-    # Read when decord is imported; its default of 10240 tries hangs for minutes on a cut-off file.
-    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1024")
-    import decord
+    import av.error
 
     try:
-        return decord.VideoReader(str(path), num_threads=1)
-    except _decord_errors() as error:
-        detail = f"decord cannot open it: {_first_line(error)}"
-        raise VideoError("not_a_video", detail) from error
-
-
-def _decord_errors() -> tuple[type[Exception], ...]:
-    import decord
-
-    return (decord.DECORDError, VideoError, RuntimeError, OSError)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+        with open_video(path) as container:
+            stream = video_stream(container, DecodeReport())
+            frame = next(container.decode(stream), None)
+            if frame is None or has_leaping_clock(container) or len(container.streams.video) > 1:
+                return False
+            if pixel_aspect(stream, frame) != 1 or dynamic_range(frame) != "sdr":
+                return False
+            matrix = display_matrix(frame)
+    except (VideoError, av.error.FFmpegError, OSError, ValueError):
+        return False
+    return matrix is None or matrix[0] * matrix[3] - matrix[1] * matrix[2] > 0
 
 
 def frame_times(reader: Any) -> tuple[list[Fraction], Fraction]:
     """When each of decord's frames is shown, and when the last one ends [s].
 
-    Raises:
-        VideoError: the container's edit list hides frames. decord counts them, gives them negative
-            times, and then numbers frames otherwise than times.
+    Times are negative for frames that the container's edit list hides.
     """
     stamps = reader.get_frame_timestamp(range(len(reader))).astype(np.float64)
-    if len(stamps) == 0 or stamps.min() < 0:
-        raise VideoError("decoder_error", "decord counts frames that are not shown")
     # decord keeps times as 32-bit floats; a microsecond is as fine as those are.
-    micro = np.rint(stamps * 1e6).astype(np.int64)
-    times = [Fraction(start, 1_000_000) for start in micro[:, 0].tolist()]
-    return times, max(Fraction(int(micro[-1, 1]), 1_000_000), times[-1])
+    micro = [[Fraction(round(time * 1e6), 1_000_000) for time in pair] for pair in stamps.tolist()]
+    times = [start for start, _ in micro]
+    return times, max(micro[-1]) if micro else Fraction(0)
+
+
+def shown_frames(
+    frame_times: Sequence[Fraction], *, end_time: Fraction, sample_fps: Fraction
+) -> list[int]:
+    """Index of the frame shown at each sampled instant.
+
+    Frame i is shown from its time until the next frame's; the last one until ``end_time``.
+    Instants run from the first frame's time in steps of 1/``sample_fps``. At least the first
+    frame is taken.
+
+    Args:
+        frame_times: presentation times, not decreasing [s].
+        end_time: when the last frame disappears [s].
+    """
+    start = frame_times[0]
+    bounds = [instants_before(time - start, sample_fps=sample_fps) for time in frame_times]
+    bounds.append(max(1, instants_before(end_time - start, sample_fps=sample_fps)))
+    return [
+        index
+        for index, (first, last) in enumerate(itertools.pairwise(bounds))
+        for _ in range(first, last)
+    ]
 
 
 def scale(frames: Frames, *, short_side: int) -> Frames:
@@ -175,13 +205,9 @@ def scale(frames: Frames, *, short_side: int) -> Frames:
     return np.stack(
         [
             reformatter.reformat(
-                av.VideoFrame.from_ndarray(frame, format="rgb24"),
-                new_width,
-                new_height,
-                interpolation=Interpolation.BILINEAR,
-                threads=1,
+                frame, new_width, new_height, interpolation=Interpolation.BILINEAR, threads=1
             ).to_ndarray()
-            for frame in frames
+            for frame in (av.VideoFrame.from_ndarray(array, format="rgb24") for array in frames)
         ]
     )
 

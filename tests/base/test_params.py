@@ -13,7 +13,7 @@ import synthetic
 import yaml
 
 from slowfast_finetune.base.errors import ParamsError
-from slowfast_finetune.base.params import Params, load_params
+from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Params, load_params
 
 PROJECT = Path(__file__).resolve().parents[2]
 PRESETS = sorted((PROJECT / "presets").glob("*.yaml"))
@@ -234,6 +234,11 @@ def test_there_is_a_preset_for_every_pretrained_model() -> None:
     for path in PRESETS:
         name = load_params(path).model.name
         assert name == (path.stem if path.stem != "demo" else "slowfast_shallow")
+
+
+def test_every_preset_takes_the_files_that_predict_takes_from_a_folder() -> None:
+    for path in PRESETS:
+        assert load_params(path).data.extensions == VIDEO_EXTENSIONS
 
 
 def test_params_yaml_is_the_demo_preset() -> None:

@@ -13,8 +13,8 @@ from reported_run import Answer, answers, write_run
 from screens import DESKTOP, PHONE
 
 from slowfast_finetune.inspection.findings import Finding
-from slowfast_finetune.report.evidence import Evidence, EvidenceItem
-from slowfast_finetune.report.page import compose
+from slowfast_finetune.report.evidence import Evidence
+from slowfast_finetune.report.report_page import compose
 from slowfast_finetune.report.results import read_results
 
 
@@ -32,9 +32,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = write_run(folder, tests, class_names=["wave", odd, long])
     results = read_results(run.files)
     sheet = page_picture()
-    evidence = Evidence(
-        [EvidenceItem("v.mp4", "v.mp4", "wave", odd, False, 0.8, sheet, sheet)], grid="Coarse."
-    )
+    mistake = next(video for video in results.predictions if not video.is_right)
+    evidence = Evidence([(mistake, sheet, sheet)], cells=2)
     findings = [Finding("problem", "x", "x" * 300, "detail", ("a/very/long/" + "path" * 50,))]
     path = folder / "report.html"
     path.write_text(compose(results, store=run.store, evidence=evidence, findings=findings))
@@ -84,9 +83,9 @@ def shown_cells(page: Any) -> list[str]:
 
 def test_a_click_on_a_cell_shows_its_videos_with_sheets_and_probabilities(open_page: Any) -> None:
     page = open_page()
-    assert shown_cells(page) == ["wave taken for <b>odd</b>: 2 of 6 videos, 33.3 %"]
-    page.get_by_role("button", name="wave recognised: 4 of 6").click()
-    assert shown_cells(page) == ["wave recognised: 4 of 6 videos, 66.7 %"]
+    assert shown_cells(page) == ["wave predicted as <b>odd</b>: 2 of 6 videos, 33.3 %"]
+    page.get_by_role("button", name="wave predicted correctly: 4 of 6").click()
+    assert shown_cells(page) == ["wave predicted correctly: 4 of 6 videos, 66.7 %"]
     cards = page.locator(".cell[open] .card")
     assert cards.count() == 4
     picture = cards.first.locator("img.sheet")
@@ -117,7 +116,7 @@ def test_keyboard_alone_is_enough(open_page: Any) -> None:
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.dataset.cell") == "1-1", "no videos below"
     page.keyboard.press("Enter")
-    assert shown_cells(page) == ["<b>odd</b> recognised: 3 of 3 videos, 100 %"]
+    assert shown_cells(page) == ["<b>odd</b> predicted correctly: 3 of 3 videos, 100 %"]
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.dataset.cell") == "1-1"
@@ -179,7 +178,7 @@ def test_without_scripts_every_cell_can_be_opened(open_page: Any) -> None:
     page = open_page(java_script_enabled=False)
     assert len(shown_cells(page)) == 5
     assert not page.locator("#theme").is_visible()
-    page.get_by_text("wave recognised: 4 of 6").click()
+    page.get_by_text("wave predicted correctly: 4 of 6").click()
     assert page.locator(".cell[open] .card img").first.is_visible()
 
 
@@ -216,7 +215,7 @@ def test_sixty_classes_scroll_in_their_own_box(browser: Any, tmp_path: Path) -> 
     head, frame = page.locator(".matrix thead th").nth(30).bounding_box(), box.bounding_box()
     assert frame["y"] - 2 <= head["y"] <= frame["y"] + frame["height"]
     page.locator('[data-cell="59-1"]').click()
-    assert shown_cells(page)[0].startswith("class_number_59 taken for class_number_01")
+    assert shown_cells(page)[0].startswith("class_number_59 predicted as class_number_01")
     page.close()
 
 

@@ -15,22 +15,28 @@ import synthetic
 from synthetic import make_manifest, make_rows, read_entry, read_numbers, steady, write_video
 
 from slowfast_finetune.base.errors import DataError, VideoError
+from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
 from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.clips import caching, workers
+from slowfast_finetune.clip_maintenance import find_leftovers
+from slowfast_finetune.clips import caching, decode_job, workers
 from slowfast_finetune.clips.caching import (
     cache_videos,
     check_rejected,
     restore_entries,
     summary,
 )
-from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
+from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, settings_digest
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import DecodeJob, decode_to_store
+from slowfast_finetune.decoding import decoding
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARAMS = synthetic.make_params(clip={"max_seconds": 2}, cache={"max_megapixels": 0.02})
+AS_JPEG = synthetic.make_params(
+    clip={"max_seconds": 2, "encoding": "jpeg"}, cache={"max_megapixels": 0.02}
+)
 
 GOOD = ["jump/fast.mp4", "jump/copy of fast.mp4", "jump/short.mp4", "wave/long.mp4"]
 DAMAGED = ["wave/cut.mp4", "wave/partly.mp4", "wave/scratched.mp4"]
@@ -235,6 +241,32 @@ def test_tables_come_back_from_disk(cached: Cached, tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+def test_another_encoding_decodes_anew_into_a_corner_of_its_own(
+    few: Callable[..., list[ManifestRow]], tmp_path: Path
+) -> None:
+    rows = few("jump/short.mp4")
+    root = tmp_path / "store"
+    raw, _ = cache(rows, project=tmp_path, store_root=root)
+    small, _ = cache(rows, project=tmp_path, store_root=root, params=AS_JPEG)
+    assert {row.settings for row in raw}.isdisjoint(row.settings for row in small)
+    for row, other in zip(raw, small, strict=True):
+        assert row._replace(settings="", stored_bytes=0) == other._replace(
+            settings="", stored_bytes=0
+        )
+        assert other.stored_bytes < row.stored_bytes / 3
+        frames = read_entry(ClipStore(root, AS_JPEG.clip), row.content_hash)
+        expected = read_numbers(read_entry(ClipStore(root, PARAMS.clip), row.content_hash))
+        assert read_numbers(frames) == expected
+    left = find_leftovers(
+        root,
+        current=settings_digest(AS_JPEG.clip),
+        content_hashes={row.content_hash for row in rows},
+    )
+    raw_names = {path.name for path in ClipStore(root, PARAMS.clip).folder.iterdir()}
+    assert {path.name for path in left.files} == raw_names
+
+
+@pytest.mark.process
 def test_loop_padding(tmp_path: Path) -> None:
     write_video(tmp_path / "jump/a.mp4", steady(3, 15))
     params = synthetic.make_params(clip={"padding": "loop"})
@@ -408,6 +440,7 @@ def make_job(video: Path, *, store_root: Path) -> DecodeJob:
     return DecodeJob(
         video=video,
         content_hash=hash_file(video),
+        hashed_as=None,
         store=ClipStore(store_root, PARAMS.clip),
         clip=PARAMS.clip,
         max_megapixels=1,
@@ -432,6 +465,54 @@ def test_a_video_that_becomes_unreadable_is_unreadable(
     with pytest.raises(VideoError) as caught:
         decode_to_store(job)
     assert caught.value.reason == "unreadable"
+
+
+def test_a_video_is_read_again_to_hash_it_only_if_it_has_changed_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = write_video(tmp_path / "a.mp4", steady(3, 15))
+    os.utime(video, (1e9, 1e9))
+    rows = make_manifest(tmp_path, ["a.mp4"])
+    store = ClipStore(tmp_path / "store", PARAMS.clip)
+    hash_files([video], memo=HashMemo(tmp_path / "store" / MEMO_NAME))
+    hashed: list[Path] = []
+    monkeypatch.setattr(
+        decode_job, "hash_file", lambda path: (hashed.append(path), hash_file(path))[1]
+    )
+
+    def decode_here(jobs: Sequence[DecodeJob], **_: Any) -> Iterator[Any]:
+        for job in jobs:
+            yield job, decode_to_store(job)
+
+    monkeypatch.setattr(caching, "decode_all", decode_here)
+    cache(rows, project=tmp_path, store_root=tmp_path / "store")
+    assert hashed == []
+    # The same bytes at another time; then other bytes, of which the memo knows nothing.
+    os.utime(video, (1e9, 2e9))
+    store.path(rows[0].content_hash).unlink()
+    cache(rows, project=tmp_path, store_root=tmp_path / "store")
+    assert hashed == [video]
+    video.write_bytes(video.read_bytes() + b"\0")
+    store.path(rows[0].content_hash).unlink()
+    with pytest.raises(VideoError, match="changed since it was indexed"):
+        cache(rows, project=tmp_path, store_root=tmp_path / "store")
+
+
+def test_a_video_that_changes_while_it_is_decoded_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(write_video(tmp_path / "a.mp4", steady(3, 15)), store_root=tmp_path / "store")
+    frames = decoding.sampled_frames
+
+    def change_and_decode(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        yield from frames(*args, **kwargs)
+        job.video.write_bytes(job.video.read_bytes() + b"\0")
+
+    monkeypatch.setattr(decoding, "sampled_frames", change_and_decode)
+    with pytest.raises(VideoError) as caught:
+        decode_to_store(job)
+    assert caught.value.reason == "changed"
+    assert not job.store.path(job.content_hash).exists()
 
 
 # The second time
@@ -515,19 +596,26 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("how", ["cut short", "header", "another", "gone"])
+@pytest.mark.parametrize(
+    ("how", "params"),
+    [
+        ("cut short", PARAMS),
+        ("cut short", AS_JPEG),
+        ("header", AS_JPEG),
+        ("another", PARAMS),
+        ("gone", PARAMS),
+    ],
+)
 def test_a_damaged_entry_is_made_again(
-    few: Callable[..., list[ManifestRow]], tmp_path: Path, how: str
+    few: Callable[..., list[ManifestRow]], tmp_path: Path, how: str, params: Params
 ) -> None:
     rows = few("jump/x.mp4")
-    first = cache(rows, project=tmp_path, store_root=tmp_path / "store")
+    first = cache(rows, project=tmp_path, store_root=tmp_path / "store", params=params)
     whole, before = contents(tmp_path / "store"), stamps(tmp_path)
-    victim = ClipStore(
-        tmp_path / "store", synthetic.make_params(clip={"max_seconds": 2}).clip
-    ).path(rows[1].content_hash)
+    victim = ClipStore(tmp_path / "store", params.clip).path(rows[1].content_hash)
     damage(victim, how)
 
-    assert cache(rows, project=tmp_path, store_root=tmp_path / "store") == first
+    assert cache(rows, project=tmp_path, store_root=tmp_path / "store", params=params) == first
 
     assert contents(tmp_path / "store") == whole
     after = stamps(tmp_path)

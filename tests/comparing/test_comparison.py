@@ -114,7 +114,7 @@ def test_a_model_does_not_differ_from_itself() -> None:
     same = compare(answers("jjww", "jwww"), answers("jjww", "jwww"))
     assert all((r.difference, r.low, r.high) == (0, 0, 0) for r in same.differences)
     assert (same.only_a, same.only_b, same.p_value) == (0, 0, 1.0)
-    assert verdict(same) == "not distinguishable: top-1 +0.000 [+0.000, +0.000]"
+    assert verdict(same) == "no significant difference: top-1 +0.000 [+0.000, +0.000]"
 
 
 def test_swapping_flips_the_signs() -> None:
@@ -151,9 +151,9 @@ def test_verdict() -> None:
     # √0.3 = 0.547723 and √0.29 = 0.538516: ((1.959964 · 0.547723 + 0.841621 · 0.538516) / 0.1)²
     # = 15.26744² = 233.1.
     unclear = compared(only_a=11, only_b=19)
-    assert verdict(unclear).startswith("not distinguishable: top-1 +0.080 [-0.")
+    assert verdict(unclear).startswith("no significant difference: top-1 +0.080 [-0.")
     assert videos_needed(compared(only_a=10, only_b=20)) == 234
-    assert f"about {videos_needed(unclear):,} test videos would show it" in verdict(unclear)
+    assert f"about {videos_needed(unclear):,} test videos are needed" in verdict(unclear)
 
 
 def test_few_videos_between_two_models_are_not_called_a_result() -> None:
@@ -161,8 +161,8 @@ def test_few_videos_between_two_models_are_not_called_a_result() -> None:
     few = compared(only_a=0, only_b=5)
     assert few.differences[0].low > 0
     assert few.p_value == pytest.approx(1 / 16)
-    assert verdict(few).startswith("not distinguishable: top-1 +0.050")
-    assert verdict(few).endswith("only 5 videos are between them")
+    assert verdict(few).startswith("no significant difference: top-1 +0.050")
+    assert verdict(few).endswith("the models differ in only 5 videos")
 
 
 def test_groups_promise_no_number_of_videos() -> None:
@@ -171,10 +171,10 @@ def test_groups_promise_no_number_of_videos() -> None:
         answers("jjjjwwww", "jwjwwwww", groups=groups),
         answers("jjjjwwww", "jjjwwwjw", groups=groups),
     )
-    assert "test videos would" not in verdict(found)
+    assert "are needed" not in verdict(found)
     text = describe(found, a="one", b="two")
-    assert "8 videos in 4 groups, resampled by group; only A right: 1, only B right: 1" in text
-    assert "4 groups are few: the intervals are rough" in text
+    assert "8 videos in 4 groups, resampled by group; only A correct: 1, only B correct: 1" in text
+    assert "with only 4 groups, confidence intervals are too narrow" in text
 
 
 # What is refused
@@ -202,7 +202,7 @@ def test_changed_labels_are_refused() -> None:
 
 def test_other_classes_are_refused() -> None:
     text = "video_path,group,actual,predicted,p(hop),p(jump)\nvideo 0,,jump,jump,0.1,0.9\n"
-    with pytest.raises(DataError, match="only b knows 'hop'"):
+    with pytest.raises(DataError, match="only b has 'hop'"):
         compare(answers("j", "j"), parsed(text, source="b"))
 
 

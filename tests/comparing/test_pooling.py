@@ -57,5 +57,5 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
     one = write_fold(tmp_path, "one", "a,,jump,jump,0.9,0.1")
     other = HEADER.replace("wave", "hop")
     two = write_fold(tmp_path, "two", "b,,jump,jump,0.9,0.1", header=other)
-    with pytest.raises(DataError, match="tell other classes apart"):
+    with pytest.raises(DataError, match="have different classes"):
         pool([one, two])

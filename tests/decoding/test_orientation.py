@@ -13,8 +13,8 @@ import synthetic
 from decoded import decode
 from synthetic import cornered_frame, read_corners, steady, write_video
 
-from slowfast_finetune.decoding.decoding import is_plain
 from slowfast_finetune.decoding.orientation import display_matrix, fitted_size, scaled_size
+from slowfast_finetune.video_folder import is_plain
 
 # Sizes
 

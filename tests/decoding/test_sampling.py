@@ -12,9 +12,9 @@ from slowfast_finetune.decoding.sampling import (
     TOLERANCE_SECONDS,
     instants_before,
     padded_indices,
-    shown_frames,
     window_starts,
 )
+from slowfast_finetune.video_folder import shown_frames
 
 MS = Fraction(1, 1000)
 

@@ -13,6 +13,8 @@ import pytest
 from decoded import decode, numbers
 from synthetic import numbered_frame, read_numbers, steady, write_video
 
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_runs
 from slowfast_finetune.decoding.timing import FrameClock
 
 # In tenths of a second, as are the stamps below; each frame says that it lasts one.
@@ -251,3 +253,23 @@ def test_avi_with_b_frames_and_a_gap(tmp_path: Path) -> None:
         tick=Fraction(1, 15),
     )
     assert numbers(path) == [*range(10), *[9] * 20, *range(10, 20)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_six_seconds_that_claim_days_take_no_longer(tmp_path: Path, suffix: str) -> None:
+    """The last packet is 100,000 s later than the one before: 27.8 hours, which may be true."""
+    tick = Fraction(1, 600)
+    path = write_video(
+        tmp_path / f"a{suffix}",
+        [*steady(89, 15), Fraction(100_000)],
+        tick=tick,
+        claimed_fps=15,
+        container_options={"video_track_timescale": "600"} if suffix == ".mp4" else None,
+    )
+    settings = DecodeSettings(sample_fps=30, short_side=48, max_megapixels=1)
+    runs = list(sampled_runs(path, settings=settings))
+    assert len(runs) == 90
+    assert sum(length for _, length in runs) == pytest.approx(3_000_000, abs=10)
+    frames, report = decode(path, sample_fps=30, max_seconds=10)
+    assert len(frames) == 300
+    assert report.truncated

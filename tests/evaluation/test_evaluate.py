@@ -21,11 +21,11 @@ from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.evaluate import (
-    EvaluationFiles,
     evaluate_checkpoint,
     view_videos,
 )
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
 from slowfast_finetune.scoring import ready
 
@@ -219,6 +219,7 @@ def test_no_test_video_is_refused(
         run(rows, store, params, tmp_path, ["dark", "light"])
 
 
+@pytest.mark.slow
 def test_smallest_allowed_clip_trains_in_bf16() -> None:
     """The limits in params.py are ones the network can work with."""
     from slowfast_finetune.model.slowfast import ClipClassifier, build_slowfast

@@ -43,9 +43,7 @@ def outcome_of(
     rows = rows_of(true)
     if groups:
         rows = [row._replace(group=group) for row, group in zip(rows, groups, strict=True)]
-    return Outcome.of(
-        rows, np.array(probabilities), train_rows=rows_of(list(train)), threshold=threshold
-    )
+    return Outcome(rows, np.array(probabilities), rows_of(list(train)), threshold)
 
 
 # Four videos: jump taken for jump (0.9), jump for run (0.6), run for run (0.8), sit for jump (0.5).
@@ -106,7 +104,7 @@ def test_top5_counts_where_there_are_more_than_five_classes() -> None:
     first, second = make_rows(2)
     rows = [first._replace(label=5), second._replace(label=0)]
     probabilities = [[0.3, 0.2, 0.2, 0.1, 0.15, 0.05], [0.1, 0.3, 0.2, 0.2, 0.15, 0.05]]
-    outcome = Outcome.of(rows, np.array(probabilities), train_rows=rows, threshold=0.0)
+    outcome = Outcome(rows, np.array(probabilities), rows, 0.0)
     assert by_name(outcome)["top5_accuracy"].value == 0.5
 
 
@@ -119,7 +117,7 @@ def test_facts_that_tell_the_class_are_the_number_to_beat() -> None:
         filmed[filmed.index(row)] = row._replace(source_width=row_width)
     train, test = filmed[:20], filmed[20:]
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
-    scores = by_name(Outcome.of(test, probabilities, train_rows=train, threshold=0.0))
+    scores = by_name(Outcome(test, probabilities, train, 0.0))
     assert scores["metadata_baseline"].value == 1.0
     assert scores["top1_accuracy"].value == 0.75
     above = scores["above_metadata"]
@@ -143,7 +141,7 @@ def test_interval_counts_people_and_not_their_videos() -> None:
 
 def test_copies_of_one_video_go_together() -> None:
     rows = [row._replace(content_hash="c" * 32) for row in rows_of([0, 0])]
-    outcome = Outcome.of(rows, np.eye(3)[[0, 0]], train_rows=rows, threshold=0.0)
+    outcome = Outcome(rows, np.eye(3)[[0, 0]], rows, 0.0)
     assert outcome.units.tolist() == [0, 0]
 
 
@@ -204,7 +202,7 @@ def test_subsets_by_hand() -> None:
     rows[0] = rows[0]._replace(num_sampled=5)
     rows[1] = rows[1]._replace(damaged=True)
     probabilities = np.array([[0.2, 0.8, 0.0], [0.9, 0.1, 0.0], [0.9, 0.1, 0.0]])
-    outcome = Outcome.of(rows, probabilities, train_rows=rows, threshold=0.0)
+    outcome = Outcome(rows, probabilities, rows, 0.0)
     found = {row.subset: (row.num_videos, row.accuracy) for row in subset_rows(outcome)}
     assert found == {
         "padded": (1, 0.0), "unpadded": (2, 1.0), "damaged": (1, 1.0), "sound": (2, 0.5),

@@ -376,5 +376,5 @@ def test_class_named_as_the_answer_to_no_class_is_refused(tmp_path: Path) -> Non
     for name in ("jump", "none of these"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.mp4").touch()
-    with pytest.raises(DataError, match="is named as the answer to a video of no class"):
+    with pytest.raises(DataError, match="has the name that is given to videos of no class"):
         find_videos(tmp_path, extensions=[".mp4"])

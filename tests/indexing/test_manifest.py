@@ -16,10 +16,10 @@ import synthetic
 from synthetic import touch_videos
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.hash_memo import hash_files
 from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.indexing.hash_memo import hash_files
 from slowfast_finetune.indexing.manifest import Manifest, build_manifest, describe
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -416,6 +416,41 @@ def test_given_splits_are_kept(tmp_path: Path, videos: Path) -> None:
     assert all(row.split == row.video_path.split("/")[1] for row in manifest.rows)
     assert [(row.class_name, row.label) for row in manifest.rows] == [("a", 0)] * 6 + [("b", 1)] * 6
     assert "the folders fix the split: train, val, test" in manifest.notes
+
+
+def test_a_class_that_a_split_folder_lacks_is_taken_from_train_and_told(
+    tmp_path: Path, videos: Path
+) -> None:
+    touch_videos(videos, [*given("train", count=10), *given("val")])
+    for path in (videos / "val" / "b").iterdir():
+        path.unlink()
+    (videos / "val" / "b").rmdir()
+    manifest = build(tmp_path)
+    assert [row.class_name for row in manifest.rows if row.split == "val"].count("b") == 1
+    assert "WARNING: the val folder lacks 'b'; taken from train" in manifest.notes
+
+
+@pytest.mark.parametrize("name", ["train.csv", "val.txt", "test_list.csv"])
+def test_a_list_that_speaks_of_a_split_is_not_passed_over_without_a_word(
+    tmp_path: Path, videos: Path, name: str
+) -> None:
+    touch_videos(videos, [*names("wave", 5), *names("jump", 5)])
+    (videos / name).write_text("wave/0.mp4 0\n")
+    assert any(note.startswith(f"WARNING: {name}: not read") for note in build(tmp_path).notes)
+    (videos / name).rename(videos / "about.txt")
+    assert not any("not read" in note for note in build(tmp_path).notes)
+
+
+def test_lists_beside_a_single_folder_of_videos_are_told(tmp_path: Path, videos: Path) -> None:
+    touch_videos(videos, names("all", 5))
+    (videos / "train.csv").write_text("all/0.mp4 0\n")
+    with pytest.raises(DataError, match=r"holds one class, 'all'; .*lists of videos such as train"):
+        build(tmp_path)
+
+
+def test_an_address_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'https://a\.org/videos' is an address; save the videos"):
+        build(tmp_path, videos="https://a.org/videos")
 
 
 @pytest.mark.parametrize(

@@ -177,11 +177,11 @@ def test_evidence_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         runtime=run.params.runtime,
         store=run.store,
     )
-    shown = [item.actual + item.predicted for item in found.items]
+    shown = [video.row.actual + video.row.predicted for video, _, _ in found.items]
     assert shown == ["ab", "aa", "bb"]
-    for item in found.items:
-        assert item.slow.startswith("data:image/jpeg;base64,")
-        assert item.fast.startswith("data:image/jpeg;base64,")
+    for _, slow, fast in found.items:
+        assert slow.startswith("data:image/jpeg;base64,")
+        assert fast.startswith("data:image/jpeg;base64,")
     assert found.note == ""
 
 

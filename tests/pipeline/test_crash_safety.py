@@ -21,15 +21,16 @@ NUM_VIDEOS = 14
 STAGE = str(PROJECT / "stages" / "cache.py")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(params=["raw", "jpeg"])
+def project(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     names = [f"jump/{index}.mp4" for index in range(NUM_VIDEOS)]
     for index, name in enumerate(names):
         write_video(tmp_path / name, steady(20 + index, 30))
     MANIFEST.write(tmp_path / "data/manifest.csv", make_manifest(tmp_path, names))
-    write_params(
-        tmp_path / "params.yaml", make_params(runtime={"num_workers": 2}, clip={"short_side": 96})
+    params = make_params(
+        runtime={"num_workers": 2}, clip={"short_side": 96, "encoding": request.param}
     )
+    write_params(tmp_path / "params.yaml", params)
     return tmp_path
 
 
@@ -141,7 +142,7 @@ def test_two_runs_at_once_share_a_store(project: Path) -> None:
     assert not list(shared.rglob("*.tmp"))
 
 
-def test_entry_names_say_which_settings_made_them(project: Path) -> None:
-    slow = ClipStore(project, make_params(clip={"sample_fps": 5}).clip)
-    fast = ClipStore(project, make_params(clip={"sample_fps": 10}).clip)
+def test_entry_names_say_which_settings_made_them(tmp_path: Path) -> None:
+    slow = ClipStore(tmp_path, make_params(clip={"sample_fps": 5}).clip)
+    fast = ClipStore(tmp_path, make_params(clip={"sample_fps": 10}).clip)
     assert slow.folder != fast.folder

@@ -650,6 +650,7 @@ def test_a_frame_that_is_held_for_minutes_or_days_is_computed_once(
     assert 14 <= len(seen) <= 1 + 2 * 10
 
 
+@pytest.mark.process
 def test_a_camera_gives_answers_again_and_again(videos: Path, checkpoint: Path) -> None:
     """A file stands for the camera."""
     model = load_model(checkpoint)

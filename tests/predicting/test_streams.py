@@ -257,6 +257,7 @@ def _session(leader: int) -> list[str]:
 # The pool
 
 
+@pytest.mark.process
 def test_a_pool_decodes_in_the_order_of_opening_and_closing_it_ends_all(
     tmp_path: Path, faulty: None
 ) -> None:
@@ -275,6 +276,7 @@ def test_a_pool_decodes_in_the_order_of_opening_and_closing_it_ends_all(
             list(runs)
 
 
+@pytest.mark.process
 def test_a_video_that_is_closed_frees_its_decoder(tmp_path: Path, faulty: None) -> None:
     """Even one that hangs, long before its limit."""
     limits = DecodeLimits(seconds_without_frame=600, worker_memory_mb=512)
@@ -287,6 +289,7 @@ def test_a_video_that_is_closed_frees_its_decoder(tmp_path: Path, faulty: None) 
         assert sum(run.length for run in pool.open(good, WANTED).runs()) == 5
 
 
+@pytest.mark.process
 def test_a_decoder_that_is_suspended_is_given_up(tmp_path: Path, faulty: None) -> None:
     """Wherever it stands, be it in the middle of a frame: the next video gets another one."""
     endless, good = made(tmp_path, "large-100000000", "a")

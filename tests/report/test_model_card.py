@@ -121,14 +121,14 @@ def test_without_groups_the_card_says_that_the_result_may_flatter(tmp_path: Path
     tests = [Answer("a", "a", changes={"group": None}), Answer("b", "b", changes={"group": None})]
     run = write_run(tmp_path, tests, class_names=["a", "b"])
     limits = section(card_of(run), "Limits")
-    assert "No groups were given" in limits
+    assert "No groups were configured" in limits
     assert "share no group" not in limits
 
 
 def test_groups_on_both_sides_are_owned_up_to(tmp_path: Path) -> None:
     finding = Finding("problem", "group-on-both-sides", "Training has seen groups", "-")
     limits = section(card_of(three_of_four(tmp_path), findings=[finding]), "Limits")
-    assert "Groups are on both sides of the split" in limits
+    assert "Groups are in both the training and the test split" in limits
     assert "share no group" not in limits
 
 

@@ -13,9 +13,11 @@ import pytest
 from reported_run import NUM_FRAMES, Run, answers, write_run
 
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.inspection import inspect, looks, scenes
+from slowfast_finetune.inspection.checks import check_videos
+from slowfast_finetune.inspection.shared_scenes import seen_scenes
+from slowfast_finetune.inspection.video_summary import summaries_from_store
 from slowfast_finetune.report.evidence import Evidence
-from slowfast_finetune.report.page import compose
+from slowfast_finetune.report.report_page import compose
 from slowfast_finetune.report.results import read_results
 
 Frames = npt.NDArray[np.uint8]
@@ -37,13 +39,13 @@ def filmed(scene: str, actor: str) -> Frames:
 def report_of(folder: Path, draw: Callable[[ClipRow], Frames]) -> str:
     tests = [*answers("fall", {"fall": 9, "walk": 1}), *answers("walk", {"walk": 8, "fall": 2})]
     run: Run = write_run(folder, tests, class_names=CLASSES, num_train=15, draw=draw)
-    seen = looks.looks_from_store(run.clips, run.store)
+    videos = summaries_from_store(run.clips, run.store)
     return compose(
         read_results(run.files),
         store=run.store,
         evidence=Evidence(),
-        findings=inspect.inspect(seen, clip=run.params.clip),
-        seen_scenes=scenes.seen_scenes(seen),
+        findings=check_videos(videos, clip=run.params.clip),
+        seen_scenes=seen_scenes(videos).keys(),
     )
 
 
@@ -73,6 +75,6 @@ def test_one_video_under_two_names_on_both_sides(tmp_path: Path) -> None:
         return filmed(name, name)
 
     html = report_of(tmp_path, draw)
-    assert "on both sides of the split" in titles(html)
+    assert "in more than one split" in titles(html)
     assert f"<li>{copy}</li>" in html
     assert f"<li>{original}</li>" in html

@@ -124,9 +124,7 @@ def write_run(
     if draw:
         for row in train:
             write_entry(store, row, draw(row))
-    outcome = Outcome.of(
-        test, probabilities(tests, class_names), train_rows=train, threshold=threshold
-    )
+    outcome = Outcome(test, probabilities(tests, class_names), train, threshold)
     metrics = folder / "metrics"
     PREDICTIONS.write(
         metrics / "predictions.csv",
@@ -148,11 +146,11 @@ def write_run(
     REJECTED.write(folder / "data" / "rejected.csv", rejected)
     write_params(folder / "params.yaml", params)
     files = ResultFiles(
+        metrics,
         params=folder / "params.yaml",
         clips=folder / "data" / "clips.csv",
         rejected=folder / "data" / "rejected.csv",
         checkpoint=folder / "models" / "best.pt",
-        results=metrics,
     )
     return Run(folder, files, params, store, [*train, *test])
 

@@ -111,7 +111,6 @@ def test_gpu_is_tried_with_ever_smaller_batches(
     for name in ("reset_peak_memory_stats", "empty_cache"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 2**30)
-    monkeypatch.setattr(memory, "_labels", lambda size, _: torch.zeros(size, dtype=torch.int64))
     model = Limited(limit)
     found = batch_size_that_fits(
         12,

@@ -153,22 +153,22 @@ def test_what_is_no_terminal_gets_a_log_of_whole_lines(tmp_path: Path) -> None:
     ]
 
 
-# Where a run is killed: at the how-manieth call of what, by the name of its module and its own.
-Moment = tuple[str, str, int]
-MOMENTS: list[Moment] = [
-    ("train", "check_learner", 1),  # nothing is saved yet
-    ("engine", "take_step", 1),
-    ("engine", "take_step", 3),  # within the first epoch
-    ("resume", "torch.save", 2),  # while the state is written, within an epoch
-    ("engine", "validate", 1),
-    ("run", "TrainingRun._save", 1),  # the best checkpoint is newer than the state
-    ("resume", "shutil.copyfile", 1),  # while the best checkpoint is copied
-    ("engine", "take_step", 6),
-    ("engine", "validate", 1),
-    ("run", "load_checkpoint", 1),  # all epochs are done
-    ("run", "export_program", 1),  # the best checkpoint is calibrated
-    ("run", "write_summary", 1),
-    ("resume", "UnfinishedRun.clear", 1),
+# Where a run of three epochs of four steps is killed: at which call of what, by the name of
+# its module and its own; and the epochs and steps that this run found done.
+MOMENTS: list[tuple[str, str, int, str]] = [
+    ("train", "check_learner", 1, ""),
+    ("engine", "take_step", 1, ""),
+    ("engine", "take_step", 3, ""),
+    ("resume", "torch.save", 2, "0 epochs and 2 steps"),  # while the state is written
+    ("engine", "validate", 1, "0 epochs and 3 steps"),
+    ("run", "TrainingRun._save", 1, "0 epochs and 4 steps"),  # the best is newer than the state
+    ("resume", "shutil.copyfile", 1, "0 epochs and 4 steps"),  # while the best is copied
+    ("engine", "take_step", 6, "0 epochs and 4 steps"),
+    ("engine", "validate", 1, "2 epochs and 1 steps"),
+    ("run", "load_checkpoint", 1, "2 epochs and 4 steps"),
+    ("run", "export_program", 1, "3 epochs"),  # the best checkpoint is calibrated
+    ("run", "write_summary", 1, "3 epochs"),
+    ("resume", "UnfinishedRun.clear", 1, "3 epochs"),
 ]
 
 
@@ -199,9 +199,12 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(
 ) -> None:
     # A state is saved after every step.
     write_project(tmp_path, **RICH, runtime={"save_minutes": 1e-9})
-    for moment in MOMENTS:
-        run = start_training(tmp_path, functools.partial(die_at, *moment))
-        assert run.wait() == -signal.SIGKILL, f"{moment}: it came to its end"
+    for module, name, number, done in MOMENTS:
+        run = start_training(tmp_path, functools.partial(die_at, module, name, number))
+        assert run.wait() == -signal.SIGKILL, f"{name}: it came to its end"
+        output = (tmp_path / "output.txt").read_text()
+        found = re.search(r"going on with an unfinished run: (\d epochs(?: and \d steps)?)", output)
+        assert (found.group(1) if found else "") == done, name
         # DVC deletes the outputs before it runs a stage again.
         for name in ("models/best.pt", "metrics/history.csv", "logs/train.log"):
             (tmp_path / name).unlink(missing_ok=True)

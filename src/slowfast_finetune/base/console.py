@@ -1,4 +1,4 @@
-"""What a person sees: one console, progress bars, and errors of one line."""
+"""Console output: lines, progress bars, and errors of one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def say(message: str = "") -> None:
 
 def printable(text: str) -> str:
     """A name on one line: file names may hold line breaks and control characters."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    # The narrow space between number and unit is no "printable" character to Python.
+    return "".join(c if c.isprintable() or c == "\u202f" else repr(c)[1:-1] for c in text)
 
 
 def readable_bytes(number: int) -> str:
@@ -52,8 +53,8 @@ class ProgressBar:
     stderr is a file or a pipe it is a line every 30 seconds, and none for what takes less.
 
     Args:
-        total: what there is to do; None if that is not known.
-        done: of this, what was done before.
+        total: the number of units to do; None if unknown.
+        done: units of these that were done before.
         hidden: show nothing.
     """
 

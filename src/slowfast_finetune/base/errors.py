@@ -5,7 +5,7 @@
 ├── ``DataError``              the videos folder, manifest.csv, clips.csv
 │   └── ``VideoError``         one video cannot be decoded; carries a reason code
 ├── ``WeightsError``           pretrained weights: download, format, architecture
-├── ``CheckpointError``        a models/best.pt of ours that cannot be used
+├── ``CheckpointError``        a models/best.pt that cannot be used
 ├── ``ExportError``            an exported file that is refused, or that answers otherwise
 └── ``TrainingError``          training cannot go on: failed sanity check, non-finite loss
 """
@@ -52,7 +52,7 @@ class WeightsError(InputError):
 
 
 class CheckpointError(InputError):
-    """A checkpoint of ours is missing, truncated, or not one of ours."""
+    """A checkpoint is missing, truncated, or not written by this project."""
 
 
 class ExportError(InputError):

@@ -32,8 +32,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        # A full disk strikes in a write that knows no name; the person should hear which file.
-        # An error of another kind (a connection that closed) has no number, and words of its own.
+        # A write to a full disk fails without a file name; the message should have one.
+        # Others (a connection that closed) have no number, and a message of their own.
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise

@@ -8,7 +8,7 @@ from slowfast_finetune.base.tables import Table
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-# What is answered to a video that shows none of the classes; no class may be called so.
+# The answer for a video that shows none of the classes; no class may have this name.
 NONE_OF_THESE = "none of these"
 
 

@@ -21,6 +21,12 @@ ModelName = Literal["slowfast_r50", "slowfast_r101", "slowfast_16x8_r101_50_50",
 Engine = Literal["local", "ray"]
 Padding = Literal["repeat_last", "loop"]
 
+# What the presets take for videos, and predict where it is given a folder.
+VIDEO_EXTENSIONS = (
+    *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
+
 
 class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(

@@ -246,7 +246,7 @@ class Table(Generic[RowT]):
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV (RFC 4180 quoting, ``\\n``): None is an empty cell, booleans are lower-case."""
     text = _Lines()
-    # The writer quotes what its line end is made of; told "\n", it would leave a "\r" bare.
+    # The writer quotes the characters of its line end; with "\n" alone it would not quote "\r".
     writer = csv.writer(text, lineterminator="\r\n")
     for row in rows:
         writer.writerow([str(v).lower() if isinstance(v, bool) else v for v in row])

@@ -9,6 +9,7 @@ from typing import Literal
 
 from slowfast_finetune.base.console import progress, say
 from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
+from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
 from slowfast_finetune.base.store_location import locate
@@ -49,11 +50,8 @@ def cache_videos(
         known = first_rows.setdefault(row.content_hash, row)
         if known is not row and not locate(known.video_path, project=project).is_file():
             first_rows[row.content_hash] = row
-    jobs = [
-        _job(row, clip, cache, store, project)
-        for content_hash, row in first_rows.items()
-        if content_hash not in outcomes
-    ]
+    wanted = [row for content_hash, row in first_rows.items() if content_hash not in outcomes]
+    jobs = _jobs(wanted, clip, cache, store, project)
     say(f"{len(outcomes)} videos are in the clip store, {len(jobs)} to decode")
     results = decode_all(jobs, num_workers=num_workers, engine=engine)
     for job, outcome in progress(results, total=len(jobs), label="decoding"):
@@ -91,7 +89,7 @@ def restore_entries(
     if not missing:
         return
     say(f"{len(missing)} clips are missing from the clip store; decoding them again")
-    jobs = [_job(row, params.clip, params.cache, store, project) for row in missing.values()]
+    jobs = _jobs([*missing.values()], params.clip, params.cache, store, project)
     results = decode_all(jobs, num_workers=params.runtime.num_workers, engine=params.runtime.engine)
     for job, outcome in progress(results, total=len(jobs), label="decoding"):
         row = missing[job.content_hash]
@@ -109,22 +107,30 @@ def _shape(clip: EntryInfo | ClipRow) -> tuple[int, int, int]:
     return clip.num_frames, clip.height, clip.width
 
 
-def _job(
-    row: ManifestRow | ClipRow,
+def _jobs(
+    rows: Sequence[ManifestRow | ClipRow],
     clip: ClipParams,
     cache: CacheParams,
     store: ClipStore,
     project: Path,
-) -> DecodeJob:
-    return DecodeJob(
-        video=locate(row.video_path, project=project),
-        content_hash=row.content_hash,
-        store=store,
-        clip=clip,
-        max_megapixels=cache.max_megapixels,
-        timeout_seconds=cache.timeout_seconds,
-        worker_memory_mb=cache.worker_memory_mb,
-    )
+) -> list[DecodeJob]:
+    videos = [locate(row.video_path, project=project) for row in rows]
+    hashes = {video: row.content_hash for video, row in zip(videos, rows, strict=True)}
+    # What index has read and hashed is not read once more to hash it, unless it has changed.
+    hashed_as = HashMemo(store.folder.parent / MEMO_NAME).fingerprints(hashes) if rows else {}
+    return [
+        DecodeJob(
+            video=video,
+            content_hash=row.content_hash,
+            hashed_as=hashed_as.get(video),
+            store=store,
+            clip=clip,
+            max_megapixels=cache.max_megapixels,
+            timeout_seconds=cache.timeout_seconds,
+            worker_memory_mb=cache.worker_memory_mb,
+        )
+        for video, row in zip(videos, rows, strict=True)
+    ]
 
 
 def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, EntryInfo]:

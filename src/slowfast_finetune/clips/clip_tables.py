@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 from slowfast_finetune.base.manifest_table import (
     ClassName,
@@ -12,7 +12,8 @@ from slowfast_finetune.base.manifest_table import (
     SplitName,
     VideoPath,
 )
-from slowfast_finetune.base.tables import SHARE, Table
+from slowfast_finetune.base.tables import Table
+from slowfast_finetune.decoding import video_facts
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
 
@@ -25,30 +26,20 @@ class ClipRow(NamedTuple):
     split: SplitName
     group: Group
     content_hash: ContentHash
-    source_height: Annotated[int, "height of the upright original", "pixels"]
-    source_width: Annotated[int, "width of the upright original", "pixels"]
-    source_fps: Annotated[float, "as the file states it; 0 where it does not", "frames a second"]
-    has_audio: Annotated[bool, "there is a sound track"]
-    duration_seconds: Annotated[float, "duration of what was decoded", "seconds"]
-    decoder: Annotated[str, "`pyav/` and FFmpeg's name of the codec"]
-    decodable_fraction: Annotated[
-        float,
-        "packets that decoded as a share of those there should be, however many make a frame",
-        SHARE,
-    ]
-    damaged: Annotated[bool, "packets failed to decode, or under 0.95 of them decoded"]
-    truncated: Annotated[bool, "longer than `clip.max_seconds`; the rest was left out"]
-    pixel_aspect: Annotated[
-        float, "width of a coded pixel by its height; frames are scaled to square ones"
-    ]
-    dynamic_range: Annotated[Literal["sdr", "hlg", "pq"], "HDR (HLG, PQ) is mapped to SDR"]
-    interlaced: Annotated[bool, "a frame was filmed in two fields"]
-    clock_leaps: Annotated[int, "leaps of the file's clock that were closed"]
-    remarks: Annotated[
-        str | None,
-        "which of several video streams was used, a pixel shape that cannot be true, "
-        "a picture that changes its shape",
-    ]
+    source_height: video_facts.SourceHeight
+    source_width: video_facts.SourceWidth
+    source_fps: video_facts.SourceFps
+    has_audio: video_facts.HasAudio
+    duration_seconds: video_facts.Seconds
+    decoder: video_facts.Decoder
+    decodable_fraction: video_facts.DecodableFraction
+    damaged: video_facts.IsDamaged
+    truncated: video_facts.IsTruncated
+    pixel_aspect: video_facts.PixelAspect
+    dynamic_range: video_facts.FoundRange
+    interlaced: video_facts.IsInterlaced
+    clock_leaps: video_facts.ClockLeaps
+    remarks: video_facts.Remarks
     num_frames: Annotated[int, "frames in the store, padding included"]
     num_sampled: Annotated[int, "frames before padding; fewer than `num_frames` means padded"]
     height: Annotated[int, "height of the stored frames", "pixels"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError, VideoError
+from slowfast_finetune.base.hash_memo import Fingerprint, fingerprint
 from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
@@ -18,6 +20,7 @@ from slowfast_finetune.decoding.sampling import padded_indices
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 TIMEOUT_SECONDS_PER_MEGABYTE = 2.0
+CHANGED = "the file changed since it was indexed; run the index again"
 # Marks the temporary files of this process's workers: another run may share the store.
 RUN_NAME = f"{os.getpid():x}-{os.urandom(4).hex()}"
 
@@ -28,6 +31,7 @@ class DecodeJob:
 
     video: Path
     content_hash: str
+    hashed_as: Fingerprint | None  # what the file looked like when it was hashed, if that is known
     store: ClipStore
     clip: ClipParams
     max_megapixels: float
@@ -65,12 +69,12 @@ def decode_to_store(job: DecodeJob) -> EntryInfo:
         VideoError: the video is refused, with a reason code.
         OSError: the store cannot be written.
     """
-    check_bytes(job.video, content_hash=job.content_hash)
+    found = check_bytes(job.video, content_hash=job.content_hash, hashed_as=job.hashed_as)
     with within_limits(job.worker_memory_mb, seconds=job.seconds_allowed):
-        return _decode(job)
+        return _decode(job, found)
 
 
-def _decode(job: DecodeJob) -> EntryInfo:
+def _decode(job: DecodeJob, found: Fingerprint) -> EntryInfo:
     from slowfast_finetune.decoding.decoding import sampled_frames
 
     settings = DecodeSettings.from_clip(job.clip, max_megapixels=job.max_megapixels)
@@ -87,6 +91,8 @@ def _decode(job: DecodeJob) -> EntryInfo:
         )
         for index in indices[num_sampled:]:
             writer.repeat(index)
+        if fingerprint(job.video) != found:
+            raise VideoError("changed", CHANGED)
         return writer.finish(report.facts(), num_sampled=num_sampled)
 
 
@@ -138,19 +144,29 @@ def limit_memory(megabytes: int) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
-def check_bytes(video: Path, *, content_hash: str | None) -> None:
+def check_bytes(
+    video: Path, *, content_hash: str | None, hashed_as: Fingerprint | None = None
+) -> Fingerprint:
     """Refuse a file that is not there, not readable, empty, or of other bytes than indexed.
 
     Args:
         content_hash: of the bytes expected; None where any will do.
+        hashed_as: a file that still looks so is not read again to hash it.
+
+    Returns:
+        what the file looks like.
 
     Raises:
         VideoError: with the reason.
     """
     try:
-        if video.stat().st_size == 0:
+        looks = fingerprint(video)
+        if looks[0] == 0:
             raise VideoError("empty_file", "the file has no bytes")
-        found = hash_file(video) if content_hash is not None else None
+        if not os.access(video, os.R_OK):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        is_known = content_hash is None or looks == hashed_as
+        found = content_hash if is_known else hash_file(video)
     except FileNotFoundError as error:
         raise VideoError("missing", "there is no such file") from error
     except (OSError, DataError) as error:
@@ -158,4 +174,5 @@ def check_bytes(video: Path, *, content_hash: str | None) -> None:
             raise
         raise VideoError("unreadable", f"the file cannot be read: {error}") from error
     if found != content_hash:
-        raise VideoError("changed", "the file changed since it was indexed; run the index again")
+        raise VideoError("changed", CHANGED)
+    return looks

@@ -12,8 +12,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     compare = commands.add_parser(
         "compare",
         help="which of two models is better, on the same test videos",
-        description="Compare two models on the same test videos: differences with 95 % intervals "
-        "by a paired bootstrap over the groups (videos where there are none), and McNemar's test.",
+        description="Compare two models on the same test videos: differences with 95 % confidence "
+        "intervals by a paired bootstrap over the groups (videos without groups), and McNemar's "
+        "test.",
     )
     for name in ("a", "b"):
         compare.add_argument(

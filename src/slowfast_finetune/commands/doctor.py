@@ -1,4 +1,4 @@
-"""``slowfast doctor``: look at videos before training."""
+"""``slowfast doctor``: check videos before training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     doctor = commands.add_parser(
         "doctor",
-        help="look at your videos before training: what is there, and what would mislead",
-        description="Look at your videos before training: broken files, copies, classes that "
-        "their resolution gives away, scenes on both sides of the split, wrong labels. Without "
-        "FOLDER, at data/manifest.csv, else at data.videos. Exit code 1 if there are problems.",
+        help="check your videos before training",
+        description="Check your videos before training for broken files, copies, file properties "
+        "that predict the class, scenes in more than one split, and wrong labels. Without FOLDER, "
+        "check data/manifest.csv, or else data.videos. Exit code 1 if there are problems.",
     )
     doctor.add_argument("folder", nargs="?", metavar="FOLDER", help="holds one folder per class")
     doctor.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
@@ -27,7 +27,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="page with contact sheets of every class (doctor.html)",
     )
     doctor.add_argument("--json", action="store_true", help="print JSON for scripts")
-    doctor.add_argument("--strict", action="store_true", help="exit code 1 for warnings too")
+    doctor.add_argument("--strict", action="store_true", help="exit code 1 also for warnings")
     doctor.set_defaults(handler=_run)
 
 
@@ -36,18 +36,17 @@ def _run(args: argparse.Namespace) -> None:
 
     from slowfast_finetune.base.files import write_text
     from slowfast_finetune.base.params import load_params
-    from slowfast_finetune.doctor.doctor import examine
-    from slowfast_finetune.doctor.page import as_page
-    from slowfast_finetune.doctor.wording import as_json, as_text
+    from slowfast_finetune.doctor.diagnosis import examine
+    from slowfast_finetune.doctor.diagnosis_text import diagnosis_json, diagnosis_text
+    from slowfast_finetune.doctor.doctor_page import doctor_page
 
     params = load_params(args.params)
     diagnosis = examine(args.folder, params=params, project=Path.cwd())
-    write_text(args.out, as_page(diagnosis, params.clip))
+    write_text(args.out, doctor_page(diagnosis))
     if args.json:
-        say(as_json(diagnosis, params.clip))
+        say(diagnosis_json(diagnosis))
     else:
-        say(as_text(diagnosis, params.clip))
+        say(diagnosis_text(diagnosis))
         say(f"{args.out}: contact sheets of every class")
-    levels = {finding.level for finding in diagnosis.findings}
-    if "problem" in levels or (args.strict and "warning" in levels):
+    if diagnosis.has("problem") or (args.strict and diagnosis.has("warning")):
         sys.exit(1)

@@ -14,7 +14,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "pool",
         help="the folds of a k-fold as one measurement",
         description="Put the predictions of the folds of a k-fold together: one accuracy, with "
-        "its 95 % interval, over videos that were each tested once.",
+        "its 95 % confidence interval, over videos that were each tested once.",
     )
     pool.add_argument(
         "folds",

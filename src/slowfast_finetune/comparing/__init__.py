@@ -1,1 +1,1 @@
-"""Compare and pool the results of several runs."""
+"""Compare two models, and pool the folds of a k-fold."""

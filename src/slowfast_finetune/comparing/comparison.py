@@ -1,4 +1,4 @@
-"""Pure: which of two models is better, judged on the same videos."""
+"""Compare two models on the same test videos. Pure."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from slowfast_finetune.comparing.sources import check_same_classes
 from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import (
     COVERAGE,
+    NORMAL_QUANTILE,
     Interval,
     interval_of_accuracy,
     percentile_interval,
@@ -20,18 +21,17 @@ from slowfast_finetune.evaluation.resampling import (
 from slowfast_finetune.scoring.metrics import Floats, Labels, label_sums, scores_of_sums
 
 NUM_RESAMPLES = 10_000
-# With fewer, too few different resamples exist, and intervals come out too narrow (Cameron,
-# Gelbach and Miller, "Bootstrap-based improvements for inference with clustered errors", 2008).
+# With fewer, bootstrap intervals are too narrow: Cameron, Gelbach and Miller, "Bootstrap-based
+# improvements for inference with clustered errors", 2008.
 FEW_UNITS = 20
-# Half of the last digit that predictions.csv keeps: what is written as 0 is at most this.
+# Half of the last digit in predictions.csv: a probability written as 0 is at most this.
 MIN_PROBABILITY = 5e-7
-Z_BOTH_SIDES = 1.959964  # standard normal quantile of 1 - (1 - COVERAGE) / 2
-Z_POWER = 0.841621  # of 0.8: four times of five
+POWER_QUANTILE = 0.841621  # of the standard normal distribution at 0.8
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One score of both models, and B minus A with its 95 % interval."""
+    """A score of both models, and B minus A with its 95 % confidence interval."""
 
     score: str
     a: float
@@ -46,11 +46,11 @@ class Comparison:
     """Two models on the same videos.
 
     Attributes:
-        num_units: what was resampled: groups, and videos without one.
-        differences: of top1_accuracy, macro_recall (mean over the classes that are tested) and
-            loss (mean of -ln p(actual class); less is better), in this order.
-        only_a, only_b: videos that one alone has right.
-        p_value: of McNemar's exact test, which takes videos for independent.
+        num_units: resampled units: groups, and videos without one.
+        differences: of top1_accuracy, macro_recall (mean over the classes in the test split) and
+            loss (mean of -ln p(actual class); lower is better), in this order.
+        only_a, only_b: videos that only one model classifies correctly.
+        p_value: of McNemar's exact test, which assumes independent videos.
     """
 
     num_videos: int
@@ -62,15 +62,15 @@ class Comparison:
 
 
 def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Comparison:
-    """B against A: differences with a paired bootstrap, and McNemar's exact test.
+    """Compare B with A by a paired bootstrap and McNemar's exact test.
 
-    Each resample draws as many units as there are, with replacement, and judges both models on
-    the same draw (Efron and Tibshirani, An Introduction to the Bootstrap, 1993; of whole groups:
-    Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). Intervals are
-    the middle 95 % of the resampled differences.
+    Each resample draws as many units as there are, with replacement, for both models (Efron and
+    Tibshirani, An Introduction to the Bootstrap, 1993; for groups: Davison and Hinkley, Bootstrap
+    Methods and their Application, 1997, section 3.8). Confidence intervals are the middle 95 % of
+    the resampled differences.
 
     Raises:
-        DataError: other videos, other classes, or a video whose actual class has changed.
+        DataError: the videos, the classes, or the actual class or group of a video differ.
     """
     from scipy.stats import binomtest
 
@@ -78,11 +78,14 @@ def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Comparison:
     right_a, right_b = a.predicted == a.actual, b.predicted == b.actual
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     units = a.units
-    values, drawn = _scores(a, b, units=units, seed=seed)
+    scores = _scores(a, b, units=units, seed=seed)
     return Comparison(
         num_videos=len(a.frame),
         num_units=int(units.max()) + 1,
-        differences=tuple(_difference(name, *values[name], drawn=drawn[name]) for name in values),
+        differences=tuple(
+            Difference(name, value_a, value_b, value_b - value_a, *percentile_interval(drawn))
+            for name, (value_a, value_b, drawn) in scores.items()
+        ),
         only_a=only_a,
         only_b=only_b,
         p_value=float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0,
@@ -90,7 +93,7 @@ def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Comparison:
 
 
 def _aligned(a: Predictions, b: Predictions) -> Predictions:
-    """B in the order of A's videos; refused where the two cannot be compared."""
+    """Sort B like A; refuse runs that cannot be compared."""
     names = f"{a.source} and {b.source}"
     check_same_classes([a, b])
     both = a.frame[["video_path"]].merge(b.frame, on="video_path")
@@ -116,8 +119,8 @@ def _aligned(a: Predictions, b: Predictions) -> Predictions:
 
 def _scores(
     a: Predictions, b: Predictions, *, units: Labels, seed: int
-) -> tuple[dict[str, tuple[float, float]], dict[str, Floats]]:
-    """Each score of A and B, and its difference (NUM_RESAMPLES,) in each resample."""
+) -> dict[str, tuple[float, float, Floats]]:
+    """Compute each score of A and B, and its difference in each resample (NUM_RESAMPLES,)."""
     sums_a, sums_b = _unit_sums(a, units), _unit_sums(b, units)
     whole_a, whole_b = (_scores_of_sums(sums.sum(axis=0)[None]) for sums in (sums_a, sums_b))
     # The same seed draws the same units for both.
@@ -125,12 +128,14 @@ def _scores(
         _scores_of_sums(resampled(sums, count=NUM_RESAMPLES, seed=seed))
         for sums in (sums_a, sums_b)
     )
-    values = {name: (float(whole_a[name][0]), float(whole_b[name][0])) for name in whole_a}
-    return values, {name: drawn_b[name] - drawn_a[name] for name in whole_a}
+    return {
+        name: (float(whole_a[name][0]), float(whole_b[name][0]), drawn_b[name] - drawn_a[name])
+        for name in whole_a
+    }
 
 
 def _unit_sums(run: Predictions, units: Labels) -> Floats:
-    """Of each unit (units, 3 classes + 1): what label_sums counts, and the loss of its videos."""
+    """Compute label_sums and the sum of losses of each unit: (units, 3 classes + 1)."""
     actual = run.actual
     labels = label_sums(actual, run.predicted, num_classes=len(run.class_names), units=units)
     probability = run.probabilities[np.arange(len(actual)), actual]
@@ -139,7 +144,7 @@ def _unit_sums(run: Predictions, units: Labels) -> Floats:
 
 
 def _scores_of_sums(sums: Floats) -> dict[str, Floats]:
-    """Scores (R,) of sums (R, 3 classes + 1); a class that was not drawn takes no part."""
+    """Compute scores (R,) of sums (R, 3 classes + 1); classes without videos are left out."""
     labels, losses = sums[:, :-1], sums[:, -1]
     num_videos = labels[:, : labels.shape[1] // 3].sum(axis=1)
     scores = scores_of_sums(labels)
@@ -150,20 +155,16 @@ def _scores_of_sums(sums: Floats) -> dict[str, Floats]:
     }
 
 
-def _difference(name: str, a: float, b: float, *, drawn: Floats) -> Difference:
-    return Difference(name, a, b, b - a, *percentile_interval(drawn))
-
-
 def accuracy_interval(run: Predictions) -> Interval:
-    """The 95 % interval of one model's top-1 accuracy, over groups (videos without one)."""
+    """Compute the 95 % confidence interval of a model's top-1 accuracy, resampled by unit."""
     return interval_of_accuracy(run.actual == run.predicted, run.units)
 
 
 def verdict(comparison: Comparison) -> str:
-    """One sentence: which is better by top-1 accuracy, or that the videos do not tell.
+    """State in one sentence which model has the higher top-1 accuracy, or that this is unclear.
 
-    A model is called better where the interval leaves out 0 and McNemar's test says p < 0.05: with
-    few videos between the two, the bootstrap alone promises too much.
+    A model is better if the confidence interval of the difference excludes 0 and McNemar's test
+    has p < 0.05. If the models differ in few videos, the bootstrap alone is too optimistic.
     """
     top1 = comparison.differences[0]
     shown = f"top-1 {top1.difference:+.3f} [{top1.low:+.3f}, {top1.high:+.3f}]"
@@ -172,35 +173,39 @@ def verdict(comparison: Comparison) -> str:
         return f"{'B' if top1.difference > 0 else 'A'} is better: {shown}"
     reason = ""
     if apart:
-        reason = f"; only {comparison.only_a + comparison.only_b} videos are between them"
+        reason = f"; the models differ in only {comparison.only_a + comparison.only_b} videos"
     elif top1.difference and comparison.num_units == comparison.num_videos:
         needed = videos_needed(comparison)
         reason = (
-            f"; were this the true difference, about {needed:,} test videos would show it "
-            "four times of five"
+            f"; to detect this difference with a power of 0.8, about {needed:,} test videos are "
+            "needed"
         )
-    return f"not distinguishable: {shown}{reason}"
+    return f"no significant difference: {shown}{reason}"
 
 
 def videos_needed(comparison: Comparison) -> int:
-    """Independent videos with which McNemar's test (two-sided, 5 %) has a power of about 0.8.
+    """Compute the independent videos at which McNemar's test (two-sided, 5 %) has a power of 0.8.
 
-    Taking the shares seen here for the true ones: d of the videos are right in one model alone,
-    and the models differ by e: (z₁ √d + z₂ √(d - e²))² / e². Connor, "Sample size for testing
-    differences in proportions for the paired-sample design", Biometrics 43 (1987), 207-211. Asks
-    for a difference that is not 0.
+    (z₁ √d + z₂ √(d - e²))² / e², where a share d of the videos is classified correctly by one model
+    alone and e ≠ 0 is the difference in accuracy, both as observed. Connor, "Sample size for
+    testing differences in proportions for the paired-sample design", Biometrics 43 (1987), 207-211.
     """
     count = comparison.num_videos
     apart = (comparison.only_a + comparison.only_b) / count
     difference = (comparison.only_b - comparison.only_a) / count
-    root = Z_BOTH_SIDES * math.sqrt(apart) + Z_POWER * math.sqrt(apart - difference**2)
+    root = NORMAL_QUANTILE * math.sqrt(apart) + POWER_QUANTILE * math.sqrt(apart - difference**2)
     return math.ceil((root / difference) ** 2)
 
 
 def describe(comparison: Comparison, *, a: str, b: str) -> str:
-    """The comparison in a few lines, the verdict last."""
+    """Format the comparison as a table and sentences, the verdict last."""
     words = {"top1_accuracy": "top-1 accuracy", "macro_recall": "macro recall", "loss": "log loss"}
-    lines = [f"A: {a}", f"B: {b}", "", f"{'':15} {'A':>6} {'B':>7} {'B - A':>8}   95 % interval"]
+    lines = [
+        f"A: {a}",
+        f"B: {b}",
+        "",
+        f"{'':15} {'A':>6} {'B':>7} {'B - A':>8}   95 % confidence interval",
+    ]
     lines += [
         f"{words[row.score]:15} {row.a:6.3f} {row.b:7.3f} {row.difference:+8.3f}   "
         f"[{row.low:+.3f}, {row.high:+.3f}]"
@@ -208,13 +213,13 @@ def describe(comparison: Comparison, *, a: str, b: str) -> str:
     ]
     grouped = comparison.num_units < comparison.num_videos
     units = "groups" if grouped else "videos"
-    few = f"{comparison.num_units} {units} are few: the intervals are rough"
+    few = f"with only {comparison.num_units} {units}, confidence intervals are too narrow"
     by = f" in {comparison.num_units} groups, resampled by group" if grouped else ""
     lines += [
         "",
-        f"{comparison.num_videos} videos{by}; only A right: {comparison.only_a}, only B right: "
+        f"{comparison.num_videos} videos{by}; only A correct: {comparison.only_a}, only B correct: "
         f"{comparison.only_b}; exact McNemar p = {comparison.p_value:.2g}"
-        + (" (takes videos for independent)" if grouped else ""),
+        + (" (assumes independent videos)" if grouped else ""),
         *([few] if comparison.num_units < FEW_UNITS else []),
         verdict(comparison),
     ]

@@ -1,4 +1,4 @@
-"""The folds of a k-fold as one measurement, in which every video is tested once."""
+"""Pool the predictions of the folds of a k-fold, in which every video is tested once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from slowfast_finetune.evaluation.resampling import Interval
 
 @dataclass(frozen=True)
 class Pooled:
-    """All folds together.
+    """The predictions of all folds.
 
     Attributes:
-        folds: the predictions of each fold.
-        together: all of them; accuracy with its 95 % interval over groups (videos without one).
-        text: of a predictions.csv with the rows of all, in the order given.
+        folds: of each fold.
+        together: of all.
+        accuracy, interval: top-1 accuracy of all and its 95 % confidence interval.
+        text: predictions.csv with the rows of all, in the order of the folds.
     """
 
     folds: tuple[Predictions, ...]
@@ -31,11 +32,10 @@ class Pooled:
 
 
 def pool(sources: Sequence[str], *, name: str = "together") -> Pooled:
-    """Read the predictions of each fold (file or revision) and put them together.
+    """Read the predictions of each fold (file or revision) and pool them.
 
     Raises:
-        DataError: one cannot be read, the classes differ, or a video or group is in two of them,
-            which folds of one k-fold never are.
+        DataError: one cannot be read, the classes differ, or a video or group is in two folds.
     """
     import pandas as pd
 
@@ -76,7 +76,7 @@ def _accuracy(run: Predictions) -> float:
 
 
 def describe(pooled: Pooled) -> str:
-    """Each fold's accuracy, then that of all with its interval."""
+    """Format each fold's accuracy, and that of all with its confidence interval."""
     together = pooled.together
     width = max(len(run.source) for run in (*pooled.folds, together))
     lines = [f"{'':{width}}  videos  top-1 accuracy"]

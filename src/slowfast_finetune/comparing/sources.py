@@ -1,4 +1,4 @@
-"""Predictions of several runs: from files, or from revisions of the project."""
+"""Read predictions of runs from files or from revisions of the project."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
 
-# Tables of older versions have these, and more is not needed.
+# Tables of older versions have these columns, and others are not needed.
 REQUIRED = ("video_path", "group", "actual", "predicted")
 
 
 def read_predictions(source: str) -> Predictions:
-    """Predictions in a file, or of a revision: commit, branch, tag or experiment.
+    """Read the predictions in a file, or of a commit, branch, tag or experiment.
 
     Raises:
-        DataError: neither a file nor a revision that has predictions, or not predictions.
+        DataError: there is no such file or revision, or it has no valid predictions.
     """
     file = io.StringIO(_text_of(source), newline="")
     frame = PREDICTIONS.parse(file, source=source, required=REQUIRED)
@@ -31,7 +31,7 @@ def _text_of(source: str) -> str:
             return path.read_bytes().decode()
         except UnicodeDecodeError as error:
             raise DataError(f"{source}: is not a CSV table: {error}") from error
-    # DVC knows the names of experiments, and finds a file in git as well as in its own cache.
+    # DVC resolves names of experiments, and reads files from git or from its own cache.
     from dvc import api
     from dvc.exceptions import DvcException
     from scmrepo.exceptions import SCMError
@@ -41,7 +41,7 @@ def _text_of(source: str) -> str:
     except (DvcException, SCMError, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{source}: is no file, and as a revision it has no {PREDICTIONS.file}: {reason}"
+            f"{source}: is neither a file nor a revision with {PREDICTIONS.file}: {reason}"
         ) from error
     return text
 
@@ -50,7 +50,7 @@ def check_same_classes(runs: Sequence[Predictions]) -> None:
     """Refuse predictions of different classes.
 
     Raises:
-        DataError: naming a class that only some know.
+        DataError: naming a class that only one of them has.
     """
     first = runs[0]
     for other in runs[1:]:
@@ -58,8 +58,8 @@ def check_same_classes(runs: Sequence[Predictions]) -> None:
         if strangers:
             knows = first if strangers[0] in first.class_names else other
             raise DataError(
-                f"{first.source} and {other.source} tell other classes apart: "
-                f"only {knows.source} knows {strangers[0]!r}"
+                f"{first.source} and {other.source} have different classes: "
+                f"only {knows.source} has {strangers[0]!r}"
             )
         if first.class_names != other.class_names:
             raise DataError(f"{first.source} and {other.source} number the classes differently")

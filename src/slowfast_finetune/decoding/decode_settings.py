@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from slowfast_finetune.base.params import ClipParams
 
-# Time stamps of broken files may claim any length; nobody waits for more than this.
+# Damaged files may claim any length; what would come later than this is left out.
 FOREVER_SECONDS = 7 * 86_400
 
 
@@ -30,11 +30,7 @@ class DecodeSettings:
     def from_clip(
         cls, clip: ClipParams, *, max_megapixels: float, short_side: int | None = None
     ) -> DecodeSettings:
-        """The settings of the ``clip:`` parameters.
-
-        Args:
-            short_side: in place of ``clip.short_side`` [px].
-        """
+        """The settings of the ``clip:`` parameters; ``short_side`` in place of theirs [px]."""
         return cls(
             sample_fps=clip.sample_fps,
             short_side=clip.short_side if short_side is None else short_side,

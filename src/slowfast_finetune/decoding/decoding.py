@@ -11,20 +11,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import av.error
-
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
-from slowfast_finetune.decoding.opening import open_video, prepared_stream, video_stream
-from slowfast_finetune.decoding.orientation import (
-    Frame,
-    Reshaper,
-    display_matrix,
-    dynamic_range,
-    pixel_aspect,
-)
-from slowfast_finetune.decoding.packets import has_leaping_clock
+from slowfast_finetune.decoding.opening import open_video, prepared_stream
+from slowfast_finetune.decoding.orientation import Frame, Reshaper
 from slowfast_finetune.decoding.sampling import TOLERANCE_SECONDS, exact_rate, instants_before
 from slowfast_finetune.decoding.timing import TimedFrame, timed_frames
 from slowfast_finetune.decoding.video_facts import DecodeReport
@@ -101,7 +91,7 @@ def _take_shown(
 ) -> Iterator[tuple[Frame, int]]:
     """Yield each frame that is shown at a sampled instant, and the number of these instants.
 
-    The same rule as ``sampling.shown_frames``, one frame at a time: memory stays at two frames.
+    A frame is shown from its time until the next one's. Memory stays at two frames.
     """
     fps = exact_rate(settings.sample_fps)
     longest = Fraction(min(settings.max_seconds, FOREVER_SECONDS))
@@ -124,23 +114,3 @@ def _take_shown(
     report.duration_seconds = float(current.end)
     if taken == 0:
         yield shape.upright(current.frame, report), 1
-
-
-def is_plain(path: Path) -> bool:
-    """Whether any decoder shows a video right: upright or turned, in SDR, with square pixels.
-
-    False where it is mirrored, HDR, of pixels that are not square, has several video streams or a
-    clock that may leap, or cannot be read.
-    """
-    try:
-        with open_video(path) as container:
-            stream = video_stream(container, DecodeReport())
-            frame = next(container.decode(stream), None)
-            if frame is None or has_leaping_clock(container) or len(container.streams.video) > 1:
-                return False
-            if pixel_aspect(stream, frame) != 1 or dynamic_range(frame) != "sdr":
-                return False
-            matrix = display_matrix(frame)
-    except (VideoError, av.error.FFmpegError, OSError, ValueError):
-        return False
-    return matrix is None or matrix[0] * matrix[3] - matrix[1] * matrix[2] > 0

@@ -12,25 +12,25 @@ from slowfast_finetune.base.errors import VideoError, frame_too_large
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
-# A panorama of 20:1 is a video; a strip of 10000×2 is a fault that scaling would blow up.
+# A panorama of 20:1 is a video. A strip of 10000×2 px comes of damage; scaling would enlarge it.
 MAX_ASPECT_RATIO = 20
-# FFmpeg's formats that show what lies in other files: an entry would not be that of its bytes, and
-# who sends a video to a server must not choose what is opened there. They are never even begun.
+# FFmpeg's formats that read other files. A clip store entry must depend on the file's own bytes,
+# and a client must not choose which files a server opens: FFmpeg may not try these formats.
 _PLAYLISTS = {"applehttp", "concat", "dash", "hls", "image2", "imf", "rtsp", "sdp", "vobsub"}
-# Still pictures, of whatever name, are no videos either.
+# Still pictures are no videos either, whatever their names.
 _STILLS = {name for name in av.formats_available if name.endswith("_pipe")} - {"gif_pipe"}
 _FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS - _STILLS))
 
 
 def open_video(path: Path, container_format: str | None = None) -> av.container.InputContainer:
-    """Open a file, and nothing that it may name, with PyAV.
+    """Open a file with PyAV, but no other file that it refers to.
 
     Raises:
         VideoError: with a reason code.
     """
     try:
-        # Metadata may be in any encoding; it is none of our business.
-        container = av.open(
+        # Metadata may be in any encoding; it is not used.
+        return av.open(
             str(path.absolute()),
             format=container_format,
             metadata_errors="replace",
@@ -44,8 +44,9 @@ def open_video(path: Path, container_format: str | None = None) -> av.container.
         detail = "a still picture, a list of other files, or of a format that is not read here"
         raise VideoError("not_a_video", detail) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError("not_a_video", f"cannot be opened: {_one_line(error)}") from error
-    return container
+        detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        detail = f"cannot be opened: {' '.join(detail.split())}"
+        raise VideoError("not_a_video", detail) from error
 
 
 def prepared_stream(
@@ -60,14 +61,9 @@ def prepared_stream(
     # Frames then carry what their packet was marked with.
     stream.codec_context.copy_opaque = True
     report.codec = stream.codec_context.name
-    report.source_fps = stated_rate(stream)
+    report.source_fps = round(float(stated_rate(stream)), 3)
     report.has_audio = bool(container.streams.audio)
     return stream
-
-
-def _one_line(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())
 
 
 def video_stream(container: av.container.InputContainer, report: DecodeReport) -> av.VideoStream:
@@ -78,7 +74,8 @@ def video_stream(container: av.container.InputContainer, report: DecodeReport) -
     Raises:
         VideoError: there is none, or its codec is not known.
     """
-    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    cover = av.stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not streams:
         kinds = sorted({stream.type for stream in container.streams})
         raise VideoError("no_video_stream", f"holds {', '.join(kinds) or 'no streams'}, no video")
@@ -98,10 +95,6 @@ def _rank(stream: av.VideoStream) -> tuple[bool, int]:
     return is_default, stream.codec_context.width * stream.codec_context.height
 
 
-def _is_cover(stream: av.VideoStream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
 def check_frame_size(width: int, height: int, settings: DecodeSettings) -> None:
     if width * height > settings.max_megapixels * 1e6:
         raise frame_too_large(width, height, max_megapixels=settings.max_megapixels)
@@ -111,13 +104,7 @@ def check_frame_size(width: int, height: int, settings: DecodeSettings) -> None:
         )
 
 
-def stated_rate(stream: av.VideoStream) -> float:
-    """Frames a second as the file states it, to three digits; 0 where it states none."""
+def stated_rate(stream: av.VideoStream) -> Fraction:
+    """Frames a second as the file states it; 0 where it states none."""
     rate = stream.average_rate or stream.base_rate
-    return 0.0 if not rate or rate <= 0 else round(float(rate), 3)
-
-
-def video_rate(stream: av.VideoStream) -> Fraction:
-    """Frames a second as the file states it; 30 where it states none."""
-    rate = stream.average_rate or stream.base_rate
-    return Fraction(30) if not rate or rate <= 0 else Fraction(rate)
+    return Fraction(rate) if rate and rate > 0 else Fraction(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from fractions import Fraction
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -14,7 +14,7 @@ from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
 
 from slowfast_finetune.decoding.opening import MAX_ASPECT_RATIO
 from slowfast_finetune.decoding.tone_mapping import tone_map
-from slowfast_finetune.decoding.video_facts import DecodeReport
+from slowfast_finetune.decoding.video_facts import DecodeReport, DynamicRange
 
 Frame = npt.NDArray[np.uint8]
 DisplayMatrix = tuple[int, int, int, int]  # a, b, c, d of FFmpeg's display.h, in 1/65536
@@ -65,21 +65,17 @@ class Reshaper:
     def _rgb(self, frame: av.VideoFrame, width: int, height: int) -> Frame:
         """Scale to RGB uint8 (height, width, 3), HDR mapped to SDR."""
         transfer = dynamic_range(frame)
+        pixels = "rgb24" if transfer == "sdr" else "rgb48le"
         # By itself FFmpeg starts a thread for every core, and again for every video.
         scaled = self._reformatter.reformat(
-            frame,
-            width,
-            height,
-            "rgb24" if transfer == "sdr" else "rgb48le",
-            interpolation=Interpolation.BILINEAR,
-            threads=1,
+            frame, width, height, pixels, interpolation=Interpolation.BILINEAR, threads=1
         ).to_ndarray()
         if transfer == "sdr":
             return cast(Frame, scaled)
         return tone_map(cast(npt.NDArray[np.uint16], scaled), transfer)
 
 
-def dynamic_range(frame: av.VideoFrame) -> Literal["sdr", "hlg", "pq"]:
+def dynamic_range(frame: av.VideoFrame) -> DynamicRange:
     """How a frame codes light, by its transfer characteristic."""
     if frame.color_trc == ColorTrc.ARIB_STD_B67:
         return "hlg"
@@ -169,8 +165,5 @@ def display_matrix(frame: av.VideoFrame) -> DisplayMatrix | None:
 def _turned_by(degrees: int) -> DisplayMatrix | None:
     """The matrix of a rotation counterclockwise, as far as it is one by 90°, 180° or 270°."""
     one = 65536
-    return {
-        90: (0, -one, one, 0),
-        180: (-one, 0, 0, -one),
-        270: (0, one, -one, 0),
-    }.get(degrees % 360)
+    turns = {90: (0, -one, one, 0), 180: (-one, 0, 0, -one), 270: (0, one, -one, 0)}
+    return turns.get(degrees % 360)

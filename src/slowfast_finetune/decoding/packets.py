@@ -1,4 +1,4 @@
-"""Decode a stream packet by packet and find out what became of each."""
+"""Decode a stream packet by packet, and record the outcome of each packet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from av.format import Flags
 
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
-_SILENT, _SHOWN, _FAILED, _HIDDEN = range(4)  # what became of a packet
+_SILENT, _SHOWN, _FAILED, _HIDDEN = range(4)  # outcomes of a packet
 SOUND_STEP_SECONDS = Fraction(1, 2)
 MOST_SOUND_TIMES = 100_000  # half a day of sound, in half seconds
 
@@ -35,26 +35,26 @@ def decoded_frames(
 ) -> Iterator[av.VideoFrame]:
     """Decode every packet; a damaged one is counted and passed over, as a player does.
 
-    A packet that gives no frame is lost where it failed, or follows another one that gave none. One
-    by itself is none: it is the second field of a picture, a reference that is never shown, or
-    stands for "as before".
+    A packet that gives no frame counts as lost if it failed to decode, or if the packet before gave
+    no frame either. A single one does not: it is the second field of a picture, a reference that is
+    never shown, or means that the frame before is shown again.
 
     Args:
         sound: where clocks may leap, gets the times of the sound track, about two a second.
     """
-    fates = bytearray()  # of the packets, in the order of decoding
+    outcomes = bytearray()  # of the packets, in the order of decoding
     num_failed = 0
     end_slot = 0
     for packet in _packets(container, stream, report, sound):
         if packet is not None:
-            packet.opaque = len(fates)
-            fates.append(_HIDDEN if packet.is_discard else _SILENT)
+            packet.opaque = len(outcomes)
+            outcomes.append(_HIDDEN if packet.is_discard else _SILENT)
             report.num_packets += not packet.is_discard
             end_slot = packet.dts + 1 if packet.dts is not None else end_slot
         try:
             for frame in stream.codec_context.decode(packet):
                 if isinstance(frame.opaque, int):
-                    fates[frame.opaque] = _SHOWN
+                    outcomes[frame.opaque] = _SHOWN
                 report.num_errors += bool(getattr(frame, "is_corrupt", False))
                 yield frame
         except MemoryError:
@@ -63,12 +63,12 @@ def decoded_frames(
             report.num_errors += 1
             num_failed += 1
             report.num_lost = num_failed
-            if packet is not None and fates[-1] == _SILENT:
-                fates[-1] = _FAILED
-    missing = _missing_packets(container, stream, num_read=len(fates), end_slot=end_slot)
-    silent = sum(len(run.group()) - 1 for run in re.finditer(rb"\0{2,}", bytes(fates)))
+            if packet is not None and outcomes[-1] == _SILENT:
+                outcomes[-1] = _FAILED
+    missing = _missing_packets(container, stream, num_read=len(outcomes), end_slot=end_slot)
+    silent = sum(len(run.group()) - 1 for run in re.finditer(rb"\0{2,}", bytes(outcomes)))
     report.num_packets += missing
-    report.num_lost = max(num_failed, fates.count(_FAILED) + silent) + missing
+    report.num_lost = max(num_failed, outcomes.count(_FAILED) + silent) + missing
 
 
 def _packets(

@@ -1,4 +1,4 @@
-"""Pure: which frames of a video stand at which instants, and which windows are looked at.
+"""Pure: the instants at which a video is sampled, and the windows that are looked at.
 
 Time runs in exact fractions of a second: at 29.97 frames a second, floating point alone would
 decide which of two frames is shown at an instant.
@@ -6,9 +6,7 @@ decide which of two frames is shown at an instant.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
 from fractions import Fraction
 
 from slowfast_finetune.base.params import Padding
@@ -26,29 +24,6 @@ def exact_rate(sample_fps: float) -> Fraction:
 def instants_before(time_seconds: Fraction, *, sample_fps: Fraction) -> int:
     """How many instants 0, 1/fps, 2/fps, … lie before a time, forgiving the tolerance."""
     return max(0, math.ceil((time_seconds - TOLERANCE_SECONDS) * sample_fps))
-
-
-def shown_frames(
-    frame_times: Sequence[Fraction], *, end_time: Fraction, sample_fps: Fraction
-) -> list[int]:
-    """Index of the frame shown at each sampled instant.
-
-    Frame i is shown from its time until the next frame's; the last one until ``end_time``.
-    Instants run from the first frame's time in steps of 1/``sample_fps``. At least the first
-    frame is taken.
-
-    Args:
-        frame_times: presentation times, not decreasing [s].
-        end_time: when the last frame disappears [s].
-    """
-    start = frame_times[0]
-    bounds = [instants_before(time - start, sample_fps=sample_fps) for time in frame_times]
-    bounds.append(max(1, instants_before(end_time - start, sample_fps=sample_fps)))
-    return [
-        index
-        for index, (first, last) in enumerate(itertools.pairwise(bounds))
-        for _ in range(first, last)
-    ]
 
 
 def padded_indices(num_frames: int, *, min_frames: int, padding: Padding) -> list[int]:

@@ -23,7 +23,7 @@ from fractions import Fraction
 import av
 
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.opening import check_frame_size, video_rate
+from slowfast_finetune.decoding.opening import check_frame_size, stated_rate
 from slowfast_finetune.decoding.packets import (
     MOST_SOUND_TIMES,
     SoundTimes,
@@ -144,7 +144,7 @@ def timed_frames(
     sound: SoundTimes = deque(maxlen=MOST_SOUND_TIMES)
     leaping = has_leaping_clock(container)
     clock = FrameClock(
-        1 / video_rate(stream),
+        1 / (stated_rate(stream) or Fraction(30)),
         longest_step=LONGEST_STEP_WHERE_CLOCKS_LEAP if leaping else LONGEST_STEP,
         is_held=lambda start, end: _sounds_between(sound, start, end),
     )

@@ -3,52 +3,67 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 
 from slowfast_finetune.base.errors import VideoError
+from slowfast_finetune.base.tables import SHARE
 
 DAMAGED_BELOW = 0.95
-# Above it, a stated rate may be but the tick of the file's clock: Matroska's milliseconds, DV's.
+# A higher stated rate may be the resolution of the file's time stamps: 1000 in Matroska.
 MOST_FRAMES_A_SECOND = 240
 
 
-class VideoFacts(pydantic.BaseModel):
-    """Facts about one decoded video; columns of clips.csv and part of every clip store entry.
+# What is found out about a video: columns of clips.csv, with their meaning and unit.
+SourceHeight = Annotated[int, "height of the upright original", "pixels"]
+SourceWidth = Annotated[int, "width of the upright original, in square pixels", "pixels"]
+SourceFps = Annotated[float, "as the file states it; 0 where it does not", "frames a second"]
+HasAudio = Annotated[bool, "there is a sound track"]
+Seconds = Annotated[
+    float, "from the first frame shown to the end of the last that was read", "seconds"
+]
+Decoder = Annotated[str, "`pyav/` and FFmpeg's name of the codec"]
+DecodableFraction = Annotated[
+    float,
+    "packets that decoded as a share of those there should be, however many make a frame",
+    SHARE,
+]
+IsDamaged = Annotated[bool, "packets failed to decode, or under 0.95 of them decoded"]
+IsTruncated = Annotated[bool, "longer than `clip.max_seconds`; the rest was left out"]
+PixelAspect = Annotated[
+    float, "width of a coded pixel by its height; frames are scaled to square ones"
+]
+DynamicRange = Literal["sdr", "hlg", "pq"]
+FoundRange = Annotated[DynamicRange, "HDR (HLG, PQ) is mapped to SDR"]
+IsInterlaced = Annotated[bool, "a frame was filmed in two fields"]
+ClockLeaps = Annotated[int, "leaps of the file's clock that were closed"]
+Remarks = Annotated[
+    str | None,
+    "which of several video streams was used, a pixel shape that cannot be true, a picture that "
+    "changes its shape",
+]
 
-    Attributes:
-        source_height, source_width: of the upright original [px].
-        source_fps: frames a second as the file states it; 0 where it does not.
-        has_audio: there is a sound track.
-        duration_seconds: from the first frame shown to the end of the last, as far as was read.
-        decoder: what decoded it, "pyav/" and FFmpeg's name of the codec.
-        decodable_fraction: share of the claimed frames that decoded, rounded to 4 digits.
-        damaged: frames were lost or decoded with faults.
-        truncated: the video is longer than ``clip.max_seconds``; the rest was left out.
-        pixel_aspect: width of a coded pixel by its height; ``source_width`` is in square ones.
-        dynamic_range: "sdr"; "hlg" or "pq" where HDR was mapped to SDR.
-        interlaced: a frame was filmed in two fields.
-        clock_leaps: leaps of the file's clock that were closed.
-        remarks: what else a person may want to know; None if nothing.
-    """
+
+class VideoFacts(pydantic.BaseModel):
+    """Facts about one decoded video; columns of clips.csv and part of every clip store entry."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
-    source_height: int
-    source_width: int
-    source_fps: float
-    has_audio: bool
-    duration_seconds: float
-    decoder: str
-    decodable_fraction: float
-    damaged: bool
-    truncated: bool
-    pixel_aspect: float
-    dynamic_range: Literal["sdr", "hlg", "pq"]
-    interlaced: bool
-    clock_leaps: int
-    remarks: str | None
+    source_height: SourceHeight
+    source_width: SourceWidth
+    source_fps: SourceFps
+    has_audio: HasAudio
+    duration_seconds: Seconds
+    decoder: Decoder
+    decodable_fraction: DecodableFraction
+    damaged: IsDamaged
+    truncated: IsTruncated
+    pixel_aspect: PixelAspect
+    dynamic_range: FoundRange
+    interlaced: IsInterlaced
+    clock_leaps: ClockLeaps
+    remarks: Remarks
 
     @property
     def size_text(self) -> str:
@@ -73,20 +88,15 @@ class VideoFacts(pydantic.BaseModel):
 class DecodeReport:
     """What is found while a video is decoded; complete once the frames are exhausted.
 
+    Attributes not listed are those of :class:`VideoFacts`.
+
     Attributes:
         codec: FFmpeg's name of the decoder.
-        source_width, source_height: of the upright picture [px].
-        source_fps: frames a second as the file states it; 0 where it does not.
-        has_audio: there is a sound track.
         num_packets: packets that hold frames to show, as far as was read, and those missing.
         num_lost: packets among them that gave no frame and should have.
         num_decoded: frames that were decoded.
         num_errors: packets that failed to decode, and frames decoded with faults.
-        duration_seconds: from the first frame shown to the end of the last, as far as was read.
-        truncated: the video goes on after ``max_seconds``.
-        pixel_aspect, dynamic_range, interlaced: as in :class:`VideoFacts`.
         num_leaps: leaps of the file's clock that were closed.
-        remarks: what else a person may want to know.
     """
 
     codec: str = ""
@@ -101,7 +111,7 @@ class DecodeReport:
     duration_seconds: float = 0.0
     truncated: bool = False
     pixel_aspect: float = 1.0
-    dynamic_range: Literal["sdr", "hlg", "pq"] = "sdr"
+    dynamic_range: DynamicRange = "sdr"
     interlaced: bool = False
     num_leaps: int = 0
     remarks: list[str] = field(default_factory=list)

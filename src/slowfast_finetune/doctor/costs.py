@@ -1,4 +1,4 @@
-"""Pure: how large the clip store becomes, and a guess of how long an epoch takes."""
+"""Compute the size of the clip store and estimate the duration of an epoch. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from slowfast_finetune.base.params import ClipParams, Params
 from slowfast_finetune.clips.stored_frames import HEADER_BYTES
-from slowfast_finetune.inspection.looks import Look
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
-# Training clips a second of one core, measured (benchmarks/README.md, step; 2 cores of an AMD EPYC
-# with AVX512 in bf16): frames × px × px of a clip, seconds a clip and step, cores.
+# Measured speed of training (benchmarks/README.md, step; 2 cores of an AMD EPYC with AVX512, bf16):
+# frames × px × px per clip, seconds per clip and step, number of cores.
 MEASURED = {
     "slowfast_shallow": (16 * 64 * 64, 0.0232, 1),
     "slowfast_r50": (32 * 224 * 224, 1.05, 2),
@@ -21,41 +21,41 @@ MEASURED = {
 
 
 @dataclass(frozen=True)
-class EpochGuess:
-    """A guess of an epoch's training time; ``seconds`` is None where there is nothing to go by."""
+class EpochEstimate:
+    """Estimated training time of an epoch and its basis; ``seconds`` is None if unknown."""
 
     seconds: float | None
     basis: str
 
 
-def cache_bytes(looks: Sequence[Look], clip: ClipParams) -> int:
-    """What the entries of these videos take in the clip store; copies share one [bytes]."""
+def cache_bytes(videos: Sequence[VideoSummary], clip: ClipParams) -> int:
+    """Compute the size of these videos in the clip store, where copies share an entry [bytes]."""
     return sum(
-        HEADER_BYTES + round(max(look.num_sampled, clip.num_frames) * look.frame_bytes)
-        for look in {look.content_hash: look for look in looks}.values()
+        HEADER_BYTES + round(max(video.num_sampled, clip.num_frames) * video.frame_bytes)
+        for video in {video.content_hash: video for video in videos}.values()
     )
 
 
-def guess_epoch(
+def estimate_epoch(
     num_clips: int, params: Params, *, project: Path, num_cores: int, has_gpu: bool
-) -> EpochGuess:
-    """How long the training pass of an epoch takes, by the last run or by a rule of thumb.
+) -> EpochEstimate:
+    """Estimate the training time of an epoch from the last run, or else by a rule of thumb.
 
     Args:
-        num_clips: training videos; each gives one clip an epoch.
-        project: where metrics/train.json of the last run lies.
+        num_clips: number of training videos; each gives one clip per epoch.
+        project: folder with metrics/train.json of the last run.
     """
     last = _last_rate(project / "metrics" / "train.json", params)
     if last is not None:
-        return EpochGuess(num_clips / last, f"the last run's {last:.3g} clips/s")
+        return EpochEstimate(num_clips / last, f"the last run trained {last:.3g} clips/s")
     if has_gpu:
-        return EpochGuess(None, "no run on this GPU has been measured; the first epoch tells")
+        return EpochEstimate(None, "no earlier run on this GPU to estimate from")
     if params.model.name not in MEASURED:
-        return EpochGuess(None, f"{params.model.name} was never measured; the first epoch tells")
+        return EpochEstimate(None, f"no earlier run and no measurement of {params.model.name}")
     points, seconds, cores = MEASURED[params.model.name]
     wanted = params.clip.num_frames * params.train.crop_size**2
     each = seconds * wanted / points * cores / max(1, num_cores)
-    return EpochGuess(
+    return EpochEstimate(
         num_clips * each,
         f"rule of thumb for {params.model.name} on {num_cores} CPU cores; may be off by a factor "
         "of three",
@@ -63,7 +63,7 @@ def guess_epoch(
 
 
 def _last_rate(summary: Path, params: Params) -> float | None:
-    """Clips a second of the last run, if it trained the same model on clips of the same size."""
+    """Read the last run's clips per second, if its model and clip size were the same."""
     try:
         run: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))["run"][-1]
         rate = float(run["clips_per_second"])
@@ -76,15 +76,3 @@ def _last_rate(summary: Path, params: Params) -> float | None:
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     return rate if same and rate > 0 else None
-
-
-def readable_seconds(seconds: float) -> str:
-    """90 → "1.5 min"."""
-    for limit, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (48 * 3600, "h", 3600)):
-        if seconds < limit:
-            return (
-                f"{seconds / size:.2g} {unit}"
-                if seconds / size < 10
-                else (f"{seconds / size:.0f} {unit}")
-            )
-    return f"{seconds / 86_400:.0f} days"

@@ -1,1 +1,1 @@
-"""The measurement: numbers from predictions, and predictions from a checkpoint."""
+"""Evaluate a checkpoint: scores, confidence intervals, baselines and their tables."""

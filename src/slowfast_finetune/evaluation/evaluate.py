@@ -1,10 +1,9 @@
-"""Stage 4 as one call: the best checkpoint on the test split, video by video."""
+"""Evaluate the best checkpoint on the test split, and write the tables of results."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,32 +34,13 @@ from slowfast_finetune.evaluation.result_tables import (
     SUBSETS,
     VIEWS,
     ClassRow,
+    EvaluationFiles,
     ScoreRow,
     ViewRow,
 )
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.scoring.ready import ready_classifier
 from slowfast_finetune.scoring.views import Views, view_stored
-
-
-@dataclass(frozen=True)
-class EvaluationFiles:
-    """The files of the results below one folder; dvc.yaml lists them as outputs."""
-
-    folder: Path
-
-    @property
-    def metrics(self) -> Path:
-        """The headline numbers, JSON."""
-        return self.folder / "metrics.json"
-
-    def table(self, name: str) -> Path:
-        """A table for people and programs: predictions, views, scores, subsets."""
-        return self.folder / f"{name}.csv"
-
-    def plot(self, name: str) -> Path:
-        """A table that is drawn: per_class, confusion, reliability."""
-        return self.folder / "plots" / f"{name}.csv"
 
 
 def evaluate_checkpoint(
@@ -72,11 +52,11 @@ def evaluate_checkpoint(
     project: Path,
     files: EvaluationFiles,
 ) -> None:
-    """Predict every test video, averaging its views, and write the measurement.
+    """Predict every test video from the mean over its views, and write the results.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used or knows other classes than clips.csv.
-        DataError: no test video is left, or a clip cannot be restored.
+        CheckpointError: the checkpoint cannot be used or has other classes than clips.csv.
+        DataError: there is no test video, or a clip cannot be restored.
     """
     checkpoint = load_checkpoint(checkpoint_path)
     test_rows = [row for row in rows if row.split == "test"]
@@ -85,11 +65,11 @@ def evaluate_checkpoint(
     _check_classes(rows, checkpoint, checkpoint_path)
     restore_entries(test_rows, params=params, store=store, project=project)
     views = view_videos(test_rows, checkpoint=checkpoint, params=params, store=store)
-    outcome = Outcome.of(
+    outcome = Outcome(
         test_rows,
         views.probabilities(temperature=checkpoint.temperature),
-        train_rows=[row for row in rows if row.split == "train"],
-        threshold=checkpoint.threshold,
+        [row for row in rows if row.split == "train"],
+        checkpoint.threshold,
     )
     _write(outcome, views, checkpoint.class_names, files)
 
@@ -106,7 +86,7 @@ def _check_classes(rows: Sequence[ClipRow], checkpoint: Checkpoint, path: Path) 
 def view_videos(
     rows: Sequence[ClipRow], *, checkpoint: Checkpoint, params: Params, store: ClipStore
 ) -> Views:
-    """What the checkpoint's model answers to every view of stored videos."""
+    """Run the checkpoint's model on every view of stored videos."""
     model, device = ready_classifier(checkpoint, params.runtime)
     size = params.runtime.batch_size_per_device
     return view_stored(
@@ -151,7 +131,7 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], files: Evalua
 
 
 def describe(scores: Sequence[ScoreRow], classes: Sequence[ClassRow], *, num_videos: int) -> str:
-    """The result in a few lines, the dead class not hidden in the average."""
+    """Format the result as a table of classes, the accuracy and the baselines."""
     width = max(len(row.class_name) for row in classes)
     lines = [f"{'class':{width}}  precision  recall  videos"]
     lines += [
@@ -163,10 +143,10 @@ def describe(scores: Sequence[ScoreRow], classes: Sequence[ClassRow], *, num_vid
     by_name = {row.score: row for row in scores}
     top1 = by_name["top1_accuracy"]
     lines += [
-        f"top-1 accuracy {top1.value:.3f} (95 % interval {top1.low:.3f} to {top1.high:.3f}) "
-        f"on {num_videos} test videos",
-        f"without looking: {by_name['majority_baseline'].value:.3f} always saying the most "
-        f"frequent class, {by_name['metadata_baseline'].value:.3f} from resolution, length, frame "
-        "rate, sound and codec alone",
+        f"top-1 accuracy {top1.value:.3f} on {num_videos} test videos (95 % confidence interval "
+        f"{top1.low:.3f} to {top1.high:.3f})",
+        f"baselines: {by_name['majority_baseline'].value:.3f} always predicting the most frequent "
+        f"class, {by_name['metadata_baseline'].value:.3f} from file properties such as resolution, "
+        "duration and codec alone",
     ]
     return "\n".join(lines)

@@ -1,15 +1,17 @@
-"""Pure: from what the model answered to the tables that say how good it is."""
+"""Compute the tables of scores from predicted probabilities. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
+from slowfast_finetune.base.tables import RowT
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.metadata import predict_from_facts
 from slowfast_finetune.evaluation.predictions_table import PredictionRow
@@ -37,16 +39,16 @@ from slowfast_finetune.scoring.metrics import (
     bin_of,
     bin_sums,
     calibration_error,
+    class_scores,
     in_top,
     label_sums,
     majority_class,
     negative_log_likelihood,
-    score_classes,
     scores_of_sums,
 )
 
-DIGITS = 4  # of a score; more would be noise
-# What metrics.json holds: `dvc metrics show` and `dvc exp show` print a column for each.
+DIGITS = 4  # decimals of a score
+# The content of metrics.json: `dvc metrics show` and `dvc exp show` print a column for each.
 HEADLINES = (
     "top1_accuracy",
     "macro_precision",
@@ -61,103 +63,89 @@ HEADLINES = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was answered to N test videos.
+    """The predictions for the N test videos ``rows``.
 
     Attributes:
-        true: labels (N,).
         probabilities: float64 (N, classes), calibrated, averaged over views.
-        units: (N,) which videos go together; see :func:`resampling.units_of`.
-        threshold: an answer less probable is "none of these".
-        train_rows, rows: usable videos of the training and the test split.
+        train_rows: usable videos of the training split.
+        threshold: confidence below which the answer is "none of these".
     """
 
-    true: Labels
-    probabilities: Probabilities
-    units: Labels
-    threshold: float
-    train_rows: Sequence[ClipRow]
     rows: Sequence[ClipRow]
+    probabilities: Probabilities
+    train_rows: Sequence[ClipRow]
+    threshold: float
 
-    @classmethod
-    def of(
-        cls,
-        rows: Sequence[ClipRow],
-        probabilities: Probabilities,
-        *,
-        train_rows: Sequence[ClipRow],
-        threshold: float,
-    ) -> Outcome:
-        """Collect; copies of one video go together like videos of one group."""
-        return cls(
-            true=np.array([row.label for row in rows], dtype=np.int64),
-            probabilities=probabilities,
-            units=units_of([row.group or row.content_hash for row in rows]),
-            threshold=threshold,
-            train_rows=train_rows,
-            rows=rows,
-        )
+    @cached_property
+    def true(self) -> Labels:
+        """Actual labels (N,)."""
+        return np.array([row.label for row in self.rows], dtype=np.int64)
 
-    @property
+    @cached_property
+    def units(self) -> Labels:
+        """Unit of each video (N,), see :func:`resampling.units_of`; copies share one."""
+        return units_of([row.group or row.content_hash for row in self.rows])
+
+    @cached_property
     def predicted(self) -> Labels:
-        """The most probable class (N,), the lowest label of several."""
+        """Most probable label (N,), the lowest in a tie."""
         labels: Labels = self.probabilities.argmax(axis=1)
         return labels
 
-    @property
+    @cached_property
     def confidence(self) -> Floats:
-        """The probability of ``predicted`` (N,)."""
+        """Probability of ``predicted`` (N,)."""
         highest: Floats = self.probabilities.max(axis=1)
         return highest
 
-    @property
+    @cached_property
     def right(self) -> npt.NDArray[np.bool_]:
-        """Whether ``predicted`` is true (N,)."""
+        """Tells whether ``predicted`` is correct (N,)."""
         is_right: npt.NDArray[np.bool_] = self.predicted == self.true
         return is_right
 
-    @property
+    @cached_property
     def design_effect(self) -> float:
-        """How many videos tell as much as an independent one."""
+        """Design effect of the accuracy, see :func:`resampling.design_effect`."""
         return design_effect(self.right, self.units)
 
-    @property
+    @cached_property
     def answered(self) -> npt.NDArray[np.bool_]:
-        """Whether the confidence reaches the threshold (N,)."""
+        """Tells whether the confidence reaches the threshold (N,)."""
         return self.confidence >= self.threshold
 
 
 def score_rows(outcome: Outcome) -> list[ScoreRow]:
-    """Every score with its interval, and what guessing reaches on the same videos."""
+    """Compute every score and baseline with its confidence interval."""
     num_units = int(outcome.units.max()) + 1
     rows = []
     for name, values in _values(outcome).items():
         value, resamples = float(values[0]), values[1:]
         if name in ("loss", "calibration_error", "above_metadata"):
-            # One group, drawn again, is always the same: nothing is known of others.
-            low, high = percentile_interval(resamples) if num_units > 1 else (math.nan, math.nan)
+            # Resampling a single group always gives the same videos, and no interval.
+            ends = percentile_interval(resamples) if num_units > 1 else (math.nan, math.nan)
         elif name == "chance_baseline":
-            low, high = value, value
+            ends = value, value
         else:
-            low, high = interval_of_share(
+            ends = interval_of_share(
                 value,
                 resamples,
                 num_units=num_units,
                 num_videos=len(outcome.true),
                 design_effect=outcome.design_effect,
             )
-        rows.append(
-            ScoreRow(score=name, value=_rounded(value), low=_rounded(low), high=_rounded(high))
-        )
+        rows.append(_rounded(ScoreRow(name, value, *ends)))
     return rows
 
 
 def _values(outcome: Outcome) -> dict[str, Floats]:
-    """Every score (1 + NUM_RESAMPLES,): of the videos as they are, then of each resample."""
+    """Compute every score (1 + NUM_RESAMPLES,): of all videos, then of each resample."""
     units, right = outcome.units, outcome.right
     num_classes = outcome.probabilities.shape[1]
     labels = label_sums(outcome.true, outcome.predicted, num_classes=num_classes, units=units)
     bins = bin_sums(outcome.confidence, right, units=units)
-    majority, metadata = _baseline_labels(outcome)
+    majority = majority_class(np.array([row.label for row in outcome.train_rows], dtype=np.int64))
+    metadata = predict_from_facts(outcome.train_rows, outcome.rows)
     columns = {
         "videos": np.ones(len(right)),
         "loss": negative_log_likelihood(outcome.true, outcome.probabilities),
@@ -195,13 +183,8 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     return values
 
 
-def _baseline_labels(outcome: Outcome) -> tuple[int, Labels]:
-    train = np.array([row.label for row in outcome.train_rows], dtype=np.int64)
-    return majority_class(train), predict_from_facts(outcome.train_rows, outcome.rows)
-
-
 def headline(scores: Sequence[ScoreRow]) -> dict[str, float | None]:
-    """The handful of scalars for metrics.json."""
+    """Choose the scores for metrics.json."""
     by_name = {row.score: row for row in scores}
     values: dict[str, float | None] = {name: by_name[name].value for name in HEADLINES}
     top1 = by_name["top1_accuracy"]
@@ -210,117 +193,104 @@ def headline(scores: Sequence[ScoreRow]) -> dict[str, float | None]:
 
 
 def subset_rows(outcome: Outcome) -> list[SubsetRow]:
-    """Accuracy where a difference would mean that the model sees something beside the action."""
+    """Compute the accuracy on subsets that should not differ if the model uses the action alone."""
     padded = np.array([row.num_sampled < row.num_frames for row in outcome.rows])
     damaged = np.array([row.damaged for row in outcome.rows])
     subsets = {"padded": padded, "unpadded": ~padded, "damaged": damaged, "sound": ~damaged}
-    return [
-        subset_row(
-            name,
-            outcome.right[chosen],
-            outcome.units[chosen],
-            design_effect=outcome.design_effect,
-        )
-        for name, chosen in subsets.items()
-        if chosen.any()
-    ]
+    return accuracy_of_subsets(outcome.right, outcome.units, subsets)
 
 
-def subset_row(
-    name: str, right: npt.NDArray[np.bool_], units: Labels, *, design_effect: float
-) -> SubsetRow:
-    """Accuracy of some videos: whether each was right (N,), and its unit (N,); N ≥ 1."""
-    low, high = interval_of_part(right, units, design_effect=design_effect)
-    return SubsetRow(
-        subset=name,
-        num_videos=len(right),
-        accuracy=round(float(right.mean()), DIGITS),
-        low=round(low, DIGITS),
-        high=round(high, DIGITS),
-    )
+def accuracy_of_subsets(
+    right: npt.NDArray[np.bool_], units: Labels, subsets: Mapping[str, npt.NDArray[np.bool_]]
+) -> list[SubsetRow]:
+    """Compute the accuracy of each subset that has videos.
+
+    Args:
+        right, units: correctness and unit of each video (N,).
+        subsets: which videos belong to it (N,), by name.
+    """
+    effect = design_effect(right, units)
+    rows = []
+    for name, chosen in subsets.items():
+        if chosen.any():
+            ends = interval_of_part(right[chosen], units[chosen], design_effect=effect)
+            row = SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends)
+            rows.append(_rounded(row))
+    return rows
 
 
 def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ClassRow]:
-    """Every class, the dead one not hidden in an average."""
+    """Compute the scores of every class."""
+    sums = label_sums(outcome.true, outcome.predicted, num_classes=len(class_names))
+    scores = {name: values[0].tolist() for name, values in class_scores(sums).items()}
     rows = []
-    for label, scores in enumerate(score_classes(outcome.true, outcome.predicted, class_names)):
+    for label, class_name in enumerate(class_names):
         own = outcome.true == label
-        low, high = _interval_within(outcome, own) if own.any() else (None, None)
-        rows.append(
-            ClassRow(
-                class_name=scores["class_name"],
-                precision=round(scores["precision"], DIGITS),
-                recall=_rounded(scores["recall"]) if own.any() else None,
-                recall_low=_rounded(low),
-                recall_high=_rounded(high),
-                f1=round(scores["f1"], DIGITS),
-                num_videos=scores["num_videos"],
-            )
+        known = bool(own.any())
+        low, high = _interval_within(outcome, own) if known else (None, None)
+        row = ClassRow(
+            class_name=class_name,
+            precision=scores["precision"][label],
+            recall=scores["recall"][label] if known else None,
+            recall_low=low,
+            recall_high=high,
+            f1=scores["f1"][label],
+            num_videos=int(own.sum()),
         )
+        rows.append(_rounded(row))
     return rows
 
 
 def confusion_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ConfusionRow]:
-    """Every pair of classes, zeros included, by label of the actual and of the predicted."""
+    """Count every pair of actual and predicted class, including pairs without videos."""
     counts = np.zeros((len(class_names), len(class_names)), dtype=np.int64)
     np.add.at(counts, (outcome.true, outcome.predicted), 1)
-    totals = np.maximum(counts.sum(axis=1), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return [
-        ConfusionRow(
-            actual=actual,
-            predicted=predicted,
-            count=int(counts[i, j]),
-            share=round(float(counts[i, j] / totals[i]), DIGITS),
-        )
+        _rounded(ConfusionRow(actual, predicted, int(counts[i, j]), float(shares[i, j])))
         for i, actual in enumerate(class_names)
         for j, predicted in enumerate(class_names)
     ]
 
 
 def reliability_rows(outcome: Outcome) -> list[ReliabilityRow]:
-    """Every bin of confidence that has videos, from the least sure to the surest."""
+    """Compute mean confidence and accuracy of every bin of confidence that has videos."""
     bins = bin_of(outcome.confidence)
     rows = []
     for number in np.unique(bins).tolist():
         inside = bins == number
         low, high = _interval_within(outcome, inside)
-        rows.append(
-            ReliabilityRow(
-                bin=f"{number / NUM_BINS:.1f}–{(number + 1) / NUM_BINS:.1f}",
-                confidence=round(float(outcome.confidence[inside].mean()), DIGITS),
-                accuracy=round(float(outcome.right[inside].mean()), DIGITS),
-                low=round(low, DIGITS),
-                high=round(high, DIGITS),
-                num_videos=int(inside.sum()),
-            )
+        row = ReliabilityRow(
+            bin=f"{number / NUM_BINS:.1f}–{(number + 1) / NUM_BINS:.1f}",
+            confidence=float(outcome.confidence[inside].mean()),
+            accuracy=float(outcome.right[inside].mean()),
+            low=low,
+            high=high,
+            num_videos=int(inside.sum()),
         )
+        rows.append(_rounded(row))
     return rows
 
 
 def prediction_rows(
     outcome: Outcome, class_names: Sequence[str], *, num_views: int
 ) -> list[PredictionRow]:
-    """Every test video."""
-    return [
-        PredictionRow(
+    """Make the row of every test video in predictions.csv."""
+    rows = []
+    for i, row in enumerate(outcome.rows):
+        predicted = class_names[outcome.predicted[i]]
+        made = PredictionRow(
             video_path=row.video_path,
             group=row.group,
             actual=row.class_name,
-            predicted=class_names[predicted],
-            answer=class_names[predicted] if answered else NONE_OF_THESE,
-            confidence=round(confidence, DIGITS),
-            probability_of_actual=round(float(values[row.label]), DIGITS),
+            predicted=predicted,
+            answer=predicted if outcome.answered[i] else NONE_OF_THESE,
+            confidence=float(outcome.confidence[i]),
+            probability_of_actual=float(outcome.probabilities[i, row.label]),
             num_views=num_views,
         )
-        for row, values, predicted, confidence, answered in zip(
-            outcome.rows,
-            outcome.probabilities,
-            outcome.predicted.tolist(),
-            outcome.confidence.tolist(),
-            outcome.answered.tolist(),
-            strict=True,
-        )
-    ]
+        rows.append(_rounded(made))
+    return rows
 
 
 def _interval_within(outcome: Outcome, chosen: npt.NDArray[np.bool_]) -> Interval:
@@ -329,5 +299,9 @@ def _interval_within(outcome: Outcome, chosen: npt.NDArray[np.bool_]) -> Interva
     )
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else round(value, DIGITS)
+def _rounded(row: RowT) -> RowT:
+    """Round the floats of a row to DIGITS decimals; NaN becomes None."""
+    return row._make(
+        (None if math.isnan(value) else round(value, DIGITS)) if isinstance(value, float) else value
+        for value in row
+    )

@@ -1,14 +1,14 @@
-"""Pure: how well a video's technical facts alone tell its class, without looking at a pixel.
+"""Predict the class of a video from its technical properties alone. Pure.
 
-Where they do, a model can learn the camera or the recorder in place of the action, and its accuracy
-says nothing of actions. What the facts reach is what a model has to beat.
+If that is possible, a model can learn the camera or the recorder instead of the action. The
+accuracy of this prediction is a baseline that a model has to exceed.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,18 +29,19 @@ FACTS = (
 )
 DYNAMIC_RANGES = ("sdr", "hlg", "pq")
 NUM_TREES = 30
-# Each tree sees no more videos than this: a hundred thousand tell no more about a resolution.
-VIDEOS_PER_TREE = 5_000
+VIDEOS_PER_TREE = 5_000  # at most; more only take more time
 NUM_FOLDS = 5
-# How the folds fall moves the result of a small set by several percent: the mean is steadier.
+# With few videos the result depends on the folds by several percent, so that it is averaged.
 REPEATS = 3
 FEW_VIDEOS = 1_000
-FEWEST_UNITS = 5  # groups or single videos of a class, for anything to be learnt of it
+MIN_UNITS = 5  # groups or single videos of a class
 SEED = 0
+
+Fold = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # positions inside and outside
 
 
 class HasFacts(Protocol):
-    """What a row must say of its video; ClipRow and Look both do."""
+    """A row about a video, such as ClipRow or VideoSummary."""
 
     @property
     def label(self) -> int: ...
@@ -54,15 +55,14 @@ class HasFacts(Protocol):
 
 @dataclass(frozen=True)
 class Giveaway:
-    """How well some facts told the class of videos they were not fitted to.
+    """How well some properties predict the class, by cross-validation.
 
     Attributes:
-        facts: which.
-        accuracy: share of videos.
-        majority: what always naming the commonest class reaches.
-        balanced_accuracy: mean of the recall of each class.
-        chance: what guessing reaches in balanced accuracy, 1 / classes.
-        standard_errors: by how many ``balanced_accuracy`` lies above ``chance``.
+        facts: the properties, of FACTS.
+        majority: accuracy of always predicting the most frequent class.
+        balanced_accuracy: mean recall of the classes.
+        chance: balanced accuracy of guessing, 1 / classes.
+        standard_errors: (balanced_accuracy - chance) / its standard error.
     """
 
     facts: tuple[str, ...]
@@ -74,27 +74,22 @@ class Giveaway:
 
     @property
     def skill(self) -> float:
-        """0 where the facts tell nothing, 1 where they tell everything."""
+        """From 0, no better than guessing, to 1, always correct."""
         return (self.balanced_accuracy - self.chance) / (1 - self.chance)
 
 
 def predict_from_facts(
-    train: Sequence[HasFacts],
-    test: Sequence[HasFacts],
-    *,
-    facts: Sequence[str] = FACTS,
-    balanced: bool = False,
+    train: Sequence[HasFacts], test: Sequence[HasFacts], *, facts: Sequence[str] = FACTS
 ) -> npt.NDArray[np.int64]:
-    """Labels of ``test`` as a random forest guesses them from the facts of ``train``, int64 (N,).
+    """Predict the labels of ``test`` by a random forest fitted to ``train``, int64 (N,).
 
-    Depends on the arguments alone. With a single class in ``train`` that is the answer.
+    Deterministic. A single class in ``train`` is always predicted.
 
     Args:
-        facts: of FACTS, those that it may use.
-        balanced: let every class weigh the same, however many videos it has.
+        facts: the properties to use, of FACTS.
 
     Raises:
-        ValueError: ``train`` is empty, or a fact is none of FACTS.
+        ValueError: ``train`` is empty, or a property is not in FACTS.
     """
     if not train:
         raise ValueError("there are no videos to learn from")
@@ -102,41 +97,52 @@ def predict_from_facts(
     if unknown:
         raise ValueError(f"found fact {unknown[0]!r}, expected some of {', '.join(FACTS)}")
     labels = np.array([row.label for row in train], np.int64)
-    if len(set(labels.tolist())) == 1 or not test or not facts:
-        commonest = int(np.bincount(labels).argmax())
-        return np.full(len(test), commonest, np.int64)
+    codecs = sorted({row.facts.decoder for row in train})
+    features = [_features(rows, facts, codecs) for rows in (train, test)]
+    return _predict(features[0], labels, features[1], balanced=False)
+
+
+def _predict(
+    features: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    unseen: npt.NDArray[np.float64],
+    *,
+    balanced: bool,
+) -> npt.NDArray[np.int64]:
+    """Fit a random forest, in which classes can have the same weight, and predict ``unseen``."""
     from sklearn.ensemble import RandomForestClassifier
 
-    codecs = {name: code for code, name in enumerate(sorted({row.facts.decoder for row in train}))}
+    if len(set(labels.tolist())) == 1 or not len(unseen):
+        return np.full(len(unseen), labels[0], np.int64)
     forest = RandomForestClassifier(
         n_estimators=NUM_TREES,
         min_samples_leaf=3,
-        max_samples=min(len(train), VIDEOS_PER_TREE),
+        max_samples=min(len(labels), VIDEOS_PER_TREE),
         class_weight="balanced" if balanced else None,
         random_state=SEED,
     )
     with warnings.catch_warnings():
-        # It warns where there are many classes for so few videos.
+        # scikit-learn warns of many classes with few videos each.
         warnings.filterwarnings("ignore", message="The number of unique classes")
-        forest.fit(_features(train, facts, codecs), labels)
-    return np.asarray(forest.predict(_features(test, facts, codecs)), np.int64)
+        forest.fit(features, labels)
+    return np.asarray(forest.predict(unseen), np.int64)
 
 
 def _features(
-    rows: Sequence[HasFacts], facts: Sequence[str], codecs: Mapping[str, int]
+    rows: Sequence[HasFacts], facts: Sequence[str], codecs: Sequence[str]
 ) -> npt.NDArray[np.float64]:
-    """One line per video, float64 (N, numbers); a codec that was never seen is -1."""
+    """Make the features, float64 (N, D); a codec that is not in ``codecs`` is -1."""
     lines = []
     for row in rows:
         found = row.facts
         width, height = found.source_width, found.source_height
         numbers: dict[str, list[float]] = {
-            # A tree cuts one number at a time: shape and area spare it a staircase of cuts.
+            # Trees split one number at a time; area and aspect ratio save splits.
             "resolution": [width, height, width * height, width / max(height, 1)],
             "duration": [found.duration_seconds],
             "frame rate": [found.source_fps],
             "audio": [float(found.has_audio)],
-            "codec": [codecs.get(found.decoder, -1)],
+            "codec": [codecs.index(found.decoder) if found.decoder in codecs else -1],
             "pixel shape": [found.pixel_aspect],
             "dynamic range": [DYNAMIC_RANGES.index(found.dynamic_range)],
             "interlacing": [float(found.interlaced)],
@@ -145,22 +151,22 @@ def _features(
     return np.array(lines, np.float64)
 
 
-def units_of(rows: Sequence[HasFacts]) -> npt.NDArray[np.object_]:
-    """What must not be torn apart: the group of each video, else its bytes, object (N,)."""
+def fold_units(rows: Sequence[HasFacts]) -> npt.NDArray[np.object_]:
+    """Name the unit that stays in one fold: the group of a video, else its bytes, object (N,)."""
     return np.array([row.group or f"content {row.content_hash}" for row in rows], object)
 
 
 def giveaways(rows: Sequence[HasFacts]) -> list[Giveaway]:
-    """How well each fact alone, and then all together, tells the class; cross-validated.
+    """Measure how well each property, and then all together, predicts the class.
 
-    Videos of one group, or with the same bytes, are never on both sides of a fold. Classes of
-    fewer than five groups or ungrouped videos are left out. Empty with fewer than two classes
-    left.
+    By cross-validation, with each group, and all copies of a video, in one fold. Classes of fewer
+    than five groups or ungrouped videos are left out, and properties that are the same in all
+    videos. Empty with fewer than two classes left.
     """
-    units = units_of(rows)
+    units = fold_units(rows)
     labels = np.array([row.label for row in rows], np.int64)
     num_units = {label: len(set(units[labels == label])) for label in set(labels.tolist())}
-    kept = [i for i, label in enumerate(labels.tolist()) if num_units[label] >= FEWEST_UNITS]
+    kept = [i for i, label in enumerate(labels.tolist()) if num_units[label] >= MIN_UNITS]
     rows, units, labels = [rows[i] for i in kept], units[kept], labels[kept]
     if len(set(labels.tolist())) < 2:
         return []
@@ -169,79 +175,56 @@ def giveaways(rows: Sequence[HasFacts]) -> list[Giveaway]:
         folds(labels, units, count=count, seed=SEED + repeat)
         for repeat in range(REPEATS if len(rows) < FEW_VIDEOS else 1)
     ]
-    choices: list[tuple[str, ...]] = [*((fact,) for fact in FACTS), FACTS]
+    codecs = sorted({row.facts.decoder for row in rows})
     found = []
-    for facts in choices:
-        if len(np.unique(_features(rows, facts, _codecs(rows)), axis=0)) == 1:
-            continue  # alike in all videos: no need to ask a forest
-        guesses = [_cross_guesses(rows, parts, facts) for parts in repeats]
-        found.append(_judge(facts, labels, guesses, units))
-    return found
-
-
-def _cross_guesses(
-    rows: Sequence[HasFacts],
-    parts: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
-    facts: Sequence[str],
-) -> npt.NDArray[np.int64]:
-    """The label of each video as guessed from the videos of the other folds, int64 (N,)."""
-    guesses = np.zeros(len(rows), np.int64)
-    for inside, outside in parts:
-        guesses[outside] = predict_from_facts(
-            [rows[i] for i in inside.tolist()],
-            [rows[i] for i in outside.tolist()],
+    for facts in (*((fact,) for fact in FACTS), FACTS):
+        features = _features(rows, facts, codecs)
+        if len(np.unique(features, axis=0)) == 1:
+            continue
+        guesses = np.zeros((len(repeats), len(rows)), np.int64)
+        for guessed, parts in zip(guesses, repeats, strict=True):
+            for inside, outside in parts:
+                guessed[outside] = _predict(
+                    features[inside], labels[inside], features[outside], balanced=True
+                )
+        compared = [compare_with_chance(labels, guessed, units) for guessed in guesses]
+        accuracy, errors = np.mean(compared, axis=0).tolist()
+        giveaway = Giveaway(
             facts=facts,
-            balanced=True,
+            accuracy=float((guesses == labels).mean()),
+            majority=float(np.bincount(labels).max() / len(labels)),
+            balanced_accuracy=accuracy,
+            chance=1 / len(set(labels.tolist())),
+            standard_errors=errors,
         )
-    return guesses
-
-
-def _codecs(rows: Sequence[HasFacts]) -> dict[str, int]:
-    return {name: code for code, name in enumerate(sorted({row.facts.decoder for row in rows}))}
+        found.append(giveaway)
+    return found
 
 
 def folds(
     labels: npt.NDArray[np.int64], units: npt.NDArray[np.object_], *, count: int, seed: int = SEED
-) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Inside and outside of each fold, as positions; units stay whole."""
+) -> list[Fold]:
+    """Split into stratified folds that keep units whole."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # It warns of small classes; those that are too small were left out.
+        # scikit-learn warns of small classes; those that are too small were left out.
         warnings.simplefilter("ignore")
-        folds = list(splitter.split(np.zeros((len(labels), 1)), labels, units))
-    return [(inside, outside) for inside, outside in folds if len(outside)]
+        found = list(splitter.split(np.zeros((len(labels), 1)), labels, units))
+    return [(inside, outside) for inside, outside in found if len(outside)]
 
 
-def _judge(
-    facts: tuple[str, ...],
-    labels: npt.NDArray[np.int64],
-    repeats: Sequence[npt.NDArray[np.int64]],
-    units: npt.NDArray[np.object_],
-) -> Giveaway:
-    """Compare guesses with labels; means over the repeats."""
-    compared = [compare_with_luck(labels, guesses, units) for guesses in repeats]
-    return Giveaway(
-        facts=facts,
-        accuracy=float(np.mean([(guesses == labels).mean() for guesses in repeats])),
-        majority=float(np.bincount(labels).max() / len(labels)),
-        balanced_accuracy=float(np.mean([accuracy for accuracy, _ in compared])),
-        chance=1 / len(set(labels.tolist())),
-        standard_errors=float(np.mean([errors for _, errors in compared])),
-    )
-
-
-def compare_with_luck(
+def compare_with_chance(
     labels: npt.NDArray[np.int64],
     guesses: npt.NDArray[np.int64],
     units: npt.NDArray[np.object_],
 ) -> tuple[float, float]:
-    """Balanced accuracy, and how many standard errors it is from guesses that know nothing.
+    """Compute the balanced accuracy, and its distance from chance in standard errors.
 
-    Guesses that are independent of the class name class c at the rate q_c whatever the video is.
-    Its recall then has mean q_c and variance q_c (1 - q_c) / n_c, and the mean over classes lies
-    round 1 / classes. n_c counts units: videos of one group stand or fall together.
+    If guesses are independent of the class, and class c is guessed at the rate q_c, its recall has
+    mean q_c and variance q_c (1 - q_c) / n_c, and the balanced accuracy has mean 1 / classes. n_c
+    counts units, because videos of one group are not independent.
     """
     classes = sorted(set(labels.tolist()))
     recalls, variance = [], 0.0

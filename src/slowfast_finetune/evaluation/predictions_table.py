@@ -1,4 +1,4 @@
-"""metrics/predictions.csv: every test video, what it is and what it was taken for."""
+"""The table metrics/predictions.csv: every test video with its actual and predicted class."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ PREDICTIONS = Table(
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The predictions of one run on N test videos, each there once.
+    """The predictions of one run for N different test videos.
 
     Attributes:
-        source: the file or revision they come from, as the person named it.
+        source: the file or revision, as the user named it.
         class_names: by label.
         frame: the columns of PREDICTIONS, (N rows).
     """
@@ -66,10 +66,10 @@ class Predictions:
 
     @classmethod
     def of(cls, frame: pd.DataFrame, *, source: str) -> Predictions:
-        """Check a frame that PREDICTIONS read.
+        """Check a frame that PREDICTIONS has read.
 
         Raises:
-            DataError: no video, one twice, or a class without probabilities.
+            DataError: there is no video, one is there twice, or a class has no probabilities.
         """
         if frame.empty:
             raise DataError(f"{source}: holds no video")
@@ -83,12 +83,12 @@ class Predictions:
 
     @property
     def actual(self) -> Labels:
-        """Label of what each video shows (N,)."""
+        """Actual labels (N,)."""
         return self._labels("actual")
 
     @property
     def predicted(self) -> Labels:
-        """Label of what each video was taken for (N,)."""
+        """Predicted labels (N,)."""
         return self._labels("predicted")
 
     def _labels(self, column: str) -> Labels:
@@ -97,10 +97,10 @@ class Predictions:
 
     @property
     def probabilities(self) -> Floats:
-        """The probability of every class, float64 (N, classes)."""
+        """Probabilities of the classes, float64 (N, classes)."""
         return self.frame[[f"p({name})" for name in self.class_names]].to_numpy()
 
     @property
     def units(self) -> Labels:
-        """What is right or wrong together (N,): the groups, and videos without one."""
+        """Unit of each video (N,), see :func:`resampling.units_of`."""
         return units_of(self.frame["group"])

@@ -1,4 +1,4 @@
-"""Pure: how far a number could be off, had other videos been taken."""
+"""Compute confidence intervals of scores from groups of videos. Pure."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from slowfast_finetune.scoring.metrics import Floats, Labels
 
 NUM_RESAMPLES = 2000
 COVERAGE = 0.95
-_NORMAL_QUANTILE = 1.959964  # of (1 + COVERAGE) / 2
+NORMAL_QUANTILE = 1.959964  # of the standard normal distribution at (1 + COVERAGE) / 2
 _ROWS_AT_ONCE = 500
 
 Interval = tuple[float, float]
 
 
 def units_of(groups: Iterable[object]) -> Labels:
-    """The unit (N,) that each video belongs to, from 0: its group, or itself where it has none.
+    """Number the units (N,) from 0: a unit is a group, or a video that has none.
 
-    Videos of a group (a person, a camera) are right or wrong together; to draw them one by one
-    would make the interval too narrow.
+    Predictions for videos of one group (a person, a camera) are correlated; resampling single
+    videos would make confidence intervals too narrow.
     """
-    # A number is no name of a group; what is missing is None, or NaN from a table.
+    # A missing group is None, or NaN in a table; such a video is numbered by its position.
     names = [name if isinstance(name, str) else index for index, name in enumerate(groups)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names], dtype=np.int64)
 
 
 def resampled(sums: Floats, *, count: int = NUM_RESAMPLES, seed: int = 0) -> Floats:
-    """Totals (count, F) of units drawn with replacement, from sums (units, F) of each.
+    """Draw units with replacement and add up their sums (units, F): (count, F).
 
-    The bootstrap over clusters: as many units as there are, each with all of its videos. The same
-    seed draws the same units, whatever is summed, so that two scores can be subtracted.
+    This is the cluster bootstrap: each resample has as many units as there are, each with all its
+    videos. The same seed draws the same units for any sums, so that scores can be subtracted.
     """
     num_units = len(sums)
     rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def resampled(sums: Floats, *, count: int = NUM_RESAMPLES, seed: int = 0) -> Flo
 
 
 def percentile_interval(values: Floats) -> Interval:
-    """The middle 95 % of resampled values (B,); those that could not be computed (nan) left out."""
+    """Return the middle 95 % of resampled values (B,), without those that are NaN."""
     known = values[~np.isnan(values)]
     if not len(known):
         return (float("nan"), float("nan"))
@@ -57,17 +57,17 @@ def percentile_interval(values: Floats) -> Interval:
 
 
 def wilson_interval(share: float, count: float) -> Interval:
-    """The 95 % interval of a share seen among ``count`` independent cases.
+    """Compute the 95 % Wilson score interval of a share of ``count`` independent cases.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", 1927. Unlike
-    the bootstrap it is not empty where all cases agree.
+    the bootstrap's, it has a width if all cases agree.
     """
     if count == 0:
         return 0.0, 1.0
-    z2 = _NORMAL_QUANTILE**2
+    z2 = NORMAL_QUANTILE**2
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
     spread = (
-        _NORMAL_QUANTILE
+        NORMAL_QUANTILE
         / (1 + z2 / count)
         * np.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
     )
@@ -75,11 +75,11 @@ def wilson_interval(share: float, count: float) -> Interval:
 
 
 def design_effect(right: npt.NDArray[np.bool_], units: Labels) -> float:
-    """How many test videos tell as much as one that is independent of all others; at least 1.
+    """Compute the design effect: correlated videos per effective independent one; at least 1.
 
     The variance of the share right (N,) over units, as a ratio estimate, divided by that of N
-    independent videos: Kish, "Survey Sampling", 1965. Where nothing varies (all right, all wrong,
-    one unit) the worst is taken: a unit is right or wrong as a whole.
+    independent videos: Kish, "Survey Sampling", 1965. If nothing varies (all right, all wrong, one
+    unit), the maximum is assumed, at which the videos of a unit are all right or all wrong.
     """
     count, num_units = len(right), int(units.max()) + 1
     share = float(right.mean())
@@ -94,22 +94,22 @@ def design_effect(right: npt.NDArray[np.bool_], units: Labels) -> float:
 def interval_of_part(
     right: npt.NDArray[np.bool_], units: Labels, *, design_effect: float
 ) -> Interval:
-    """The interval of the share right (N,) in a part of the test videos: one class, one bin.
+    """Compute the interval of the share right (N,) of some test videos, such as a class or a bin.
 
-    Wilson's with as many cases as the videos are worth, at least one a unit. A part is often too
-    small for the bootstrap, and often all right.
+    Wilson's with the effective number of videos, at least one per unit; some videos are often too
+    few for the bootstrap, and often all right.
     """
-    worth = max(len(right) / design_effect, len(np.unique(units)))
-    return wilson_interval(float(right.mean()), worth)
+    effective = max(len(right) / design_effect, len(np.unique(units)))
+    return wilson_interval(float(right.mean()), effective)
 
 
 def interval_of_share(
     share: float, resamples: Floats, *, num_units: int, num_videos: int, design_effect: float
 ) -> Interval:
-    """The interval of a share of all test videos: the bootstrap's, and no less than Wilson's.
+    """Compute the interval of a share of all test videos: the union of bootstrap's and Wilson's.
 
-    With few units, or few mistakes, the bootstrap promises too much: three right of three, drawn
-    again, are always right. Wilson's, with as many cases as the videos are worth, does not.
+    With few units or few errors the bootstrap's is too narrow: resamples of three correct
+    predictions are always correct. Wilson's, with the effective number of videos, is not.
     """
     if np.isnan(share):
         return share, share
@@ -121,7 +121,7 @@ def interval_of_share(
 
 
 def interval_of_accuracy(right: npt.NDArray[np.bool_], units: Labels) -> Interval:
-    """The bootstrap's interval of the share right (N,)."""
+    """Compute the interval of the share right (N,) of all test videos."""
     sums = np.stack([np.bincount(units, right), np.bincount(units)], axis=1)
     totals = resampled(sums.astype(np.float64))
     return interval_of_share(

@@ -1,7 +1,9 @@
-"""The tables of results that evaluate writes, but for the predictions."""
+"""The tables of results that evaluate writes, except predictions.csv."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from slowfast_finetune.base.manifest_table import VideoPath
@@ -22,8 +24,8 @@ class ScoreRow(NamedTuple):
 
     score: Annotated[str, "which score, of the list below"]
     value: Annotated[float | None, "its value on the test videos"]
-    low: Annotated[float | None, "lower end of its 95 % interval"]
-    high: Annotated[float | None, "upper end of its 95 % interval"]
+    low: Annotated[float | None, "lower limit of its 95 % confidence interval"]
+    high: Annotated[float | None, "upper limit of its 95 % confidence interval"]
 
 
 class SubsetRow(NamedTuple):
@@ -31,40 +33,44 @@ class SubsetRow(NamedTuple):
 
     subset: Annotated[str, "which videos, of the list above"]
     num_videos: Annotated[int, "test videos in the subset"]
-    accuracy: Annotated[float, "share of them classified right", SHARE]
-    low: Annotated[float, "lower end of its 95 % interval", SHARE]
-    high: Annotated[float, "upper end of its 95 % interval", SHARE]
+    accuracy: Annotated[float, "share of them that is classified correctly", SHARE]
+    low: Annotated[float, "lower limit of its 95 % confidence interval", SHARE]
+    high: Annotated[float, "upper limit of its 95 % confidence interval", SHARE]
 
 
 class ClassRow(NamedTuple):
-    """One class on the test split; a class without test videos has no recall."""
+    """The scores of one class; without test videos it has no recall."""
 
     class_name: Annotated[str, "the name of the class"]
-    precision: Annotated[float, "share of the videos taken for it that are it", SHARE]
-    recall: Annotated[float | None, "share of its videos that were recognised", SHARE]
-    recall_low: Annotated[float | None, "lower end of the 95 % interval of `recall`", SHARE]
-    recall_high: Annotated[float | None, "upper end of the 95 % interval of `recall`", SHARE]
+    precision: Annotated[float, "share of the videos predicted as the class that show it", SHARE]
+    recall: Annotated[float | None, "share of its videos that are predicted correctly", SHARE]
+    recall_low: Annotated[
+        float | None, "lower limit of the 95 % confidence interval of `recall`", SHARE
+    ]
+    recall_high: Annotated[
+        float | None, "upper limit of the 95 % confidence interval of `recall`", SHARE
+    ]
     f1: Annotated[float, "harmonic mean of `precision` and `recall`", SHARE]
     num_videos: Annotated[int, "its test videos"]
 
 
 class ConfusionRow(NamedTuple):
-    """How many videos of one class were taken for another."""
+    """The number of videos of one class that are predicted as another."""
 
-    actual: Annotated[str, "what the videos show"]
-    predicted: Annotated[str, "what they were taken for"]
+    actual: Annotated[str, "the class that the videos show"]
+    predicted: Annotated[str, "what they are predicted as"]
     count: Annotated[int, "how many videos"]  # type: ignore[assignment]  # hides tuple.count
     share: Annotated[float, "`count` as a share of the videos of the actual class", SHARE]
 
 
 class ReliabilityRow(NamedTuple):
-    """Test videos whose confidence lies in one bin."""
+    """The test videos in one bin of confidence."""
 
-    bin: Annotated[str, "the two ends of the bin; the upper one belongs to it"]
+    bin: Annotated[str, "the limits of the bin; the upper one belongs to it"]
     confidence: Annotated[float, "mean confidence of its videos", SHARE]
-    accuracy: Annotated[float, "share of its videos classified right", SHARE]
-    low: Annotated[float, "lower end of the 95 % interval of `accuracy`", SHARE]
-    high: Annotated[float, "upper end of the 95 % interval of `accuracy`", SHARE]
+    accuracy: Annotated[float, "share of its videos that is classified correctly", SHARE]
+    low: Annotated[float, "lower limit of the 95 % confidence interval of `accuracy`", SHARE]
+    high: Annotated[float, "upper limit of the 95 % confidence interval of `accuracy`", SHARE]
     num_videos: Annotated[int, "its test videos"]
 
 
@@ -79,3 +85,23 @@ SUBSETS = Table("metrics/subsets.csv", SubsetRow, version=1)
 CLASSES = Table("metrics/plots/per_class.csv", ClassRow, version=1)
 CONFUSION = Table("metrics/plots/confusion.csv", ConfusionRow, version=1)
 RELIABILITY = Table("metrics/plots/reliability.csv", ReliabilityRow, version=1)
+
+
+@dataclass(frozen=True)
+class EvaluationFiles:
+    """The files of results in one folder; dvc.yaml lists them as outputs."""
+
+    folder: Path
+
+    @property
+    def metrics(self) -> Path:
+        """The main scores, as JSON."""
+        return self.folder / "metrics.json"
+
+    def table(self, name: str) -> Path:
+        """A table of results: predictions, views, scores or subsets."""
+        return self.folder / f"{name}.csv"
+
+    def plot(self, name: str) -> Path:
+        """A table of a plot: per_class, confusion or reliability."""
+        return self.folder / "plots" / f"{name}.csv"

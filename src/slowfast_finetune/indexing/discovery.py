@@ -7,17 +7,13 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
-from slowfast_finetune.indexing.split_folders import (
-    check_below_classes,
-    given_splits,
-    split_meant,
-)
+from slowfast_finetune.indexing.split_folders import check_below_classes, given_splits, split_meant
 
 # What file servers and operating systems put beside a person's files, in lower case. Those of them
 # that are hidden (.Trash-1000, .AppleDouble, .@__thumb) need no mention.
@@ -30,6 +26,11 @@ SYSTEM_NAMES = frozenset(
         *("__macosx", "network trash folder", "temporary items", "icon\r"),  # macOS
         "lost+found",  # ext4
     }
+)
+_LISTS = {".csv", ".txt", ".json", ".list"}
+_LISTS_ARE_NOT_READ = (
+    "not read: classes are folders, and train/, val/ and test/ of class folders keep a split "
+    "(links to the videos will do)"
 )
 
 
@@ -49,12 +50,16 @@ class FoundVideo:
 
 @dataclass
 class Discovery:
-    """All videos of a folder in a fixed order, what was passed over, and what to warn of."""
+    """All videos of a folder in a fixed order, what was passed over, and what to warn of.
+
+    ``advice`` goes after a complaint that there is only one class.
+    """
 
     videos: list[FoundVideo]
     class_names: list[str]
     ignored: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
+    advice: str = ""
 
 
 def find_videos(
@@ -79,13 +84,14 @@ def find_videos(
         DataError: no such folder, unreadable folder, no class folder, an empty class, a name
             that is not UTF-8, folders that may be a split or classes.
     """
-    _check_folder(root)
+    if not root.is_dir():
+        fault = "is not a folder" if root.exists() else "does not exist"
+        raise DataError(f"data.videos: {root} {fault}; give the folder of class folders")
     walk = _Walk(root, extensions, exclude, frozenset(path.resolve() for path in not_videos))
-    folders, warnings = _class_folders(root, walk)
     videos: list[FoundVideo] = []
     spellings: dict[str, set[str]] = defaultdict(set)
     below: dict[str, list[str]] = {}
-    for given_split, folder in folders:
+    for given_split, folder in _class_folders(root, walk):
         class_name = composed(folder.name)
         found = list(walk.videos_below(folder))
         if not found and given_split is None:
@@ -94,24 +100,35 @@ def find_videos(
             raise DataError(_nothing_in(folder, walk) + _advice(root, walk))
         if class_name == NONE_OF_THESE:
             raise DataError(
-                f"data.videos: {folder} is named as the answer to a video of no class; rename it"
+                f"data.videos: {folder} has the name that is given to videos of no class; rename it"
             )
         videos += [
             FoundVideo(path, path.relative_to(root).as_posix(), class_name, given_split)
             for path in found
         ]
         spellings[class_name].add(folder.name)
-        parts = (path.relative_to(folder).parent.parts for path in found)
         below[folder.relative_to(root).as_posix()] = sorted(
-            {part for some in parts for part in some}
+            {part for path in found for part in path.relative_to(folder).parent.parts}
         )
     for class_name in sorted(spellings.keys() - {video.class_name for video in videos}):
         raise DataError(_nothing_in(root / "*" / class_name, walk))
-    warnings += check_below_classes(root, below)
-    warnings += _unlike_spellings(videos, spellings)
-    warnings += walk.unused_patterns()
-    videos = sorted(_composed_names(videos), key=lambda video: (video.class_name, video.name))
-    return Discovery(videos, sorted(spellings), walk.ignored, warnings)
+    walk.warnings += check_below_classes(root, below)
+    walk.warnings += _unlike_spellings(videos, spellings)
+    walk.warnings += walk.unused_patterns()
+    counts = Counter(composed(video.name) for video in videos)
+    # Files whose composed names would be equal keep their own.
+    videos = [
+        replace(video, name=name) if counts[name := composed(video.name)] == 1 else video
+        for video in videos
+    ]
+    videos.sort(key=lambda video: (video.class_name, video.name))
+    return Discovery(
+        videos,
+        sorted(spellings),
+        Counter(walk.passed_over.values()),
+        walk.warnings,
+        advice=_advice(root, walk) if len(spellings) == 1 else "",
+    )
 
 
 def composed(text: str) -> str:
@@ -119,60 +136,44 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _composed_names(videos: Sequence[FoundVideo]) -> list[FoundVideo]:
-    """Compose the names, except of files whose names would then be equal."""
-    counts = Counter(composed(video.name) for video in videos)
-    return [
-        FoundVideo(
-            video.path,
-            name if counts[name := composed(video.name)] == 1 else video.name,
-            video.class_name,
-            video.given_split,
-        )
-        for video in videos
-    ]
-
-
-def _check_folder(root: Path) -> None:
-    if not root.exists():
-        raise DataError(f"data.videos: {root} does not exist; give the folder of class folders")
-    if not root.is_dir():
-        raise DataError(f"data.videos: {root} is not a folder; give the folder of class folders")
-
-
-def _class_folders(root: Path, walk: _Walk) -> tuple[list[tuple[Split | None, Path]], list[str]]:
-    """The class folders of ``root``, each with the split that its parent folder fixes; warnings."""
-    folders = walk.subfolders(root)
+def _class_folders(root: Path, walk: _Walk) -> list[tuple[Split | None, Path]]:
+    """The class folders of ``root``, each with the split that its parent folder fixes."""
+    folders = walk.folders(root)
+    walk.pass_over_files(root)
     if not folders:
         raise DataError(
             f"data.videos: {root} holds no class folders; make one folder per class"
             + _advice(root, walk)
         )
     inside = {
-        folder.name: {path.name for path in walk.peek(folder)}
+        folder.name: {path.name for path in walk.folders(folder)}
         if split_meant(folder.name)
         else set()
         for folder in folders
     }
-    splits, warnings = given_splits(root, inside)
+    splits, walk.warnings = given_splits(root, inside)
+    lists = [name for name in _lists_in(root, walk) if split_meant(name.partition(".")[0])]
+    if lists:
+        walk.warnings.append(f"WARNING: {', '.join(lists)}: {_LISTS_ARE_NOT_READ}")
     if not splits:
-        return [(None, folder) for folder in folders], warnings
+        return [(None, folder) for folder in folders]
     found: list[tuple[Split | None, Path]] = []
     for folder in folders:
-        class_folders = walk.subfolders(folder)
+        class_folders = walk.folders(folder)
+        walk.pass_over_files(folder)
         if not class_folders:
-            warnings.append(
+            walk.warnings.append(
                 f"WARNING: {folder} holds no class folders, so it fixes no {splits[folder.name]} "
                 "split; videos without a class are passed over"
             )
         found += [(splits[folder.name], class_folder) for class_folder in class_folders]
     if "train" not in {split for split, _ in found}:
         raise DataError(f"data.videos: the train folder in {root} holds no class folders")
-    return found, warnings
+    return found
 
 
 class _Walk:
-    """Lists folders, and counts what it passes over."""
+    """Lists folders, and notes what it passes over and why."""
 
     def __init__(
         self,
@@ -181,7 +182,8 @@ class _Walk:
         exclude: Sequence[str],
         not_videos: frozenset[Path],
     ) -> None:
-        self.ignored: Counter[str] = Counter()
+        self.passed_over: dict[Path, str] = {}
+        self.warnings: list[str] = []
         self.extensions = extensions
         self._root = root
         self._exclude = {pattern: composed(pattern).rstrip("/") for pattern in exclude}
@@ -189,67 +191,55 @@ class _Walk:
         self._not_videos = not_videos
         self._own_names = {path.name for path in not_videos}
 
-    def subfolders(self, folder: Path) -> list[Path]:
-        """The folders in a folder of folders; files there belong to no class."""
-        subfolders = []
-        for path in self.entries(folder):
-            if path.is_dir():
-                subfolders.append(path)
-            elif path.name != "groups.csv":
-                kind = "outside any class folder" if path.exists() else "broken link"
-                self.ignored[kind] += 1
-        return subfolders
+    def folders(self, folder: Path) -> list[Path]:
+        return [path for path in self.entries(folder) if path.is_dir()]
 
-    def peek(self, folder: Path) -> list[Path]:
-        """The folders in a folder, without counting anything."""
-        return [path for path in self.entries(folder, counts=False) if path.is_dir()]
+    def pass_over_files(self, folder: Path) -> None:
+        """Note the files in a folder of folders; they belong to no class."""
+        for path in self.entries(folder):
+            if not path.is_dir() and path.name != "groups.csv":
+                kind = "outside any class folder" if path.exists() else "broken link"
+                self.passed_over[path] = kind
 
     def videos_below(self, folder: Path) -> Iterator[Path]:
         """All videos below a class folder, depth first."""
         for path in self.files_below(folder):
             if not path.is_file():
                 # Opening a pipe would wait for ever.
-                self.ignored["special file" if path.exists() else "broken link"] += 1
+                self.passed_over[path] = "special file" if path.exists() else "broken link"
             elif path.suffix.lower() not in self.extensions:
-                self.ignored[path.suffix.lower() or "no extension"] += 1
+                self.passed_over[path] = path.suffix.lower() or "no extension"
             else:
                 yield path
 
-    def files_below(self, folder: Path, *, above: frozenset[Path] | None = None) -> Iterator[Path]:
-        """All files below a folder, depth first. A link back to a folder above isn't followed."""
+    def files_below(self, folder: Path, above: frozenset[Path] | None = None) -> Iterator[Path]:
+        """All files below a folder, depth first. A link back to a folder above is not followed."""
         above = frozenset({self._root.resolve()}) if above is None else above
         real = folder.resolve()
-        if real in above:
-            return
-        for path in self.entries(folder):
-            if path.is_dir():
-                yield from self.files_below(path, above=above | {real})
-            else:
-                yield path
+        if real not in above:
+            for path in self.entries(folder):
+                if path.is_dir():
+                    yield from self.files_below(path, above | {real})
+                else:
+                    yield path
 
     def holds_own_folder(self, folder: Path) -> bool:
         """Whether the clip store or DVC's cache lies below a folder."""
-        real = folder.resolve()
-        return any(own.is_relative_to(real) for own in self._not_videos)
+        return any(own.is_relative_to(folder.resolve()) for own in self._not_videos)
 
     def unused_patterns(self) -> list[str]:
         unused = [repr(pattern) for pattern in self._exclude if pattern not in self._used]
         return [f"WARNING: data.exclude: {', '.join(unused)} matches nothing"] if unused else []
 
-    def entries(self, folder: Path, *, counts: bool = True) -> list[Path]:
-        """What is in a folder, sorted, without what is passed over whatever it holds."""
+    def entries(self, folder: Path) -> list[Path]:
+        """The files and folders in a folder, sorted, but for those passed over by their names."""
         try:
             entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         except OSError as error:
             raise DataError(f"{folder}: cannot be listed: {error.strerror}") from error
-        kept = []
-        for path in entries:
-            reason = self._reason_to_pass_over(path)
-            if reason is None:
-                kept.append(path)
-            elif counts:
-                self.ignored[reason] += 1
-        return kept
+        reasons = {path: reason for path in entries if (reason := self._reason_to_pass_over(path))}
+        self.passed_over |= reasons
+        return [path for path in entries if path not in reasons]
 
     def _reason_to_pass_over(self, path: Path) -> str | None:
         try:
@@ -282,15 +272,15 @@ def _unlike_spellings(videos: Sequence[FoundVideo], spellings: dict[str, set[str
     for name in sorted(spellings):
         alike[re.sub(r"[\s_-]+", " ", name.casefold()).strip()].append(name)
     for names in (names for names in alike.values() if len(names) > 1):
-        splits = {
+        shown = " and ".join(repr(name) for name in names)
+        given = {
             name: {video.given_split for video in videos if video.class_name == name}
             for name in names
         }
-        shown = " and ".join(repr(name) for name in names)
-        given = set().union(*splits.values())
-        if given != {None} and all(found < given for found in splits.values()):
+        everywhere = set().union(*given.values())
+        if everywhere != {None} and all(splits < everywhere for splits in given.values()):
             places = ", ".join(
-                f"{name!r} in {' and '.join(s for s in SPLITS if s in splits[name])}"
+                f"{name!r} in {' and '.join(split for split in SPLITS if split in given[name])}"
                 for name in names
             )
             raise DataError(
@@ -302,9 +292,8 @@ def _unlike_spellings(videos: Sequence[FoundVideo], spellings: dict[str, set[str
 
 
 def _nothing_in(folder: Path, walk: _Walk) -> str:
-    found: Counter[str] = Counter()
-    if folder.is_dir():
-        found.update(path.suffix.lower() or "no extension" for path in walk.files_below(folder))
+    files = walk.files_below(folder) if folder.is_dir() else ()
+    found = Counter(path.suffix.lower() or "no extension" for path in files)
     held = ", ".join(f"{count} {suffix}" for suffix, count in found.most_common(4)) or "nothing"
     return (
         f"{folder} holds no videos; looked for {', '.join(walk.extensions)} (data.extensions), "
@@ -313,22 +302,20 @@ def _nothing_in(folder: Path, walk: _Walk) -> str:
 
 
 def _advice(root: Path, walk: _Walk) -> str:
-    """What to do about lists of videos, or a folder too high up, where such lie in ``root``."""
-    folders = walk.peek(root)
+    """What to do where ``root`` holds lists of videos, or a folder that holds the class folders."""
+    folders = walk.folders(root)
     advice = ""
     for folder in folders:
-        inside = walk.peek(folder)
+        inside = walk.folders(folder)
         if len(inside) > 1 and any(True for path in inside for _ in walk.videos_below(path)):
             advice = f"; if the classes are the folders in {folder}, set data.videos to that"
-    lists = [
-        path.relative_to(root).as_posix()
-        for place in (root, *folders)
-        for path in walk.entries(place, counts=False)
-        if path.suffix.lower() in {".csv", ".txt", ".json", ".list"} and path.name != "groups.csv"
-    ]
-    if lists:
-        advice += (
-            f"; lists of videos such as {lists[0]} are not read: classes are folders, and train/, "
-            "val/ and test/ of class folders keep a split (links to the videos will do)"
-        )
+    lists = [f"{folder.name}/{name}" for folder in folders for name in _lists_in(folder, walk)]
+    if lists := _lists_in(root, walk) + lists:
+        advice += f"; lists of videos such as {lists[0]} are {_LISTS_ARE_NOT_READ}"
     return advice
+
+
+def _lists_in(folder: Path, walk: _Walk) -> list[str]:
+    """Files that may list videos."""
+    names = [path.name for path in walk.entries(folder) if path.suffix.lower() in _LISTS]
+    return [name for name in names if name != "groups.csv"]

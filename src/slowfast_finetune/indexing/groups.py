@@ -17,7 +17,7 @@ GROUPS_FILE = "groups.csv"
 def find_groups(
     videos: Sequence[FoundVideo], *, root: Path, pattern: str | None
 ) -> tuple[dict[str, str], list[str]]:
-    """Group of each video's name, by groups.csv in the videos folder or by the pattern.
+    """Group of each video's name, by groups.csv in the videos folder or by the pattern; notes.
 
     Paths, groups and pattern are compared in Unicode's composed form.
 
@@ -25,23 +25,23 @@ def find_groups(
         DataError: groups.csv cannot be read, contradicts itself or names no video, or the pattern
             matches none.
     """
-    groups_file = root / GROUPS_FILE
-    if groups_file.exists():
-        if not groups_file.is_file():
-            raise DataError(f"{groups_file}: is not a file; opening it might wait for ever")
-        groups, notes = _read_groups(groups_file, {video.name for video in videos})
-        source = str(groups_file)
+    path = root / GROUPS_FILE
+    notes: list[str] = []
+    if path.exists():
+        groups, notes = _read_groups(path, {video.name for video in videos})
     elif pattern is not None:
-        groups, notes = _match_groups(videos, pattern), []
-        source = f"data.group_pattern '{pattern}'"
+        groups = _match_groups(videos, pattern)
     else:
         return {}, []
+    source = str(path) if path.exists() else f"data.group_pattern '{pattern}'"
     without = len(videos) - len(groups)
     note = f"{len(set(groups.values()))} groups by {source}"
     return groups, [note + (f"; {without} videos in no group" if without else ""), *notes]
 
 
 def _read_groups(path: Path, names: set[str]) -> tuple[dict[str, str], list[str]]:
+    if not path.is_file():
+        raise DataError(f"{path}: is not a file; opening it might wait for ever")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -61,25 +61,25 @@ def _read_groups(path: Path, names: set[str]) -> tuple[dict[str, str], list[str]
     if len(groups) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise DataError(f"{path}: {twice!r} is listed in more than one group")
-    strangers = sorted(set(groups) - {composed(name) for name in names})
-    if strangers and len(strangers) == len(groups):
+    found = {name: groups[composed(name)] for name in names if composed(name) in groups}
+    strangers = sorted(set(groups) - {composed(name) for name in found})
+    if strangers and not found:
         raise DataError(
             f"{path}: names none of the videos; found {strangers[0]!r}, "
             f"expected paths such as {min(names)!r}"
         )
-    notes = []
-    if strangers:
-        notes = [f"WARNING: {len(strangers)} rows of {path} name no video, e.g. {strangers[0]!r}"]
-    return {name: groups[composed(name)] for name in names if composed(name) in groups}, notes
+    note = f"WARNING: {len(strangers)} rows of {path} name no video, e.g. "
+    return found, [f"{note}{name!r}" for name in strangers[:1]]
 
 
 def _match_groups(videos: Sequence[FoundVideo], pattern: str) -> dict[str, str]:
-    groups = {}
-    for video in videos:
-        match = re.search(composed(pattern), composed(video.name))
-        if match:
-            # The first capture group that took part names the group; without any, the match does.
-            groups[video.name] = next((part for part in match.groups() if part), match.group(0))
+    matches = {video.name: re.search(composed(pattern), composed(video.name)) for video in videos}
+    # The first capture group that took part names the group; without any, the match does.
+    groups = {
+        name: next((part for part in match.groups() if part), match.group(0))
+        for name, match in matches.items()
+        if match
+    }
     if not groups:
         raise DataError(
             f"data.group_pattern: {pattern!r} matches none of the {len(videos)} videos, "

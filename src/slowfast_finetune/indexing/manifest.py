@@ -8,18 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.hash_memo import HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams
 from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
 from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
 from slowfast_finetune.indexing.groups import find_groups
-from slowfast_finetune.indexing.hash_memo import HashMemo, hash_files
-from slowfast_finetune.indexing.splits import (
-    Item,
-    assign_fold,
-    assign_splits,
-    check_given_splits,
-)
+from slowfast_finetune.indexing.splits import Item, assign_fold, assign_splits, check_given_splits
 
 
 @dataclass
@@ -38,14 +33,14 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
         memo: saves reading files that have not changed.
 
     Raises:
-        DataError: nothing usable there, or no honest split is possible; see ``find_videos`` and
+        DataError: nothing usable there, or no split is possible; see ``find_videos`` and
             ``assign_splits``.
     """
     root, discovery = discover(params, project=project)
     if len(discovery.class_names) < 2:
         raise DataError(
             f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
-            "telling actions apart needs at least two class folders"
+            f"telling actions apart needs at least two class folders{discovery.advice}"
         )
     notes = [*_ignored_notes(discovery), *discovery.warnings]
     hashes = hash_files([video.path for video in discovery.videos], memo=memo)
@@ -68,6 +63,8 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
 
 def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
     """The folder ``params.videos``, and its videos; see ``find_videos``."""
+    if "://" in params.videos:
+        raise DataError(f"data.videos: {params.videos!r} is an address; save the videos as files")
     root = locate(params.videos, project=project)
     cache = dvc_cache(project)
     discovery = find_videos(
@@ -80,15 +77,13 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
 
 
 def _ignored_notes(discovery: Discovery) -> list[str]:
-    if not discovery.ignored:
-        return []
     kinds = discovery.ignored.most_common()
     shown = ", ".join(
         f"{count} {kind}" + "s" * (count > 1 and kind in {"broken link", "special file"})
         for kind, count in kinds[:12]
     )
     more = f", {len(kinds) - 12} other kinds" if len(kinds) > 12 else ""
-    return [f"passed over: {shown}{more}"]
+    return [f"passed over: {shown}{more}"] if kinds else []
 
 
 def _split(
@@ -101,50 +96,47 @@ def _split(
     """Split of each video's name, and what to tell about duplicates and given splits."""
     given = {video.name: video.given_split for video in videos}
     notes = _honour_duplicates(videos, hashes=hashes, given=given)
-    present = {split for split in given.values() if split}
-    fractions: dict[Split, float] = {
-        "train": 1 - params.val_fraction - params.test_fraction,
-        "val": params.val_fraction,
-        "test": params.test_fraction,
-    }
+    present = [split for split in SPLITS if split in given.values()]
     missing = [split for split in SPLITS if split not in present]
-    if present:
-        notes.append(
-            f"the folders fix the split: {', '.join(s for s in SPLITS if s in present)}"
-            + (f"; {' and '.join(missing)} taken from train" if missing else "")
-        )
-        if missing:
-            fractions = {s: fractions[s] if s in missing or s == "train" else 0.0 for s in SPLITS}
-            fractions["train"] = 1 - sum(fractions[split] for split in missing)
+    val, test = params.val_fraction, params.test_fraction
     items = [
-        Item(
-            key=video.name,
-            class_name=video.class_name,
-            ties=_ties(groups.get(video.name), content_hash, video),
-            given_split=given[video.name],
-        )
+        Item(video.name, video.class_name, ties, given[video.name])
         for video, content_hash in zip(videos, hashes, strict=True)
+        for ties in [_ties(groups.get(video.name), content_hash, video)]
     ]
     check_given_splits(items)
     if params.fold is not None:
         if present:
             raise DataError(
                 f"data.fold: {params.fold} would choose the test videos, but the folders "
-                f"{', '.join(s for s in SPLITS if s in present)} do already; set data.fold: null, "
+                f"{', '.join(present)} do already; set data.fold: null, "
                 "or put the class folders of all into one folder"
             )
         notes.append(f"fold {params.fold} of {params.num_folds} (from 0) is the test split")
         folds = {"fold": params.fold, "num_folds": params.num_folds}
-        return assign_fold(
-            items, **folds, val_fraction=params.val_fraction, seed=params.split_seed
-        ), notes
-    if missing and present:
+        return assign_fold(items, **folds, val_fraction=val, seed=params.split_seed), notes
+    if present:
+        taken = f"; {' and '.join(missing)} taken from train" if missing else ""
+        notes.append(f"the folders fix the split: {', '.join(present)}{taken}")
+        val, test = (val if "val" in missing else 0.0), (test if "test" in missing else 0.0)
+    if present and missing:
         # What is missing is taken from train: its videos are free again.
         items = [
             replace(item, given_split=None) if item.given_split == "train" else item
             for item in items
         ]
-    return assign_splits(items, fractions=fractions, seed=params.split_seed), notes
+    fractions: dict[Split, float] = {"train": 1 - val - test, "val": val, "test": test}
+    splits = assign_splits(items, fractions=fractions, seed=params.split_seed)
+    for split in present[1:]:
+        names = {
+            item.class_name
+            for item in items
+            if splits[item.key] == split and item.given_split != split
+        }
+        if names:
+            classes = ", ".join(repr(name) for name in sorted(names))
+            notes.append(f"WARNING: the {split} folder lacks {classes}; taken from train")
+    return splits, notes
 
 
 def _ties(group: str | None, content_hash: str, video: FoundVideo) -> tuple[str, ...]:
@@ -173,23 +165,21 @@ def _honour_duplicates(
     if sets:
         example = " = ".join(repr(video.name) for video in sets[0][:3])
         notes.append(f"{len(sets)} sets of copies of one video, each kept in one split: {example}")
-    crossing = Counter[str]()
+    crossing: set[str] = set()
     for same in sets:
         splits = {given[video.name] for video in same}
         if len(splits) > 1:
-            crossing.update(str(split) for split in splits)
+            crossing |= {str(split) for split in splits}
             strongest = max(splits, key=lambda split: SPLITS.index(split) if split else -1)
             given.update((video.name, strongest) for video in same)
+        if len(classes := sorted({video.class_name for video in same})) > 1:
+            names = " and ".join(repr(video.name) for video in same[:3])
+            notes.append(f"WARNING: {names} are the same video in classes {', '.join(classes)}")
     if crossing:
         notes.append(
             "WARNING: the same video lies in several of your split folders "
             f"({', '.join(sorted(crossing))}); all its copies now count for the later one"
         )
-    for same in sets:
-        classes = sorted({video.class_name for video in same})
-        if len(classes) > 1:
-            names = " and ".join(repr(video.name) for video in same[:3])
-            notes.append(f"WARNING: {names} are the same video in classes {', '.join(classes)}")
     return notes
 
 

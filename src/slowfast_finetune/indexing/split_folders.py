@@ -9,24 +9,15 @@ from pathlib import Path
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import SPLITS, Split
 
-SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
+_NAMES: dict[Split, str] = {
+    "train": "train training",
+    "val": "val valid validation dev",
+    "test": "test testing",
 }
-# Said of a split too, but not plainly enough to act on: train_set, testdata, val-split, eval.
-_LOOSELY: dict[str, Split] = {
-    **SPLIT_FOLDERS,
-    "eval": "test",
-    "evaluation": "test",
-    "holdout": "test",
-}
-_PATTERN = re.compile(rf"({'|'.join(_LOOSELY)})[\s_.-]*(set|data|split|videos?|clips?|\d+)?")
+SPLIT_FOLDERS = {name: split for split, names in _NAMES.items() for name in names.split()}
+# Names that may mean a split, but are too ambiguous to act on: train_set, testdata, eval.
+_LOOSELY = SPLIT_FOLDERS | dict.fromkeys(("eval", "evaluation", "holdout"), SPLITS[-1])
+_PATTERN = re.compile(rf"({'|'.join(_LOOSELY)})[\s_.-]*(set|data|split|list|videos?|clips?|\d+)?")
 _CURE = (
     "name the parts of a split train, val and test, with nothing beside them (data.exclude passes "
     "over what must stay), or give classes other names"
@@ -53,11 +44,18 @@ def given_splits(root: Path, folders: Mapping[str, Set[str]]) -> tuple[dict[str,
             split, or there is no train folder.
     """
     meant = {name: split for name in folders if (split := split_meant(name))}
+    exact = {name: split for name, split in meant.items() if name.lower() in SPLIT_FOLDERS}
     if not meant:
         return {}, []
-    exact = {name: split for name, split in meant.items() if name.lower() in SPLIT_FOLDERS}
     if len(exact) < len(folders):
-        return {}, _classes_or_split(root, folders, meant)
+        shown, others = ", ".join(meant), [name for name in folders if name not in meant]
+        holds_classes = any(folders[name] & set(others) for name in meant)
+        if holds_classes or len(set(meant.values())) > 1 or not others:
+            beside = f", but {', '.join(others[:3])} beside them do not" if others else ""
+            raise DataError(
+                f"data.videos: {root}: the names {shown} stand for a split{beside}; {_CURE}"
+            )
+        return {}, [f"WARNING: {shown} is taken for a class, though the name stands for a split"]
     for split in SPLITS:
         names = [name for name in folders if exact[name] == split]
         if len(names) > 1:
@@ -70,20 +68,6 @@ def given_splits(root: Path, folders: Mapping[str, Set[str]]) -> tuple[dict[str,
             f"data.videos: {root} is split into {', '.join(folders)}, but there is no train folder"
         )
     return exact, []
-
-
-def _classes_or_split(
-    root: Path, folders: Mapping[str, Set[str]], meant: Mapping[str, Split]
-) -> list[str]:
-    """Warn of one folder that is called like a split; refuse where more speaks for a split."""
-    names, others = ", ".join(meant), [name for name in folders if name not in meant]
-    holds_classes = any(folders[name] & set(others) for name in meant)
-    if holds_classes or len(set(meant.values())) > 1 or not others:
-        beside = f", but {', '.join(others[:3])} beside them do not" if others else ""
-        raise DataError(
-            f"data.videos: {root}: the names {names} stand for a split{beside}; {_CURE}"
-        )
-    return [f"WARNING: {names} is taken for a class, though the name stands for a split"]
 
 
 def check_below_classes(root: Path, below: Mapping[str, Sequence[str]]) -> list[str]:

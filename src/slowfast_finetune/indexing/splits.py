@@ -1,4 +1,4 @@
-"""Pure: which split each video goes to. What belongs together is never torn apart."""
+"""Assign videos to train, val and test; videos that belong together stay together."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class Item:
     given_split: Split | None = None
 
 
+Unit = list[Item]  # items that belong together, sorted by key
+
+
 def assign_splits(
     items: Sequence[Item], *, fractions: Mapping[Split, float], seed: int
 ) -> dict[str, Split]:
@@ -46,17 +49,11 @@ def assign_splits(
         DataError: a class would be missing from a split that has a share, or a tie joins items
             whose given splits differ.
     """
-    units = _units(items)
     check_given_splits(items)
+    units = _units(items)
+    assigned = {item.key: given for unit in units for item in unit for given in _given(unit)}
+    free = [unit for unit in units if unit[0].key not in assigned]
     fractions = {split: fractions[split] for split in SPLITS}
-    assigned: dict[str, Split] = {}
-    free: list[list[Item]] = []
-    for unit in units:
-        given = next((item.given_split for item in unit if item.given_split), None)
-        if given is None:
-            free.append(unit)
-        else:
-            assigned.update((item.key, given) for item in unit)
     dealt, lacking = _distribute(items, free, assigned=assigned, fractions=fractions, seed=seed)
     if lacking:
         raise DataError(_too_small(lacking, items, units))
@@ -82,9 +79,8 @@ def assign_fold(
     shares = dict.fromkeys(range(num_folds), 1 / num_folds)
     folds, lacking = _distribute(items, units, assigned={}, fractions=shares, seed=seed)
     if lacking:
-        class_name = lacking[0][1]
         raise DataError(
-            f"{_class_size(class_name, items, units)}: too few for {num_folds} folds, each of "
+            f"{_class_size(lacking[0][1], items, units)}: too few for {num_folds} folds, each of "
             "which needs one; lower data.num_folds, add videos, or remove the class"
         )
     tested = [
@@ -96,7 +92,7 @@ def assign_fold(
 
 def _distribute(
     items: Sequence[Item],
-    free: list[list[Item]],
+    free: list[Unit],
     *,
     assigned: Mapping[str, PartT],
     fractions: Mapping[PartT, float],
@@ -107,8 +103,8 @@ def _distribute(
     lacking = _lacking(items, dealt, fractions)
     if not lacking:
         return dealt, []
-    # Groups that span classes can paint greedy dealing into a corner: place those first
-    # that no other can replace, then deal the rest.
+    # Where groups span classes, greedy dealing can leave a class out of a part. Then the units that
+    # no other can replace are placed first, and the rest is dealt.
     placed = _cover(free, _lacking(items, assigned, fractions))
     if placed is None:
         return dealt, lacking
@@ -122,19 +118,20 @@ def check_given_splits(items: Sequence[Item]) -> None:
         DataError: naming them.
     """
     for unit in _units(items):
-        given = {item.given_split for item in unit if item.given_split}
-        if len(given) > 1:
-            examples = {item.given_split: item.key for item in unit if item.given_split}
-            names = ", ".join(examples[split] for split in SPLITS if split in examples)
-            raise DataError(f"{names}: belong together but lie in {_join(given)}; move them")
+        if len(given := _given(unit)) > 1:
+            key_in = {item.given_split: item.key for item in unit}
+            names = ", ".join(key_in[split] for split in given)
+            raise DataError(f"{names}: belong together but lie in {' and '.join(given)}; move them")
 
 
-def _join(values: set[Split]) -> str:
-    return " and ".join(split for split in SPLITS if split in values)
+def _given(unit: Unit) -> list[Split]:
+    """The splits that are given to items of a unit, in the order of SPLITS."""
+    return [split for split in SPLITS if any(item.given_split == split for item in unit)]
 
 
-def _units(items: Sequence[Item]) -> list[list[Item]]:
+def _units(items: Sequence[Item]) -> list[Unit]:
     """Connected components of items over shared ties, each sorted by key."""
+    # SciPy has this too, but importing it takes about as long as the rest of the stage.
     parent: dict[str, str] = {}
 
     def root(node: str) -> str:
@@ -146,14 +143,14 @@ def _units(items: Sequence[Item]) -> list[list[Item]]:
     for item in items:
         for tie in item.ties:
             parent[root(f"tie {tie}")] = root(f"key {item.key}")
-    units: dict[str, list[Item]] = defaultdict(list)
+    units: dict[str, Unit] = defaultdict(list)
     for item in sorted(items, key=lambda item: item.key):
         units[root(f"key {item.key}")].append(item)
     return list(units.values())
 
 
 def _deal(
-    units: list[list[Item]],
+    units: list[Unit],
     *,
     fractions: Mapping[PartT, float],
     seed: int,
@@ -165,53 +162,36 @@ def _deal(
     """
     totals = Counter(item.class_name for unit in units for item in unit)
     # Small parts get at least one video of every class, so that none is measured on nothing.
-    lacking = {
-        (part, class_name): max(share * count, 1.0) if share > 0 else 0.0
+    targets = {
+        (part, class_name): max(share * count, 1.0)
         for part, share in fractions.items()
         for class_name, count in totals.items()
     }
+    lacking = dict(targets)
 
-    def hardest_first(unit: list[Item]) -> tuple[bool, float, bytes]:
-        return unit[0].key not in placed, -_largest_share(unit, totals), _shuffle_key(unit, seed)
+    def hardest_first(unit: Unit) -> tuple[bool, float, bytes]:
+        counts = Counter(item.class_name for item in unit)
+        largest_share = max(count / totals[name] for name, count in counts.items())
+        shuffled = hashlib.blake2b(f"{seed} {unit[0].key}".encode(), digest_size=8).digest()
+        return unit[0].key not in placed, -largest_share, shuffled
 
     dealt: dict[str, PartT] = {}
     for unit in sorted(units, key=hardest_first):
         counts = Counter(item.class_name for item in unit)
-        by_claim = sorted(
-            (part for part, share in fractions.items() if share > 0),
-            key=lambda part: -_claim(part, counts, lacking, totals, fractions),
-        )
-        part = placed.get(unit[0].key, by_claim[0])
-        for class_name, count in counts.items():
-            lacking[part, class_name] -= count
+        # How much a part needs the unit: the lack of its classes, each weighing the same.
+        claims = {
+            part: sum(
+                count / totals[name] * lacking[part, name] / targets[part, name]
+                for name, count in counts.items()
+            )
+            for part, share in fractions.items()
+            if share > 0
+        }
+        part = placed.get(unit[0].key, max(claims, key=claims.__getitem__))
+        for name, count in counts.items():
+            lacking[part, name] -= count
         dealt.update((item.key, part) for item in unit)
     return dealt
-
-
-def _largest_share(unit: list[Item], totals: Counter[str]) -> float:
-    counts = Counter(item.class_name for item in unit)
-    return max(count / totals[class_name] for class_name, count in counts.items())
-
-
-def _shuffle_key(unit: list[Item], seed: int) -> bytes:
-    return hashlib.blake2b(f"{seed} {unit[0].key}".encode(), digest_size=8).digest()
-
-
-def _claim(
-    part: PartT,
-    counts: Counter[str],
-    lacking: Mapping[tuple[PartT, str], float],
-    totals: Counter[str],
-    fractions: Mapping[PartT, float],
-) -> float:
-    """How much a part needs a unit: the lack of its classes, each class weighing the same."""
-    return sum(
-        count
-        / totals[class_name]
-        * lacking[part, class_name]
-        / max(fractions[part] * totals[class_name], 1.0)
-        for class_name, count in counts.items()
-    )
 
 
 def _lacking(
@@ -226,47 +206,41 @@ def _lacking(
     return [need for need in needs if need not in present]
 
 
-def _cover(units: list[list[Item]], needs: Sequence[tuple[PartT, str]]) -> dict[str, PartT] | None:
+def _cover(units: list[Unit], needs: Sequence[tuple[PartT, str]]) -> dict[str, PartT] | None:
     """Place as few units as it takes to bring every class into every part that lacks it.
 
-    A search that goes back where it gets stuck: the need that fewest units can meet comes first,
-    and the units that meet most needs at once. None if there is no way, or none was found.
+    A backtracking search: the need that fewest units can meet comes first, and for it the units
+    that meet most needs at once. None if there is no way, or none was found in time.
     """
     classes_of = [{item.class_name for item in unit} for unit in units]
     chosen: dict[int, PartT] = {}
     steps = 0
 
-    def candidates(need: tuple[PartT, str]) -> list[int]:
-        return [
-            unit
-            for unit, classes in enumerate(classes_of)
-            if unit not in chosen and need[1] in classes
-        ]
-
-    def search(open_needs: frozenset[tuple[PartT, str]]) -> bool:
+    def search(needs: set[tuple[PartT, str]]) -> bool:
         nonlocal steps
         steps += 1
-        if not open_needs:
-            return True
-        if steps > MAX_SEARCH_STEPS:
-            return False
-        part, class_name = min(sorted(open_needs), key=lambda need: len(candidates(need)))
-
-        def met_by(unit: int) -> frozenset[tuple[PartT, str]]:
-            return frozenset((part, name) for name in classes_of[unit])
-
-        best_first = sorted(
-            candidates((part, class_name)),
-            key=lambda unit: (-len(met_by(unit) & open_needs), len(units[unit])),
+        if not needs or steps > MAX_SEARCH_STEPS:
+            return not needs
+        free = Counter(
+            name
+            for unit, classes in enumerate(classes_of)
+            if unit not in chosen
+            for name in classes
         )
-        for unit in best_first:
+        part, wanted = min(sorted(needs), key=lambda need: free[need[1]])
+        met = {
+            unit: {(part, name) for name in classes}
+            for unit, classes in enumerate(classes_of)
+            if unit not in chosen and wanted in classes
+        }
+        for unit in sorted(met, key=lambda unit: (-len(met[unit] & needs), len(units[unit]))):
             chosen[unit] = part
-            if search(open_needs - met_by(unit)):
+            if search(needs - met[unit]):
                 return True
             del chosen[unit]
         return False
 
-    if not search(frozenset(needs)):
+    if not search(set(needs)):
         return None
     return {item.key: part for unit, part in chosen.items() for item in units[unit]}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from slowfast_finetune.base.hash_memo import HashMemo, hash_files
 from slowfast_finetune.base.params import ModelParams
 from slowfast_finetune.base.store_location import locate_weights_file
-from slowfast_finetune.indexing.hash_memo import HashMemo, hash_files
 
 
 def weights_record(params: ModelParams, *, project: Path, memo: HashMemo | None = None) -> str:

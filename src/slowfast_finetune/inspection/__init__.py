@@ -1,1 +1,1 @@
-"""A look at the data before it is trained on: what is there, and what would fool the model."""
+"""Check a set of videos before training, and describe what would mislead a model."""

@@ -1,198 +1,125 @@
-"""Pure: what counting shows. Classes too small or missing, videos too short, slow or refused."""
+"""Check counts: small or missing classes; short, slow, upright or rejected videos. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
-from slowfast_finetune.inspection.findings import Finding, counted, listed, rounded_percent
-from slowfast_finetune.inspection.looks import Look, Refused
+from slowfast_finetune.inspection.findings import Finding, make_finding
+from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
 
-IMBALANCE = 5.0  # the largest class has so many times the videos of the smallest
-FEW_VIDEOS = 10  # of a class; measured on two or three of them, one more is 30 to 50 %
-MOSTLY = 0.5
-RATE_TOLERANCE = 0.97  # 29.97 is fast enough for 30
+IMBALANCE = 5.0  # ratio of the largest class to the smallest
+# With fewer videos in a class two or three are tested: one more right is 30 to 50 % more recall.
+FEW_VIDEOS = 10
+MOSTLY = 0.5  # share of a class, or of all videos, from which a note becomes a warning
+RATE_TOLERANCE = 0.97  # so that NTSC's 29.97 frames per second count as 30
 
 
 def count_findings(
-    looks: Sequence[Look],
+    videos: Sequence[VideoSummary],
     *,
-    refused: Sequence[Refused] = (),
+    rejected: Sequence[RejectedVideo] = (),
     clip: ClipParams | None = None,
     cache: CacheParams | None = None,
-) -> list[Finding]:
-    """Everything that follows from numbers of videos and their facts one by one."""
-    return [
-        *_refused(looks, refused, cache),
-        *_missing_in_splits(looks, refused),
-        *_imbalance(looks),
-        *_few(looks),
-        *_split_folders(looks),
-        *([] if clip is None else _too_short(looks, clip)),
-        *([] if clip is None else _too_slow(looks, clip)),
-        *_orientation(looks),
-    ]
-
-
-def _refused(
-    looks: Sequence[Look], refused: Sequence[Refused], cache: CacheParams | None
-) -> list[Finding]:
-    if not refused:
-        return []
-    total = len(looks) + len(refused)
-    share = len(refused) / total
-    reasons = Counter(video.reason for video in refused).most_common()
-    is_many = cache is not None and share > cache.max_rejected_fraction
-    more = (
-        f" That is more than cache.max_rejected_fraction: {cache.max_rejected_fraction:g} allows, "
-        "so the pipeline would stop."
-        if is_many and cache is not None
-        else ""
-    )
-    return [
-        Finding(
-            "problem" if is_many else "warning",
-            "unreadable",
-            f"{len(refused):,} of {counted(total, 'video')} cannot be used "
-            f"({rounded_percent(share, decimals=1)})",
-            ", ".join(f"{count} {reason}" for reason, count in reasons)
-            + f". E.g. {refused[0].video_path}: {refused[0].detail}.{more} "
-            "Mend, convert or remove them.",
-            tuple(video.video_path for video in refused),
+) -> Iterator[Finding]:
+    """Run the checks that only count videos or look at one video at a time."""
+    counts = Counter(video.class_name for video in videos).most_common()
+    if rejected:
+        yield _rejected(len(videos), rejected, cache)
+    yield from _missing_in_splits(videos, rejected)
+    if len(counts) > 1 and counts[0][1] >= IMBALANCE * counts[-1][1]:
+        (largest, most), (smallest, fewest) = counts[0], counts[-1]
+        yield make_finding(
+            "imbalance",
+            "warning",
+            largest=largest,
+            smallest=smallest,
+            most=most,
+            fewest=fewest,
+            share=most / len(videos),
         )
-    ]
+    few = [f"{name} ({number})" for name, number in sorted(counts) if number < FEW_VIDEOS]
+    if few:
+        yield make_finding("few-videos", "warning", few=few, limit=FEW_VIDEOS)
+    odd = [name for name, _ in sorted(counts) if name.lower() in SPLIT_FOLDERS]
+    if odd:
+        others = [name for name, _ in sorted(counts) if name not in odd]
+        yield make_finding("split-folders", "problem", odd=odd, others=others)
+    if clip is not None:
+        yield from _too_short(videos, clip)
+        yield from _too_slow(videos, clip)
+    upright = [v.video_path for v in videos if v.facts.source_height > v.facts.source_width]
+    if 0 < len(upright) < len(videos):
+        yield make_finding(
+            "orientation", "note", sorted(upright), upright=len(upright), total=len(videos)
+        )
 
 
-def _missing_in_splits(looks: Sequence[Look], refused: Sequence[Refused]) -> list[Finding]:
-    present = {(look.split, look.class_name) for look in looks}
-    splits = {split for split, _ in present} | {video.split for video in refused}
-    names = sorted({name for _, name in present} | {video.class_name for video in refused})
-    findings = []
+def _rejected(
+    num_usable: int, rejected: Sequence[RejectedVideo], cache: CacheParams | None
+) -> Finding:
+    total = num_usable + len(rejected)
+    limit = 1.0 if cache is None else cache.max_rejected_fraction
+    too_many = len(rejected) > limit * total
+    return make_finding(
+        "unreadable",
+        "problem" if too_many else "warning",
+        [video.video_path for video in rejected],
+        rejected=rejected,
+        total=total,
+        reasons=Counter(video.reason for video in rejected).most_common(),
+        limit=limit,
+        too_many=too_many,
+    )
+
+
+def _missing_in_splits(
+    videos: Sequence[VideoSummary], rejected: Sequence[RejectedVideo]
+) -> Iterator[Finding]:
+    present = {(str(video.split), video.class_name) for video in videos}
+    listed = present | {(video.split, video.class_name) for video in rejected}
+    names = sorted({name for _, name in listed})
     for split in SPLITS:
         missing = [name for name in names if (split, name) not in present]
-        if split in splits and missing:
-            findings.append(
-                Finding(
-                    "problem",
-                    "missing-class",
-                    f"{split} has no usable video of {counted(len(missing), 'class', 'classes')}",
-                    f"{listed(missing, most=6)}. Add videos, or change data.split_seed.",
-                )
-            )
-    return findings
+        if missing and any(other == split for other, _ in listed):
+            yield make_finding("missing-class", "problem", split=split, missing=missing)
 
 
-def _imbalance(looks: Sequence[Look]) -> list[Finding]:
-    counts = Counter(look.class_name for look in looks).most_common()
-    if len(counts) < 2 or counts[0][1] < IMBALANCE * counts[-1][1]:
-        return []
-    (largest, most), (smallest, fewest) = counts[0], counts[-1]
-    return [
-        Finding(
-            "warning",
-            "imbalance",
-            f"{largest} has {most / fewest:.0f} times the videos of {smallest}",
-            f"{most:,} against {fewest:,}. Always naming {largest} would be right for "
-            f"{rounded_percent(most / len(looks))} of all videos: judge by balanced "
-            "accuracy and macro F1, and "
-            "try train.class_balance: sampler (or weights).",
-        )
-    ]
-
-
-def _few(looks: Sequence[Look]) -> list[Finding]:
-    counts = Counter(look.class_name for look in looks)
-    few = sorted(name for name, count in counts.items() if count < FEW_VIDEOS)
-    if not few:
-        return []
-    shown = [f"{name} ({counts[name]})" for name in few]
-    return [
-        Finding(
-            "warning",
-            "few-videos",
-            f"{counted(len(few), 'class has', 'classes have')} fewer than {FEW_VIDEOS} videos",
-            f"{listed(shown, most=6)}. Their scores will rest on one or two test videos.",
-        )
-    ]
-
-
-def _split_folders(looks: Sequence[Look]) -> list[Finding]:
-    names = sorted({look.class_name for look in looks})
-    odd = [name for name in names if name.lower() in SPLIT_FOLDERS]
-    if not odd:
-        return []
-    others = [name for name in names if name not in odd]
-    return [
-        Finding(
-            "problem",
-            "split-folders",
-            f"{listed(odd)} would be learnt as {'a class' if len(odd) == 1 else 'classes'}",
-            "They look like parts of a split, but count as classes because other folders "
-            f"({listed(others)}) lie beside them. Put all classes below train, val and test, or "
-            "none.",
-        )
-    ]
-
-
-def _too_short(looks: Sequence[Look], clip: ClipParams) -> list[Finding]:
-    short = [look for look in looks if look.num_sampled < clip.num_frames]
+def _too_short(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Finding]:
+    short = [video for video in videos if video.num_sampled < clip.num_frames]
     if not short:
-        return []
-    seconds = clip.num_frames / clip.sample_fps
-    share = len(short) / len(looks)
-    classes = Counter(look.class_name for look in looks)
-    shares = {
-        name: count / classes[name]
-        for name, count in Counter(look.class_name for look in short).items()
-    }
-    worst = max(shares, key=lambda name: shares[name])
-    short.sort(key=lambda look: look.num_sampled)
-    return [
-        Finding(
-            "warning" if max(share, shares[worst]) >= MOSTLY else "note",
-            "padded",
-            f"{rounded_percent(share)} of the videos are shorter than a clip of {seconds:.2g} s",
-            f"They are padded ({clip.padding}); most of all {worst}, "
-            f"{rounded_percent(shares[worst])}. Where "
-            "classes differ in that, the model can learn the padding. Lower clip.num_frames, or "
-            "raise clip.sample_fps.",
-            tuple(look.video_path for look in short),
-        )
-    ]
+        return
+    total_of = Counter(video.class_name for video in videos)
+    short_of = Counter(video.class_name for video in short)
+    worst = max(short_of, key=lambda name: short_of[name] / total_of[name])
+    short.sort(key=lambda video: video.num_sampled)
+    yield make_finding(
+        "padded",
+        "warning" if short_of[worst] >= MOSTLY * total_of[worst] else "note",
+        [video.video_path for video in short],
+        short=len(short),
+        total=len(videos),
+        seconds=f"{clip.num_frames / clip.sample_fps:.2g}",
+        padding=clip.padding,
+        worst=worst,
+        short_in_worst=short_of[worst],
+        total_in_worst=total_of[worst],
+    )
 
 
-def _too_slow(looks: Sequence[Look], clip: ClipParams) -> list[Finding]:
-    slow = [look for look in looks if 0 < look.facts.source_fps < clip.sample_fps * RATE_TOLERANCE]
-    if not slow:
-        return []
-    slow.sort(key=lambda look: look.facts.source_fps)
-    return [
-        Finding(
-            "warning" if len(slow) >= MOSTLY * len(looks) else "note",
+def _too_slow(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Finding]:
+    limit = clip.sample_fps * RATE_TOLERANCE
+    slow = [video for video in videos if 0 < video.facts.source_fps < limit]
+    if slow:
+        slow.sort(key=lambda video: video.facts.source_fps)
+        yield make_finding(
             "slow",
-            f"{counted(len(slow), 'video has', 'videos have')} fewer frames a second than "
-            f"clip.sample_fps: {clip.sample_fps:g}",
-            f"Down to {slow[0].facts.source_fps:g}: frames are shown twice there, and motion "
-            "stutters. Where classes differ in that, it gives them away.",
-            tuple(look.video_path for look in slow),
+            "warning" if len(slow) >= MOSTLY * len(videos) else "note",
+            [video.video_path for video in slow],
+            slow=len(slow),
+            sample_fps=f"{clip.sample_fps:g}",
+            slowest=f"{slow[0].facts.source_fps:g}",
         )
-    ]
-
-
-def _orientation(looks: Sequence[Look]) -> list[Finding]:
-    upright = [look for look in looks if look.facts.source_height > look.facts.source_width]
-    if not upright or len(upright) == len(looks):
-        return []
-    upright.sort(key=lambda look: look.video_path)
-    return [
-        Finding(
-            "note",
-            "orientation",
-            f"{len(upright):,} of {counted(len(looks), 'video')} are upright, the others wide",
-            "A square is cut out of the middle of each: of upright ones it shows less height.",
-            tuple(look.video_path for look in upright),
-        )
-    ]

@@ -1,71 +1,84 @@
-"""Pure: videos that are there twice, byte for byte or nearly."""
+"""Find exact and near duplicates of videos. Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.inspection.findings import Finding, counted, listed
-from slowfast_finetune.inspection.looks import Look
+from slowfast_finetune.inspection.findings import Finding, make_finding
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
-# docs/doctor.md has the measurements these come from.
-MAX_BITS = 4.0  # mean over the frames, of the 64 bits of a perceptual hash
-MIN_MOTION_LIKENESS = 0.5
-MOTION_SEEN = 60.0  # L2 norm of what moves in the thumbnails; below, nothing can be compared
-MAX_LEVELS = 4.0  # mean difference of thumbnails in which nothing moves
-FLAT = 4.0  # standard deviation of a picture without content, such as black [levels]
-CHUNK = 1_000
+# Chosen on the two collections of docs/doctor.md, "Near copies".
+MAX_BITS = 4.0  # mean Hamming distance of the frames' 64-bit perceptual hashes
+MIN_MOTION_LIKENESS = 0.5  # correlation of the moving parts
+MOTION_SEEN = 60.0  # L2 norm of the thumbnails' moving parts; below it, they are noise
+MAX_LEVELS = 4.0  # mean grey-level difference of thumbnails without motion
+FLAT = 4.0  # standard deviation of frames without content, such as black ones [grey levels]
+CHUNK = 1_000  # rows compared at once, to bound the memory
 
-Copies = list[list[int]]
-
-
-def duplicate_findings(looks: Sequence[Look]) -> list[Finding]:
-    """Sets of copies, graver where they cross classes or splits."""
-    exact = exact_copies(looks)
-    near = near_copies(looks)
-    return [
-        *_findings(looks, exact, code="copies", what="the same video", plural="the same videos"),
-        *_findings(
-            looks,
-            near,
-            code="near-copies",
-            what="nearly the same video",
-            plural="nearly the same videos",
-        ),
-    ]
+DuplicateSets = list[list[int]]  # each inner list holds positions of videos
 
 
-def exact_copies(looks: Sequence[Look]) -> Copies:
-    """Positions of videos with the same bytes, set by set."""
+def duplicate_findings(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
+    """Report sets of duplicates; those that cross classes or splits are problems."""
+    for code, same, plural, sets in (
+        ("copies", "the same", "identical videos", exact_copies(videos)),
+        ("near-copies", "nearly the same", "nearly identical videos", near_copies(videos)),
+    ):
+        members = [[videos[index] for index in indices] for indices in sets]
+        across_classes = [s for s in members if len({video.class_name for video in s}) > 1]
+        across_splits = [s for s in members if len({video.split for video in s}) > 1]
+        within = [s for s in members if s not in across_classes and s not in across_splits]
+        for suffix, found in (
+            ("-across-classes", across_classes),
+            ("-across-splits", across_splits),
+            ("", within),
+        ):
+            if found:
+                yield make_finding(
+                    code + suffix,
+                    "problem" if suffix else "note",
+                    [video.video_path for s in found for video in s],
+                    sets=len(found),
+                    same=same,
+                    plural=plural,
+                    classes=sorted({video.class_name for s in found for video in s}),
+                    example=" = ".join(video.video_path for video in found[0][:3]),
+                )
+
+
+def exact_copies(videos: Sequence[VideoSummary]) -> DuplicateSets:
+    """Find the sets of videos with identical bytes."""
     by_hash: dict[str, list[int]] = defaultdict(list)
-    for index, look in enumerate(looks):
-        by_hash[look.content_hash].append(index)
+    for index, video in enumerate(videos):
+        by_hash[video.content_hash].append(index)
     return [same for same in by_hash.values() if len(same) > 1]
 
 
-def near_copies(looks: Sequence[Look]) -> Copies:
-    """Positions of videos with other bytes that show the same, set by set."""
-    first_of = {look.content_hash: index for index, look in reversed(list(enumerate(looks)))}
-    kept = sorted(index for index in first_of.values() if not _is_flat(looks[index]))
+def near_copies(videos: Sequence[VideoSummary]) -> DuplicateSets:
+    """Find the sets of videos with different bytes and nearly the same pictures."""
+    first_of = {video.content_hash: index for index, video in reversed(list(enumerate(videos)))}
+    kept = sorted(index for index in first_of.values() if not _is_flat(videos[index]))
     pairs = [
         (kept[i], kept[j])
-        for i, j in _close_hashes([looks[index].hashes for index in kept])
-        if _shows_the_same(looks[kept[i]], looks[kept[j]])
+        for i, j in _close_hashes([videos[index].hashes for index in kept])
+        if _moves_alike(videos[kept[i]], videos[kept[j]])
     ]
-    return joined(pairs)
+    return connected_sets(pairs)
 
 
-def _is_flat(look: Look) -> bool:
-    return float(np.median(look.thumbnails.std(axis=(1, 2)))) < FLAT
+def _is_flat(video: VideoSummary) -> bool:
+    return float(np.median(video.thumbnails.std(axis=(1, 2)))) < FLAT
 
 
 def _close_hashes(hashes: Sequence[npt.NDArray[np.uint64]]) -> list[tuple[int, int]]:
-    """Pairs whose hashes differ in at most ``MAX_BITS`` bits a frame, i < j.
+    """Find pairs i < j whose hashes differ in at most ``MAX_BITS`` bits per frame on average.
 
-    The middle frames are compared first: they cannot differ in more than all frames together.
+    The middle frames are compared first: if they alone differ in more bits than all frames of a
+    pair may, the pair is excluded.
     """
     if len(hashes) < 2:
         return []
@@ -86,96 +99,36 @@ def _close_hashes(hashes: Sequence[npt.NDArray[np.uint64]]) -> list[tuple[int, i
 
 
 def _bits(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """How many bits are set in each number."""
+    """Count the set bits of each number."""
     if hasattr(np, "bitwise_count"):
         return np.asarray(np.bitwise_count(numbers), np.uint8)
-    # NumPy before 2.0. Warren, "Hacker's Delight", 2nd edition, 5-1: sums of neighbouring bits.
-    ones, twos, fours = (
-        np.uint64(value) for value in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F)
-    )
-    counts = numbers - ((numbers >> np.uint64(1)) & ones)
-    counts = (counts & twos) + ((counts >> np.uint64(2)) & twos)
-    counts = (counts + (counts >> np.uint64(4))) & fours
-    return np.asarray((counts * np.uint64(0x0101010101010101)) >> np.uint64(56), np.uint8)
+    # For NumPy before 2.0.
+    of_byte = np.array([byte.bit_count() for byte in range(256)], np.uint8)
+    counts = of_byte[np.ascontiguousarray(numbers)[..., None].view(np.uint8)]
+    return np.asarray(counts.sum(axis=-1, dtype=np.uint8))
 
 
-def _shows_the_same(one: Look, other: Look) -> bool:
-    """Whether also what moves is alike: a still camera gives all of its videos the same hashes."""
-    motions = [look.thumbnails - np.median(look.thumbnails, axis=0) for look in (one, other)]
+def _moves_alike(one: VideoSummary, other: VideoSummary) -> bool:
+    """Compare the moving parts too, because all videos of a fixed camera have similar hashes."""
+    motions = [video.thumbnails - np.median(video.thumbnails, axis=0) for video in (one, other)]
     norms = [float(np.linalg.norm(motion)) for motion in motions]
     if min(norms) < MOTION_SEEN:
-        pictures = [look.thumbnails - look.thumbnails.mean() for look in (one, other)]
+        pictures = [video.thumbnails - video.thumbnails.mean() for video in (one, other)]
         return float(np.abs(pictures[0] - pictures[1]).mean()) <= MAX_LEVELS
     likeness = float((motions[0] * motions[1]).sum()) / (norms[0] * norms[1])
     return likeness >= MIN_MOTION_LIKENESS
 
 
-def joined(pairs: Sequence[tuple[int, int]]) -> Copies:
-    """Connected components of pairs, each sorted, those of the first members first."""
-    parent: dict[int, int] = {}
+def connected_sets(pairs: Sequence[tuple[int, int]]) -> DuplicateSets:
+    """Return the connected components of a graph given by its edges, each sorted."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(node: int) -> int:
-        while parent.setdefault(node, node) != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for one, other in pairs:
-        parent[root(one)] = root(other)
-    sets: dict[int, list[int]] = defaultdict(list)
-    for node in sorted(parent):
-        sets[root(node)].append(node)
-    return sorted(sets.values())
-
-
-def _findings(
-    looks: Sequence[Look], sets: Copies, *, code: str, what: str, plural: str
-) -> list[Finding]:
-    crossing_classes = [s for s in sets if len({looks[i].class_name for i in s}) > 1]
-    crossing_splits = [s for s in sets if len({looks[i].split for i in s}) > 1]
-    inside = [s for s in sets if s not in crossing_classes and s not in crossing_splits]
-    findings = []
-    if crossing_classes:
-        classes = sorted({looks[i].class_name for s in crossing_classes for i in s})
-        findings.append(
-            Finding(
-                "problem",
-                f"{code}-across-classes",
-                f"{what} is in two classes"
-                if len(crossing_classes) == 1
-                else f"{plural} are in several classes, {len(crossing_classes):,} times",
-                f"{_example(looks, crossing_classes)}; classes {listed(classes, most=6)}. One of "
-                "the labels is wrong: remove it there.",
-                _paths(looks, crossing_classes),
-            )
-        )
-    if crossing_splits:
-        findings.append(
-            Finding(
-                "problem",
-                f"{code}-across-splits",
-                f"{counted(len(crossing_splits), 'set')} of {plural} on both sides of the split",
-                f"{_example(looks, crossing_splits)}. The test would ask what training showed. "
-                "Remove the copies, or join them: same group in groups.csv.",
-                _paths(looks, crossing_splits),
-            )
-        )
-    if inside:
-        findings.append(
-            Finding(
-                "note",
-                code,
-                f"{counted(len(inside), 'set')} of {plural} within one class and split",
-                f"{_example(looks, inside)}. They count more than once.",
-                _paths(looks, inside),
-            )
-        )
-    return findings
-
-
-def _example(looks: Sequence[Look], sets: Copies) -> str:
-    return " = ".join(looks[index].video_path for index in sets[0][:3])
-
-
-def _paths(looks: Sequence[Look], sets: Copies) -> tuple[str, ...]:
-    return tuple(looks[index].video_path for same in sets for index in same)
+    if not pairs:
+        return []
+    nodes, edges = np.unique(np.array(pairs), return_inverse=True)
+    edges = edges.reshape(-1, 2)
+    weights = np.ones(len(edges), np.int8)
+    graph = coo_array((weights, (edges[:, 0], edges[:, 1])), shape=(len(nodes), len(nodes)))
+    count_of_sets, set_of = connected_components(graph, directed=False)
+    return sorted(nodes[set_of == number].tolist() for number in range(count_of_sets))

@@ -1,40 +1,30 @@
-"""What the doctor has to say: one fault or remark, how grave, and the videos it is about."""
+"""The result of a check: what was found, how severe it is, and which videos it concerns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, get_args
 
 Level = Literal["problem", "warning", "note"]
-# Of these a person sees in the pictures what is meant.
-SEEN_IN_PICTURES = frozenset(
-    {
-        "alike-classes",
-        "copies",
-        "copies-across-classes",
-        "copies-across-splits",
-        "mislabelled",
-        "near-copies",
-        "near-copies-across-classes",
-        "near-copies-across-splits",
-        "seen-scenes",
-    }
-)
 LEVELS: tuple[Level, ...] = get_args(Level)
+# Beginnings of the codes of findings that a person can confirm by looking at the frames.
+SEEN_IN_PICTURES = ("alike-classes", "copies", "mislabelled", "near-copies", "seen-scenes")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found.
+    """One fault or peculiarity of the data or of the predictions.
 
     Attributes:
-        level: ``problem``: the measured accuracy would be wrong, or training fails; ``warning``:
-            it may mislead, look; ``note``: worth knowing.
-        code: a word for scripts, listed in docs/doctor.md.
-        title: what is there, in one line.
-        detail: what it means, and what to do.
-        video_paths: which videos, the most telling first; empty where it is about all.
+        level: ``problem``: the measured accuracy is wrong or training fails; ``warning``: the
+            accuracy may mislead; ``note``: for information.
+        code: identifier for scripts, listed in docs/doctor.md and docs/report.md.
+        title: what was found, in one line.
+        detail: what it means and what to do.
+        video_paths: the videos concerned, clearest case first; empty if all are concerned.
     """
 
     level: Level
@@ -44,31 +34,35 @@ class Finding:
     video_paths: tuple[str, ...] = ()
 
 
-def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Problems, then warnings, then notes; each in the order found."""
-    return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+def make_finding(
+    code: str, level: Level, video_paths: Iterable[str] = (), /, **values: object
+) -> Finding:
+    """Make a finding with the texts that findings.yaml has for its code.
 
-
-def listed(names: Sequence[str], *, most: int = 3) -> str:
-    """``a, b, c and 4 more``."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """``1 video``, ``3 videos``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def rounded_percent(share: float, *, decimals: int = 0) -> str:
-    """Format a share from 0 to 1 in percent; only exactly 0 and 1 become "0%" and "100%".
-
-    Shares that would be rounded to them become "<1%" and ">99%", or "<0.1%" and ">99.9%" with one
-    decimal.
+    Args:
+        values: the variables of the templates.
     """
-    text = f"{100 * share:.{decimals}f}"
-    if share > 0 and float(text) == 0:
-        return f"<{10.0**-decimals:g}%"
-    if share < 1 and float(text) == 100:
-        return f">{100 - 10.0**-decimals:g}%"
-    return f"{text}%"
+    title, detail = (template.render(values, code=code) for template in _templates()[code])
+    return Finding(level, code, title, detail, tuple(video_paths))
+
+
+@cache
+def _templates() -> dict[str, tuple[Any, Any]]:
+    """Title and detail of each code, as Jinja templates."""
+    import yaml
+    from jinja2 import Environment, StrictUndefined
+
+    from slowfast_finetune.inspection import readable
+
+    environment = Environment(undefined=StrictUndefined)
+    environment.globals.update(readable.TEMPLATE_FUNCTIONS)
+    text = files(__package__).joinpath("findings.yaml").read_text(encoding="utf-8")
+    return {
+        code: (environment.from_string(texts["title"]), environment.from_string(texts["detail"]))
+        for code, texts in yaml.safe_load(text).items()
+    }
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort findings into problems, warnings and notes, keeping their order within a level."""
+    return sorted(findings, key=lambda finding: LEVELS.index(finding.level))

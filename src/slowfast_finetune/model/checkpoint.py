@@ -108,7 +108,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of ours.
+    """Read a checkpoint that this project wrote.
 
     Raises:
         CheckpointError: missing, cut short, of another kind, or of a newer format.
@@ -171,7 +171,7 @@ def _check_values(checkpoint: Checkpoint) -> None:
 
 
 def view_params(checkpoint: Checkpoint) -> tuple[ClipParams, EvaluateParams]:
-    """What a run's parameters say of how videos are looked at.
+    """The sections ``clip`` and ``evaluate`` of a run's parameters.
 
     Raises:
         CheckpointError: they are not as this project writes them.

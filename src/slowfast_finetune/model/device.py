@@ -1,4 +1,4 @@
-"""Where and in which precision to compute, alone or with others."""
+"""Choose device, precision and number of devices; set up Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def choose_device(params: RuntimeParams) -> torch.device:
     """CUDA if it is there and not refused, else the CPU.
 
     Raises:
-        ParamsError: CUDA is asked for and not there.
+        ParamsError: CUDA is asked for and not available.
     """
     has_cuda = torch.cuda.is_available()
     if params.device == "cuda" and not has_cuda:
@@ -61,7 +61,7 @@ def count_devices(params: RuntimeParams, device: torch.device) -> tuple[int, int
     """Devices of a node, and nodes: torchrun's where it started us, else ``runtime.devices``.
 
     Raises:
-        ParamsError: more GPUs are asked for than there are.
+        ParamsError: more GPUs are asked for than the machine has.
     """
     if "LOCAL_WORLD_SIZE" in os.environ:
         local = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -86,7 +86,7 @@ def make_fabric(
     """A Lightning Fabric; with several devices, each has a process and they share gradients."""
     several = devices * num_nodes > 1
     with warnings.catch_warnings():
-        # Lightning tells of its own packages and settings while it imports and starts.
+        # Lightning prints notes on its packages and settings while it is imported and starts.
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
 

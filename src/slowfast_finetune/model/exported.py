@@ -1,4 +1,4 @@
-"""A trained model as one program: uint8 clips in, probabilities out; needs no code of ours."""
+"""A trained model as one program: uint8 clips in, probabilities out; needs only torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 class ClipProbabilities(nn.Module):
-    """Normalising, network, temperature and softmax: what an answer is made of.
+    """Normalising, network, temperature and softmax: from clips to probabilities.
 
     Args:
         precision: ``bf16`` computes in bfloat16; weights and probabilities stay float32.
@@ -57,8 +57,8 @@ def export_program(checkpoint: Checkpoint, path: Path, *, precision: Precision =
 def pt2_bytes(checkpoint: Checkpoint, *, precision: Precision = "fp32") -> memoryview:
     """A torch.export program: uint8 (B, T, H, W, 3) in RGB → probabilities float32 (B, classes).
 
-    T, H and W are those of the checkpoint's preprocessing, B is free. What is known of the model
-    travels as an extra file of the archive, in JSON.
+    T, H and W are those of the checkpoint's preprocessing, B is free. The model's metadata is
+    an extra file of the archive, in JSON.
     """
     classifier = classifier_from(checkpoint)
     speed_up(classifier)
@@ -88,12 +88,12 @@ def example_clips(checkpoint: Checkpoint) -> Tensor:
 
 
 def free_batch() -> tuple[dict[int, Any]]:
-    """What the exporters are told: the first dimension of the clips may be anything."""
+    """Dynamic shapes for the exporters: the batch dimension of the clips is free."""
     return ({0: torch.export.Dim("batch")},)
 
 
 def metadata_text(checkpoint: Checkpoint, *, precision: str, **more: str) -> str:
-    """What travels inside an exported file, as JSON; docs/formats.md lists it."""
+    """The metadata inside an exported file, as JSON; docs/formats.md lists it."""
     content = {
         "kind": KIND,
         "format_version": EXPORT_VERSION,
@@ -112,7 +112,7 @@ def metadata_text(checkpoint: Checkpoint, *, precision: str, **more: str) -> str
 
 
 def _forget_origin(program: torch.export.ExportedProgram) -> None:
-    """Leave out the example's pixels and the paths of our code on this machine."""
+    """Remove the example clips and the paths of the code on this machine."""
     program._example_inputs = None
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):

@@ -113,7 +113,7 @@ class ClipClassifier(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """Classify clips, uint8 (B, T, H, W, 3) in RGB; gives logits, float (B, num_classes)."""
         # Channels last is how frames are stored; the permuted view is channels_last_3d already.
-        # In place, as the float copy is nobody else's.
+        # In place: nothing else uses the float copy.
         normalised = clips.permute(0, 4, 1, 2, 3).float().div_(255).sub_(MEAN).div_(STD)
         logits: Tensor = self.network(pack_pathways(normalised))
         return logits.float()

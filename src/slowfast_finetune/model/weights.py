@@ -54,8 +54,8 @@ class PretrainedNetwork:
 def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> PretrainedNetwork:
     """Build the network, load ``params.weights`` strictly, and replace the head.
 
-    Where the weights are of a checkpoint of ours, the new head keeps what it knows of classes of
-    the same name.
+    Where the weights come from a checkpoint of this project, the new head keeps the rows of classes
+    that have the same name.
 
     Raises:
         WeightsError: the weights cannot be fetched or read, or are of another architecture.
@@ -95,7 +95,7 @@ def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> Pret
 def _keep_rows(
     old: nn.Linear, new: nn.Linear, old_names: Sequence[str], new_names: Sequence[str]
 ) -> int:
-    """Copy what the old head knows of classes that the new one has too; how many these are."""
+    """Copy the rows of classes that both heads have; returns how many these are."""
     both = [name for name in new_names if name in old_names]
     for name in both:
         source, target = old_names.index(name), new_names.index(name)
@@ -160,8 +160,8 @@ def _download(url: str, target: Path) -> None:
 def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Read the tensors of a checkpoint in pytorchvideo's, PySlowFast's or our own layout.
 
-    Also gives the class names, of which only our own knows any. Only tensors and plain values are
-    unpickled; a file that carries code is refused.
+    Also gives the class names; empty in all but this project's layout. Only tensors and plain
+    values are unpickled; a file that carries code is refused.
 
     Raises:
         WeightsError: not a checkpoint, truncated, or without a dictionary of tensors.

@@ -1,8 +1,8 @@
-"""Grad-CAM: which places of a clip spoke for the class that the model answered.
+"""Compute Grad-CAM maps: which regions of a clip support a class.
 
-Selvaraju et al., "Grad-CAM", 2017: the channels of a layer, each weighted by the mean gradient of
-the class's logit with respect to it, summed, negative sums cut off. Here the last stage of the
-slow and of the fast pathway, by captum.
+Selvaraju et al., "Grad-CAM", ICCV 2017: the sum of a layer's channels, each weighted by the mean
+gradient of the class's logit with respect to it, with negative values set to 0. The layers are the
+last stages of the slow and of the fast pathway; captum does the computation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Maps = npt.NDArray[np.float32]
 HOW_TO_INSTALL = "pip install 'slowfast-finetune[explain]'"
 LAST_STAGE = 4  # blocks 0 to 4 are the stem and four stages
 
-# Dark and blue is cold, yellow is hot; lightness rises evenly, so that it also reads in grey.
+# From dark blue (0) to yellow (1), with evenly rising lightness, so that it also works in grey.
 COLOURS = np.array(
     [[8, 8, 40], [86, 24, 110], [180, 50, 95], [240, 120, 40], [252, 225, 110]], np.float32
 )
@@ -30,28 +30,28 @@ COLOURS = np.array(
 
 @dataclass(frozen=True)
 class PathwayMaps:
-    """Where the evidence for a class lies, float32 (T, H, W) from 0 to 1, for each pathway."""
+    """Grad-CAM maps of each pathway, float32 (T, H, W) from 0 to 1."""
 
     slow: Maps
     fast: Maps
 
 
 def is_installed() -> bool:
-    """Whether captum is there."""
+    """Tell whether captum is installed."""
     return importlib.util.find_spec("captum") is not None
 
 
 def explain(classifier: nn.Module, clip: Tensor, *, label: int) -> PathwayMaps:
-    """The Grad-CAM maps of one clip, in both pathways.
+    """Compute the Grad-CAM maps of one clip in both pathways.
 
-    Gradients are computed for the last stage and what follows only, so this takes little more
-    memory than a prediction.
+    Gradients are computed only from the logits back to the last stage, so that this takes little
+    more memory than a prediction.
 
     Args:
-        classifier: a ClipClassifier in evaluation mode; which of its parameters take gradients is
+        classifier: a ClipClassifier in evaluation mode; ``requires_grad`` of its parameters is
             changed.
         clip: uint8 (1, T, H, W, 3).
-        label: the class to be explained.
+        label: the class to explain.
     """
     classifier.requires_grad_(False)
     stage = classifier.get_submodule(f"network.blocks.{LAST_STAGE}").requires_grad_(True)
@@ -62,11 +62,11 @@ def explain(classifier: nn.Module, clip: Tensor, *, label: int) -> PathwayMaps:
 
 
 def layer_map(classifier: nn.Module, layer: nn.Module, clip: Tensor, label: int) -> Tensor:
-    """The Grad-CAM map of one layer for one clip: float32 (t, h, w) on the CPU, not negative."""
+    """Compute the Grad-CAM map of a layer for a clip: float32 (t, h, w) on the CPU, ≥ 0."""
     from captum.attr import LayerGradCam
 
     with warnings.catch_warnings():
-        # uint8 takes no gradients, and none are wanted beyond the layer.
+        # captum asks for gradients of the uint8 input, which has none and needs none.
         warnings.filterwarnings("ignore", message=r"(?s).*Gradients cannot be activated")
         attribution = LayerGradCam(classifier, layer).attribute(
             clip, target=label, relu_attributions=True
@@ -76,10 +76,10 @@ def layer_map(classifier: nn.Module, layer: nn.Module, clip: Tensor, label: int)
 
 
 def upsampled(cells: Tensor, shape: tuple[int, int, int]) -> Maps:
-    """A map (t, h, w) stretched over frames (T, H, W), its largest value 1; all 0 stays so.
+    """Interpolate a map (t, h, w) to frames (T, H, W) and scale its maximum to 1, unless it is 0.
 
-    In time the ends meet, because the slow pathway's frames include the first and the last; in
-    space each cell covers its own part of the frame.
+    In time the end points are aligned, because the slow pathway's frames include the first and the
+    last; in space each cell covers its own part of the frame.
     """
     num_frames, height, width = shape
     in_time = functional.interpolate(
@@ -97,7 +97,7 @@ def upsampled(cells: Tensor, shape: tuple[int, int, int]) -> Maps:
 
 
 def overlay(frames: Frames, maps: Maps) -> Frames:
-    """Frames (N, H, W, 3) in grey under the colours of their maps (N, H, W), 0 to 1."""
+    """Blend grey frames, uint8 (N, H, W, 3), with the colours of their maps (N, H, W), 0 to 1."""
     grey = frames.astype(np.float32).mean(axis=3, keepdims=True)
     place = maps * (len(COLOURS) - 1)
     lower = np.clip(place.astype(int), 0, len(COLOURS) - 2)

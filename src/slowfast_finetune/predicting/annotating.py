@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import atomic_path
-from slowfast_finetune.predicting.inputs import VIDEO_SUFFIXES
+from slowfast_finetune.base.params import VIDEO_EXTENSIONS
 from slowfast_finetune.predicting.lettering import font_for
 from slowfast_finetune.predicting.prediction import Prediction
 from slowfast_finetune.predicting.prediction_text import named
@@ -57,9 +57,9 @@ class Annotator:
         if self._is_file and target.resolve() in self._taken:
             raise DataError(f"{target}: is the video itself; give another name")
         if not self._is_file and not target.is_dir():
-            if len(videos) == 1 and suffix in VIDEO_SUFFIXES:
+            if len(videos) == 1 and suffix in VIDEO_EXTENSIONS:
                 raise DataError(f"{target}: copies are {', '.join(sorted(FORMATS))}")
-            if target.exists() or suffix in VIDEO_SUFFIXES:
+            if target.exists() or suffix in VIDEO_EXTENSIONS:
                 raise DataError(f"{target}: for several videos, --annotate names a folder")
 
     def write(self, result: Prediction) -> str | None:

@@ -7,13 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from slowfast_finetune.base.params import VIDEO_EXTENSIONS
 from slowfast_finetune.predicting.prediction import RefusedVideo
-
-# Of a folder's files, those that are looked at; a file that is named itself may be called anything.
-VIDEO_SUFFIXES = (
-    *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
 
 
 def find_inputs(words: Sequence[str]) -> list[Path | RefusedVideo]:
@@ -79,5 +74,5 @@ def _below(folder: Path, *, above: frozenset[Path]) -> Iterator[Path | RefusedVi
     for path in entries:
         if path.is_dir():
             yield from _below(path, above=above | {real})
-        elif path.suffix.lower() in VIDEO_SUFFIXES:
+        elif path.suffix.lower() in VIDEO_EXTENSIONS:
             yield from _at(path)

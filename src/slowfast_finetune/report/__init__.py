@@ -1,1 +1,1 @@
-"""The report: one page about a run, from the files that its stages wrote."""
+"""Show a run: the page metrics/report.html and the model card models/README.md."""

@@ -1,4 +1,4 @@
-"""Everything the report shows, read from the files of the stages."""
+"""Read the results of a run from the files of the stages, and check that they agree."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ from slowfast_finetune.evaluation.result_tables import (
     SUBSETS,
     ClassRow,
     ConfusionRow,
+    EvaluationFiles,
     ReliabilityRow,
     SubsetRow,
 )
 from slowfast_finetune.training.history import HISTORY, EpochRow
 
 ROUNDING = 1e-4  # of a score in scores.csv
-TRAINED_WITH = ("clip", "model", "train", "augment")  # what the train stage depends on
+TRAINED_WITH = ("clip", "model", "train", "augment")  # sections on which the train stage depends
 
 
 @dataclass(frozen=True)
 class VideoResult:
-    """A test video and what it was taken for; ``probabilities`` by label, they sum to 1."""
+    """A test video and its prediction; ``probabilities`` are by label."""
 
     row: PredictionRow
     probabilities: tuple[float, ...]
 
     @property
     def is_right(self) -> bool:
-        """Whether the most probable class is the actual one."""
+        """Tells whether the predicted class is the actual one."""
         return self.row.predicted == self.row.actual
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % interval, where it has one."""
+    """A score and its 95 % confidence interval, if it has one."""
 
     value: float
     low: float | None = None
@@ -57,31 +58,22 @@ Scores = Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
-class ResultFiles:
-    """Where the files lie that the report is made from; ``results`` is the folder metrics/."""
+class ResultFiles(EvaluationFiles):
+    """The files that the report is made from; ``folder`` is metrics/."""
 
     params: Path
     clips: Path
     rejected: Path
     checkpoint: Path
-    results: Path
-
-    def table(self, name: str) -> Path:
-        """A table of the results."""
-        return self.results / f"{name}.csv"
-
-    def plot(self, name: str) -> Path:
-        """A table of the results that is drawn."""
-        return self.results / "plots" / f"{name}.csv"
 
 
 @dataclass(frozen=True)
 class Results:
-    """A run as the report shows it.
+    """The results of a run.
 
     Attributes:
         class_names: by label.
-        params_text: params.yaml as it is written.
+        params_text: content of params.yaml.
         summary: metrics/train.json.
     """
 
@@ -103,12 +95,12 @@ def read_results(files: ResultFiles) -> Results:
     """Read a run from its files.
 
     Raises:
-        DataError: a file is missing, is not of its form, knows no test video, or is of another run.
+        DataError: a file is missing or invalid, has no test video, or is from another run.
     """
     class_names, predictions = read_predictions(files.table("predictions"))
     clips = CLIPS.read_rows(files.clips)
     tested = {clip.video_path for clip in clips if clip.split == "test"}
-    if stray := {prediction.row.video_path for prediction in predictions} - tested:
+    if stray := {video.row.video_path for video in predictions} - tested:
         raise DataError(
             f"{files.table('predictions')}: {min(stray)} is no test video of {files.clips}; "
             "run `dvc repro`"
@@ -122,7 +114,7 @@ def read_results(files: ResultFiles) -> Results:
         classes=CLASSES.read_rows(files.plot("per_class")),
         reliability=RELIABILITY.read_rows(files.plot("reliability")),
         history=HISTORY.read_rows(files.table("history")),
-        summary=_read_json(files.results / "train.json"),
+        summary=_read_json(files.folder / "train.json"),
         clips=clips,
         rejected=REJECTED.read_rows(files.rejected),
         params_text=_read_text(files.params),
@@ -132,7 +124,7 @@ def read_results(files: ResultFiles) -> Results:
 
 
 def _check_agreement(results: Results, files: ResultFiles) -> None:
-    """Refuse tables that are not of one run: a page made of them would be wrong without a sign.
+    """Refuse tables of different runs, from which the page would be wrong without any sign.
 
     Raises:
         DataError: naming the table that does not fit.
@@ -144,34 +136,28 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
             f"{table}: has {len(results.predictions)} videos, {files.clips} has {num_tested} in "
             "test; run `dvc repro`"
         )
-    right = sum(prediction.is_right for prediction in results.predictions)
+    right = sum(video.is_right for video in results.predictions)
     stated = results.scores["top1_accuracy"].value
     if abs(right / num_tested - stated) > ROUNDING:
         raise DataError(
             f"{files.table('scores')}: top1_accuracy is {stated}, {right} of {num_tested} rows of "
-            f"{table} are right; run `dvc repro`"
+            f"{table} are correct; run `dvc repro`"
         )
-    counted = Counter(
-        (prediction.row.actual, prediction.row.predicted) for prediction in results.predictions
-    )
+    counted = Counter((video.row.actual, video.row.predicted) for video in results.predictions)
     if any(counted[row.actual, row.predicted] != row.count for row in results.confusion):
         raise DataError(f"{files.plot('confusion')}: does not count {table}; run `dvc repro`")
-    _check_trained_with(results, files.params)
-
-
-def _check_trained_with(results: Results, path: Path) -> None:
-    then = (results.summary.get("run") or [{}])[-1].get("params") or {}
+    trained = (results.summary.get("run") or [{}])[-1].get("params") or {}
     now = yaml.safe_load(results.params_text)
     for section in TRAINED_WITH:
-        if section in then and then[section] != now[section]:
+        if section in trained and trained[section] != now[section]:
             raise DataError(
-                f"{path}: section {section}: is not what the model was trained with; "
+                f"{files.params}: section {section}: is not what the model was trained with; "
                 "run `dvc repro`"
             )
 
 
 def read_scores(path: Path) -> dict[str, Estimate]:
-    """The scores by name.
+    """Read the scores by name.
 
     Raises:
         DataError: the table cannot be read, or lacks the accuracy.
@@ -186,10 +172,10 @@ def read_scores(path: Path) -> dict[str, Estimate]:
 
 
 def read_predictions(path: Path) -> tuple[tuple[str, ...], list[VideoResult]]:
-    """The class names in label order and every test video.
+    """Read the class names in label order and every test video.
 
     Raises:
-        DataError: the table cannot be read, has no video, or no probabilities of its classes.
+        DataError: the table cannot be read, has no video, or lacks the probabilities of a class.
     """
     found = Predictions.of(PREDICTIONS.read(path), source=str(path))
     probabilities = map(tuple, found.probabilities.tolist())
@@ -200,8 +186,8 @@ def read_predictions(path: Path) -> tuple[tuple[str, ...], list[VideoResult]]:
 
 
 def number_of_groups(predictions: Sequence[VideoResult]) -> int:
-    """Units that the test videos come from; a video of no group is one by itself."""
-    return len({prediction.row.group or prediction.row.video_path for prediction in predictions})
+    """Count the groups of the test videos; a video without a group counts as one."""
+    return len({video.row.group or video.row.video_path for video in predictions})
 
 
 def _read_text(path: Path) -> str:

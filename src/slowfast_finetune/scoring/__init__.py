@@ -1,1 +1,1 @@
-"""Show stored videos to a model and score its answers."""
+"""Run a model on stored videos and score its predictions."""

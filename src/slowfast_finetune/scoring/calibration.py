@@ -1,4 +1,4 @@
-"""Pure: how sure the model may be, learnt from the validation split."""
+"""Calibrate probabilities, and choose a confidence threshold, on the validation split. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy.typing as npt
 
 from slowfast_finetune.scoring.metrics import Labels
 
-# Of the right validation answers, so many are above the threshold.
+# Share of correct validation predictions kept above the threshold.
 KEPT_SHARE = 0.95
 _LN_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What turns logits into honest answers.
+    """Parameters that turn logits into calibrated predictions.
 
     Attributes:
-        temperature: logits are divided by it before the softmax; above 1 makes less sure.
-        threshold: an answer less probable than this is "none of these"; from 0 to 1.
+        temperature: divisor of the logits before the softmax; above 1, confidence falls.
+        threshold: confidence below which the prediction is "none of these", 0 to 1.
     """
 
     temperature: float = 1.0
@@ -30,9 +30,9 @@ class Calibration:
 def calibrate(logits: npt.NDArray[np.float32], true: Labels) -> Calibration:
     """Fit temperature and threshold to logits (N, classes) of validation videos.
 
-    The threshold is the confidence that 95 % of the right answers reach: Hendrycks & Gimpel, "A
-    Baseline for Detecting Misclassified and Out-of-Distribution Examples", 2017, at a true
-    positive rate of 0.95. Without a right answer it is 0: nothing is known of what is sure.
+    The threshold is the confidence that 95 % of the correct predictions reach: Hendrycks & Gimpel,
+    "A Baseline for Detecting Misclassified and Out-of-Distribution Examples", ICLR 2017, at a true
+    positive rate of 0.95. Without a correct prediction it is 0.
     """
     from scipy.special import softmax
 
@@ -46,11 +46,11 @@ def calibrate(logits: npt.NDArray[np.float32], true: Labels) -> Calibration:
 
 
 def fit_temperature(logits: npt.NDArray[np.float32], true: Labels) -> float:
-    """The temperature T that makes the true labels (N,) most plausible.
+    """Fit the temperature T to the true labels (N,).
 
     Minimises Σ -ln softmax(logits / T)[true] + (ln T)² / 2. The sum is that of Guo et al., "On
-    Calibration of Modern Neural Networks", 2017; the second term says that T is near 1 unless
-    videos show otherwise, so that ten videos, all right, do not make it 0.
+    Calibration of Modern Neural Networks", ICML 2017; the second term, a prior that T is near 1,
+    keeps T above 0 if all of a few videos are classified correctly.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax

@@ -1,14 +1,12 @@
-"""Pure: arrays in, numbers out. Every score is a function of sums over videos.
+"""Compute scores from arrays of labels and probabilities. Pure.
 
-Sums can be taken again over other videos, or over some of them twice, for the price of a matrix
-product: that is what makes the intervals of resampling.py cheap.
+Every score is a function of sums over videos. The sums of resampled videos are a matrix product,
+which makes bootstrap confidence intervals cheap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +15,18 @@ Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Probabilities = Floats
 
-# The smallest probability that counts; a certain and wrong answer costs 27.6, not infinity.
+# So that the loss of a wrong prediction with probability 1 is 27.6 instead of infinity.
 MIN_PROBABILITY = 1e-12
-# Of equal width, from 0 to 1; the reliability diagram shows the bins of the calibration error.
+# Of equal width, from 0 to 1; of the calibration error and of the reliability diagram.
 NUM_BINS = 10
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of predicted against true labels, each from 0 to 1; scikit-learn's definitions.
+    """Scores of predicted labels, each from 0 to 1, as scikit-learn defines them.
 
-    Macro averages weigh every class the same, weighted ones by its videos. A class that is
-    never predicted has precision 0; a class without videos takes no part.
+    Macro averages give every class the same weight, weighted ones that of its videos. A class that
+    is never predicted has precision 0; a class without videos is left out.
     """
 
     accuracy: float
@@ -41,7 +39,7 @@ class Scores:
 
 
 def score(true: Labels, predicted: Labels) -> Scores:
-    """Accuracy, and precision, recall and F1 in two averages.
+    """Compute accuracy, precision, recall and F1.
 
     Args:
         true, predicted: labels (N,), N ≥ 1.
@@ -54,11 +52,11 @@ def score(true: Labels, predicted: Labels) -> Scores:
 def label_sums(
     true: Labels, predicted: Labels, *, num_classes: int, units: Labels | None = None
 ) -> Floats:
-    """Videos of each class, videos taken for it, and both at once: (units, 3 classes).
+    """Count the videos of each class, its predictions, and its correct ones: (units, 3 classes).
 
     Args:
         true, predicted: labels (N,).
-        units: (N,) the row that a video is counted in; one row for all if there is none.
+        units: (N,) the row in which a video is counted; one row for all by default.
     """
     rows = np.zeros_like(true) if units is None else units
     sums = np.zeros((int(rows.max()) + 1, 3 * num_classes))
@@ -70,72 +68,61 @@ def label_sums(
 
 
 def scores_of_sums(sums: Floats) -> dict[str, Floats]:
-    """Every field of :class:`Scores` (B,) from sums of :func:`label_sums` (B, 3 classes)."""
-    of_class, taken, right = np.split(sums, 3, axis=1)
-    weights = of_class / of_class.sum(axis=1, keepdims=True)
+    """Compute the fields of :class:`Scores` (B,) from :func:`label_sums` (B, 3 classes)."""
+    of_class, _, right = np.split(sums, 3, axis=1)
     present = of_class > 0
-    macro = present / present.sum(axis=1, keepdims=True)
-    by_class = {
-        "precision": _ratio(right, taken),
-        "recall": _ratio(right, of_class),
-        "f1": _ratio(2 * right, of_class + taken),
+    weights = {
+        "macro": present / present.sum(axis=1, keepdims=True),
+        "weighted": of_class / of_class.sum(axis=1, keepdims=True),
     }
-    values = {"accuracy": right.sum(axis=1) / of_class.sum(axis=1)}
-    for average, share in (("macro", macro), ("weighted", weights)):
-        values |= {
-            f"{average}_{name}": (each * share).sum(axis=1) for name, each in by_class.items()
-        }
-    return values
+    by_class = class_scores(sums)
+    return {"accuracy": right.sum(axis=1) / of_class.sum(axis=1)} | {
+        f"{average}_{name}": (values * weight).sum(axis=1)
+        for average, weight in weights.items()
+        for name, values in by_class.items()
+    }
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    """0 where there is nothing to divide by, as scikit-learn's zero_division=0."""
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+def class_scores(sums: Floats) -> dict[str, Floats]:
+    """Compute precision, recall and F1 (B, classes) from :func:`label_sums` (B, 3 classes).
 
-
-def score_classes(
-    true: Labels, predicted: Labels, class_names: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and number of videos of every class, one dict a class."""
-    sums = label_sums(true, predicted, num_classes=len(class_names))
-    of_class, taken, right = np.split(sums[0], 3)
-    precision, recall = _ratio(right, taken), _ratio(right, of_class)
-    f1 = _ratio(2 * right, of_class + taken)
-    return [
-        {
-            "class_name": name,
-            "precision": float(precision[label]),
-            "recall": float(recall[label]),
-            "f1": float(f1[label]),
-            "num_videos": int(of_class[label]),
-        }
-        for label, name in enumerate(class_names)
-    ]
+    0 where there is nothing to divide by, as scikit-learn's ``zero_division=0``.
+    """
+    of_class, predicted, right = np.split(sums, 3, axis=1)
+    parts = {
+        "precision": (right, predicted),
+        "recall": (right, of_class),
+        "f1": (2 * right, of_class + predicted),
+    }
+    return {
+        name: np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+        for name, (part, whole) in parts.items()
+    }
 
 
 def negative_log_likelihood(true: Labels, probabilities: Probabilities) -> Floats:
-    """-ln p(true class) of each video (N,), from probabilities (N, classes)."""
+    """Compute -ln p(true class) of each video (N,) from probabilities (N, classes)."""
     chosen = probabilities[np.arange(len(true)), true]
     losses: Floats = -np.log(np.maximum(chosen, MIN_PROBABILITY))
     return losses
 
 
 def in_top(true: Labels, probabilities: Probabilities, *, k: int) -> npt.NDArray[np.bool_]:
-    """Whether the true class is among the ``k`` most probable (N,); a tie goes to lower labels."""
+    """Tell whether the true class is among the ``k`` most probable (N,); lower labels win ties."""
     ranks: Labels = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     found: npt.NDArray[np.bool_] = (ranks == true[:, None]).any(axis=1)
     return found
 
 
 def bin_of(confidence: Floats) -> Labels:
-    """The bin (N,) of each confidence from 0 to 1: of NUM_BINS; its upper edge belongs to it."""
+    """Return the bin (N,) of each confidence from 0 to 1; its upper edge belongs to a bin."""
     return np.clip(np.ceil(confidence * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
 
 
 def bin_sums(
     confidence: Floats, right: npt.NDArray[np.bool_], *, units: Labels | None = None
 ) -> Floats:
-    """Right answers and confidence added up in each bin: (units, 2 NUM_BINS), as label_sums."""
+    """Add up correct predictions and confidence in each bin: (units, 2 NUM_BINS)."""
     rows = np.zeros(len(right), np.int64) if units is None else units
     sums = np.zeros((int(rows.max()) + 1, 2 * NUM_BINS))
     bins = bin_of(confidence)
@@ -145,10 +132,10 @@ def bin_sums(
 
 
 def calibration_error(sums: Floats, num_videos: Floats) -> Floats:
-    """Expected calibration error (B,) from sums of :func:`bin_sums` (B, 2 NUM_BINS).
+    """Compute the expected calibration error (B,) from :func:`bin_sums` (B, 2 NUM_BINS).
 
     The mean over videos of |accuracy - mean confidence| of their bin: Guo et al., "On Calibration
-    of Modern Neural Networks", 2017.
+    of Modern Neural Networks", ICML 2017.
     """
     right, confident = np.split(sums, 2, axis=1)
     error: Floats = np.abs(right - confident).sum(axis=1) / num_videos
@@ -156,5 +143,5 @@ def calibration_error(sums: Floats, num_videos: Floats) -> Floats:
 
 
 def majority_class(train: Labels) -> int:
-    """The most frequent training class, the lowest label of several."""
+    """Return the most frequent training class, the lowest label in a tie."""
     return int(np.bincount(train).argmax())

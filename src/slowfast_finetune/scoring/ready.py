@@ -1,4 +1,4 @@
-"""The network of a checkpoint, made ready to be asked."""
+"""Load the network of a checkpoint for inference."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classi
 from slowfast_finetune.model.device import Precision, choose_device, choose_precision
 from slowfast_finetune.model.speed import speed_up
 
-_MOST_VIEWS = 8  # keeps a GPU busy; without gradients they need little memory
-# A CPU answers larger batches no faster than this many pixels, and at 224 px more slowly: two
-# clips of 16 frames took 0.83 of the time of eight, for each clip.
+_MAX_VIEWS = 8  # per batch on a GPU; without gradients they need little memory
+# Larger batches are no faster on a CPU, and slower at 224 px: per clip of 16 frames, batches of two
+# took 0.83 of the time of batches of eight.
 _CPU_PIXELS = 2 * 16 * 224**2
 
 
 def ready_classifier(
     checkpoint: Checkpoint, runtime: RuntimeParams
 ) -> tuple[nn.Module, torch.device]:
-    """The network in evaluation mode, on the device and in the precision that were asked for.
+    """Return the network in evaluation mode, on the requested device and in its precision.
 
-    It takes uint8 clips (B, T, H, W, 3) on that device and gives logits (B, classes).
+    It maps uint8 clips (B, T, H, W, 3) on that device to logits (B, classes).
 
     Raises:
-        ParamsError: the device is not there.
+        ParamsError: the device does not exist.
     """
     device = choose_device(runtime)
     precision = choose_precision(runtime, device)
@@ -41,7 +41,7 @@ def ready_classifier(
 
 
 class _MixedPrecision(nn.Module):
-    """Runs the network as Fabric's mixed precision does, which takes seconds to import."""
+    """Runs the network in mixed precision, like Fabric, whose import takes seconds."""
 
     def __init__(self, classifier: nn.Module, device: torch.device, precision: Precision) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class _MixedPrecision(nn.Module):
         self._dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Answer clips (B, T, H, W, 3) by float32 logits (B, classes)."""
+        """Map clips (B, T, H, W, 3) to float32 logits (B, classes)."""
         with torch.autocast(self._device_type, dtype=self._dtype):
             logits: Tensor = self.classifier(clips)
         return logits.float()
@@ -68,14 +68,14 @@ class _PadsSingleClips(nn.Module):
         self.classifier = classifier
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Answer clips (B, T, H, W, 3)."""
+        """Map clips (B, T, H, W, 3) to logits (B, classes)."""
         if len(clips) > 1:
             return self.classifier(clips)  # type: ignore[no-any-return]
         return self.classifier(torch.cat([clips, clips]))[:1]  # type: ignore[no-any-return]
 
 
 def views_at_once(shape: Preprocessing, device: torch.device) -> int:
-    """How many clips are best shown in one batch, without gradients."""
+    """Return the batch size at which inference on this device is fastest."""
     if device.type != "cpu":
-        return _MOST_VIEWS
-    return max(1, min(_MOST_VIEWS, _CPU_PIXELS // (shape.num_frames * shape.crop_size**2)))
+        return _MAX_VIEWS
+    return max(1, min(_MAX_VIEWS, _CPU_PIXELS // (shape.num_frames * shape.crop_size**2)))

@@ -1,4 +1,4 @@
-"""What a model answers to each view of stored videos, and the average of it."""
+"""Run a model on each view of stored videos, and average the probabilities per video."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from slowfast_finetune.scoring.ready import views_at_once
 
 @dataclass(frozen=True)
 class Views:
-    """The views of some videos, and what was answered to each.
+    """The V views of some videos, and their logits.
 
     Attributes:
-        windows: V of them, every video's in a row; ``clip`` counts the videos from 0.
+        windows: the views, grouped by video; ``clip`` is the position of the video, from 0.
         logits: float32 (V, classes).
     """
 
@@ -32,7 +32,7 @@ class Views:
     logits: npt.NDArray[np.float32]
 
     def probabilities(self, *, temperature: float) -> npt.NDArray[np.float64]:
-        """Class probabilities (videos, classes): softmax of logits / temperature, averaged."""
+        """Average softmax(logits / temperature) over the views: (videos, classes)."""
         from scipy.special import softmax
 
         clips = np.array([window.clip for window in self.windows])
@@ -55,12 +55,12 @@ def view_stored(
     spatial_crops: int = 1,
     size: int | None = None,
 ) -> Views:
-    """Show the model every view of stored videos.
+    """Run the model on every view of stored videos.
 
     Args:
         model: uint8 clips (B, T, H, W, 3) → logits (B, classes); in evaluation mode.
-        folder: of the clip store, where the entries of all rows lie.
-        size: views at once; None for what suits the device.
+        folder: of the clip store, which has the entries of all rows.
+        size: views per batch; None for the fastest on this device.
     """
     reader = ClipReader(
         rows,

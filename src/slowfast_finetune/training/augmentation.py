@@ -1,4 +1,4 @@
-"""What changes how training clips look, on the device: zoom, mirror, RandAugment, mixup, CutMix.
+"""Augment training clips on the device: zoom, mirror, RandAugment, mixup, CutMix.
 
 Crops are cut where the windows are read (clips/). Nothing here draws on the global random state: a
 clip's colours are seeded by its window, the rest was planned with it.
@@ -70,7 +70,7 @@ def rand_augment(clips: Tensor, windows: Sequence[Window], augment: AugmentParam
     """RandAugment (Cubuk et al., 2019) as torchvision has it, one draw for all frames of a clip.
 
     Args:
-        clips: uint8 (B, T, S, S, 3); given back as they are where no operation is wanted.
+        clips: uint8 (B, T, S, S, 3); returned unchanged where no operation is set.
         windows: one for each clip, which seed the draws.
     """
     if augment.rand_augment_ops == 0:

@@ -2,7 +2,7 @@
 
 What an epoch does follows from its number and the seed, not from what ran before: the clips, the
 learning rates and the random numbers of a step are functions of the step. So a run that was killed
-goes on as if nothing had been.
+resumes and gives the same result.
 """
 
 from __future__ import annotations

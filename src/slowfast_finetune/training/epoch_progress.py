@@ -1,4 +1,4 @@
-"""What a run has done so far: whole epochs, and part of the next one."""
+"""Progress of a run: the finished epochs, and how far the next one has come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class EpochProgress:
-    """How far an epoch has come.
+    """Progress of one epoch.
 
     Attributes:
         step: steps done.
@@ -75,7 +75,7 @@ class EpochProgress:
 
 @dataclass
 class TrainingProgress:
-    """What a run has done: the rows of finished epochs, and how far the next one has come."""
+    """Progress of a run: the rows of finished epochs, and the progress of the next one."""
 
     history: list[EpochRow] = field(default_factory=list)
     epoch: EpochProgress = field(default_factory=EpochProgress)
@@ -86,7 +86,7 @@ class TrainingProgress:
         return min(self.history, key=lambda row: row.val_loss).epoch if self.history else 0
 
     def is_out_of_patience(self, patience: int | None) -> bool:
-        """Whether validation has not improved for so many epochs."""
+        """Whether validation has not improved for ``patience`` epochs."""
         return patience is not None and len(self.history) - self.best_epoch >= patience
 
     def finish_epoch(self, row: EpochRow) -> bool:

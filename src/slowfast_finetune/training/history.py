@@ -1,4 +1,4 @@
-"""What a training run leaves behind for people: a table, a log, metrics/history.csv."""
+"""Record a training run: a table on the console, a log, metrics/history.csv, TensorBoard."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Recorder:
         leads: False makes one that writes nothing, for all processes but the first.
 
     Raises:
-        TrainingError: TensorBoard is asked for and not installed.
+        TrainingError: TensorBoard is turned on and not installed.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""How many clips fit on a device at once, and what to say when they do not."""
+"""Choose how many clips a device computes at once, and advise when they do not fit."""
 
 from __future__ import annotations
 
 import math
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,10 @@ from slowfast_finetune.base.errors import TrainingError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# Of the machine's memory that a step on the CPU may take, and what a step needs beside the tensors
-# kept for the backward pass: gradients of activations, and the libraries' own scratch.
+# The share of the machine's memory that a step on the CPU may take; and the factor by which a step
+# needs more than the tensors kept for the backward pass: gradients of activations, scratch memory.
 CPU_SHARE, CPU_OVERHEAD = 0.5, 1.6
-# Of a GPU's memory that the trial step may take: the optimiser's state is not there yet.
+# The share of a GPU's memory that the trial step may take: the optimiser's state comes later.
 GPU_SHARE = 0.9
 
 
@@ -71,9 +71,8 @@ def batch_size_that_fits(
         criterion: logits and labels → losses (B,).
     """
     if fabric.device.type == "cuda":
-        fits = _trial(classifier, clip, criterion, fabric)
         size = most
-        while size > 1 and not fits(size):
+        while size > 1 and not _fits(size, classifier, clip, criterion, fabric):
             size = math.ceil(size / 2)
         return size
     needed = CPU_OVERHEAD * _bytes_kept(classifier, clip, fabric)
@@ -81,32 +80,25 @@ def batch_size_that_fits(
     return math.ceil(most / math.ceil(most / limit))
 
 
-def _trial(
-    classifier: nn.Module, clip: Tensor, criterion: nn.Module, fabric: Fabric
-) -> Callable[[int], bool]:
+def _fits(
+    size: int, classifier: nn.Module, clip: Tensor, criterion: nn.Module, fabric: Fabric
+) -> bool:
     device = fabric.device
     # Adam keeps two numbers for each weight, and an average of the weights is another one.
     state = 3 * sum(p.numel() * p.element_size() for p in classifier.parameters())
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        with fabric.autocast():
+            logits = classifier(clip.expand(size, *clip.shape[1:]))
+            labels = clip.new_zeros(size, dtype=torch.int64)
+            criterion(logits, labels).sum().backward()
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        classifier.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(device).total_memory
-
-    def fits(size: int) -> bool:
-        torch.cuda.reset_peak_memory_stats(device)
-        try:
-            with fabric.autocast():
-                logits = classifier(clip.expand(size, *clip.shape[1:]))
-                criterion(logits, _labels(size, device)).sum().backward()
-        except torch.OutOfMemoryError:
-            return False
-        finally:
-            classifier.zero_grad(set_to_none=True)
-            torch.cuda.empty_cache()
-        return torch.cuda.max_memory_allocated(device) + state < GPU_SHARE * total
-
-    return fits
-
-
-def _labels(count: int, device: torch.device) -> Tensor:
-    return torch.zeros(count, dtype=torch.int64, device=device)
+    return torch.cuda.max_memory_allocated(device) + state < GPU_SHARE * total
 
 
 def _bytes_kept(classifier: nn.Module, clip: Tensor, fabric: Fabric) -> int:

@@ -25,8 +25,8 @@ def build_optimizer(
 ) -> Optimizer:
     """Adam, AdamW or SGD (momentum 0.9, Nesterov), with a group for each rate and decay.
 
-    Each group says of itself which ``part`` it is of and its ``peak`` rate. The backbone's peak is
-    ``backbone_rate`` of the head's, and ``layer_decay`` times less with every block further down
+    Each group has the keys ``part`` (head or backbone) and ``peak`` (its rate). The backbone's peak
+    is ``backbone_rate`` of the head's, and ``layer_decay`` times less with every block further down
     (Howard and Ruder, "ULMFiT", 2018; Bao et al., "BEiT", 2021). Norms' parameters and biases
     decay nothing (He et al., "Bag of Tricks", 2018).
 

@@ -1,4 +1,4 @@
-"""What a run leaves: the best checkpoint, the same model as one program, and a summary."""
+"""Outputs of a run: the best checkpoint, the same model as one program, and a summary."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TrainingOutputs:
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What every checkpoint of a run says of itself beside its weights.
+    """What every checkpoint of a run holds beside its weights.
 
     Attributes:
         class_names: name of each label.

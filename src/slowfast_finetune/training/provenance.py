@@ -1,4 +1,4 @@
-"""What a result was made from: seed, versions, data, commit and parameters."""
+"""Provenance of a result: seed, versions, data, commit and first weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def provenance(
 
     Args:
         weights: one sentence on where the first weights came from.
-        runs_on: device, precision and number of devices in words.
+        runs_on: device, precision and number of devices, as text.
     """
     return {
         "seed": seed,

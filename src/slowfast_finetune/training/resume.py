@@ -1,6 +1,6 @@
 """The state of an unfinished run: kept outside the outputs, which DVC deletes before each run.
 
-A state belongs to one configuration: parameters, clips, code, devices. Another one never goes on
+A state belongs to one configuration: parameters, clips, code, devices. Another one never resumes
 from it. It is written under a temporary name and renamed, so whenever the run is killed, what lies
 there is whole; it is deleted when the run ends well.
 """
@@ -30,7 +30,7 @@ _NO_CODE = ("__pycache__", "*~", ".*")
 
 
 def fingerprint_of(settings: Mapping[str, Any], tensors: Iterable[Tensor]) -> str:
-    """A digest of what a run's result depends on: plain values, code, and initial weights."""
+    """A digest of all that decides a run's result: plain values, code, and initial weights."""
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
     digest.update(digest_of_code(Path(__file__).resolve().parents[1]).encode())
     for tensor in tensors:

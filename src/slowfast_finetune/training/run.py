@@ -15,7 +15,7 @@ from slowfast_finetune.training.learner import Learner
 from slowfast_finetune.training.outputs import RunDescription, TrainingOutputs, write_summary
 from slowfast_finetune.training.resume import UnfinishedRun
 
-# Processes agree every so many steps on whether to save: each check costs a broadcast.
+# Steps after which processes agree on whether to save: each check costs a broadcast.
 STEPS_BETWEEN_CHECKS = 10
 
 
@@ -101,7 +101,7 @@ class TrainingRun:
                 self.unfinished.keep_best(self._best_checkpoint, epoch=best)
             self.unfinished.save(state)
         except OSError as error:
-            # Training goes on: the result does not need it. The state before is as it was.
+            # Training continues: the result does not need the state, and the earlier one is intact.
             self.recorder.note(
                 f"warning: the state to go on from cannot be saved ({error.strerror or error}); "
                 "if this run is killed, it will go on from an earlier one or start anew"

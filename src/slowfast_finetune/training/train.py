@@ -223,7 +223,7 @@ def class_names_of(rows: Sequence[ClipRow]) -> list[str]:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words a person knows it by."""
+    """The device's name for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({torch.get_num_threads()} threads)"

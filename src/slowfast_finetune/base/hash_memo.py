@@ -16,18 +16,17 @@ from slowfast_finetune.base.hashing import hash_file
 
 # A file changed twice within the clock's grain looks unchanged; git waits in the same way.
 SETTLED_SECONDS = 2.0
+MEMO_NAME = "hashes.sqlite"  # beside the settings' folders in the clip store
 Fingerprint = tuple[int, int, int]  # size [bytes], modification time [ns], inode
 
 
-def fingerprint(path: Path) -> Fingerprint | None:
-    """What changes when a file does; None if it changed so lately that it may change unseen.
+def fingerprint(path: Path) -> Fingerprint:
+    """What changes when a file does.
 
     Raises:
         OSError: the file is not there.
     """
     status = path.stat()
-    if time.time() - status.st_mtime < SETTLED_SECONDS:
-        return None
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
@@ -42,17 +41,30 @@ class HashMemo:
 
     def recall(self, prints: Mapping[Path, Fingerprint | None]) -> dict[Path, str]:
         """The hashes of those files that are remembered and have not changed."""
-        known: dict[str, tuple[tuple[int, ...], str]] = {}
-        with contextlib.suppress(sqlite3.Error, OSError), self._connect() as connection:
-            rows = connection.execute("SELECT path, size, mtime_ns, inode, hash FROM hashes")
-            known = {
-                path: ((size, mtime, inode), found) for path, size, mtime, inode, found in rows
-            }
+        known = self.known()
         return {
             path: known[_key(path)][1]
             for path, found in prints.items()
             if found is not None and _key(path) in known and known[_key(path)][0] == found
         }
+
+    def fingerprints(self, hashes: Mapping[Path, str]) -> dict[Path, Fingerprint]:
+        """What the files looked like when they were found to have these hashes, if they were."""
+        known = self.known()
+        return {
+            path: known[_key(path)][0]
+            for path, content_hash in hashes.items()
+            if _key(path) in known and known[_key(path)][1] == content_hash
+        }
+
+    def known(self) -> dict[str, tuple[Fingerprint, str]]:
+        """Fingerprint and hash of every remembered file, by absolute path."""
+        if self._path is None or not self._path.exists():
+            return {}
+        with contextlib.suppress(sqlite3.Error, OSError), self._connect() as connection:
+            rows = connection.execute("SELECT path, size, mtime_ns, inode, hash FROM hashes")
+            return {path: ((size, mtime, inode), found) for path, size, mtime, inode, found in rows}
+        return {}
 
     def remember(self, hashes: Sequence[tuple[Path, Fingerprint, str]]) -> None:
         """Add or replace hashes."""
@@ -98,7 +110,7 @@ def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[s
         DataError: a file cannot be read.
     """
     memo = memo or HashMemo(None)
-    prints = {path: _fingerprint(path) for path in paths}
+    prints = {path: _settled(path) for path in paths}
     known = memo.recall(prints)
     unknown = [path for path in dict.fromkeys(paths) if path not in known]
     # hashlib releases the GIL, so threads read and hash in parallel.
@@ -112,8 +124,10 @@ def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[s
     return [known[path] for path in paths]
 
 
-def _fingerprint(path: Path) -> Fingerprint | None:
+def _settled(path: Path) -> Fingerprint | None:
+    """The fingerprint of a file; None if it changed so lately that it may change unseen."""
     try:
-        return fingerprint(path)
+        found = fingerprint(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    return found if time.time() - found[1] / 1e9 >= SETTLED_SECONDS else None

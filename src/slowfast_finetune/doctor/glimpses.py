@@ -37,19 +37,16 @@ def glimpses(path: Path, *, count: int, settings: DecodeSettings) -> tuple[list[
     Raises:
         VideoError: with a reason code where nothing can be decoded.
     """
+    longest = float(min(settings.max_seconds, FOREVER_SECONDS))
     report = DecodeReport()
     with open_video(path) as container:
         stream = prepared_stream(container, settings=settings, report=report)
         stated = _stated_seconds(container, stream)
-        longest = min(settings.max_seconds, FOREVER_SECONDS)
         rate = min(report.source_fps or 30, MOST_FRAMES_A_SECOND)
         if stated is not None and min(stated, longest) * rate > FRAMES_READ_THROUGH:
+            instants = _middles(min(stated, longest), count)
             frames = _by_jumping(
-                container,
-                stream,
-                instants=_middles(min(stated, longest), count),
-                settings=settings,
-                report=report,
+                container, stream, instants=instants, settings=settings, report=report
             )
             if frames:
                 report.duration_seconds = stated
@@ -57,8 +54,16 @@ def glimpses(path: Path, *, count: int, settings: DecodeSettings) -> tuple[list[
                 if report.source_fps > MOST_FRAMES_A_SECOND:
                     report.source_fps = 0.0
                 return frames, report.facts()
-    frames = _by_reading(path, stated, count=count, settings=settings, report=report)
-    return frames, report.facts()
+    seconds = min(stated or longest, longest)
+    frames, report = _by_reading(path, _middles(seconds, count), settings=settings)
+    found = min(report.duration_seconds, longest)
+    if len(frames) < count or abs(found - seconds) > 0.05 * seconds:
+        frames, report = _by_reading(path, _middles(found, count), settings=settings)
+    if not frames:
+        raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
+    if report.truncated and stated is not None:
+        report.duration_seconds = max(stated, report.duration_seconds)
+    return frames + [frames[-1]] * (count - len(frames)), report.facts()
 
 
 def _middles(seconds: float, count: int) -> list[Fraction]:
@@ -129,33 +134,11 @@ def _frame_after_jump(
 
 
 def _by_reading(
-    path: Path,
-    stated: float | None,
-    *,
-    count: int,
-    settings: DecodeSettings,
-    report: DecodeReport,
-) -> list[Frame]:
-    """Frames of a file that is read from its start, twice where it lasts not as long as stated."""
-    longest = float(min(settings.max_seconds, FOREVER_SECONDS))
-    seconds = min(stated or longest, longest)
-    frames = _read_at(path, _middles(seconds, count), settings=settings, report=report)
-    found = min(report.duration_seconds, longest)
-    if len(frames) < count or abs(found - seconds) > 0.05 * seconds:
-        frames = _read_at(path, _middles(found, count), settings=settings, report=report)
-    if not frames:
-        raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
-    if report.truncated and stated is not None:
-        report.duration_seconds = max(stated, report.duration_seconds)
-    return frames + [frames[-1]] * (count - len(frames))
-
-
-def _read_at(
-    path: Path, instants: Sequence[Fraction], *, settings: DecodeSettings, report: DecodeReport
-) -> list[Frame]:
+    path: Path, instants: Sequence[Fraction], *, settings: DecodeSettings
+) -> tuple[list[Frame], DecodeReport]:
     """Read a video once and keep the frames shown at ``instants``; those past its end are left."""
-    report.num_packets = report.num_decoded = report.num_errors = report.num_lost = 0
     longest = Fraction(min(settings.max_seconds, FOREVER_SECONDS))
+    report = DecodeReport()
     frames: list[Frame] = []
     due = deque(instants)
     shown: TimedFrame | None = None
@@ -170,4 +153,4 @@ def _read_at(
                 report.truncated = True
                 break
     report.duration_seconds = float(shown.end) if shown else 0.0
-    return frames
+    return frames, report

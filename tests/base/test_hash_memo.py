@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from slowfast_finetune.base import hash_memo
+from slowfast_finetune.base.hash_memo import HashMemo, fingerprint, hash_files
 from slowfast_finetune.base.hashing import hash_file
-from slowfast_finetune.indexing import hash_memo
-from slowfast_finetune.indexing.hash_memo import HashMemo, fingerprint, hash_files
 
 
 @pytest.fixture
@@ -78,9 +78,13 @@ def test_file_replaced_with_its_old_time_is_read_again(
 def test_file_changed_a_moment_ago_is_not_remembered(tmp_path: Path) -> None:
     path = tmp_path / "fresh.mp4"
     path.write_text("x")
-    assert fingerprint(path) is None
+    memo = HashMemo(tmp_path / "hashes.sqlite")
+    (content_hash,) = hash_files([path], memo=memo)
+    assert memo.fingerprints({path: content_hash}) == {}
     age(path, seconds=3)
-    assert fingerprint(path) is not None
+    hash_files([path], memo=memo)
+    assert memo.fingerprints({path: content_hash}) == {path: fingerprint(path)}
+    assert memo.fingerprints({path: "0" * 32}) == {}
 
 
 def test_damaged_memo_is_as_good_as_none(

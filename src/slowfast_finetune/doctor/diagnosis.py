@@ -1,0 +1,211 @@
+"""Examine a videos folder: choose and summarise its videos, run the checks, estimate the costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
+from slowfast_finetune.base.params import DataParams, Params
+from slowfast_finetune.base.store_location import locate, store_root, written_path
+from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.workers import worker_count
+from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
+from slowfast_finetune.doctor.costs import EpochEstimate, cache_bytes, estimate_epoch
+from slowfast_finetune.doctor.summarising import summarise_videos
+from slowfast_finetune.indexing.groups import GROUPS_FILE
+from slowfast_finetune.indexing.manifest import build_manifest, discover
+from slowfast_finetune.inspection.checks import check_videos
+from slowfast_finetune.inspection.findings import (
+    SEEN_IN_PICTURES,
+    Finding,
+    Level,
+    make_finding,
+    worst_first,
+)
+from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+
+MAX_STRIPS = 480  # 16 KB each, less than 10 MB
+STRIPS_PER_CLASS = (2, 8)  # minimum, maximum
+STRIPS_PER_FINDING = 12
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The doctor's result.
+
+    Attributes:
+        source: the examined folder or manifest.
+        notes: sentences on how it was examined.
+        findings: worst first.
+        videos, rejected: every video is in exactly one of them.
+        classes: statistics of each class.
+        strips: JPEG with frames of a video in a row, by its path.
+        sheets: paths of the videos on each class's contact sheet.
+        cache_bytes: size of the videos in the clip store.
+        epoch: estimated time of an epoch.
+    """
+
+    source: str
+    notes: list[str]
+    findings: list[Finding]
+    videos: list[VideoSummary]
+    rejected: list[RejectedVideo]
+    classes: list[ClassFacts]
+    strips: dict[str, bytes]
+    sheets: dict[str, list[str]]
+    cache_bytes: int
+    epoch: EpochEstimate
+
+    def has(self, level: Level) -> bool:
+        """Tell whether any finding has this level."""
+        return any(finding.level == level for finding in self.findings)
+
+
+@dataclass
+class ChosenVideos:
+    """The videos to examine, and notes and findings from choosing them."""
+
+    rows: list[ManifestRow]
+    source: str
+    notes: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def examine(folder: str | None, *, params: Params, project: Path) -> Diagnosis:
+    """Examine a folder of class folders; without one, data/manifest.csv or ``data.videos``.
+
+    Raises:
+        DataError: the folder does not exist, or holds no videos in class folders.
+    """
+    chosen = choose_videos(folder, params=params, project=project)
+    store = ClipStore(store_root(project), params.clip)
+    sheets = _choose_sheets(chosen.rows)
+    shown = {path for paths in sheets.values() for path in paths}
+    found = summarise_videos(
+        chosen.rows,
+        params=params,
+        store=store,
+        project=project,
+        with_strips=shown,
+        label="examining",
+    )
+    checked = check_videos(
+        found.videos, rejected=found.rejected, clip=params.clip, cache=params.cache
+    )
+    findings = worst_first([*chosen.findings, *checked])
+    wanted = {path for finding in findings for path in pictured(finding)} - found.strips.keys()
+    more = summarise_videos(
+        [row for row in chosen.rows if row.video_path in wanted],
+        params=params,
+        store=store,
+        project=project,
+        with_strips=wanted,
+        label="drawing",
+    )
+    usable = {video.video_path for video in found.videos}
+    return Diagnosis(
+        source=chosen.source,
+        notes=chosen.notes,
+        findings=findings,
+        videos=found.videos,
+        rejected=found.rejected,
+        classes=class_facts(found.videos, found.rejected, num_frames=params.clip.num_frames),
+        strips=found.strips | more.strips,
+        sheets={name: [p for p in paths if p in usable] for name, paths in sheets.items()},
+        cache_bytes=cache_bytes(found.videos, params.clip),
+        epoch=estimate_epoch(
+            sum(video.split == "train" for video in found.videos),
+            params,
+            project=project,
+            num_cores=worker_count("auto"),
+            has_gpu=params.runtime.device != "cpu" and Path("/dev/nvidia0").exists(),
+        ),
+    )
+
+
+def choose_videos(folder: str | None, *, params: Params, project: Path) -> ChosenVideos:
+    """Choose the videos to examine: the manifest's if it exists and no folder is given.
+
+    A folder that cannot be split is examined without a split, which is then a finding.
+
+    Raises:
+        DataError: there are no videos in class folders.
+    """
+    manifest = project / "data" / "manifest.csv"
+    if folder is None and manifest.is_file():
+        rows = MANIFEST.read_rows(manifest)
+        if not rows:
+            raise DataError(f"{manifest}: lists no videos; run `dvc repro`")
+        return ChosenVideos(rows, "data/manifest.csv")
+    data = params.data
+    notes = []
+    if folder is not None and _is_other(folder, data.videos, project):
+        data = data.model_copy(update={"videos": folder})
+        if data.group_pattern is not None and not _matches(data, project):
+            notes.append(
+                f"data.group_pattern '{data.group_pattern}' matches none of these videos and was "
+                "ignored"
+            )
+            data = data.model_copy(update={"group_pattern": None})
+    memo = HashMemo(store_root(project) / MEMO_NAME)
+    try:
+        built = build_manifest(data, project=project, memo=memo)
+    except DataError as error:
+        rows = _unsplit(data, project=project, memo=memo)
+        finding = make_finding("no-split", "problem", error=error)
+        return ChosenVideos(rows, data.videos, notes, [finding])
+    return ChosenVideos(built.rows, data.videos, [*notes, *built.notes])
+
+
+def _is_other(folder: str, videos: str, project: Path) -> bool:
+    return (project / folder).resolve() != locate(videos, project=project).resolve()
+
+
+def _matches(data: DataParams, project: Path) -> bool:
+    root, found = discover(data, project=project)
+    has_file = (root / GROUPS_FILE).exists()
+    pattern = data.group_pattern or ""
+    return has_file or any(re.search(pattern, video.name) for video in found.videos)
+
+
+def _unsplit(data: DataParams, *, project: Path, memo: HashMemo) -> list[ManifestRow]:
+    """Make rows of all videos, with those of no split folder in train."""
+    _, found = discover(data, project=project)
+    hashes = hash_files([video.path for video in found.videos], memo=memo)
+    return [
+        ManifestRow(
+            video_path=written_path(video.path, project=project),
+            class_name=video.class_name,
+            label=found.class_names.index(video.class_name),
+            split=video.given_split or "train",
+            group=None,
+            content_hash=content_hash,
+        )
+        for video, content_hash in zip(found.videos, hashes, strict=True)
+    ]
+
+
+def _choose_sheets(rows: Sequence[ManifestRow]) -> dict[str, list[str]]:
+    """Choose evenly spaced videos of each class for its contact sheet."""
+    paths: dict[str, list[str]] = {}
+    for row in rows:
+        paths.setdefault(row.class_name, []).append(row.video_path)
+    least, most = STRIPS_PER_CLASS
+    wanted = min(most, max(least, MAX_STRIPS // len(paths)))
+    return {
+        name: [found[(2 * i + 1) * len(found) // (2 * wanted)] for i in range(wanted)]
+        if len(found) > wanted
+        else found
+        for name, found in sorted(paths.items())
+    }
+
+
+def pictured(finding: Finding) -> tuple[str, ...]:
+    """Return the videos of a finding whose frames are shown beside it."""
+    is_seen = finding.code.startswith(SEEN_IN_PICTURES)
+    return finding.video_paths[:STRIPS_PER_FINDING] if is_seen else ()

@@ -1,0 +1,153 @@
+"""Summarise video files in killable worker processes, or from the clip store if it holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from slowfast_finetune.base.console import progress
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.store_location import locate
+from slowfast_finetune.clips.caching import held_entries
+from slowfast_finetune.clips.clip_store import ClipStore, stored_size
+from slowfast_finetune.clips.decode_job import (
+    check_bytes,
+    memory_refused,
+    seconds_allowed,
+    within_limits,
+)
+from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable, worker_count
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import exact_rate, instants_before
+from slowfast_finetune.inspection.video_summary import (
+    NUM_FRAMES,
+    Frames,
+    RejectedVideo,
+    VideoSummary,
+    make_summary,
+    summarise_entry,
+)
+from slowfast_finetune.pictures.contact_sheets import strip
+
+STRIP_HEIGHT = 84  # of the frames [px]
+
+
+@dataclass
+class Summaries:
+    """Summaries of videos; every video is in ``videos`` or ``rejected``.
+
+    Attributes:
+        strips: JPEG with the frames of a video in a row, by its path.
+    """
+
+    videos: list[VideoSummary]
+    rejected: list[RejectedVideo]
+    strips: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class _Task:
+    row: ManifestRow
+    video: Path
+    params: Params
+    store: ClipStore
+    is_held: bool
+    wants_strip: bool
+
+    @property
+    def seconds_allowed(self) -> float:
+        return seconds_allowed(self.video, timeout_seconds=self.params.cache.timeout_seconds)
+
+
+def summarise_videos(
+    rows: Sequence[ManifestRow],
+    *,
+    params: Params,
+    store: ClipStore,
+    project: Path,
+    with_strips: Collection[str],
+    label: str,
+) -> Summaries:
+    """Summarise every video: from the clip store if it is there, else from its file.
+
+    Args:
+        project: folder that relative paths in ``rows`` refer to.
+        with_strips: paths of the videos to make a strip of.
+        label: of the progress bar.
+    """
+    held = held_entries(store, {row.content_hash for row in rows})
+    tasks = [
+        _Task(
+            row=row,
+            video=locate(row.video_path, project=project),
+            params=params,
+            store=store,
+            is_held=row.content_hash in held,
+            wants_strip=row.video_path in with_strips,
+        )
+        for row in rows
+    ]
+    found = Summaries([], [], {})
+    if not tasks:
+        return found
+    workers = min(len(tasks), worker_count(params.runtime.num_workers))
+    results = run_killable(tasks, summarise, workers=workers)
+    for task, future in progress(results, total=len(tasks), label=label):
+        outcome = outcome_here(future, task, refusal=lambda error, _: refusal_of(error))
+        row = task.row
+        if isinstance(outcome, tuple):
+            found.videos.append(outcome[0])
+            if outcome[1] is not None:
+                found.strips[row.video_path] = outcome[1]
+        else:
+            found.rejected.append(
+                RejectedVideo(
+                    row.video_path, row.class_name, row.split, outcome.reason, outcome.detail
+                )
+            )
+    # Workers finish in any order, on which the result must not depend.
+    found.videos.sort(key=lambda video: (video.class_name, video.video_path))
+    found.rejected.sort(key=lambda video: (video.class_name, video.video_path))
+    return found
+
+
+def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
+    """Summarise one video. Runs in a worker; the decoder is imported only there.
+
+    Raises:
+        VideoError: the video is rejected, with a reason code.
+    """
+    limit = task.params.cache.worker_memory_mb
+    with within_limits(limit, seconds=task.seconds_allowed):
+        if task.is_held:
+            summary, frames = summarise_entry(task.row, task.store)
+        else:
+            check_bytes(task.video, content_hash=None)
+            with memory_refused(limit):
+                summary, frames = _from_file(task)
+        wanted = strip(np.stack(frames), height=STRIP_HEIGHT) if task.wants_strip else None
+        return summary, wanted
+
+
+def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
+    from slowfast_finetune.doctor.glimpses import glimpses
+
+    clip, cache = task.params.clip, task.params.cache
+    settings = DecodeSettings.from_clip(clip, max_megapixels=cache.max_megapixels)
+    frames, facts = glimpses(task.video, count=NUM_FRAMES, settings=settings)
+    facts.check_decodable(min_fraction=cache.min_decodable_fraction)
+    seconds = min(facts.duration_seconds, clip.max_seconds)
+    instants = instants_before(Fraction(seconds), sample_fps=exact_rate(clip.sample_fps))
+    summary = make_summary(
+        task.row,
+        frames,
+        facts=facts,
+        num_sampled=max(1, instants),
+        frame_bytes=float(np.mean([stored_size(frame, clip) for frame in frames])),
+    )
+    return summary, frames

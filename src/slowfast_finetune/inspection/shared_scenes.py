@@ -1,0 +1,75 @@
+"""Find test videos whose still background also appears in training videos. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_finetune.inspection.findings import Finding, make_finding
+from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary
+
+# Chosen on the two collections of docs/doctor.md, "Scenes".
+SAME_SCENE = 0.75  # correlation of two backgrounds
+WINDOW = 5  # of the mean that is subtracted, to keep only finer detail [thumbnail px]
+MIN_DETAIL = 3.0  # standard deviation below which a background is blank [grey levels]
+NOTABLE = 0.05  # share of the test videos from which the finding is a warning
+CHUNK = 2_000  # videos compared at once, to bound the memory
+
+
+def scene_findings(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
+    """Warn if a notable part of the test videos shows scenes that were trained on."""
+    known = seen_scenes(videos)
+    num_test = sum(video.split == "test" for video in videos)
+    if known:
+        yield make_finding(
+            "seen-scenes",
+            "warning" if len(known) >= NOTABLE * num_test and len(known) > 1 else "note",
+            # Each test video is followed by the training video it matches.
+            [path for pair in sorted(known.items()) for path in pair],
+            known=len(known),
+            total=num_test,
+            grouped=any(video.group is not None for video in videos),
+        )
+
+
+def seen_scenes(videos: Sequence[VideoSummary]) -> dict[str, str]:
+    """Map each test video that shares a background with training videos to the best match.
+
+    Scenes of a moving camera have no still background and are not found.
+    """
+    trained = [video for video in videos if video.split == "train"]
+    tested = [video for video in videos if video.split == "test"]
+    train = _backgrounds(trained)
+    found: dict[str, str] = {}
+    for start in range(0, len(tested) if trained else 0, CHUNK):
+        part = tested[start : start + CHUNK]
+        alike = _backgrounds(part) @ train.T
+        nearest = alike.argmax(axis=1).tolist()
+        for row, column in enumerate(nearest):
+            if alike[row, column] >= SAME_SCENE:
+                found[part[row].video_path] = trained[column].video_path
+    return found
+
+
+def _backgrounds(videos: Sequence[VideoSummary]) -> npt.NDArray[np.float32]:
+    """Compute the still background of each video without coarse brightness, float32 (N, D).
+
+    Rows have norm 1, so that their products are correlations; rows of blank backgrounds are 0.
+    """
+    parts = [_some_backgrounds(videos[i : i + CHUNK]) for i in range(0, len(videos), CHUNK)]
+    return np.concatenate(parts) if parts else np.zeros((0, THUMBNAIL_SIDE**2), np.float32)
+
+
+def _some_backgrounds(videos: Sequence[VideoSummary]) -> npt.NDArray[np.float32]:
+    from scipy.ndimage import uniform_filter
+
+    still = np.median(np.stack([video.thumbnails for video in videos]), axis=1).astype(np.float32)
+    # The mean over a square window around each pixel, edges repeated.
+    fine = still - uniform_filter(still, size=(1, WINDOW, WINDOW), mode="nearest")
+    fine -= fine.mean(axis=(1, 2), keepdims=True)
+    lines = fine.reshape(len(videos), -1)
+    lengths = np.linalg.norm(lines, axis=1, keepdims=True)
+    shows = lengths >= MIN_DETAIL * np.sqrt(lines.shape[1])
+    return np.where(shows, lines / np.maximum(lengths, 1e-6), 0).astype(np.float32)

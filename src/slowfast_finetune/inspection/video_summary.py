@@ -1,0 +1,147 @@
+"""Summarise a video for the checks: its metadata and a few tiny pictures, about 4 KB."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_finetune.base.manifest_table import ManifestRow, Split
+from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.decoding.video_facts import VideoFacts
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+NUM_FRAMES = 5  # per video, from the middles of five equal parts
+THUMBNAIL_SIDE = 24  # [px]
+COLOUR_SIDE = 4  # [px]
+MAX_VIDEOS = 10_000
+
+Frames = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class VideoSummary:
+    """Metadata and tiny pictures of one decodable video.
+
+    Attributes:
+        video_path, class_name, label, split, group, content_hash: as in the manifest.
+        facts: the decoder's metadata.
+        num_sampled: frames at ``clip.sample_fps``, before padding.
+        hashes: perceptual hash of each of K frames, uint64 (K,).
+        thumbnails: the frames in grey, squeezed to a square, uint8 (K, 24, 24).
+        colours: mean colours of the frames, uint8 (4, 4, 3).
+        frame_bytes: mean size of a frame in the clip store [bytes].
+    """
+
+    video_path: str
+    class_name: str
+    label: int
+    split: Split
+    group: str | None
+    content_hash: str
+    facts: VideoFacts
+    num_sampled: int
+    hashes: npt.NDArray[np.uint64]
+    thumbnails: Frames
+    colours: Frames
+    frame_bytes: float
+
+
+@dataclass(frozen=True)
+class RejectedVideo:
+    """A video that cannot be used; ``reason`` is a code of docs/formats.md."""
+
+    video_path: str
+    class_name: str
+    split: str
+    reason: str
+    detail: str
+
+
+def _perceptual_hash(image: Image.Image) -> int:
+    """Compute imagehash.phash: 64 bits, which low frequencies exceed their median."""
+    import imagehash
+
+    return int.from_bytes(np.packbits(imagehash.phash(image).hash.ravel()).tobytes(), "big")
+
+
+def sample(videos: Sequence[VideoSummary]) -> list[VideoSummary]:
+    """Draw at most ``MAX_VIDEOS`` videos in their order, to bound the time of slow checks."""
+    chosen = list(range(len(videos)))
+    if len(videos) > MAX_VIDEOS:
+        rng = np.random.default_rng(0)
+        chosen = sorted(rng.choice(len(videos), MAX_VIDEOS, replace=False).tolist())
+    return [videos[i] for i in chosen]
+
+
+def middle_indices(num_frames: int, count: int) -> list[int]:
+    """Return the middle index of each of ``count`` equal parts of ``num_frames`` frames."""
+    return [math.floor((2 * part + 1) * num_frames / (2 * count)) for part in range(count)]
+
+
+def summaries_from_store(
+    rows: Sequence[ManifestRow | ClipRow], store: ClipStore
+) -> list[VideoSummary]:
+    """Summarise videos that the clip store holds.
+
+    Raises:
+        EntryError: an entry is missing or cut short.
+    """
+    return [summarise_entry(row, store)[0] for row in rows]
+
+
+def summarise_entry(
+    row: ManifestRow | ClipRow, store: ClipStore
+) -> tuple[VideoSummary, list[Frames]]:
+    """Summarise an entry, and return the frames used, each uint8 (H, W, 3).
+
+    Raises:
+        EntryError: the entry is missing or cut short.
+    """
+    info = store.info(row.content_hash)
+    stored = store.frames(row.content_hash)
+    frames = [stored[index] for index in middle_indices(info.num_sampled, NUM_FRAMES)]
+    size = info.stored_bytes / info.num_frames
+    summary = make_summary(
+        row, frames, facts=info.facts, num_sampled=info.num_sampled, frame_bytes=size
+    )
+    return summary, frames
+
+
+def make_summary(
+    row: ManifestRow | ClipRow,
+    frames: Sequence[Frames],
+    *,
+    facts: VideoFacts,
+    num_sampled: int,
+    frame_bytes: float,
+) -> VideoSummary:
+    """Combine the manifest's row, the decoder's metadata and the frames, each uint8 (H, W, 3)."""
+    from PIL import Image
+
+    box = Image.Resampling.BOX
+    images = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    grey = [np.asarray(image.convert("L").resize(side, box)) for image in images]
+    colours = [np.asarray(image.resize((COLOUR_SIDE, COLOUR_SIDE), box)) for image in images]
+    return VideoSummary(
+        video_path=row.video_path,
+        class_name=row.class_name,
+        label=row.label,
+        split=row.split,
+        group=row.group,
+        content_hash=row.content_hash,
+        facts=facts,
+        num_sampled=num_sampled,
+        hashes=np.array([_perceptual_hash(image) for image in images], np.uint64),
+        thumbnails=np.stack(grey),
+        colours=np.mean(colours, axis=0).round().astype(np.uint8),
+        frame_bytes=frame_bytes,
+    )

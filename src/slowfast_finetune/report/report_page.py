@@ -1,0 +1,190 @@
+"""Write metrics/report.html: a run on one self-contained page."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_finetune.base.console import say
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.manifest_table import SPLITS
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.clips.caching import restore_entries
+from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.evaluation.measure import accuracy_of_subsets
+from slowfast_finetune.evaluation.resampling import units_of
+from slowfast_finetune.evaluation.result_tables import SubsetRow
+from slowfast_finetune.inspection.checks import check_videos
+from slowfast_finetune.inspection.findings import Finding, worst_first
+from slowfast_finetune.inspection.readable import count
+from slowfast_finetune.inspection.shared_scenes import seen_scenes
+from slowfast_finetune.inspection.video_summary import summaries_from_store
+from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
+from slowfast_finetune.report.charts import reliability_chart, short, training_curves
+from slowfast_finetune.report.confusion_matrix import make_matrix
+from slowfast_finetune.report.evidence import Evidence, gather_evidence
+from slowfast_finetune.report.model_card import model_card
+from slowfast_finetune.report.results import ResultFiles, Results, VideoResult, read_results
+from slowfast_finetune.report.run_findings import check_run
+from slowfast_finetune.report.run_overview import (
+    data_table,
+    environment,
+    reproduction,
+    run_of,
+    sentences,
+    texts,
+)
+from slowfast_finetune.report.video_order import (
+    least_certain,
+    most_informative,
+    probability_bars,
+    surest_mistakes,
+)
+
+Frames = npt.NDArray[np.uint8]
+
+MAX_BYTES = 10_000_000  # of the whole page
+SHEET_BYTES = 5_500_000  # of all contact sheets
+LISTED = 12  # videos in each list of single videos
+MAX_PATHS = 20  # of a finding
+
+
+# Videos and classes shown; if the page is too large, it is made again with the next numbers.
+LIMITS = ((1500, 100), (700, 100), (300, 60), (100, 40), (24, 12))
+
+
+def write_report(
+    files: ResultFiles,
+    *,
+    params: Params,
+    store: ClipStore,
+    project: Path,
+    output: Path,
+    card: Path,
+) -> None:
+    """Inspect the videos of a run and write its report and its model card.
+
+    Raises:
+        DataError: a file or a clip is missing or invalid.
+        CheckpointError: the checkpoint cannot be used.
+    """
+    results = read_results(files)
+    test_rows = [row for row in results.clips if row.split == "test"]
+    restore_entries(results.clips, params=params, store=store, project=project)
+    videos = summaries_from_store(results.clips, store)
+    evidence = gather_evidence(
+        results.predictions,
+        test_rows,
+        checkpoint_path=files.checkpoint,
+        runtime=params.runtime,
+        store=store,
+    )
+    findings = check_videos(videos, clip=params.clip)
+    page = compose(
+        results,
+        store=store,
+        evidence=evidence,
+        findings=findings,
+        seen_scenes=seen_scenes(videos).keys(),
+    )
+    write_text(output, page)
+    write_text(card, model_card(results, params=params, findings=_joined(results, findings)))
+    size = len(page.encode())
+    say(f"{output}: {count(len(results.predictions), 'test video')}, {size / 1e6:.1f} MB; {card}")
+
+
+def compose(
+    results: Results,
+    *,
+    store: ClipStore,
+    evidence: Evidence,
+    findings: Sequence[Finding] = (),
+    seen_scenes: Collection[str] | None = None,
+) -> str:
+    """Render the page; it is never longer than MAX_BYTES and states what it leaves out."""
+    clips = {row.video_path: row for row in results.clips}
+    uncertain = least_certain(results.predictions)
+    by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
+    for video in reversed(uncertain):
+        by_cell[video.row.actual, video.row.predicted].append(video)
+    context = {
+        "SPLITS": SPLITS,
+        "by_cell": by_cell,
+        "charts": training_curves(results.history),
+        "classes": sorted(results.classes, key=lambda r: 2.0 if r.recall is None else r.recall),
+        "clips": clips,
+        "data_rows": data_table(results),
+        "evidence": evidence,
+        "findings": _joined(results, findings),
+        "max_paths": MAX_PATHS,
+        "mistakes": surest_mistakes(results.predictions)[:LISTED],
+        "model_name": _model_name(results),
+        "probability_bars": probability_bars,
+        "reasons": Counter(row.reason for row in results.rejected).most_common(),
+        "reliability": reliability_chart(results.reliability),
+        "results": results,
+        "script": _part("script.js"),
+        "sentences": {kind: sentences(kind, results) for kind in ("result", "data", "training")},
+        "short": short,
+        "style": _part("style.css"),
+        "subsets": [*results.subsets, *_scene_subsets(results, seen_scenes)],
+        "texts": texts(),
+        "uncertain": uncertain[:LISTED],
+        **reproduction(results),
+    }
+    # Names of files and classes may contain anything, so that everything is escaped.
+    template = environment(autoescape=True).get_template("report_page.html")
+    for max_videos, max_classes in LIMITS:
+        shown = [v.row.video_path for v in most_informative(results.predictions)[:max_videos]]
+        paths = dict.fromkeys([*shown, *(video.row.video_path for video in uncertain[:LISTED])])
+        sheets = make_sheets(
+            [*paths],
+            lambda path, num: stored_frames(store, clips[path], num),
+            max_bytes=SHEET_BYTES,
+        )
+        matrix = make_matrix(results.confusion, results.class_names, max_classes=max_classes)
+        page = template.render(context, shown=paths, sheets=sheets, matrix=matrix)
+        if len(page.encode()) <= MAX_BYTES:
+            break
+    return page
+
+
+def _joined(results: Results, others: Sequence[Finding]) -> list[Finding]:
+    """Add the findings on the predictions, which replace others of the same code."""
+    own = check_run(results)
+    codes = {finding.code for finding in own}
+    return worst_first([*own, *(finding for finding in others if finding.code not in codes)])
+
+
+def stored_frames(store: ClipStore, row: ClipRow, num_frames: int) -> Frames:
+    """Read evenly spaced frames of a video without its padding, uint8 (N, H, W, 3)."""
+    frames = store.frames(row.content_hash)
+    chosen = evenly_spaced(max(1, row.num_sampled), num_frames)
+    return np.stack([frames[index] for index in chosen])
+
+
+def _scene_subsets(results: Results, seen_scenes: Collection[str] | None) -> list[SubsetRow]:
+    """Measure the accuracy on scenes seen and not seen in training; empty if unknown."""
+    if seen_scenes is None:
+        return []
+    clips = {row.video_path: row for row in results.clips}
+    paths = [video.row.video_path for video in results.predictions]
+    units = units_of([clips[path].group or clips[path].content_hash for path in paths])
+    right = np.array([video.is_right for video in results.predictions])
+    seen = np.array([path in seen_scenes for path in paths])
+    return accuracy_of_subsets(right, units, {"seen_scenes": seen, "unseen_scenes": ~seen})
+
+
+def _model_name(results: Results) -> str:
+    params = run_of(results.summary).get("params") or {}
+    return str((params.get("model") or {}).get("name") or "SlowFast")
+
+
+def _part(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,185 @@
+"""Check the predictions and scores of a run. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
+from slowfast_finetune.inspection.findings import Finding, make_finding
+from slowfast_finetune.inspection.readable import count
+from slowfast_finetune.report.results import Results, Scores, VideoResult, number_of_groups
+from slowfast_finetune.report.video_order import surest_mistakes
+
+SURE = 0.9  # confidence from which a wrong prediction suggests a wrong label
+UNEQUAL = 4  # ratio of the largest class to the smallest
+WIDE = 0.2  # width of the confidence interval of the accuracy
+# With fewer, bootstrap intervals are too narrow: Cameron, Gelbach and Miller, "Bootstrap-based
+# improvements for inference with clustered errors", 2008.
+FEW_GROUPS = 20
+SIGNIFICANCE = 0.05
+CALIBRATED = 0.1  # calibration error up to which probabilities are taken as they are
+
+
+def check_run(results: Results) -> list[Finding]:
+    """Run all checks of the predictions; the findings are in no particular order."""
+    scores, predictions = results.scores, results.predictions
+    training = Counter(row.class_name for row in results.clips if row.split == "train")
+    return [
+        *baseline_findings(scores),
+        *shared_groups(results.clips),
+        *dead_classes(results.classes, num_classes=len(results.class_names)),
+        *confused_classes(results.confusion, predictions, scores),
+        *imbalance(training, scores),
+        *sure_mistakes(predictions),
+        *miscalibration(predictions, scores),
+        *uncertainty(predictions, scores),
+    ]
+
+
+def baseline_findings(scores: Scores) -> Iterator[Finding]:
+    """Compare the accuracy with the baselines that need no look at the frames."""
+    accuracy = scores["top1_accuracy"].value
+    values = {
+        name: scores[f"{name}_baseline"].value if f"{name}_baseline" in scores else 0.0
+        for name in ("chance", "majority", "metadata")
+    }
+    majority, metadata = values["majority"], values["metadata"]
+    if "majority_baseline" in scores and accuracy <= majority:
+        yield make_finding("not-above-majority", "problem", accuracy=accuracy, majority=majority)
+    guessing = max(values["chance"], majority)
+    if metadata <= guessing:
+        return  # file properties that predict no more than a guess need not be exceeded
+    above = scores.get("above_metadata")
+    texts = {"accuracy": accuracy, "metadata": metadata, "above": above}
+    if accuracy <= metadata:
+        yield make_finding("not-above-metadata", "problem", **texts)
+    elif above is not None and above.low is not None and above.low <= 0:
+        yield make_finding("maybe-not-above-metadata", "warning", **texts)
+    elif metadata - guessing > (1 - guessing) / 2:
+        yield make_finding("metadata-tells-class", "warning", **texts)
+
+
+def shared_groups(clips: Sequence[ClipRow]) -> Iterator[Finding]:
+    """Report groups that are in both the training and the test split."""
+    trained = {clip.group for clip in clips if clip.split == "train" and clip.group}
+    shared = [clip for clip in clips if clip.split == "test" and clip.group in trained]
+    if shared:
+        paths = [clip.video_path for clip in shared]
+        names = sorted({str(clip.group) for clip in shared})
+        yield make_finding("group-on-both-sides", "problem", paths, names=names)
+
+
+def dead_classes(classes: Sequence[ClassRow], *, num_classes: int) -> Iterator[Finding]:
+    """Report classes whose recall is 0, or not above guessing."""
+    recalls = {row.class_name: row.recall for row in classes if row.recall is not None}
+    never = [name for name, recall in recalls.items() if recall == 0]
+    guessed = [name for name, recall in recalls.items() if 0 < recall <= 1 / num_classes]
+    if never:
+        yield make_finding("dead-class", "problem", names=never)
+    if guessed:
+        yield make_finding("class-at-chance", "warning", names=guessed, num_classes=num_classes)
+
+
+def confused_classes(
+    confusion: Sequence[ConfusionRow], predictions: Sequence[VideoResult], scores: Scores
+) -> Iterator[Finding]:
+    """Report classes that are predicted as one other class more often than correctly.
+
+    By a one-sided binomial test at 5 %, Bonferroni-corrected for the number of pairs of classes, in
+    which a group counts once. Skipped if the accuracy is not above the majority baseline.
+    """
+    from scipy.stats import binomtest
+
+    majority = scores.get("majority_baseline")
+    if majority is not None and scores["top1_accuracy"].value <= majority.value:
+        return
+    num_classes = len({row.actual for row in confusion})
+    per_group = max(1.0, len(predictions) / max(number_of_groups(predictions), 1))
+    for actual, group in groupby(confusion, key=lambda row: row.actual):
+        rows = list(group)
+        correct = sum(row.count for row in rows if row.predicted == actual)
+        worst = max(rows, key=lambda row: row.count)
+        if worst.predicted == actual or worst.count <= correct:
+            continue
+        trials = math.ceil((worst.count + correct) / per_group)
+        successes = min(round(worst.count / per_group), trials)
+        p_value = binomtest(successes, trials, 0.5, alternative="greater").pvalue
+        if p_value * num_classes * (num_classes - 1) < SIGNIFICANCE:
+            yield make_finding(
+                "taken-for-another",
+                "problem",
+                [
+                    video.row.video_path
+                    for video in surest_mistakes(predictions)
+                    if (video.row.actual, video.row.predicted) == (actual, worst.predicted)
+                ],
+                worst=worst,
+                correct=correct,
+                total=sum(row.count for row in rows),
+            )
+
+
+def imbalance(training: Mapping[str, int], scores: Scores) -> Iterator[Finding]:
+    """Report very unequal numbers of training videos per class."""
+    sizes = Counter(training).most_common()
+    if len(sizes) < 2 or sizes[0][1] < UNEQUAL * sizes[-1][1]:
+        return
+    (largest, most), (smallest, fewest) = sizes[0], sizes[-1]
+    balanced = scores.get("balanced_accuracy")
+    yield make_finding(
+        "imbalance",
+        "warning",
+        largest=largest,
+        most=most,
+        smallest=smallest,
+        fewest=fewest,
+        share=most / sum(training.values()),
+        accuracy=scores["top1_accuracy"].value,
+        balanced=None if balanced is None else balanced.value,
+    )
+
+
+def sure_mistakes(predictions: Sequence[VideoResult]) -> Iterator[Finding]:
+    """Report wrong predictions of high confidence."""
+    paths = [v.row.video_path for v in surest_mistakes(predictions) if v.row.confidence >= SURE]
+    if paths:
+        yield make_finding("sure-mistakes", "warning", paths, number=len(paths), limit=SURE)
+
+
+def miscalibration(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[Finding]:
+    """Report a confidence that differs from the accuracy."""
+    error = scores.get("calibration_error")
+    if error is None or error.value <= CALIBRATED:
+        return
+    accuracy = scores["top1_accuracy"].value
+    confidence = sum(video.row.confidence for video in predictions) / len(predictions)
+    over = confidence > accuracy
+    yield make_finding(
+        "overconfident" if over else "underconfident",
+        "warning" if over else "note",
+        confidence=confidence,
+        accuracy=accuracy,
+        error=error.value,
+    )
+
+
+def uncertainty(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[Finding]:
+    """Report a wide confidence interval, or too few groups for a reliable one."""
+    accuracy, groups = scores["top1_accuracy"], number_of_groups(predictions)
+    known = accuracy.low is not None and accuracy.high is not None
+    wide = known and accuracy.high - accuracy.low > WIDE  # type: ignore[operator]
+    if wide or groups < FEW_GROUPS:
+        videos = count(len(predictions), "test video")
+        grouped = any(video.row.group for video in predictions)
+        yield make_finding(
+            "too-few-videos" if wide else "too-few-groups",
+            "warning",
+            wide=wide,
+            accuracy=accuracy,
+            limit=FEW_GROUPS,
+            what=f"{videos} of {count(groups, 'group')}" if grouped else videos,
+        )

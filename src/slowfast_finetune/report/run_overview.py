@@ -1,0 +1,131 @@
+"""Summarise a run in the sentences, tables and facts that page and model card share. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from slowfast_finetune.base.manifest_table import SPLITS
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.inspection.readable import TEMPLATE_FUNCTIONS, duration, percent
+from slowfast_finetune.report.results import Results, number_of_groups
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+@cache
+def texts() -> dict[str, Any]:
+    """Read texts.yaml."""
+    import yaml
+
+    content: dict[str, Any] = yaml.safe_load(
+        files(__package__).joinpath("texts.yaml").read_text(encoding="utf-8")
+    )
+    return content
+
+
+@cache
+def environment(*, autoescape: bool) -> Environment:
+    """Make the Jinja environment of this room's templates."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("slowfast_finetune", "report"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(TEMPLATE_FUNCTIONS)
+    return made
+
+
+class _Known(dict[str, Any]):
+    """A mapping in which templates find None for what is missing."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+def sentences(kind: str, results: Results) -> list[str]:
+    """Render the sentences of texts.yaml on the result, the data or the training."""
+    scores = results.scores
+    known = [row for row in results.classes if row.recall is not None]
+    weakest = min(known, key=lambda row: row.recall or 0.0, default=None)
+    confused = max(
+        (row for row in results.confusion if weakest and row.actual == weakest.class_name),
+        key=lambda row: row.count * (row.actual != row.predicted),
+        default=None,
+    )
+    values = {
+        "results": results,
+        "scores": _Known(scores),
+        "summary": results.summary,
+        "run": _Known(run_of(results.summary)),
+        "correct": sum(video.is_right for video in results.predictions),
+        "groups": number_of_groups(results.predictions),
+        "grouped": any(video.row.group for video in results.predictions),
+        "baselines": [
+            f"{texts()['baselines'][name]} {percent(scores[name].value)}"
+            for name in ("chance_baseline", "majority_baseline", "metadata_baseline")
+            if name in scores
+        ],
+        "weakest": weakest,
+        "confused": confused.predicted if confused else None,
+        "length": duration(sum(clip.duration_seconds for clip in results.clips)),
+    }
+    templates = map(environment(autoescape=False).from_string, texts()[kind])
+    return [text for template in templates if (text := template.render(values).strip())]
+
+
+def data_table(results: Results) -> list[dict[str, Any]]:
+    """Count the videos of each class, of the split, and unusual ones; the last row is the sum."""
+    clips_of: dict[str, list[ClipRow]] = {name: [] for name in results.class_names}
+    for clip in results.clips:
+        clips_of.setdefault(clip.class_name, []).append(clip)
+    rejected = Counter(row.class_name for row in results.rejected)
+    names = [*results.class_names, *sorted({*clips_of, *rejected} - {*results.class_names})]
+    rows = [(name, clips_of.get(name, []), rejected[name]) for name in names]
+    return [_data_row(*row) for row in (*rows, ("all", results.clips, rejected.total()))]
+
+
+def _data_row(name: str, clips: Sequence[ClipRow], rejected: int) -> dict[str, Any]:
+    in_split = Counter(clip.split for clip in clips)
+    return {
+        "name": name,
+        "counts": [in_split[split] for split in SPLITS],
+        "groups": len({clip.group or clip.video_path for clip in clips}),
+        "length": duration(sum(clip.duration_seconds for clip in clips)),
+        "padded": sum(clip.num_sampled < clip.num_frames for clip in clips),
+        "damaged": sum(clip.damaged for clip in clips),
+        "rejected": rejected,
+    }
+
+
+def run_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of train.json on what the result was made from."""
+    runs = summary.get("run") or [{}]
+    found: Mapping[str, Any] = runs[0]
+    return found
+
+
+def reproduction(results: Results) -> dict[str, Any]:
+    """Collect the facts, versions and commands that lead to the same result."""
+    run = run_of(results.summary)
+    commit = str(run.get("git_commit") or "")
+    checkout = [f"git checkout {commit.removesuffix('+changes')}"] if commit else []
+    differed = ["# files differed from that commit"] if commit.endswith("+changes") else []
+    return {
+        "facts": [
+            (name, run[key]) for key, name in texts()["facts"].items() if run.get(key) is not None
+        ],
+        "versions": list((run.get("versions") or {}).items()),
+        "commands": "\n".join(
+            [*checkout, "make setup", "source .venv/bin/activate", "dvc repro", *differed]
+        ),
+        "commit": commit,
+    }

@@ -1,0 +1,386 @@
+"""The checks find every fault of data made to mislead, and none in sound data."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from acted_videos import HEIGHT, WIDTH, acted, actions, codes, refilmed, room, summary_of, the
+from pipeline_imports import PROJECT
+from synthetic import make_params
+
+from slowfast_finetune.inspection import duplicates
+from slowfast_finetune.inspection.checks import check_videos, giveaway_findings
+from slowfast_finetune.inspection.counting import count_findings
+from slowfast_finetune.inspection.duplicates import duplicate_findings, near_copies
+from slowfast_finetune.inspection.findings import Finding, worst_first
+from slowfast_finetune.inspection.group_names import group_hint
+from slowfast_finetune.inspection.label_errors import CrossPrediction, label_findings, suspects
+from slowfast_finetune.inspection.shared_scenes import scene_findings, seen_scenes
+from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+
+THIN = "\u202f"
+CLIP = make_params().clip  # 8 frames at 15 a second
+SOUND = actions([15, 15, 15, 15])
+
+
+def predicts(what: str, right: int, chance: int) -> str:
+    return (
+        f"{what} alone predicts the class: balanced accuracy {right}{THIN}%, "
+        f"guessing {chance}{THIN}%"
+    )
+
+
+# The faults
+
+
+def test_sound_data_has_nothing_to_complain_of() -> None:
+    assert check_videos(SOUND, clip=CLIP, cache=make_params().cache) == []
+    assert check_videos([]) == []
+
+
+@pytest.mark.slow
+def test_the_class_written_in_the_resolution_is_a_problem() -> None:
+    videos = [
+        refilmed(video, source_width=320 + 80 * video.label, duration_seconds=3 + i % 7)
+        for i, video in enumerate(SOUND)
+    ]
+    found = the(check_videos(videos), "giveaway")
+    assert found.level == "problem"
+    assert found.title == predicts("resolution", 100, 25)
+
+
+@pytest.mark.slow
+def test_a_fact_that_tells_only_something_is_a_warning() -> None:
+    def rated(in_ten: tuple[int, int]) -> list[VideoSummary]:
+        """Of ten videos of each class so many have 25 frames a second, the others 30."""
+        return [
+            refilmed(video, source_fps=25.0 if i % 10 < in_ten[video.label] else 30.0)
+            for i, video in enumerate(actions([40, 40]))
+        ]
+
+    (nearly,) = giveaway_findings(rated((9, 1)))
+    assert nearly.level == "problem"
+    assert nearly.title == predicts("frame rate", 90, 50)
+    (half,) = giveaway_findings(rated((7, 3)))
+    assert half.level == "warning"
+    assert half.title == predicts("frame rate", 70, 50)
+    assert list(giveaway_findings(rated((5, 5)))) == []
+
+
+def test_a_camera_on_both_sides_of_the_split_is_named_with_its_partner() -> None:
+    camera = room(99)
+    filmed = {"train": "a.mp4", "test": "b.mp4"}
+    videos = list(SOUND)
+    for split, path in filmed.items():
+        frames = acted(0 if split == "train" else 3, seed=5 + len(path + split), background=camera)
+        videos.append(summary_of(frames, path=path, split=split))
+    assert set(seen_scenes(videos)) == {"b.mp4"}
+    found = the(scene_findings(videos), "seen-scenes")
+    # One of 13 is more than a twentieth, but one video is no reason to worry.
+    assert found.level == "note"
+    assert found.title == f"1 of 13 test videos (7.7{THIN}%) show a scene that is also in train"
+    assert found.video_paths == ("b.mp4", "a.mp4")
+    assert "group_pattern" in found.detail
+    again = summary_of(acted(1, seed=77, background=camera), path="c.mp4", split="test")
+    assert the(scene_findings([*videos, again]), "seen-scenes").level == "warning"
+    # In val or train alone it is no fault.
+    assert seen_scenes([dataclasses.replace(video, split="train") for video in videos]) == {}
+    assert set(seen_scenes([video for video in videos if video.split == "test"])) == set()
+
+
+def test_a_black_background_is_no_scene() -> None:
+    dark = np.zeros((HEIGHT, WIDTH))
+    videos = [
+        summary_of(
+            acted(i % 4, seed=i, background=dark), path=f"{i}", split=("train", "test")[i % 2]
+        )
+        for i in range(8)
+    ]
+    assert set(seen_scenes(videos)) == set()
+
+
+def test_rooms_that_only_share_their_light_are_two_scenes() -> None:
+    light = np.linspace(20, 200, WIDTH)[None] + np.zeros((HEIGHT, 1))
+    rooms = [light + (room(seed) - 125) / 4 for seed in (1, 2)]
+    videos = [
+        summary_of(acted(0, seed=1, background=rooms[0]), path="a", split="train"),
+        summary_of(acted(0, seed=2, background=rooms[1]), path="b", split="test"),
+    ]
+    assert set(seen_scenes(videos)) == set()
+    same = summary_of(acted(3, seed=3, background=rooms[0]), path="c", split="test")
+    assert set(seen_scenes([*videos, same])) == {"c"}
+
+
+def test_a_duplicate_under_two_names_is_graver_across_classes_and_splits() -> None:
+    first = SOUND[0]
+    same: dict[str, Any] = {"content_hash": first.content_hash}
+    inside = dataclasses.replace(first, video_path="again.mp4")
+    assert codes(duplicate_findings([*SOUND, inside])) == {"copies": "note"}
+    other_split = dataclasses.replace(first, video_path="again.mp4", split="test", **same)
+    assert codes(duplicate_findings([*SOUND, other_split])) == {"copies-across-splits": "problem"}
+    other_class = dataclasses.replace(
+        first, video_path="again.mp4", class_name="class 1", label=1, **same
+    )
+    found = the(duplicate_findings([*SOUND, other_class]), "copies-across-classes")
+    assert found.level == "problem"
+    assert set(found.video_paths) == {first.video_path, "again.mp4"}
+
+
+def test_a_re_encoded_copy_is_found_and_no_other_video_of_its_camera() -> None:
+    camera = room(7)
+    original = acted(0, seed=1, background=camera)
+    noise = np.random.default_rng(0).normal(0, 4, original.shape)
+    darker = (original * 0.9 + 5 + noise).clip(0, 255).astype(np.uint8)
+    videos = [
+        summary_of(original, path="original.mp4", split="train"),
+        summary_of(darker, path="smaller.mp4", split="test"),
+        summary_of(acted(0, seed=2, background=room(8)), path="other room.mp4", split="test"),
+        summary_of(acted(3, seed=1, background=camera), path="other action.mp4", split="test"),
+    ]
+    found = the(duplicate_findings(videos), "near-copies-across-splits")
+    assert found.level == "problem"
+    assert found.video_paths == ("original.mp4", "smaller.mp4")
+    videos[1] = dataclasses.replace(videos[1], split="train", class_name="class 1", label=1)
+    assert codes(duplicate_findings(videos)) == {"near-copies-across-classes": "problem"}
+    videos[1] = dataclasses.replace(videos[1], class_name="class 0", label=0)
+    assert codes(duplicate_findings(videos)) == {"near-copies": "note"}
+
+
+def test_videos_of_a_still_camera_are_no_copies_though_their_hashes_are_close() -> None:
+    camera = room(3)
+    videos = []
+    for path, column in (("a.mp4", 10), ("b.mp4", 70)):
+        frames = np.repeat(camera[None], 5, axis=0)
+        for k in range(5):  # someone far away, left or right: the hashes hardly tell
+            frames[k, 12 * k : 12 * k + 12, column : column + 8] += 20
+        grey = frames.clip(0, 255).astype(np.uint8)
+        videos.append(summary_of(np.repeat(grey[..., None], 3, axis=3), path=path))
+    bits = duplicates._bits(videos[0].hashes ^ videos[1].hashes)
+    assert bits.mean() <= duplicates.MAX_BITS, "the example is no example"
+    assert near_copies(videos) == []
+    again = dataclasses.replace(videos[0], video_path="c.mp4", content_hash="c")
+    assert near_copies([*videos, again]) == [[0, 2]]
+
+
+def test_pairs_are_joined_to_sets() -> None:
+    assert duplicates.connected_sets([]) == []
+    pairs = [(7, 3), (1, 2), (9, 7), (2, 1), (4, 9)]
+    assert duplicates.connected_sets(pairs) == [[1, 2], [3, 4, 7, 9]]
+
+
+def test_black_videos_are_no_copies_of_each_other() -> None:
+    black = np.zeros((5, HEIGHT, WIDTH, 3), np.uint8)
+    assert near_copies([summary_of(black, path=f"{i}.mp4") for i in range(4)]) == []
+
+
+def test_bits_are_counted_the_same_without_numpy_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.array([0, 1, 0xFF, 2**63, 2**64 - 1, 0x0123456789ABCDEF], np.uint64)
+    expected = [0, 1, 8, 1, 64, 32]
+    assert duplicates._bits(numbers).tolist() == expected
+    monkeypatch.delattr(np, "bitwise_count", raising=False)
+    assert duplicates._bits(numbers).tolist() == expected
+
+
+def test_close_hashes_are_found_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "CHUNK", 3)
+    hashes = np.random.default_rng(0).integers(0, 2**63, (10, 5)).astype(np.uint64)
+    hashes[8] = hashes[1] ^ np.uint64(0b1111)  # four bits in every frame: just close enough
+    hashes[9] = hashes[2] ^ np.uint64(0b11111)
+    assert duplicates._close_hashes(list(hashes)) == [(1, 8)]
+
+
+def test_ninety_to_ten_is_a_warning_with_the_parameter_that_helps() -> None:
+    videos = [SOUND[0]] * 90 + [dataclasses.replace(SOUND[0], class_name="rare")] * 10
+    found = the(count_findings(videos), "imbalance")
+    assert found.level == "warning"
+    assert found.title == "class 0 has 9 times the videos of rare"
+    assert f"right for 90{THIN}% of them" in found.detail
+    assert "train.class_balance" in found.detail
+    even = [SOUND[0]] * 40 + [dataclasses.replace(SOUND[0], class_name="rare")] * 10
+    assert "imbalance" not in codes(count_findings(even))
+
+
+def test_one_class_that_shows_another_is_pointed_at() -> None:
+    # The folder of class 3 was filled with videos of action 1.
+    videos = actions([15, 15, 15, 15], acts=(0, 1, 2, 1))
+    found = the(label_findings(videos), "alike-classes")
+    assert found.title == "class 1 and class 3 cannot be distinguished"
+    assert len(found.video_paths) == 30
+
+
+def test_single_mislabelled_videos_are_pointed_at() -> None:
+    wrong = {3, 20, 40}
+    videos = [
+        dataclasses.replace(
+            video, label=(video.label + 1) % 4, class_name=f"class {(video.label + 1) % 4}"
+        )
+        if index in wrong
+        else video
+        for index, video in enumerate(SOUND)
+    ]
+    found = the(label_findings(videos), "mislabelled")
+    assert found.level == "warning"
+    assert set(found.video_paths) == {SOUND[index].video_path for index in wrong}
+
+
+def test_doubts_must_be_as_sure_as_the_surest_that_is_right() -> None:
+    # Mean probability of their own label, class 0: (0.9 + 0.8 + 0.7 + 0.0) / 4 = 0.6;
+    # class 1: (0.8 + 0.8 + 0.8 + 0.3) / 4 = 0.675. Where it is right it leads by 0.8, 0.6, 0.4 and
+    # three times 0.6; three quarters of these are at most 0.6.
+    of_one = [0.1, 0.2, 0.3, 1.0, 0.8, 0.8, 0.8, 0.3]
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    probabilities = np.array([[1 - p, p] for p in of_one])
+    predicted = CrossPrediction(SOUND[:8], labels, probabilities, [0, 1])
+    # The fourth is surely of class 1 (by 1.0). The last counts as class 0, but by 0.4 alone.
+    assert suspects(predicted) == [(3, 1)]
+
+
+def test_a_model_that_knows_nothing_says_nothing_of_labels() -> None:
+    rng = np.random.default_rng(0)
+    videos = [dataclasses.replace(video, label=int(rng.integers(4))) for video in SOUND]
+    assert label_findings(videos) == []
+    assert label_findings(SOUND[:8]) == []
+
+
+# What counting shows
+
+
+def rejected(
+    count: int, *, split: str = "train", class_name: str = "class 0"
+) -> list[RejectedVideo]:
+    return [
+        RejectedVideo(f"{i}.mp4", class_name, split, "not_a_video", "no video")
+        for i in range(count)
+    ]
+
+
+def test_unreadable_files_are_a_problem_where_the_pipeline_would_stop() -> None:
+    cache = make_params(cache={"max_rejected_fraction": 0.1}).cache
+    few = the(count_findings(SOUND, rejected=rejected(6), cache=cache), "unreadable")
+    assert (few.level, few.title) == ("warning", f"6 of 66 videos (9.1{THIN}%) cannot be used")
+    many = the(count_findings(SOUND, rejected=rejected(7), cache=cache), "unreadable")
+    assert many.level == "problem"
+    assert "7 not_a_video" in many.detail
+    assert "max_rejected_fraction is 0.1" in many.detail
+
+
+def test_a_class_whose_only_test_videos_are_refused_is_missing_there() -> None:
+    videos = [video for video in SOUND if (video.split, video.label) != ("test", 2)]
+    found = the(
+        count_findings(videos, rejected=rejected(3, split="test", class_name="class 2")),
+        "missing-class",
+    )
+    assert (found.level, found.title) == ("problem", "test has no usable video of 1 class")
+    assert found.detail.startswith("class 2.")
+
+
+def test_padding_is_a_warning_where_most_of_one_class_is_short() -> None:
+    # A clip has 8 frames; 7 are too few.
+    short = [dataclasses.replace(video, num_sampled=7) for video in SOUND[:7]]
+    found = the(count_findings([*short, *SOUND[7:]], clip=CLIP), "padded")
+    assert found.level == "note"  # 7 of 15 of its class
+    assert found.title == f"7 of 60 videos (11.7{THIN}%) are shorter than a clip of 0.53 s"
+    short = [dataclasses.replace(video, num_sampled=7) for video in SOUND[:8]]
+    found = the(count_findings([*short, *SOUND[8:]], clip=CLIP), "padded")
+    assert found.level == "warning"
+    assert len(found.video_paths) == 8
+    assert "padded" not in codes(count_findings(SOUND))
+
+
+def test_slow_videos_upright_videos_and_small_classes_are_told() -> None:
+    videos = [
+        refilmed(SOUND[0], source_fps=12.0),
+        refilmed(SOUND[0], source_fps=14.985),  # 15 as NTSC has it
+        refilmed(SOUND[0], source_fps=0.0),  # not stated
+        refilmed(SOUND[0], source_width=480, source_height=640),
+    ]
+    found = list(count_findings(videos, clip=CLIP))
+    assert codes(found) == {"few-videos": "warning", "slow": "note", "orientation": "note"}
+    assert the(found, "slow").title.startswith("1 video has fewer frames")
+    assert "class 0 (4)" in the(found, "few-videos").detail
+
+
+def test_split_folders_beside_class_folders_are_a_problem() -> None:
+    videos = [
+        dataclasses.replace(video, class_name=name)
+        for video, name in zip(SOUND, ["jump", "Test", "train"] * 20, strict=True)
+    ]
+    found = the(count_findings(videos), "split-folders")
+    assert found.level == "problem"
+    assert found.title == "Test and train would be trained as classes"
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        # who, in two takes a class
+        (["{c}/person_{n:03}_a", "{c}/person_{n:03}_b"], r"person_(\d+)"),
+        # who, once a class, by a word that is known
+        (["{c}/{c}_subject{n}"], r"subject(\d+)"),
+        # UCF101: v_Archery_g01_c01
+        (["{c}/v_{c}_g{n:02}_c01", "{c}/v_{c}_g{n:02}_c02"], r"g(\d+)"),
+        (["{c}/CAM-{n}_x", "{c}/CAM-{n}_y"], r"CAM\-(\d+)"),
+        # only numbers
+        (["{c}/video_{n:03}"], None),
+        (["{c}/{c}{n}"], None),
+        (["{c}/{n}"], None),
+    ],
+)
+def test_names_that_look_grouped_get_a_pattern(names: list[str], pattern: str | None) -> None:
+    import re
+
+    paths = [
+        name.format(c=c, n=n) + ".mp4" for c in ("run", "sit") for n in range(6) for name in names
+    ]
+    videos = [
+        dataclasses.replace(SOUND[0], video_path=path, class_name=path.split("/")[0])
+        for path in paths
+    ]
+    found = list(group_hint(videos))
+    if pattern is None:
+        assert found == []
+        return
+    suggested = found[0].detail.split("data.group_pattern: '")[1].split("'")[0]
+    assert suggested.endswith(pattern)
+    # It does what is said: six groups, by the pipeline's rule of the first group that matches.
+    assert len({re.search(suggested, path).group(1) for path in paths}) == 6  # type: ignore[union-attr]
+    grouped = [dataclasses.replace(video, group="1") for video in videos]
+    assert list(group_hint(grouped)) == []
+
+
+def test_two_of_731_short_videos_are_not_none() -> None:
+    """The share alone, rounded, once said 0 %."""
+    videos = [dataclasses.replace(SOUND[0], num_sampled=7)] * 2 + [SOUND[0]] * 729
+    found = the(count_findings(videos, clip=CLIP), "padded")
+    assert found.title == f"2 of 731 videos (0.3{THIN}%) are shorter than a clip of 0.53 s"
+
+
+# Texts
+
+
+def test_findings_are_sorted_by_level() -> None:
+    found = [Finding(level, level, "", "") for level in ("note", "problem", "warning", "problem")]
+    assert [f.level for f in worst_first(found)] == ["problem", "problem", "warning", "note"]
+
+
+def test_every_code_has_its_line_in_the_documentation_and_every_line_a_code() -> None:
+    text = files("slowfast_finetune.inspection").joinpath("findings.yaml").read_text("utf-8")
+    documented: set[str] = set()
+    for name in ("doctor", "report"):
+        page = (PROJECT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        table = page[page.index("| code | when") :].split("\n\n")[0]
+        for line in table.splitlines()[2:]:
+            documented.update(re.findall(r"`([\w-]+)`", line.split("|")[1]))
+    assert set(yaml.safe_load(text)) == documented
+
+
+def test_names_are_not_templates() -> None:
+    videos = [dataclasses.replace(SOUND[0], class_name="{{ 7 * 7 }} {% if %}")] * 9
+    found = the(count_findings(videos), "few-videos")
+    assert found.detail.startswith("{{ 7 * 7 }} {% if %} (9).")
