@@ -1,4 +1,4 @@
-"""What the server says, as JSON with a schema: answers, and refusals of every kind."""
+"""Schemas of the server's JSON responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Schema(BaseModel):
-    """Anything the server says."""
+    """Base of all responses."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,8 +66,8 @@ class Answer(_Schema):
     confidence: float = Field(description="the probability of label")
     probabilities: dict[str, float] = Field(description="of every class, surest first")
     segments: list[SegmentAnswer]
-    duration_seconds: float = Field(description="of what was looked at")
-    truncated: bool = Field(description="longer than the server looks at; the rest was left out")
+    duration_seconds: float = Field(description="of what was predicted")
+    truncated: bool = Field(description="longer than the server predicts; the rest was left out")
     explanation: Explanation | None = Field(description="null unless asked for")
     model: ModelInfo
     timing: Timing
@@ -78,13 +78,14 @@ class Problem(_Schema):
 
     reason: str = Field(
         description="of a refused video (422) a code of docs/formats.md; else bad_request, "
-        "upload_too_large, upload_too_slow, busy, not_found, forbidden, server_error"
+        "upload_too_large, upload_too_slow, busy, stuck, timed_out, not_found, forbidden, "
+        "server_error"
     )
     detail: str
 
 
 class Health(_Schema):
-    """Whether the server is well, and how busy."""
+    """Whether the server works, and how busy it is."""
 
     status: Literal["ok"]
     model: str

@@ -1,4 +1,4 @@
-"""The frames that mattered: Grad-CAM of the clip that spoke most for the answer."""
+"""Grad-CAM of the clip with the highest probability of the answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Kept:
 
 
 class KeptClips:
-    """Of the clips that the model was shown, the one that spoke most for each class that led one.
+    """The clip with the highest probability of each class that was the most probable of some clip.
 
     At most MAX_CLIPS, so that memory does not grow with the video.
     """

@@ -1,4 +1,4 @@
-"""What a server gives to those who ask."""
+"""Limits of the server."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ class ServeLimits:
 
     Attributes:
         max_bytes: of an upload, form and all.
-        max_seconds: of a video that are looked at; the rest is left out [s].
+        max_seconds: of a video that are predicted; the rest is left out [s].
         queue: videos that wait for the model.
         uploads: that arrive at once.
         connections: open at once, idle ones too.
         header_seconds: from a connection to its first request [s].
-        idle_seconds: an upload that sends nothing for so long has ended [s].
+        idle_seconds: an upload that sends nothing for this long is refused [s].
         upload_seconds: an upload takes no longer [s].
         answer_seconds: from the end of the upload to the answer, waiting included [s].
-        decoder_seconds: a decoder that gives no frame for so long has hung [s].
+        decoder_seconds: a decoder that sends no frame for this long has hung [s].
         worker_memory_mb: of a decoding process.
     """
 

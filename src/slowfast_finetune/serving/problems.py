@@ -1,4 +1,4 @@
-"""Why a request gets no answer: one exception, with the HTTP status and what the client is told."""
+"""Refusals of requests: one exception, with its HTTP status and what the client is told."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class RequestRefusedError(Exception):
         self.problem = Problem(reason=reason, detail=detail)
 
 
-def bad_request(detail: str, *, status: int = 400) -> RequestRefusedError:
-    """A request that is not as it should be."""
-    return RequestRefusedError(status, "bad_request", detail, outcome="bad_request")
+def bad_request(detail: str) -> RequestRefusedError:
+    """A malformed request."""
+    return RequestRefusedError(400, "bad_request", detail, outcome="bad_request")
 
 
 def too_large(max_bytes: int) -> RequestRefusedError:
@@ -63,8 +63,8 @@ def refused_video(reason: str, detail: str) -> RequestRefusedError:
 
 
 def server_error() -> RequestRefusedError:
-    """A fault of ours; what it is stands in the log."""
-    detail = "a fault of the server; its log tells more"
+    """An error in the server."""
+    detail = "an error in the server; its log has the traceback"
     return RequestRefusedError(500, "server_error", detail, outcome="failed")
 
 

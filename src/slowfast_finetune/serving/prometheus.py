@@ -1,7 +1,8 @@
-"""What the server counts, in the form that Prometheus reads."""
+"""Counters of the server, in the text format of Prometheus."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -24,36 +25,27 @@ class ServerMetrics:
     """Counters of one server; a registry of its own, so that two servers do not mix."""
 
     def __init__(self, *, queue_length: Callable[[], int]) -> None:
-        self._registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         self._requests = Counter(
-            "slowfast_requests",
-            "Requests to /predict, by how they ended",
-            ["outcome"],
-            registry=self._registry,
-        )
+            "slowfast_requests", "Requests to /predict, by how they ended", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
         for outcome in OUTCOMES:
             self._requests.labels(outcome)
         self._refused = Counter(
-            "slowfast_videos_refused",
-            "Videos that could not be read, by the reason's code",
-            ["reason"],
-            registry=self._registry,
-        )
+            "slowfast_videos_refused", "Videos that could not be read, by the reason's code",
+            ["reason"], registry=registry,
+        )  # fmt: skip
         self._seconds = Histogram(
-            "slowfast_request_seconds",
-            "From the first byte of a request to its answer, of those answered",
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
-        Gauge(
-            "slowfast_queue_length", "Videos without an answer yet", registry=self._registry
-        ).set_function(queue_length)
+            "slowfast_request_seconds", "From the first byte of a request to its answer",
+            buckets=BUCKETS, registry=registry,
+        )  # fmt: skip
+        queue = Gauge("slowfast_queue_length", "Videos without an answer yet", registry=registry)
+        queue.set_function(queue_length)
         memory = Gauge(
-            "slowfast_resident_memory_bytes",
-            "Memory of the server and of its decoding processes",
-            ["processes"],
-            registry=self._registry,
-        )
+            "slowfast_resident_memory_bytes", "Memory of the server and of its decoding processes",
+            ["processes"], registry=registry,
+        )  # fmt: skip
         memory.labels("server").set_function(lambda: resident_bytes()[0])
         memory.labels("decoders").set_function(lambda: resident_bytes()[1])
 
@@ -70,14 +62,12 @@ class ServerMetrics:
         self._seconds.observe(seconds)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All counters in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
 def resident_bytes() -> tuple[int, int]:
     """Memory held by this process and by those it started."""
-    import contextlib
-
     import psutil
 
     process = psutil.Process()
