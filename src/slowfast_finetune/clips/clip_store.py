@@ -1,4 +1,4 @@
-"""The clip store: one safetensors file per video and setting. Nobody else opens these files.
+"""The clip store: one safetensors file per video and setting.
 
     <root>/<settings digest>/settings.json
     <root>/<settings digest>/<content hash>.safetensors
@@ -314,7 +314,7 @@ def _format_header(
     text = json.dumps(header).encode()
     room = HEADER_BYTES - 8
     if len(text) > room:
-        raise AssertionError("the header outgrew its room")
+        raise AssertionError("the header is longer than 4088 bytes")
     return struct.pack("<Q", room) + text.ljust(room)
 
 
