@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import struct
 import threading
@@ -16,6 +17,8 @@ import simplejpeg
 HEADER_BYTES = 4096
 # Half the resolution for colour: what JPEG and video codecs use for camera pictures.
 SUBSAMPLING = "420"
+# One buffer a thread, however many entries it reads.
+_MEMORY = threading.local()
 
 Frames = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.uint64]
@@ -76,7 +79,6 @@ class JpegFrames:
         self.shape = shape
         self._data = memoryview(data)[HEADER_BYTES:]
         self._spans = spans
-        self._memory = threading.local()
 
     def __getitem__(self, index: int) -> Frames:
         frame: Frames = self._decode(self._spans[index]).copy()
@@ -95,10 +97,11 @@ class JpegFrames:
     def _decode(self, span: Spans) -> Frames:
         """Decode a frame into a buffer of this thread, which the next call overwrites."""
         first, length = span.tolist()
-        if not hasattr(self._memory, "frame"):
-            self._memory.frame = np.empty(self.shape[1:], np.uint8)
+        size = math.prod(self.shape[1:])
+        if len(getattr(_MEMORY, "buffer", b"")) < size:
+            _MEMORY.buffer = np.empty(size, np.uint8)
         found: Frames = simplejpeg.decode_jpeg(
-            self._data[first : first + length], buffer=self._memory.frame
+            self._data[first : first + length], buffer=_MEMORY.buffer
         )
         if found.shape != self.shape[1:]:
             raise ValueError(f"a frame of {found.shape} in a clip of {self.shape[1:]}")
