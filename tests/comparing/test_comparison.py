@@ -303,7 +303,7 @@ def slowfast(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_an_experiment_against_the_commit_it_came_from(project: Path) -> None:
     said = slowfast(project, "compare", "HEAD", "better-one")
     assert said.returncode == 0, said.stderr
-    assert "only A right: 0, only B right: 20" in said.stdout
+    assert "only A correct: 0, only B correct: 20" in said.stdout
     assert said.stdout.splitlines()[-1].startswith("B is better: top-1 +0.500 [+0.")
     content = json.loads(slowfast(project, "compare", "main", "better-one", "--json").stdout)
     assert content["differences"][0]["score"] == "top1_accuracy"
