@@ -44,7 +44,7 @@ def _add_decode(add_parser: AddParser) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--sizes",
-        type=_sizes,
+        type=sizes,
         nargs="*",
         default=[["340x256", "1280x720", "1920x1080"]],
         metavar="WxH",
@@ -227,12 +227,13 @@ def _positive(text: str) -> int:
     return number
 
 
-def _sizes(text: str) -> list[str]:
-    sizes = [size for size in re.split(r"[\s,]+", text) if size]
-    for size in sizes:
+def sizes(text: str) -> list[str]:
+    """Sizes such as 1280x720, with spaces or commas between."""
+    found = [size for size in re.split(r"[\s,]+", text) if size]
+    for size in found:
         if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", size):
             raise argparse.ArgumentTypeError(f"found {size!r}, expected sizes such as 1280x720")
-    return sizes
+    return found
 
 
 ADDERS = (

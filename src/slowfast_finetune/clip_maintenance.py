@@ -26,7 +26,7 @@ SETTINGS_NAME = "settings.json"
 
 @dataclass(frozen=True)
 class Corner:
-    """The part of the store that one set of clip settings made.
+    """A settings folder of the store: the clips decoded with one set of parameters.
 
     Attributes:
         digest: name of its folder.
@@ -77,7 +77,7 @@ def corners(root: Path) -> list[Corner]:
 
 
 def _folders(root: Path) -> list[Path]:
-    """The corners of the store. Folders that are not of our making are none of our business."""
+    """List the settings folders of the store; other folders are ignored."""
     if root.exists() and not root.is_dir():
         raise DataError(f"{root}: the clip store must be a folder; this is a file")
     if not root.is_dir():

@@ -65,7 +65,7 @@ def apply_preset(project: Path, name: str, *, videos: Path | None) -> str:
         text = _with_videos(text, written)
         done.append(
             "data.group_pattern is not set: if one person, camera or recording is in several "
-            "videos, set it, or the result will flatter"
+            "videos, set it, or the measured accuracy will be too high"
         )
         done[0] += f", pointing at {written}"
     parse_params(text, path=Path(PARAMS))  # before anything is changed
@@ -123,4 +123,4 @@ def _ignore_in_git(folder: str, project: Path) -> list[str]:
     old = ignore.read_text(encoding="utf-8") if ignore.exists() else ""
     pattern = "/" + re.sub(r"([\\\[\]*?])", r"\\\1", folder.removeprefix("./")) + "/"
     write_text(ignore, f"{old.rstrip()}\n{pattern}\n".lstrip())
-    return [f"added {pattern} to .gitignore: videos never go to git"]
+    return [f"added {pattern} to .gitignore, so that videos are not committed"]

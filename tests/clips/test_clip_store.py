@@ -262,7 +262,7 @@ def test_no_such_entry(store: ClipStore) -> None:
         (lambda content: content.replace(b"[5, 6, 8, 3]", b"[6, 6, 8, 3]"), "header is damaged"),
         (
             lambda content: content.replace(b'"format_version": "4"', b'"format_version": "3"'),
-            "the header is damaged",
+            "has format 3; this version reads 4: run `dvc repro`, and `slowfast clips prune`",
         ),
         (lambda content: content.replace(HASH.encode(), OTHER.encode()), f"another video, {OTHER}"),
     ],

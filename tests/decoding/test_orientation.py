@@ -159,7 +159,7 @@ def test_a_picture_that_changes_its_shape_is_fitted_between_bars(tmp_path: Path)
         assert read_corners(frame[12:36]) == "RGBW"
         assert frame[:12].max() == frame[36:].max() == 0
     assert (report.source_width, report.source_height) == (64, 48)
-    assert report.facts().remarks == "the picture changes its shape on the way and is fitted"
+    assert report.facts().remarks == "the frame size changes; later frames are scaled and padded"
 
 
 class Unreadable:

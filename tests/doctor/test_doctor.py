@@ -22,7 +22,7 @@ from slowfast_finetune.doctor.diagnosis_text import diagnosis_text
 from slowfast_finetune.doctor.doctor_page import MAX_BYTES, doctor_page
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding
-from slowfast_finetune.inspection.video_summary import VideoSummary
+from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
 
 THIN = "\u202f"
 CLIP = make_params().clip  # 8 frames at 15 a second
@@ -64,6 +64,22 @@ def test_an_epoch_is_guessed_from_the_last_run_of_the_same_model(tmp_path: Path)
 
 
 # Text and page
+
+
+def test_facts_of_classes_by_hand() -> None:
+    first = SOUND[0]
+    facts = first.facts.model_copy(update={"duration_seconds": 10.0, "has_audio": True})
+    videos = [
+        dataclasses.replace(first, split="train", num_sampled=7),
+        dataclasses.replace(first, split="test"),
+        dataclasses.replace(first, split="test", facts=facts),
+    ]
+    gone = RejectedVideo("x.mp4", "another", "val", "not_a_video", "no video")
+    other, own = class_facts(videos, [gone], num_frames=8)
+    assert (other.class_name, other.num_videos, other.num_rejected) == ("another", 0, 1)
+    assert (own.num_videos, own.num_rejected, own.splits) == (3, 0, (1, 0, 2))
+    assert own.seconds == (4.0, 4.0, 10.0)
+    assert (own.sizes, own.sound, own.padded) == (("640×480", 1), 1 / 3, 1 / 3)
 
 
 def diagnosis(videos: list[VideoSummary], **changes: Any) -> Diagnosis:

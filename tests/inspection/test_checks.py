@@ -354,6 +354,16 @@ def test_names_that_look_grouped_get_a_pattern(names: list[str], pattern: str | 
     assert list(group_hint(grouped)) == []
 
 
+def test_the_class_with_the_largest_share_of_short_videos_is_named() -> None:
+    # 3 of 15 of class 0, 2 of 5 of class 1.
+    videos = [
+        dataclasses.replace(video, num_sampled=7) if index in (0, 1, 2, 15, 16) else video
+        for index, video in enumerate(SOUND[:20])
+    ]
+    found = the(count_findings(videos, clip=CLIP), "padded")
+    assert f"largest in class 1: 2 of 5 videos (40{THIN}%)" in found.detail
+
+
 def test_two_of_731_short_videos_are_not_none() -> None:
     """The share alone, rounded, once said 0 %."""
     videos = [dataclasses.replace(SOUND[0], num_sampled=7)] * 2 + [SOUND[0]] * 729

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import csv
 import hashlib
 import re
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.__main__ import sizes
 from benchmarks.comparison import in_turn, slope, speed_ratio
 from benchmarks.decoders import RawJob, ffmpeg_command
 from benchmarks.drawn_videos import draw_video, marked, write_copies
@@ -155,3 +158,22 @@ def test_help_is_answered_without_torch() -> None:
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_sizes_are_given_with_spaces_or_commas() -> None:
+    assert sizes("1280x720,1920x1080") == sizes("1280x720 1920x1080") == ["1280x720", "1920x1080"]
+    assert sizes("") == []
+    for wrong in ("1280", "1280:720", "0x5", "1280x720x3"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected sizes such as 1280x720"):
+            sizes(wrong)
+
+
+@pytest.mark.extended
+@pytest.mark.process
+def test_damaged_files_of_a_folder_come_out_as_rows(tmp_path: Path) -> None:
+    draw_video(tmp_path / "files" / "deep" / "a.mp4", width=64, height=48, num_frames=10)
+    words = ["fuzz", "--count", "6", "--originals", str(tmp_path / "files"), "--out", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "benchmarks", *words], cwd=PROJECT, check=True)
+    rows = list(csv.DictReader((tmp_path / "fuzz.csv").read_text("utf-8").splitlines()))
+    assert [row["damage"] == "none" for row in rows] == [True] + [False] * 6
+    assert rows[0]["outcome"] == "clip"

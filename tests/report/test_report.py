@@ -49,7 +49,7 @@ from slowfast_finetune.report.run_findings import (
     sure_mistakes,
     uncertainty,
 )
-from slowfast_finetune.report.run_overview import sentences
+from slowfast_finetune.report.run_overview import data_table, sentences
 from slowfast_finetune.report.video_order import most_informative, probability_bars, to_explain
 
 THIN = "\u202f"
@@ -481,6 +481,17 @@ def test_the_page_shows_what_the_files_say(tmp_path: Path) -> None:
     assert html.count('<article class="card') == 6 + 1 + 6, (
         "each video once, one mistake, the least certain"
     )
+
+
+def test_a_class_of_which_every_video_was_rejected_has_a_row(tmp_path: Path) -> None:
+    gone = RejectedRow("videos/c/0.mp4", "c", "train", "0" * 32, "no_frames", "a sentence")
+    run = write_run(tmp_path, answers("a", {"a": 3}), class_names=["a", "b"], rejected=[gone])
+    rows = {row["name"]: row for row in data_table(read_results(run.files))}
+    assert list(rows) == ["a", "b", "c", "all"]
+    assert (rows["a"]["counts"], rows["a"]["rejected"]) == ([4, 0, 3], 0)
+    assert (rows["c"]["counts"], rows["c"]["rejected"]) == ([0, 0, 0], 1)
+    # Three test videos of two people, and eight training videos of their own.
+    assert (rows["all"]["counts"], rows["all"]["groups"]) == ([8, 0, 3], 10)
 
 
 def test_the_page_asks_for_nothing(tmp_path: Path) -> None:

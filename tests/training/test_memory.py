@@ -83,8 +83,7 @@ def test_batch_that_does_not_fit_is_told_with_the_way_out(monkeypatch: pytest.Mo
         raise torch.OutOfMemoryError("CUDA out of memory")
     assert str(caught.value) == (
         "a batch of 7 clips does not fit into the 16 GiB of GPU of 16 GiB; set "
-        "runtime.batch_size_per_device: 3 (or auto); gradients then add up over 3 parts, and the "
-        "result is the same"
+        "runtime.batch_size_per_device: 3 (or auto); gradients are then accumulated over 3 parts"
     )
     with pytest.raises(TrainingError, match="take a smaller"), out_of_memory_advice(1, fabric):
         raise torch.OutOfMemoryError

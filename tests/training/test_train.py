@@ -203,13 +203,13 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(
         run = start_training(tmp_path, functools.partial(die_at, module, name, number))
         assert run.wait() == -signal.SIGKILL, f"{name}: it came to its end"
         output = (tmp_path / "output.txt").read_text()
-        found = re.search(r"going on with an unfinished run: (\d epochs(?: and \d steps)?)", output)
+        found = re.search(r"resuming an unfinished run: (\d epochs(?: and \d steps)?)", output)
         assert (found.group(1) if found else "") == done, name
         # DVC deletes the outputs before it runs a stage again.
         for name in ("models/best.pt", "metrics/history.csv", "logs/train.log"):
             (tmp_path / name).unlink(missing_ok=True)
     output = train(tmp_path)
-    assert "going on with an unfinished run: 3 epochs are done" in output
+    assert "resuming an unfinished run: 3 epochs are done" in output
     assert history(tmp_path) == history(undisturbed)
     assert_same_weights(tmp_path, undisturbed)
     assert best(tmp_path)["epoch"] == best(undisturbed)["epoch"]

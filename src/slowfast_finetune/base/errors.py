@@ -14,7 +14,7 @@ from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Something the person can mend. The message says what, where, found, allowed."""
+    """Invalid user input. The message says what, where, the value found and those allowed."""
 
 
 class ParamsError(InputError):
@@ -56,7 +56,7 @@ class CheckpointError(InputError):
 
 
 class ExportError(InputError):
-    """An exported file is damaged, carries code, is not ours, or answers otherwise."""
+    """An exported file is damaged, holds code, is foreign, or gives other probabilities."""
 
 
 class TrainingError(InputError):

@@ -105,7 +105,7 @@ class DataParams(_Section):
 
 
 class ClipParams(_Section):
-    """``clip:`` — what the model is shown of a video. Any change decodes anew."""
+    """``clip:`` — how clips are sampled and stored; any change decodes all videos again."""
 
     num_frames: int = Field(ge=4, le=512, multiple_of=4)  # the slow pathway takes every fourth
     sample_fps: float = Field(ge=0.1, le=240)
@@ -182,7 +182,7 @@ class TrainParams(_Section):
         if self.frozen_epochs > self.epochs:
             raise ValueError(
                 f"frozen_epochs: {self.frozen_epochs} is more than epochs: {self.epochs}; "
-                "as many train the last layer only"
+                "set it to epochs to train only the last layer"
             )
         if self.frozen_epochs < self.epochs <= self.frozen_epochs + self.warmup_epochs:
             raise ValueError(
@@ -205,7 +205,7 @@ class AugmentParams(_Section):
 
 
 class EvaluateParams(_Section):
-    """``evaluate:`` — how many looks at each test video are averaged."""
+    """``evaluate:`` — the views averaged for each test video."""
 
     temporal_views: int = Field(ge=1, le=64)
     spatial_crops: Literal[1, 3]

@@ -22,8 +22,9 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import Frames, StoredFrames, open_frames
 from slowfast_finetune.clips.windows import Window
 
-MAX_FREE_BUFFERS = 8  # more than are read ahead and in use at once
-MAX_OPEN_MAPS = 512  # below the usual limits for open files and maps, whatever the collection
+MAX_FREE_BUFFERS = 8  # as many batches as are usually read ahead and in use at once
+# Each map holds a file open, and training has two readers; macOS allows 256 files.
+MAX_OPEN_MAPS = 100
 
 
 class Batch(NamedTuple):
@@ -31,7 +32,7 @@ class Batch(NamedTuple):
 
     Attributes:
         clips: uint8 (B, T, S, S, 3), RGB. A window smaller than S fills the top left corner of its
-            frames, and mirrored ones are not yet: the device does both, see augmentation.
+            frames; resizing and mirroring are done on the device, see augmentation.
         labels: int64 (B,).
         clip_indices: int64 (B,), which row of the table each clip comes from.
     """
@@ -139,13 +140,13 @@ class ClipReader:
 def reading_threads(num_devices: int = 1) -> int:
     """How many threads read clips for one device, of those that share this machine.
 
-    A CPU needs its cores to compute; a GPU is fed by a quarter of them.
+    A quarter of the cores: on a CPU the others compute, and on a GPU so many suffice.
     """
     return max(1, min(8, (os.cpu_count() or 1) // (4 * num_devices)))
 
 
 class _Buffers:
-    """Memory for batches, used again once nobody holds the batch that lay in it.
+    """Memory for batches, reused once the batch in it is no longer referenced.
 
     New memory of this size comes from the kernel page by page, zeroed: that takes several times
     as long as copying the frames.

@@ -1,4 +1,4 @@
-"""The clip store: one safetensors file per video and setting. Nobody else opens these files.
+"""The clip store: one safetensors file per video and setting.
 
     <root>/<settings digest>/settings.json
     <root>/<settings digest>/<content hash>.safetensors
@@ -132,6 +132,8 @@ class ClipStore:
             raise EntryError(f"{path}: no such entry") from error
         except OSError as error:
             raise EntryError(f"{path}: cannot be read: {error.strerror}") from error
+        except EntryError as error:
+            raise EntryError(f"{path}: {error}") from error
         except (ValueError, KeyError, TypeError, struct.error, RecursionError) as error:
             raise EntryError(f"{path}: the header is damaged") from error
         if owner != content_hash:
@@ -312,7 +314,7 @@ def _format_header(
     text = json.dumps(header).encode()
     room = HEADER_BYTES - 8
     if len(text) > room:
-        raise AssertionError("the header outgrew its room")
+        raise AssertionError("the header is longer than 4088 bytes")
     return struct.pack("<Q", room) + text.ljust(room)
 
 
@@ -320,8 +322,12 @@ def _parse_header(data: bytes) -> tuple[EntryInfo, str]:
     """What an entry says of itself, and the content hash of its video."""
     header = read_header(data)
     metadata = header.pop("__metadata__")
-    if metadata["format_version"] != str(FORMAT_VERSION):
-        raise ValueError("another format version")
+    version = metadata["format_version"]
+    if version != str(FORMAT_VERSION):
+        raise EntryError(
+            f"has format {version}; this version reads {FORMAT_VERSION}: run `dvc repro`, and "
+            "`slowfast clips prune` to remove it"
+        )
     values = json.loads(metadata["info"])
     info = EntryInfo(**{**values, "facts": VideoFacts.model_validate(values["facts"])})
     shape = [info.num_frames, info.height, info.width, 3]

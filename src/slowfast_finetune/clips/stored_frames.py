@@ -26,7 +26,7 @@ class StoredFrames(Protocol):
     """Frames that are read, and decoded where they are encoded, when they are asked for.
 
     Attributes:
-        shape: (F, H, W, 3).
+        shape: (F, H, W, 3), of F frames.
     """
 
     shape: Shape
@@ -64,7 +64,7 @@ class RawFrames:
 
 
 class JpegFrames:
-    """Frames stored as JPEGs; see :class:`StoredFrames`. Decoding lets other threads run.
+    """Frames stored as JPEGs; see :class:`StoredFrames`. Decoding releases the GIL.
 
     Args:
         data: a mapped entry.
@@ -93,7 +93,7 @@ class JpegFrames:
             np.copyto(out[position], frame[top : top + height, left : left + width])
 
     def _decode(self, span: Spans) -> Frames:
-        """A frame in memory of this thread, which the next one overwrites."""
+        """Decode a frame into a buffer of this thread, which the next call overwrites."""
         first, length = span.tolist()
         if not hasattr(self._memory, "frame"):
             self._memory.frame = np.empty(self.shape[1:], np.uint8)
@@ -125,7 +125,7 @@ def open_frames(path: Path) -> StoredFrames:
     """Map the frames of an entry, read-only, whatever they are stored as.
 
     Raises:
-        OSError, ValueError: the file is missing, cut short or no entry.
+        OSError, ValueError: the file is missing, truncated or not an entry of the clip store.
     """
     # Not numpy.memmap: it opens, seeks and wraps in Python and takes three times as long.
     with path.open("rb") as file:
@@ -144,13 +144,13 @@ def open_frames(path: Path) -> StoredFrames:
 
 
 def read_header(data: bytes) -> dict[str, Any]:
-    """The safetensors header at the start of an entry, as it stands there.
+    """Parse the safetensors header at the start of an entry.
 
     Raises:
         ValueError: these bytes do not begin an entry.
     """
     if len(data) != HEADER_BYTES or struct.unpack_from("<Q", data) != (HEADER_BYTES - 8,):
-        raise ValueError("not one of ours")
+        raise ValueError("not an entry of the clip store")
     header = json.loads(data[8:])
     if not isinstance(header, dict):
         raise ValueError("the header is damaged")

@@ -1,4 +1,4 @@
-"""Pure: which windows of which stored videos are looked at, and how. Decided here, read elsewhere.
+"""Plan which windows of the stored videos are read, and how. Pure.
 
 Everything random about an epoch's data is drawn here from (seed, epoch): results depend neither on
 how the reading is done nor on how many devices share the work.

@@ -33,7 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "what killed processes left half-written; delete them with --yes. Other clones and older "
         "commits that share the store decode again what they miss.",
     )
-    prune.add_argument("--yes", action="store_true", help="delete; without it, only tell")
+    prune.add_argument("--yes", action="store_true", help="delete the files [only list them]")
     prune.set_defaults(handler=_prune)
 
 

@@ -58,7 +58,7 @@ class Reshaper:
         inner = fitted_size(*shown, room=self._size)
         array = self._rgb(frame, *inner)
         if inner != self._size:
-            report.remark("the picture changes its shape on the way and is fitted")
+            report.remark("the frame size changes; later frames are scaled and padded")
             array = _framed(array, *self._size)
         return orient(array, self._matrix)
 

@@ -23,7 +23,7 @@ SoundTimes = deque[Fraction]
 
 
 def has_leaping_clock(container: av.container.InputContainer) -> bool:
-    """Whether clocks may leap within files of this format (FFmpeg's AVFMT_TS_DISCONT)."""
+    """Whether the format allows timestamp discontinuities (FFmpeg's AVFMT_TS_DISCONT)."""
     return bool(container.format.flags & cast("int", Flags.ts_discont.value))
 
 

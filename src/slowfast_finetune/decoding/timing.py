@@ -1,15 +1,16 @@
-"""When each frame of a video is shown: clocks that go back, leap or say nothing are put right.
+"""Assign each frame a start and an end time; repair missing and discontinuous timestamps.
 
-A frame is shown until the next one, however long that is, except where the clock leaps:
+A frame is shown until the next one, however long that is, except at a timestamp discontinuity:
 
-- In formats that let clocks leap (FFmpeg's AVFMT_TS_DISCONT: transport and program streams, which
-  are joined by joining their bytes), a step of more than 10 s is closed, unless there is sound in
+- In formats that allow them (FFmpeg's AVFMT_TS_DISCONT: transport and program streams, which can
+  be concatenated byte by byte), a step of more than 10 s is removed, unless there is audio in
   between. `ffmpeg` does so for steps of more than 10 s (-dts_delta_threshold: ffmpeg_opt.c;
   ts_discontinuity_detect in ffmpeg_demux.c), and `ffplay` too (max_frame_duration: ffplay.c).
 - In other formats each step is written down by itself, and `ffmpeg` ignores a time stamp only where
-  it is more than 30 hours from the one that was expected (-dts_error_threshold). So does this.
-- A clock that goes back by more than 0.1 s, as `ffmpeg` has it for the first kind of formats, and
-  stays there, is read on from there. This holds for every format.
+  it is more than 30 hours from the one that was expected (-dts_error_threshold). So does this
+  module.
+- Timestamps that go back by more than 0.1 s (`ffmpeg`'s limit for the first kind of formats) and
+  stay there continue from the last frame, in every format.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recognise folders that are parts of a split: train/, val/, test/ and what people call them."""
+"""Recognise the folders of a split: train/, val/, test/ and common variants of these names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SPLIT_FOLDERS = {name: split for split, names in _NAMES.items() for name in name
 _LOOSELY = SPLIT_FOLDERS | dict.fromkeys(("eval", "evaluation", "holdout"), SPLITS[-1])
 _PATTERN = re.compile(rf"({'|'.join(_LOOSELY)})[\s_.-]*(set|data|split|list|videos?|clips?|\d+)?")
 _CURE = (
-    "name the parts of a split train, val and test, with nothing beside them (data.exclude passes "
-    "over what must stay), or give classes other names"
+    "name the parts of a split train, val and test, with nothing beside them (or list the "
+    "others in data.exclude), or give classes other names"
 )
 
 

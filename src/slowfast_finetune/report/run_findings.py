@@ -9,13 +9,13 @@ from itertools import groupby
 
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
+from slowfast_finetune.inspection.counting import IMBALANCE
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.readable import count
 from slowfast_finetune.report.results import Results, Scores, VideoResult, number_of_groups
 from slowfast_finetune.report.video_order import surest_mistakes
 
 SURE = 0.9  # confidence from which a wrong prediction suggests a wrong label
-UNEQUAL = 4  # ratio of the largest class to the smallest
 WIDE = 0.2  # width of the confidence interval of the accuracy
 # With fewer, bootstrap intervals are too narrow: Cameron, Gelbach and Miller, "Bootstrap-based
 # improvements for inference with clustered errors", 2008.
@@ -126,7 +126,7 @@ def confused_classes(
 def imbalance(training: Mapping[str, int], scores: Scores) -> Iterator[Finding]:
     """Report very unequal numbers of training videos per class."""
     sizes = Counter(training).most_common()
-    if len(sizes) < 2 or sizes[0][1] < UNEQUAL * sizes[-1][1]:
+    if len(sizes) < 2 or sizes[0][1] < IMBALANCE * sizes[-1][1]:
         return
     (largest, most), (smallest, fewest) = sizes[0], sizes[-1]
     balanced = scores.get("balanced_accuracy")

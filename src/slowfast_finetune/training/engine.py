@@ -1,4 +1,4 @@
-"""The training loop: read it from the top.
+"""The training loop: epochs, steps, validation.
 
 What an epoch does follows from its number and the seed, not from what ran before: the clips, the
 learning rates and the random numbers of a step are functions of the step. So a run that was killed

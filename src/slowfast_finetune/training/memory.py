@@ -46,8 +46,8 @@ def out_of_memory_advice(num_clips: int, fabric: Fabric) -> Iterator[None]:
         total = torch.cuda.get_device_properties(fabric.device).total_memory / 2**30
         half = max(1, num_clips // 2)
         advice = (
-            f"set runtime.batch_size_per_device: {half} (or auto); gradients then add up over "
-            f"{math.ceil(num_clips / half)} parts, and the result is the same"
+            f"set runtime.batch_size_per_device: {half} (or auto); gradients are then accumulated "
+            f"over {math.ceil(num_clips / half)} parts"
             if num_clips > 1
             else "take a smaller train.crop_size, clip.num_frames or model.name"
         )

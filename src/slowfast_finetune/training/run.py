@@ -48,7 +48,7 @@ class TrainingRun:
         self.progress.load_state_dict(state["progress"], fabric)
         rows, step = self.progress.history, self.progress.epoch.step
         steps = f" and {step} steps of the next" if step else ""
-        self.recorder.note(f"going on with an unfinished run: {len(rows)} epochs{steps} are done")
+        self.recorder.note(f"resuming an unfinished run: {len(rows)} epochs{steps} are done")
         best = self.progress.best_epoch
         if fabric.is_global_zero and best:
             self.unfinished.give_back_best(self._best_checkpoint, epoch=best)
@@ -104,7 +104,7 @@ class TrainingRun:
             # Training continues: the result does not need the state, and the earlier one is intact.
             self.recorder.note(
                 f"warning: the state to go on from cannot be saved ({error.strerror or error}); "
-                "if this run is killed, it will go on from an earlier one or start anew"
+                "if this run is killed, it will resume from an earlier one or restart from epoch 1"
             )
 
     @property

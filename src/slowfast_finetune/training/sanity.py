@@ -1,4 +1,4 @@
-"""One forward and backward before the first epoch: does every parameter get to learn?"""
+"""Check before training that every parameter receives a finite, non-zero gradient."""
 
 from __future__ import annotations
 
