@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 HOW_TO_INSTALL = "pip install 'slowfast-finetune[serve]'"
-GRACE_SECONDS = 10
-KEEP_ALIVE_SECONDS = 30  # longer than clients keep a connection: else requests meet its end
+GRACE_SECONDS = 10  # for connections to close when the server stops
+KEEP_ALIVE_SECONDS = 30  # longer than clients do, or requests could meet a closing one
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -33,33 +33,23 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "serve",
         help="a web page to drop a video on, and an HTTP endpoint",
         description="Serve a trained model: a page to drop a video on, POST /predict, /health, "
-        "/metrics. There is no password: on loopback only this machine can ask.",
+        "/metrics. There is no password; on loopback only this machine can use it.",
     )
-    serve.add_argument(
-        "--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE",
-        help="(models/best.pt)",
-    )  # fmt: skip
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=_port, default=8000, help="0 takes a free one (8000)")
-    serve.add_argument(
-        "--name", action="append", default=[], help="another name of this server, as a proxy asks"
-    )
-    serve.add_argument(
-        "--max-megabytes", type=_positive, default=defaults.max_bytes / 1e6, metavar="N",
-        help=f"of an upload ({defaults.max_bytes / 1e6:g})",
-    )  # fmt: skip
-    serve.add_argument(
-        "--max-seconds", type=_positive, default=defaults.max_seconds, metavar="N",
-        help=f"of a video that are looked at ({defaults.max_seconds:g})",
-    )  # fmt: skip
-    serve.add_argument(
-        "--queue", type=_count, default=defaults.queue, metavar="N",
-        help=f"videos that may wait; others are told when to come back ({defaults.queue})",
-    )  # fmt: skip
-    serve.add_argument(
-        "--workers", type=_count, metavar="N", help="decoding processes (one a core, 4 at most)"
-    )
-    serve.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(auto)")
+    option = serve.add_argument
+    option("--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE",
+           help="(%(default)s)")  # fmt: skip
+    option("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    option("--port", type=_port, default=8000, help="0 takes a free one (%(default)s)")
+    option("--name", action="append", default=[],
+           help="another host name of this server, as behind a proxy; may be repeated")  # fmt: skip
+    option("--max-megabytes", type=_positive, default=defaults.max_bytes / 1e6, metavar="N",
+           help=f"largest upload ({defaults.max_bytes / 1e6:g})")  # fmt: skip
+    option("--max-seconds", type=_positive, default=defaults.max_seconds, metavar="N",
+           help=f"how much of a video is predicted ({defaults.max_seconds:g})")  # fmt: skip
+    option("--queue", type=_count, default=defaults.queue, metavar="N",
+           help="videos that may wait; more are told when to come back (%(default)s)")  # fmt: skip
+    option("--workers", type=_count, metavar="N", help="decoding processes (one a core, 4 at most)")
+    option("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(auto)")
     serve.set_defaults(handler=_serve)
 
 
@@ -131,21 +121,21 @@ def run_server(service: Service, listener: socket.socket, *, host: str, names: l
 
 
 def own_names(host: str, names: list[str]) -> frozenset[str] | None:
-    """What the server is asked by, in small letters; None is anything, where others can ask."""
+    """Allowed host names, lower-case; None allows any, if the server is not on loopback."""
     if not is_loopback(host):
         return None
     return frozenset(name.lower() for name in (*LOOPBACK_NAMES, host, *names))
 
 
 def make_server(service: Service, *, names: frozenset[str] | None) -> uvicorn.Server:
-    """A server that answers to ``names``; None is any."""
+    """A server with the allowed host names ``names``; None allows any."""
     import uvicorn
 
     from slowfast_finetune.serving.app import create_app
     from slowfast_finetune.serving.connections import bounded_protocol
 
     class Server(uvicorn.Server):
-        """Tells those who wait that it stops, before it waits for them."""
+        """Tells waiting clients that it stops, before it waits for their connections."""
 
         async def shutdown(self, *args: Any, **kwargs: Any) -> None:
             service.stop()

@@ -63,7 +63,9 @@ def measure_parity(checkpoint: Checkpoint, runner: Runner, *, project: Path) -> 
     ).eval()
     differences, turned = {}, 0
     for name, clips in (("noise", noise), ("real", real)):
-        wanted, found = _one_by_one(model, clips), _in_two_batches(runner, clips)
+        wanted = _one_by_one(model, clips)
+        # The first clip alone and the others as one batch, since any batch size must work.
+        found = _joined([runner(part) for part in (clips[:1], clips[1:]) if len(part)])
         differences[name] = float(np.abs(wanted - found).max(initial=0))
         turned += int((wanted.argmax(1) != found.argmax(1)).sum())
     return Parity(len(noise), len(real), differences["noise"], differences["real"], turned)
@@ -74,12 +76,6 @@ def _one_by_one(model: torch.nn.Module, clips: Clips) -> Probabilities:
         return _joined([model(torch.from_numpy(clip[None])).numpy() for clip in clips])
 
 
-def _in_two_batches(runner: Runner, clips: Clips) -> Probabilities:
-    """Run the first clip alone and the others as one batch, since any batch size must work."""
-    parts = [part for part in (clips[:1], clips[1:]) if len(part)]
-    return _joined([runner(part) for part in parts])
-
-
 def _joined(parts: list[Probabilities]) -> Probabilities:
     return np.concatenate(parts or [np.zeros((0, 1), np.float32)])
 
@@ -87,29 +83,22 @@ def _joined(parts: list[Probabilities]) -> Probabilities:
 def real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
     """Read the centre clips of up to eight test videos, (N, T, H, W, 3); N may be 0."""
     shape = checkpoint.preprocessing
-    nothing = np.zeros((0, shape.num_frames, shape.crop_size, shape.crop_size, 3), np.uint8)
+    num_frames, side = shape.num_frames, shape.crop_size
     try:
         rows = CLIPS.read_rows(project / "data" / "clips.csv")
-        clip_params = ClipParams.restored(checkpoint.params["clip"])
+        clip_params = ClipParams.model_validate(checkpoint.params.get("clip"))
         folder = ClipStore(store_root(project), clip_params).folder
         tested = [row for row in rows if row.split == "test" and row.settings == folder.name]
         tested = tested[:: max(1, len(tested) // NUM_REAL)][:NUM_REAL]
-        if not tested:
-            return nothing
-        reader = ClipReader(
-            tested, folder=folder, num_frames=shape.num_frames, crop_size=shape.crop_size
-        )
-        windows = plan_views(
-            tested,
-            num_frames=shape.num_frames,
-            crop_size=shape.crop_size,
-            temporal_views=1,
-            spatial_crops=1,
-        )
-        return reader.gather(windows).clips.numpy().copy()
-    except (DataError, KeyError, TypeError, ValueError):
-        # Real clips are optional; the random ones always exist.
-        return nothing
+        if tested:
+            windows = plan_views(
+                tested, num_frames=num_frames, crop_size=side, temporal_views=1, spatial_crops=1
+            )
+            reader = ClipReader(tested, folder=folder, num_frames=num_frames, crop_size=side)
+            return reader.gather(windows).clips.numpy().copy()
+    except (DataError, ValueError):
+        pass  # real clips are optional; the random ones always exist
+    return np.zeros((0, num_frames, side, side, 3), np.uint8)
 
 
 def pt2_runner(content: bytes | memoryview) -> Runner:

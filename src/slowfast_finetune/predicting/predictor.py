@@ -65,12 +65,12 @@ class Predictor:
     ) -> None:
         runtime = _runtime(checkpoint, device=device, precision=precision)
         self._checkpoint = checkpoint
-        self._plan(None)  # what the checkpoint lacks is said now, not at the first video
+        self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
         self._classifier, self._device = ready_classifier(checkpoint, runtime)
 
     @property
     def clips_at_once(self) -> int:
-        """How many clips it is shown in one batch."""
+        """Number of clips in a batch."""
         return views_at_once(self.preprocessing, self._device)
 
     @property
@@ -85,12 +85,12 @@ class Predictor:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How a clip is made from a video."""
+        """How a clip is made from a video: geometry and rates."""
         return self._checkpoint.preprocessing
 
     @property
     def frame_request(self) -> FrameRequest:
-        """How the frames of a video are to be taken."""
+        """How frames of a video must be sampled for this model."""
         return FrameRequest(self.preprocessing.sample_fps, self.preprocessing.short_side)
 
     def clips_of(self, num_frames: int) -> list[Place]:
@@ -121,9 +121,8 @@ class Predictor:
         Raises:
             VideoError: it cannot be decoded.
         """
-        (result,) = self.predict_many(
-            [Path(path)], stride_seconds=stride_seconds, threshold=threshold
-        )
+        paths = [Path(path)]
+        (result,) = self.predict_many(paths, stride_seconds=stride_seconds, threshold=threshold)
         if isinstance(result, RefusedVideo):
             raise VideoError(result.reason, f"{result.path}: {result.detail}")
         return result
@@ -151,25 +150,25 @@ class Predictor:
             limits or DecodeLimits(),
             num_workers=worker_count(num_workers),
         )
-        # However this ends, the decoders end with it.
+        # The decoders end however this generator ends.
         with contextlib.closing(streams):
             yield from self._results(streams, stride_seconds=stride_seconds, threshold=threshold)
 
     def predict_runs(
         self, path: Path, runs: Iterable[FrameRun], *, on_clip: OnClip | None = None
     ) -> Prediction | RefusedVideo:
-        """Predict a video that somebody else decodes, as ``frame_request`` says.
+        """Predict a video from frames that were sampled as ``frame_request`` says.
 
         Args:
-            path: what the answer calls the video; it is not opened.
-            on_clip: is given every clip that the model was shown, and its logits (classes,).
+            path: for the result; it is not opened.
+            on_clip: called with each clip and its logits (classes,).
         """
         (result,) = self._results([(path, runs)], on_clip=on_clip)
         return result
 
     @torch.inference_mode()
     def logits(self, clips: npt.NDArray[np.uint8]) -> Logits:
-        """The network's answers (B, classes) to clips (B, T, H, W, 3)."""
+        """Logits (B, classes) of clips, uint8 (B, T, H, W, 3)."""
         shown = torch.from_numpy(np.ascontiguousarray(clips)).to(self._device)
         logits: Logits = self._classifier(shown).float().cpu().numpy()
         return logits
@@ -228,18 +227,16 @@ class Predictor:
 
     def _plan(self, stride_seconds: float | None) -> ClipPlan:
         shape = self._checkpoint.preprocessing
-        stride = (
-            shape.num_frames // 2
-            if stride_seconds is None
-            else round(stride_seconds * shape.sample_fps)
-        )
-        fps = exact_rate(shape.sample_fps)
+        stride = shape.num_frames // 2
+        if stride_seconds is not None:
+            stride = round(stride_seconds * shape.sample_fps)
         clip, views = view_params(self._checkpoint)
+        max_seconds, fps = Fraction(clip.max_seconds), exact_rate(shape.sample_fps)
         return ClipPlan(
             shape=shape,
             temporal_views=views.temporal_views,
             spatial_crops=views.spatial_crops,
-            kept_frames=instants_before(Fraction(clip.max_seconds), sample_fps=fps),
+            kept_frames=instants_before(max_seconds, sample_fps=fps),
             stride=min(max(1, stride), shape.num_frames),
         )
 
@@ -276,7 +273,7 @@ class Predictor:
             window=plan.shape.num_frames,
         )
         cells, edges = smooth(self._probabilities(np.stack(shown))[numbers], spans)
-        # What was padded is no part of the video.
+        # Padding is not part of the video.
         return cells, [min(edge, clips.num_frames) for edge in edges]
 
     def _probabilities(self, logits: Logits, *, as_one: bool = False) -> Probabilities:

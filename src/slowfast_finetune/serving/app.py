@@ -40,32 +40,26 @@ FIRST_GUESS_SECONDS = 2.0  # a video takes, before one has been measured
 NEWEST_SHARE = 0.2  # weight of the newest video in the mean time a video takes
 MAX_RETRY_SECONDS = 300
 LEFT_STATUS = 499  # never read: the client has gone
-BODY = {"schema": {"type": "string", "format": "binary"}}
-FORM = {
-    "schema": {
-        "type": "object",
-        "required": ["video"],
-        "properties": {"video": {"type": "string", "format": "binary"}},
-    }
-}
+BINARY = {"type": "string", "format": "binary"}
+FORM = {"type": "object", "required": ["video"], "properties": {"video": BINARY}}
 REQUEST_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "video/*": BODY,
-            "application/octet-stream": BODY,
-            "multipart/form-data": FORM,
+            "video/*": {"schema": BINARY},
+            "application/octet-stream": {"schema": BINARY},
+            "multipart/form-data": {"schema": FORM},
         },
     }
 }
 RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "Not a request that is understood"},
-    403: {"model": Problem, "description": "Asked by a page of another site"},
+    400: {"model": Problem, "description": "Malformed request"},
+    403: {"model": Problem, "description": "Sent by a page of another site"},
     408: {"model": Problem, "description": "The upload took too long"},
     413: {"model": Problem, "description": "The upload is too large"},
     422: {"model": Problem, "description": "The video cannot be read; reason is its code"},
-    500: {"model": Problem, "description": "A fault of the server"},
+    500: {"model": Problem, "description": "An error in the server"},
     503: {"model": Problem, "description": "No room now, or stuck", "headers": RETRY_AFTER},
     504: {"model": Problem, "description": "No answer within the limit"},
 }
