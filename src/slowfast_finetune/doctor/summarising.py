@@ -35,6 +35,9 @@ from slowfast_finetune.inspection.video_summary import (
 from slowfast_finetune.pictures.contact_sheets import strip
 
 STRIP_HEIGHT = 84  # of the frames [px]
+# The thresholds for copies, scenes and labels were measured on frames of this size, whatever size
+# the clip store's frames have [px].
+SUMMARY_SIDE = 84
 
 
 @dataclass
@@ -138,16 +141,34 @@ def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
     from slowfast_finetune.doctor.glimpses import glimpses
 
     clip, cache = task.params.clip, task.params.cache
-    settings = DecodeSettings.from_clip(clip, max_megapixels=cache.max_megapixels)
-    frames, facts = glimpses(task.video, count=NUM_FRAMES, settings=settings)
+    settings = DecodeSettings.from_clip(
+        clip,
+        short_side=max(SUMMARY_SIDE, clip.short_side),
+        max_megapixels=cache.max_megapixels,
+    )
+    decoded, facts = glimpses(task.video, count=NUM_FRAMES, settings=settings)
     facts.check_decodable(min_fraction=cache.min_decodable_fraction)
     seconds = min(facts.duration_seconds, clip.max_seconds)
     instants = instants_before(Fraction(seconds), sample_fps=exact_rate(clip.sample_fps))
+    sizes = [stored_size(_scaled(frame, clip.short_side), clip) for frame in decoded]
+    frames = [_scaled(frame, SUMMARY_SIDE) for frame in decoded]
     summary = make_summary(
         task.row,
         frames,
         facts=facts,
         num_sampled=max(1, instants),
-        frame_bytes=float(np.mean([stored_size(frame, clip) for frame in frames])),
+        frame_bytes=float(np.mean(sizes)),
     )
     return summary, frames
+
+
+def _scaled(frame: Frames, short_side: int) -> Frames:
+    """Scale a frame, uint8 (H, W, 3), so that its shorter side has ``short_side`` pixels."""
+    from PIL import Image
+
+    height, width, _ = frame.shape
+    scale = short_side / min(height, width)
+    if scale == 1:
+        return frame
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC))
