@@ -172,7 +172,7 @@ def test_a_busy_server_is_asked_again(
     with monkeypatch.context() as patch:
         patch.setattr(type(served.service), "queue_room", property(lambda _: 0))
         page.set_input_files("#file", video)
-        page.get_by_text("Others are first").wait_for()
+        page.get_by_text("Server busy").wait_for()
     answer(page)
     assert len(open_page.faults) == 1
     assert "503" in open_page.faults.pop()
@@ -185,7 +185,7 @@ def test_an_upload_can_be_cancelled(
     monkeypatch.setattr(served.service.engine, "answer", lambda *_, **__: let_go.wait(20))
     page = open_page()
     page.set_input_files("#file", video)
-    page.get_by_text("The model is looking").wait_for()
+    page.get_by_text("Predicting").wait_for()
     page.get_by_role("button", name="Cancel").click()
     assert not page.locator("#status").is_visible()
     let_go.set()

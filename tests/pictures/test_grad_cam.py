@@ -188,7 +188,7 @@ def test_evidence_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path, answers("a", {"a": 2}), class_names=["a", "b"])
     write_checkpoint(run.files.checkpoint, ["b", "c"])
-    with pytest.raises(CheckpointError, match=r"best\.pt: knows no a"):
+    with pytest.raises(CheckpointError, match=r"best\.pt: has no class a"):
         gather_evidence(
             read_results(run.files).predictions,
             [row for row in run.clips if row.split == "test"],

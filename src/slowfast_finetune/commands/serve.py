@@ -41,11 +41,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     option("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     option("--port", type=_port, default=8000, help="0 takes a free one (%(default)s)")
     option("--name", action="append", default=[],
-           help="another host name of this server, as behind a proxy; may be repeated")  # fmt: skip
+           help="additional allowed Host name, e.g. behind a proxy; may be repeated")  # fmt: skip
     option("--max-megabytes", type=_positive, default=defaults.max_bytes / 1e6, metavar="N",
            help=f"largest upload ({defaults.max_bytes / 1e6:g})")  # fmt: skip
     option("--max-seconds", type=_positive, default=defaults.max_seconds, metavar="N",
-           help=f"how much of a video is predicted ({defaults.max_seconds:g})")  # fmt: skip
+           help=f"predict at most N seconds of a video ({defaults.max_seconds:g})")  # fmt: skip
     option("--queue", type=_count, default=defaults.queue, metavar="N",
            help="videos that may wait; more are told when to come back (%(default)s)")  # fmt: skip
     option("--workers", type=_count, metavar="N", help="decoding processes (one a core, 4 at most)")

@@ -78,7 +78,7 @@ def _check_classes(rows: Sequence[ClipRow], checkpoint: Checkpoint, path: Path) 
     for row in rows:
         if checkpoint.class_names[row.label : row.label + 1] != [row.class_name]:
             raise CheckpointError(
-                f"{path}: knows {', '.join(checkpoint.class_names)}; data/clips.csv has "
+                f"{path}: was trained with {', '.join(checkpoint.class_names)}; data/clips.csv has "
                 f"{row.class_name!r} as label {row.label}; run `dvc repro`"
             )
 

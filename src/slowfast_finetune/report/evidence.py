@@ -76,7 +76,7 @@ def gather_evidence(
     rows = [by_path[video.row.video_path] for video in chosen]
     checkpoint = load_checkpoint(checkpoint_path)
     if unknown := {video.row.predicted for video in chosen} - set(checkpoint.class_names):
-        raise CheckpointError(f"{checkpoint_path}: knows no {min(unknown)}; run `dvc repro`")
+        raise CheckpointError(f"{checkpoint_path}: has no class {min(unknown)}; run `dvc repro`")
     pictures = _heat_maps(rows, chosen, checkpoint, device=choose_device(runtime), store=store)
     for quality in QUALITIES:
         uris = [

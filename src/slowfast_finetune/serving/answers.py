@@ -23,17 +23,17 @@ class SegmentAnswer(_Schema):
 
 
 class ExplainedFrame(_Schema):
-    """A frame that mattered, with the places that spoke for the label in warm colours."""
+    """A frame with high Grad-CAM weight, and its maps for the label."""
 
     seconds: float = Field(description="from the first frame")
     weight: float = Field(description="its share of the evidence, against the strongest frame")
     frame: str = Field(description="a JPEG as a data: address")
-    slow: str = Field(description="the same under the heat of the slow pathway")
-    fast: str = Field(description="the same under the heat of the fast pathway")
+    slow: str = Field(description="the frame overlaid with the slow pathway's Grad-CAM map")
+    fast: str = Field(description="the frame overlaid with the fast pathway's Grad-CAM map")
 
 
 class Explanation(_Schema):
-    """Grad-CAM of the clip that spoke most for the label."""
+    """Grad-CAM of the clip with the highest probability of the label."""
 
     start_seconds: float | None = Field(description="where the clip begins")
     frames: list[ExplainedFrame]

@@ -82,7 +82,7 @@ def _foreign(
         host_name = urlsplit(f"//{host}").hostname
     detail = None
     if names is not None and host_name not in names:
-        detail = "sent to a host name that is not this server's; see --name"
+        detail = "this Host header is not allowed; add it with --name"
     elif method not in ("GET", "HEAD"):
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         own = (None, f"http://{host}", f"https://{host}")

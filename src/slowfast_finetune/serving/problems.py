@@ -64,9 +64,9 @@ def refused_video(reason: str, detail: str) -> RequestRefusedError:
 
 def server_error() -> RequestRefusedError:
     """An error in the server."""
-    detail = "an error in the server; its log has the traceback"
+    detail = "internal server error; the traceback is in the log"
     return RequestRefusedError(500, "server_error", detail, outcome="failed")
 
 
 class ClientLeftError(Exception):
-    """The client has gone; nobody is left to be told anything."""
+    """The client disconnected before the response."""

@@ -70,7 +70,7 @@
     request.upload.addEventListener("progress", (event) => {
       tell(`Sending ${file.name}`, event.lengthComputable ? event.loaded / event.total : null);
     });
-    request.upload.addEventListener("load", () => tell("The model is looking", null));
+    request.upload.addEventListener("load", () => tell("Predicting", null));
     request.addEventListener("load", () => heard(file, attempt));
     request.addEventListener("error", () => { quiet(); complain("The server cannot be reached, or ended the connection."); });
     tell(`Sending ${file.name}`, 0);
@@ -89,7 +89,7 @@
   }
 
   function later(file, attempt, seconds) {
-    tell(`Others are first. Trying again in ${seconds} s`, null);
+    tell(`Server busy; retrying in ${seconds} s`, null);
     waiting = setTimeout(() => (seconds > 1 ? later(file, attempt, seconds - 1) : send(file, attempt + 1)), 1000);
   }
 
@@ -204,7 +204,7 @@
   function mattered(explanation) {
     const frames = explanation?.frames ?? [];
     get("mattered-note").textContent = frames.length
-      ? "From the clip that spoke most for this answer: each frame, and under it where the slow and the fast pathway " +
+      ? "From the clip with the highest probability of this answer: each frame, and under it where the slow and the fast pathway " +
         "of the network found the evidence (Grad-CAM; bright is strong). The places are coarse."
       : explanation?.note ?? "";
     get("frames").replaceChildren(...frames.map((frame) => {
