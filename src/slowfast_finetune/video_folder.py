@@ -29,8 +29,9 @@ from slowfast_finetune.decoding.orientation import Frame as Frames
 from slowfast_finetune.decoding.orientation import (
     display_matrix,
     dynamic_range,
-    pixel_aspect,
+    plausible_aspect,
     scaled_size,
+    stated_aspect,
 )
 from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampling import (
@@ -149,7 +150,7 @@ def is_plain(path: Path) -> bool:
             frame = next(container.decode(stream), None)
             if frame is None or has_leaping_clock(container) or len(container.streams.video) > 1:
                 return False
-            if pixel_aspect(stream, frame) != 1 or dynamic_range(frame) != "sdr":
+            if plausible_aspect(stated_aspect(stream), frame) != 1 or dynamic_range(frame) != "sdr":
                 return False
             matrix = display_matrix(frame)
     except (VideoError, av.error.FFmpegError, OSError, ValueError):

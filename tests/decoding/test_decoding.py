@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 import synthetic
 from decoded import decode, numbers
-from synthetic import FASTSTART, NTSC, NTSC_FILM, read_corners, read_numbers, steady, write_video
+from synthetic import (
+    FASTSTART,
+    NTSC,
+    NTSC_FILM,
+    numbered_frame,
+    read_corners,
+    read_numbers,
+    steady,
+    write_video,
+)
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
@@ -273,6 +282,30 @@ def test_a_stream_that_changes_its_size_keeps_the_first(tmp_path: Path) -> None:
 
 
 # The report
+
+
+@pytest.mark.parametrize("max_seconds", [60, 2])
+def test_packets_that_give_nothing_are_lost_also_where_reading_stops_early(
+    tmp_path: Path, max_seconds: float
+) -> None:
+    path = tmp_path / "a.ts"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=15)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.options = {"g": "20", "keyint_min": "20", "bf": "0", "sc_threshold": "0"}
+        packets = []
+        for index in range(100):
+            picture = numbered_frame(index)
+            packets += stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+        # The recording begins after its first key frame: 19 packets before the next give nothing.
+        container.mux([*packets, *stream.encode()][1:])
+    frames, report = decode(path, max_seconds=max_seconds)
+    assert read_numbers(frames)[0] == 20
+    # A single silent packet may be a field or a reference, so that one of a run is not counted.
+    assert report.num_lost == 18
+    assert report.decodable_fraction == pytest.approx(1 - 18 / report.num_packets)
+    assert report.facts().damaged
+    assert report.num_packets == 99 if max_seconds == 60 else report.num_packets < 70
 
 
 def test_report_of_a_sound_video(tmp_path: Path) -> None:

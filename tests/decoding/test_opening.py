@@ -74,11 +74,14 @@ def test_of_several_videos_the_default_one_then_the_largest(
 
 
 @pytest.mark.parametrize("codec", ["mjpeg", "mpeg4"])
-def test_a_track_of_one_frame_is_not_the_video(tmp_path: Path, codec: str) -> None:
-    """Thumbnails of cameras: larger, in front and the default one, but one frame."""
-    path = write_tracks(
-        tmp_path / "a.mov", [(codec, 256, 7, 1, DEFAULT), ("mpeg4", 64, 100, 10, NONE)]
-    )
+@pytest.mark.parametrize("suffix", [".mov", ".mkv"])
+@pytest.mark.parametrize("num_frames", [1, 2])
+def test_a_track_of_one_or_two_frames_is_not_the_video(
+    tmp_path: Path, codec: str, suffix: str, num_frames: int
+) -> None:
+    """Thumbnails of cameras: larger, in front and the default one. Matroska states no number."""
+    tracks: list[Track] = [(codec, 256, 7, num_frames, DEFAULT), ("mpeg4", 64, 100, 10, NONE)]
+    path = write_tracks(tmp_path / f"a{suffix}", tracks)
     frames, report = decode(path)
     assert read_numbers(frames) == list(range(100, 110))
     assert report.facts().remarks == "stream 1 of 2 video streams is used"

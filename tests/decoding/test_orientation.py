@@ -68,10 +68,12 @@ def test_a_picture_is_fitted_into_a_room_of_64_by_48(
 # Files
 
 
-def write_shaped(path: Path, *, width: int, height: int, aspect: Fraction) -> Path:
+def write_shaped(
+    path: Path, *, width: int, height: int, aspect: Fraction, codec: str = "mpeg4"
+) -> Path:
     """Ten frames at 15 a second, in quarters, whose pixels are ``aspect`` times as wide as high."""
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("mpeg4", rate=15)
+        stream: Any = container.add_stream(codec, rate=15 if codec == "mpeg4" else 25)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.sample_aspect_ratio = aspect
         for _ in range(10):
@@ -115,6 +117,25 @@ def test_pixels_that_are_not_square(
     assert is_plain(path) is (aspect == 1)
     whole, _ = decode(path, short_side=None)
     assert whole[0].shape == (*shown[::-1], 3)
+
+
+def test_pixels_that_change_their_shape_within_a_stream(tmp_path: Path) -> None:
+    """Television goes from 4:3 to 16:9: 720 · 16/15 = 768, 720 · 64/45 = 1024."""
+    parts = [
+        write_shaped(tmp_path / name, width=720, height=576, aspect=aspect, codec="mpeg2video")
+        for name, aspect in (("a.ts", Fraction(16, 15)), ("b.ts", Fraction(64, 45)))
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    frames, report = decode(joined, sample_fps=25)
+    assert len(frames) == 20
+    assert {frame.shape for frame in frames} == {(48, 64, 3)}
+    assert report.facts().remarks == "the frame size changes; later frames are scaled and padded"
+    assert frames[5].mean((1, 2)).min() > 30
+    # In a width of 64 the second picture is 36 high, between bars of 6.
+    rows = frames[15].mean((1, 2))
+    assert max(rows[:6].max(), rows[-6:].max()) < 2
+    assert rows[7:-7].min() > 30
 
 
 def test_pixels_that_are_not_square_of_a_turned_picture(tmp_path: Path) -> None:

@@ -191,6 +191,10 @@ def test_a_single_class_called_test_is_a_class_with_a_warning(tmp_path: Path) ->
         ["train_set/run/a.mp4", "test_set/run/b.mp4"],
         ["train/run/a.mp4", "val_set/run/b.mp4"],
         ["test/run/a.mp4", "run/b.mp4", "walk/c.mp4"],
+        ["ucf101_train/run/a.mp4", "ucf101_val/run/b.mp4"],
+        ["01_train/run/a.mp4", "02_test/run/b.mp4"],
+        ["my train data/run/a.mp4", "my test data/run/b.mp4"],
+        ["tr/run/a.mp4", "va/run/b.mp4", "te/run/c.mp4"],
     ],
 )
 def test_folders_that_may_be_a_split_or_classes_are_refused(
@@ -198,6 +202,17 @@ def test_folders_that_may_be_a_split_or_classes_are_refused(
 ) -> None:
     touch_videos(tmp_path, names)
     with pytest.raises(DataError, match=r"stand for a split.*name the parts of a split train, val"):
+        find(tmp_path)
+
+
+def test_names_that_differ_in_more_than_a_word_for_a_split_are_classes(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["train station/a.mp4", "test tube/b.mp4", "test drive/c.mp4"])
+    assert find(tmp_path).class_names == ["test drive", "test tube", "train station"]
+
+
+def test_a_split_one_folder_below_says_which_folder_to_give(tmp_path: Path) -> None:
+    touch_videos(tmp_path, ["videos/train/run/a.mp4", "videos/test/run/b.mp4"])
+    with pytest.raises(DataError, match=rf"is not kept; set data.videos: {tmp_path}/videos, or"):
         find(tmp_path)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -59,9 +60,9 @@ def sampled_runs(
     report = DecodeReport() if report is None else report
     with open_video(path, container_format) as container:
         stream = prepared_stream(container, settings=settings, report=report)
-        timed = timed_frames(container, stream, report=report, settings=settings)
         shape = Reshaper(settings.short_side, stream)
-        yield from _take_shown(timed, shape, settings=settings, report=report)
+        with closing(timed_frames(container, stream, report=report, settings=settings)) as timed:
+            yield from _take_shown(timed, shape, settings=settings, report=report)
     if report.num_decoded == 0:
         raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
 

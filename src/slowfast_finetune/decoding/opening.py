@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +17,9 @@ from slowfast_finetune.decoding.video_facts import DecodeReport
 
 # A panorama of 20:1 is a video. A strip of 10000×2 px comes of damage; scaling would enlarge it.
 MAX_ASPECT_RATIO = 20
+# A track of so few frames is a picture of the video, not the video.
+THUMBNAIL_FRAMES = 2
+PACKETS_COUNTED = 500  # ten seconds of two streams
 # FFmpeg's formats that read other files. A clip store entry must depend on the file's own bytes,
 # and a client must not choose which files a server opens: FFmpeg may not try these formats.
 _PLAYLISTS = {"applehttp", "concat", "dash", "hls", "image2", "imf", "rtsp", "sdp", "vobsub"}
@@ -69,7 +75,7 @@ def prepared_stream(
 def video_stream(container: av.container.InputContainer, report: DecodeReport) -> av.VideoStream:
     """The stream that is the video: of several the default one, then the largest, as in `ffmpeg`.
 
-    Cover pictures and tracks of one frame beside others are none.
+    Cover pictures and tracks of one or two frames beside longer ones are none.
 
     Raises:
         VideoError: there is none, or its codec is not known.
@@ -82,11 +88,25 @@ def video_stream(container: av.container.InputContainer, report: DecodeReport) -
     known = [stream for stream in streams if stream.codec_context is not None]
     if not known:
         raise VideoError("unknown_codec", "the codec is not known to this FFmpeg")
-    moving = [stream for stream in known if stream.frames != 1] or known
-    chosen = max(moving, key=_rank)
+    counts = _packets_at_the_start(Path(container.name)) if len(known) > 1 else Counter[int]()
+    is_long = max(counts.values(), default=0) >= 5 * THUMBNAIL_FRAMES
+    stills = {index for index, count in counts.items() if is_long and count <= THUMBNAIL_FRAMES}
+    chosen = max((stream for stream in known if stream.index not in stills), key=_rank)
     if len(streams) > 1:
         report.remark(f"stream {chosen.index} of {len(streams)} video streams is used")
     return chosen
+
+
+def _packets_at_the_start(path: Path) -> Counter[int]:
+    """Count the packets of each video stream among the first ones; few headers state how many."""
+    counts: Counter[int] = Counter()
+    # Opened once more: to go back would not leave every format at its start.
+    with open_video(path) as container, suppress(av.error.FFmpegError, OSError):
+        streams = container.streams.video
+        counts.update({stream.index: 0 for stream in streams})
+        for packet in itertools.islice(container.demux(streams), PACKETS_COUNTED):
+            counts[packet.stream.index] += bool(packet.size)
+    return counts
 
 
 def _rank(stream: av.VideoStream) -> tuple[bool, int]:

@@ -39,12 +39,14 @@ class Reshaper:
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
         self._matrix: DisplayMatrix | None = None
+        self._coded_aspect: Fraction | None = None  # what the codec said at the first frame
 
     def upright(self, frame: av.VideoFrame, report: DecodeReport) -> Frame:
         """The frame as it is shown: scaled, upright, RGB uint8 (H, W, 3)."""
-        aspect = pixel_aspect(self._stream, frame)
+        stated = self._stated_aspect()
+        aspect = plausible_aspect(stated, frame)
         if aspect is None:
-            report.remark(f"pixels of {_stated_aspect(self._stream)} are taken for square")
+            report.remark(f"pixels of {stated} are taken for square")
         shown = round(frame.width * (aspect or 1)), frame.height
         if self._size is None:
             # Only the first frame is asked for its matrix: side data that has been read makes
@@ -61,6 +63,13 @@ class Reshaper:
             report.remark("the frame size changes; later frames are scaled and padded")
             array = _framed(array, *self._size)
         return orient(array, self._matrix)
+
+    def _stated_aspect(self) -> Fraction:
+        """The container's pixel shape, until the codec's changes within the stream."""
+        coded = self._stream.codec_context.sample_aspect_ratio or Fraction(1)
+        if self._size is None:
+            self._coded_aspect = coded
+        return stated_aspect(self._stream) if coded == self._coded_aspect else coded
 
     def _rgb(self, frame: av.VideoFrame, width: int, height: int) -> Frame:
         """Scale to RGB uint8 (height, width, 3), HDR mapped to SDR."""
@@ -82,15 +91,14 @@ def dynamic_range(frame: av.VideoFrame) -> DynamicRange:
     return "pq" if frame.color_trc == ColorTrc.SMPTE2084 else "sdr"
 
 
-def _stated_aspect(stream: av.VideoStream) -> Fraction:
+def stated_aspect(stream: av.VideoStream) -> Fraction:
     """Width of a pixel by its height, of the container if it says so, else of the codec."""
     found = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return Fraction(found) if found and found > 0 else Fraction(1)
 
 
-def pixel_aspect(stream: av.VideoStream, frame: av.VideoFrame) -> Fraction | None:
+def plausible_aspect(aspect: Fraction, frame: av.VideoFrame) -> Fraction | None:
     """Width of a pixel by its height; None where what the file says cannot be true."""
-    aspect = _stated_aspect(stream)
     width = frame.width * aspect
     ratio = width / frame.height
     is_strip = not 1 / MAX_ASPECT_RATIO <= ratio <= MAX_ASPECT_RATIO

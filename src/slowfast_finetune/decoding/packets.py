@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -32,12 +32,13 @@ def decoded_frames(
     stream: av.VideoStream,
     report: DecodeReport,
     sound: SoundTimes,
-) -> Iterator[av.VideoFrame]:
+) -> Generator[av.VideoFrame]:
     """Decode every packet; a damaged one is counted and passed over, as a player does.
 
     A packet that gives no frame counts as lost if it failed to decode, or if the packet before gave
     no frame either. A single one does not: it is the second field of a picture, a reference that is
-    never shown, or means that the frame before is shown again.
+    never shown, or means that the frame before is shown again. Lost packets are counted when the
+    generator ends or is closed.
 
     Args:
         sound: where clocks may leap, gets the times of the sound track, about two a second.
@@ -45,30 +46,34 @@ def decoded_frames(
     outcomes = bytearray()  # of the packets, in the order of decoding
     num_failed = 0
     end_slot = 0
-    for packet in _packets(container, stream, report, sound):
-        if packet is not None:
-            packet.opaque = len(outcomes)
-            outcomes.append(_HIDDEN if packet.is_discard else _SILENT)
-            report.num_packets += not packet.is_discard
-            end_slot = packet.dts + 1 if packet.dts is not None else end_slot
-        try:
-            for frame in stream.codec_context.decode(packet):
-                if isinstance(frame.opaque, int):
-                    outcomes[frame.opaque] = _SHOWN
-                report.num_errors += bool(getattr(frame, "is_corrupt", False))
-                yield frame
-        except MemoryError:
-            raise
-        except (av.error.FFmpegError, ValueError):
-            report.num_errors += 1
-            num_failed += 1
-            report.num_lost = num_failed
-            if packet is not None and outcomes[-1] == _SILENT:
-                outcomes[-1] = _FAILED
-    missing = _missing_packets(container, stream, num_read=len(outcomes), end_slot=end_slot)
-    silent = sum(len(run.group()) - 1 for run in re.finditer(rb"\0{2,}", bytes(outcomes)))
-    report.num_packets += missing
-    report.num_lost = max(num_failed, outcomes.count(_FAILED) + silent) + missing
+    missing: int | None = None
+    try:
+        for packet in _packets(container, stream, report, sound):
+            if packet is not None:
+                packet.opaque = len(outcomes)
+                outcomes.append(_HIDDEN if packet.is_discard else _SILENT)
+                report.num_packets += not packet.is_discard
+                end_slot = packet.dts + 1 if packet.dts is not None else end_slot
+            try:
+                for frame in stream.codec_context.decode(packet):
+                    if isinstance(frame.opaque, int):
+                        outcomes[frame.opaque] = _SHOWN
+                    report.num_errors += bool(getattr(frame, "is_corrupt", False))
+                    yield frame
+            except MemoryError:
+                raise
+            except (av.error.FFmpegError, ValueError):
+                report.num_errors += 1
+                num_failed += 1
+                if packet is not None and outcomes[-1] == _SILENT:
+                    outcomes[-1] = _FAILED
+        missing = _missing_packets(container, stream, num_read=len(outcomes), end_slot=end_slot)
+        report.num_packets += missing
+    finally:
+        # Closed before the end, the decoder still holds frames: their packets are not lost.
+        settled = outcomes[: None if missing is not None else outcomes.rfind(_SHOWN) + 1]
+        silent = sum(len(run.group()) - 1 for run in re.finditer(rb"\0{2,}", bytes(settled)))
+        report.num_lost = max(num_failed, outcomes.count(_FAILED) + silent) + (missing or 0)
 
 
 def _packets(

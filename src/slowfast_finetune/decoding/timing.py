@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -140,8 +141,11 @@ def timed_frames(
     *,
     report: DecodeReport,
     settings: DecodeSettings,
-) -> Iterator[TimedFrame]:
-    """Decode frames in the order of showing, each with its time and its end."""
+) -> Generator[TimedFrame]:
+    """Decode frames in the order of showing, each with its time and its end.
+
+    Who stops before the end closes it: ``report`` is complete then.
+    """
     sound: SoundTimes = deque(maxlen=MOST_SOUND_TIMES)
     leaping = has_leaping_clock(container)
     clock = FrameClock(
@@ -151,24 +155,25 @@ def timed_frames(
     )
     is_avi = container.format.name == "avi"
     before: tuple[av.VideoFrame, Fraction] | None = None
-    for frame in decoded_frames(container, stream, report, sound):
-        check_frame_size(frame.width, frame.height, settings)
-        # Frames that were held back until the end of the file come without a time base.
-        time_base = frame.time_base or stream.time_base or Fraction(0)
-        # AVI numbers packets in the order of decoding. The one that made the decoder give out this
-        # frame has the number of the frame itself, later by the same delay for every frame.
-        stamp = frame.dts if is_avi else frame.pts
-        time = clock.place(
-            None if stamp is None or not time_base else stamp * time_base,
-            # In AVI each is stated to last one tick, however many empty packets follow it.
-            stated=Fraction(0) if is_avi else (frame.duration or 0) * time_base,
-        )
-        report.num_decoded += 1
-        report.num_leaps = clock.num_leaps
-        report.interlaced |= bool(frame.interlaced_frame)
-        if before is not None:
-            yield TimedFrame(*before, end=time)
-        before = frame, time
+    with closing(decoded_frames(container, stream, report, sound)) as frames:
+        for frame in frames:
+            check_frame_size(frame.width, frame.height, settings)
+            # Frames that were held back until the end of the file come without a time base.
+            time_base = frame.time_base or stream.time_base or Fraction(0)
+            # AVI numbers packets in the order of decoding. The one that made the decoder give out
+            # this frame has its number, later by the same delay for every frame.
+            stamp = frame.dts if is_avi else frame.pts
+            time = clock.place(
+                None if stamp is None or not time_base else stamp * time_base,
+                # In AVI each is stated to last one tick, however many empty packets follow it.
+                stated=Fraction(0) if is_avi else (frame.duration or 0) * time_base,
+            )
+            report.num_decoded += 1
+            report.num_leaps = clock.num_leaps
+            report.interlaced |= bool(frame.interlaced_frame)
+            if before is not None:
+                yield TimedFrame(*before, end=time)
+            before = frame, time
     if before is not None:
         yield TimedFrame(*before, end=clock.last_end(_own_duration(container, stream)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -145,12 +146,13 @@ def _by_reading(
     with open_video(path) as container:
         stream = prepared_stream(container, settings=settings, report=report)
         shape = Reshaper(settings.short_side, stream)
-        for shown in timed_frames(container, stream, report=report, settings=settings):
-            while due and due[0] < shown.end:
-                due.popleft()
-                frames.append(shape.upright(shown.frame, report))
-            if shown.time >= longest - TOLERANCE_SECONDS:
-                report.truncated = True
-                break
+        with closing(timed_frames(container, stream, report=report, settings=settings)) as timed:
+            for shown in timed:
+                while due and due[0] < shown.end:
+                    due.popleft()
+                    frames.append(shape.upright(shown.frame, report))
+                if shown.time >= longest - TOLERANCE_SECONDS:
+                    report.truncated = True
+                    break
     report.duration_seconds = float(shown.end) if shown else 0.0
     return frames, report

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
@@ -11,12 +12,14 @@ from slowfast_finetune.base.manifest_table import SPLITS, Split
 
 _NAMES: dict[Split, str] = {
     "train": "train training",
-    "val": "val valid validation dev",
+    "val": "val valid validation validate dev",
     "test": "test testing",
 }
 SPLIT_FOLDERS = {name: split for split, names in _NAMES.items() for name in names.split()}
 # Names that may mean a split, but are too ambiguous to act on: train_set, testdata, eval.
 _LOOSELY = SPLIT_FOLDERS | dict.fromkeys(("eval", "evaluation", "holdout"), SPLITS[-1])
+# Only where folders differ in these words alone: clips_train and clips_test, tr and te.
+_IN_NAMES = _LOOSELY | {"trn": "train", "tr": "train", "va": "val", "tst": "test", "te": "test"}
 _PATTERN = re.compile(rf"({'|'.join(_LOOSELY)})[\s_.-]*(set|data|split|list|videos?|clips?|\d+)?")
 _CURE = (
     "name the parts of a split train, val and test, with nothing beside them (or list the "
@@ -28,6 +31,19 @@ def split_meant(name: str) -> Split | None:
     """The split that a folder of this name may stand for."""
     match = _PATTERN.fullmatch(name.lower())
     return None if match is None else _LOOSELY[match[1]]
+
+
+def _differing_in_split(names: Iterable[str]) -> dict[str, Split]:
+    """The splits of those names that differ in nothing but numbers and a word for a split."""
+    alike: dict[tuple[str, ...], dict[str, Split]] = defaultdict(dict)
+    for name in names:
+        words = re.findall(r"[^\W\d_]+", name.lower())
+        for position, word in enumerate(words):
+            if word in _IN_NAMES:
+                rest = (*words[:position], *words[position + 1 :])
+                alike[rest][name] = _IN_NAMES[word]
+    found = [splits for splits in alike.values() if len(set(splits.values())) > 1]
+    return {name: split for splits in found for name, split in splits.items()}
 
 
 def given_splits(root: Path, folders: Mapping[str, Set[str]]) -> tuple[dict[str, Split], list[str]]:
@@ -43,7 +59,8 @@ def given_splits(root: Path, folders: Mapping[str, Set[str]]) -> tuple[dict[str,
         DataError: it cannot be told whether they are classes or a split, two folders stand for one
             split, or there is no train folder.
     """
-    meant = {name: split for name in folders if (split := split_meant(name))}
+    meant = _differing_in_split(folders)
+    meant |= {name: split for name in folders if (split := split_meant(name))}
     exact = {name: split for name, split in meant.items() if name.lower() in SPLIT_FOLDERS}
     if not meant:
         return {}, []
@@ -87,10 +104,14 @@ def check_below_classes(root: Path, below: Mapping[str, Sequence[str]]) -> list[
         meant = {name: split for name in names if (split := split_meant(name))}
         if len(set(meant.values())) > 1:
             first = next(iter(meant))
+            cure = (
+                f"set data.videos: {root / folder}"
+                if len(below) == 1
+                else f"move the split up ({first}/{folder} in place of {folder}/{first})"
+            )
             raise DataError(
                 f"data.videos: {root / folder} holds {', '.join(meant)}: a split below the classes "
-                f"is not kept; move the split up ({first}/{folder} in place of {folder}/{first}), "
-                "or give these folders other names"
+                f"is not kept; {cure}, or give these folders other names"
             )
         if meant:
             warnings.append(
