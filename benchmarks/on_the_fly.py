@@ -16,7 +16,7 @@ class NaiveDecordDataset(Dataset[tuple[Tensor, int]]):
     """Random clips with decord as its manual shows it: uint8 (T, S, S, 3), and a label.
 
     Args:
-        stride: every so many frames of the video are taken.
+        stride: every so many frames of the video are taken; fewer where it is too short.
         width, height: what decord scales the frames to [px].
     """
 
@@ -47,8 +47,9 @@ class NaiveDecordDataset(Dataset[tuple[Tensor, int]]):
         )
         # Seeded by the video: every round decodes the same windows.
         rng = np.random.default_rng(index)
-        start = int(rng.integers(0, len(reader) - self._num_frames * self._stride + 1))
-        chosen = range(start, start + self._num_frames * self._stride, self._stride)
+        stride = max(1, min(self._stride, len(reader) // self._num_frames))
+        start = int(rng.integers(0, len(reader) - self._num_frames * stride + 1))
+        chosen = range(start, start + self._num_frames * stride, stride)
         frames = reader.get_batch(list(chosen)).asnumpy()
         size = self._crop_size
         top = int(rng.integers(0, self._height - size + 1))
