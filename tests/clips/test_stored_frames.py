@@ -129,6 +129,27 @@ def test_equal_frames_and_padding_are_stored_once(store: ClipStore) -> None:
     assert np.array_equal(read_entry(store, HASH)[8], decoded(jpegs[3]))
 
 
+def test_a_frame_after_a_repeated_one_is_its_own(store: ClipStore) -> None:
+    frames = film(3)
+    with store.writer(HASH) as writer:
+        for frame in frames[:2]:
+            writer.append(frame)
+        writer.repeat(0)
+        writer.append(frames[1])
+        writer.finish(FACTS, num_sampled=4)
+    read = read_entry(store, HASH)
+    assert np.array_equal(read[3], read[1])
+    assert not np.array_equal(read[3], read[0])
+
+
+def test_a_header_of_brackets_is_an_entry_that_is_damaged(store: ClipStore) -> None:
+    write(store, film())
+    content = store.path(HASH).read_bytes()
+    store.path(HASH).write_bytes(content[:8] + b"[" * 4088 + content[4096:])
+    with pytest.raises(EntryError, match="cannot be mapped: the header is damaged"):
+        store.frames(HASH)
+
+
 def test_the_same_frames_give_the_same_bytes(store: ClipStore) -> None:
     write(store, film())
     first = store.path(HASH).read_bytes()

@@ -206,7 +206,9 @@ def test_checkpoint_of_other_classes_is_refused(
     witness: Witness, stored: tuple[list[ClipRow], ClipStore, Params], tmp_path: Path
 ) -> None:
     rows, store, params = stored
-    with pytest.raises(CheckpointError, match=r"was trained with dark, bright; .* 'light' as label 1"):
+    with pytest.raises(
+        CheckpointError, match=r"was trained with dark, bright; .* 'light' as label 1"
+    ):
         run(rows, store, params, tmp_path, ["dark", "bright"])
 
 

@@ -154,7 +154,10 @@ def read_header(data: bytes) -> dict[str, Any]:
     """
     if len(data) != HEADER_BYTES or struct.unpack_from("<Q", data) != (HEADER_BYTES - 8,):
         raise ValueError("not an entry of the clip store")
-    header = json.loads(data[8:])
+    try:
+        header = json.loads(data[8:])
+    except RecursionError as error:
+        raise ValueError("the header is damaged") from error
     if not isinstance(header, dict):
         raise ValueError("the header is damaged")
     return header
