@@ -32,7 +32,7 @@ from slowfast_finetune.model.exported import export_program
 from slowfast_finetune.model.slowfast import head_of
 from slowfast_finetune.training.history import HISTORY, EpochRow, Recorder
 from slowfast_finetune.training.memory import peak_memory_mb
-from slowfast_finetune.training.outputs import TrainingOutputs
+from slowfast_finetune.training.run import TrainingOutputs
 
 USED = {"method", "probe_views", "seed", "class_balance", "crop_size"}  # of train:
 # Of logits of stored features, against the network's: in bf16 it rounds them, too.

@@ -33,12 +33,10 @@ from slowfast_finetune.training.augmentation import check_mirroring
 from slowfast_finetune.training.engine import fit
 from slowfast_finetune.training.history import Recorder
 from slowfast_finetune.training.learner import build_learner, training_criterion
-from slowfast_finetune.training.outputs import TrainingOutputs
 from slowfast_finetune.training.probe import train_probe
 from slowfast_finetune.training.provenance import provenance
-from slowfast_finetune.training.resume import FOLDER, UnfinishedRun, fingerprint
-from slowfast_finetune.training.run import TrainingRun
-from slowfast_finetune.training.run_lock import run_lock
+from slowfast_finetune.training.resume import FOLDER, UnfinishedRun, fingerprint, run_lock
+from slowfast_finetune.training.run import TrainingOutputs, TrainingRun
 from slowfast_finetune.training.training_data import TrainingData
 from slowfast_finetune.training.trial_step import try_a_step
 
