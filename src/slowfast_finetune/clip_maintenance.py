@@ -1,11 +1,11 @@
-"""Look after the clip store: what it holds, what is damaged, what nothing refers to."""
+"""Look after the clip store and its features: what is held, damaged, referred to by nothing."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from slowfast_finetune.base.console import progress, readable_bytes
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_store import SUFFIX, ClipStore, EntryError, raw_bytes
+from slowfast_finetune.features.feature_store import feature_stores
 
 # A writer that is still alive has touched its file since; an older one was killed.
 STALE_SECONDS = 3600
@@ -138,16 +139,42 @@ def describe_corners(found: Iterable[Corner], *, current: str) -> str:
     return "\n".join(lines)
 
 
+def describe_features(root: Path, *, current: str) -> str:
+    """A table of the feature stores for people; empty if there is none.
+
+    Args:
+        current: digest of the clip settings of params.yaml, which is marked.
+    """
+    lines = []
+    for store, found in feature_stores(root):
+        entries = _entries(store.folder)
+        what = "settings.json is damaged"
+        if found is not None:
+            what = (
+                f"{found.model}, weights {found.weights[:8]}, {found.num_views} views of "
+                f"{found.crop_size} px of {found.clips}, {found.precision}"
+                + "  ← params.yaml"
+                * (found.clips == current)
+            )
+        size = readable_bytes(sum(map(_bytes, entries)))
+        lines.append(f"{store.folder.name:16}  {len(entries):7}  {size:>9}  {what}")
+    head = f"{'features':16}  {'videos':>7}  {'size':>9}  network, views @ clips of"
+    return "\n".join([head, *lines]) if lines else ""
+
+
 def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
-    """Read every entry of every corner and yield those that are not as written, with the reason."""
-    stores = [
-        (ClipStore.of_folder(folder), path)
+    """Read all clips and features, and yield those that are not as written, with the reason."""
+    readers: list[tuple[Callable[[str], object], Path]] = [
+        (ClipStore.of_folder(folder).verify, path)
         for folder in _folders(root)
         for path in _entries(folder)
     ]
-    for store, path in progress(stores, total=len(stores), label="verifying", unit="clip"):
+    readers += [
+        (store.read, path) for store, _ in feature_stores(root) for path in _entries(store.folder)
+    ]
+    for read, path in progress(readers, total=len(readers), label="verifying", unit="file"):
         try:
-            store.verify(path.stem)
+            read(path.stem)
         except EntryError as error:
             yield path, str(error)
 
@@ -161,13 +188,16 @@ def find_leftovers(root: Path, *, current: str, content_hashes: set[str]) -> Lef
     """
     found = Leftovers()
     now = time.time()
-    for folder in _folders(root):
+    clips_of = {folder: folder.name for folder in _folders(root)}
+    for store, settings in feature_stores(root):
+        clips_of[store.folder] = settings.clips if settings else ""
+    for folder, clips in clips_of.items():
         for path in sorted(folder.iterdir()):
             is_entry = re.fullmatch(ENTRY_NAME, path.name)
             if re.fullmatch(TEMPORARY_NAME, path.name):
                 if now - path.stat().st_mtime > STALE_SECONDS:
                     found.add(path, "half-written by a process that was killed")
-            elif folder.name != current and (is_entry or path.name == SETTINGS_NAME):
+            elif clips != current and (is_entry or path.name == SETTINGS_NAME):
                 found.add(path, "of other clip settings than params.yaml has")
             elif is_entry and path.stem not in content_hashes:
                 found.add(path, "of videos that data/manifest.csv does not list")
