@@ -179,10 +179,10 @@ def learning_curve(
             order = rng.permutation(np.unique(units[training]))
             for index, share in enumerate(SHARES):
                 used = training[np.isin(units[training], _drawn(order, units, labels, share))]
-                *_, head = fit_path(
+                (head,) = fit_path(
                     features.values[used],
                     labels[used],
-                    penalties=PENALTIES[: found.penalties[fold] + 1],
+                    penalties=[PENALTIES[found.penalties[fold]]],
                     balanced=params.train.class_balance != "none",
                 )
                 probabilities = _probabilities(head, features.unmirrored[tested], temperature=1.0)

@@ -90,6 +90,12 @@ def fit_path(
     weights = (num_videos / (len(counts) * counts))[labels] if balanced else np.ones(num_videos)
     # Two classes are one logistic function of w = W[1] - W[0], and ‖W‖² = ‖w‖² / 2.
     scale = num_videos / 2 if len(counts) == 2 else num_videos
+    # The best weights lie in the space of the samples: with fewer of these, it is the smaller one.
+    basis = None
+    if len(scaled) < scaled.shape[1]:
+        _, sizes, basis = np.linalg.svd(scaled, full_matrices=False)
+        basis = basis[sizes > 1e-5 * sizes[0]]
+        scaled = scaled @ basis.T
     model = LogisticRegression(tol=_TOLERANCE, max_iter=_MAX_STEPS, warm_start=True)
     for penalty in penalties:
         model.set_params(C=1 / (penalty * scale))
@@ -101,6 +107,8 @@ def fit_path(
                 sample_weight=np.repeat(weights / num_views, num_views),
             )
         weight, bias = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
+        if basis is not None:
+            weight = weight @ basis
         if len(counts) == 2:
             weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
         yield Head(weight / spread, bias - (weight / spread) @ mean)
@@ -109,32 +117,36 @@ def fit_path(
 def cross_validate(
     features: Features, labels: Labels, folds: Labels, *, num_views: int, balanced: bool
 ) -> list[PenaltyResult]:
-    """Judge every penalty by the videos that are left out of each fold in turn.
+    """Judge penalties, from the strongest on, by the videos that are left out of each fold.
+
+    Ends where the loss of these has risen twice in a row: what follows takes longest.
 
     Args:
         features: float32 (N, V, D); all views are learned from.
         folds: the fold (N,) in which each video is left out, see :func:`deal_folds`.
         num_views: the first so many views are judged: those that are not mirrored.
     """
-    shape = len(PENALTIES), len(labels), num_views, int(labels.max()) + 1
-    left_out = np.zeros(shape)
-    trained: list[list[tuple[Floats, Labels]]] = [[] for _ in PENALTIES]
-    for fold in range(int(folds.max()) + 1):
-        inside = folds != fold
-        heads = fit_path(features[inside], labels[inside], penalties=PENALTIES, balanced=balanced)
-        for index, head in enumerate(heads):
-            logits = head.logits(features[:, :num_views])
-            left_out[index, ~inside] = logits[~inside]
-            trained[index].append((logits[inside], labels[inside]))
-    return [
-        PenaltyResult(
-            penalty,
-            judge(np.concatenate([part for part, _ in own]), np.concatenate([y for _, y in own])),
-            judge(logits, labels),
-            logits,
-        )
-        for penalty, own, logits in zip(PENALTIES, trained, left_out, strict=True)
+    trained = [folds != fold for fold in range(int(folds.max()) + 1)]
+    paths = [
+        fit_path(features[inside], labels[inside], penalties=PENALTIES, balanced=balanced)
+        for inside in trained
     ]
+    judged = features[:, :num_views]
+    results: list[PenaltyResult] = []
+    for penalty in PENALTIES:
+        each = [next(path).logits(judged) for path in paths]
+        left_out = np.zeros_like(each[0])
+        for logits, inside in zip(each, trained, strict=True):
+            left_out[~inside] = logits[~inside]
+        seen = [
+            (logits[inside], labels[inside]) for logits, inside in zip(each, trained, strict=True)
+        ]
+        train = judge(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
+        results.append(PenaltyResult(penalty, train, judge(left_out, labels), left_out))
+        losses = [result.val.loss for result in results[-3:]]
+        if len(losses) == 3 and losses[0] < losses[1] < losses[2]:
+            break
+    return results
 
 
 def judge(logits: Floats, labels: Labels) -> Judgement:
@@ -207,7 +219,7 @@ class Probe:
     """A head fitted to all of some videos, its strength and calibration by cross-validation.
 
     Attributes:
-        results: of each of PENALTIES.
+        results: of PENALTIES, in their order, as far as they were tried.
         best: position of the one that was chosen.
         num_folds: of the cross-validation.
         calibration: of the logits of videos left out, each shown once, its middle view.
@@ -241,7 +253,7 @@ def fit_probe(
     folds = deal_folds(rows, seed=seed)
     results = cross_validate(features, labels, folds, num_views=num_views, balanced=balanced)
     best = best_of(results)
-    *_, head = fit_path(features, labels, penalties=PENALTIES[: best + 1], balanced=balanced)
+    (head,) = fit_path(features, labels, penalties=[PENALTIES[best]], balanced=balanced)
     logits = results[best].logits[:, num_views // 2].astype(np.float32)
     return Probe(head, results, best, int(folds.max()) + 1, calibrate(logits, labels))
 
