@@ -1,9 +1,12 @@
-"""Seconds of index and cache when nothing changed, or one video came or went, as N grows."""
+"""What index and cache cost as a collection grows: seconds, memory, tables, the first clips."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,15 +25,23 @@ from benchmarks.stage_inputs import PROJECT, changed_values
 
 CLASS_NAMES = ("clap", "jump")
 CASES = ("nothing changed", "one added", "one removed")
+# What benchmarks.epoch_start prints of reading an epoch.
+READING = ("first batch [s]", "clips/s", "after it [MB]", "at the end [MB]")
+TABLES = ("manifest.csv", "clips.csv")
 TARGET_VIDEOS, TARGET_SECONDS = 10_000, 5.0
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each stage, as a person waits for it: Python's start is in them."""
+    """Seconds of each stage, as a person waits for it: Python's start is in them.
+
+    Attributes:
+        peak_mb: the larger of both stages' peaks of resident memory, worker processes aside [MB].
+    """
 
     index: float
     cache: float
+    peak_mb: float = 0.0
 
     @property
     def both(self) -> float:
@@ -51,6 +62,8 @@ def run(*, sizes: Sequence[int], rounds: int, out: Path) -> None:
     ]
     print("seconds of index + cache (of index alone)")
     print(format_table(["videos", *CASES, "hashing the files alone"], rows), end="\n\n")
+    header = ["videos", "first run [s]", "peak [MB]", "tables [MB]", "DVC's share [s]", *READING]
+    print(format_table(header, [_further_row(*item) for item in results.items()]), end="\n\n")
     growth = _growth(results)
     for case, seconds in growth.items():
         print(f"{case}: {seconds * 1000:.3f} ms for each video there is")
@@ -59,6 +72,9 @@ def run(*, sizes: Sequence[int], rounds: int, out: Path) -> None:
     targets = [Target(f"one added at {largest:,}, seconds", TARGET_SECONDS, added, at_most=True)]
     if largest != TARGET_VIDEOS:
         print(f"the target is meant for {TARGET_VIDEOS:,} videos")
+    if len(results) > 1:
+        slowest = max(growth.values()) / 2 * 1000  # two stages
+        targets.append(Target("ms for one more video and stage", 1.0, slowest, at_most=True))
     report = {"by number of videos": results, "seconds a video": growth}
     finish("incremental", out=out, results=report, targets=targets)
 
@@ -67,6 +83,18 @@ def _cell(result: dict[str, float]) -> str:
     if "index" not in result:
         return f"{result['both']:.2f}"
     return f"{result['both']:.2f} ({result['index']:.2f})"
+
+
+def _further_row(size: int, result: dict[str, Any]) -> list[str]:
+    first = result["first run"]
+    return [
+        f"{size:,}",
+        f"{first['index'] + first['cache']:.0f}",
+        f"{result['peak_mb']:.0f}",
+        f"{result['tables_mb']:.2f}",
+        f"{result['dvc']:.1f}",
+        *(f"{result['reading'][name]:.2f}" for name in READING),
+    ]
 
 
 def _growth(results: dict[int, dict[str, Any]]) -> dict[str, float]:
@@ -90,7 +118,13 @@ def _measure(collection: _Collection, size: int, *, rounds: int) -> dict[str, An
         collection.remove_last()
         timings["one removed"].append(collection.run_stages())
         hashing.append(collection.hash_alone())
-    result: dict[str, Any] = {"first run": {"index": first.index, "cache": first.cache}}
+    result: dict[str, Any] = {
+        "first run": {"index": first.index, "cache": first.cache},
+        "peak_mb": max(timing.peak_mb for times in timings.values() for timing in times),
+        "tables_mb": collection.tables_mb(),
+        "dvc": collection.dvc_share(),
+        "reading": collection.read_epoch(),
+    }
     for case, times in timings.items():
         result[case] = {
             "index": statistics.median(timing.index for timing in times),
@@ -112,10 +146,22 @@ class _Collection:
         self._original = draw_video(folder / "tiny.mp4", width=32, height=24, num_frames=8, fps=15)
         values = changed_values(
             data={"videos": "videos", "extensions": [".mp4"], "group_pattern": None},
-            clip={"num_frames": 8, "sample_fps": 15, "short_side": 32, "max_seconds": 10},
+            clip={
+                "num_frames": 8,
+                "sample_fps": 15,
+                "short_side": 32,
+                "max_seconds": 10,
+                "encoding": "jpeg",
+            },
         )
         text = yaml.safe_dump(values, sort_keys=False)
         (folder / "params.yaml").write_text(text, encoding="utf-8")
+        for name in ("src", "stages"):
+            shutil.copytree(PROJECT / name, folder / name)
+        shutil.copy(PROJECT / "dvc.yaml", folder)
+        (folder / "demo/videos").mkdir(parents=True)
+        for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
+            self._wait_for(command)
 
     def grow_to(self, size: int) -> None:
         """Add videos until there are so many, to the classes in turn."""
@@ -129,21 +175,46 @@ class _Collection:
 
     def run_stages(self) -> Timing:
         """Run both stages as DVC would."""
-        return Timing(index=self._run("index.py"), cache=self._run("cache.py"))
+        seconds, peaks = {}, []
+        for stage in ("index", "cache"):
+            with timed() as watch:
+                usage = self._wait_for([sys.executable, f"stages/{stage}.py"])
+            seconds[stage] = watch.seconds
+            peaks.append(usage.ru_maxrss / 1000)
+        return Timing(seconds["index"], seconds["cache"], max(peaks))
 
-    def _run(self, stage: str) -> float:
-        with timed() as watch:
-            done = subprocess.run(
-                [sys.executable, str(PROJECT / "stages" / stage)],
-                cwd=self._folder,
-                env={**os.environ, "CLIP_STORE": str(self._folder / "clips")},
-                capture_output=True,
-                text=True,
-                check=False,
+    def dvc_share(self) -> float:
+        """Processor time of `dvc repro cache` without changes, less the index stage's [s]."""
+        command = ["dvc", "repro", "--quiet", "cache"]
+        self._wait_for(command)
+        usages = self._wait_for(command), self._wait_for([sys.executable, "stages/index.py"])
+        both, index = (usage.ru_utime + usage.ru_stime for usage in usages)
+        return both - index
+
+    def tables_mb(self) -> float:
+        """Size of manifest.csv and clips.csv together [MB]."""
+        return sum((self._folder / "data" / name).stat().st_size for name in TABLES) / 1e6
+
+    def read_epoch(self) -> dict[str, float]:
+        """What a process of its own says of reading an epoch; see benchmarks.epoch_start."""
+        output = self._folder / "reading.json"
+        self._wait_for([sys.executable, str(PROJECT / "benchmarks/epoch_start.py"), str(output)])
+        reading: dict[str, float] = json.loads(output.read_text(encoding="utf-8"))
+        return reading
+
+    def _wait_for(self, command: Sequence[str]) -> resource.struct_rusage:
+        """Run a command in the collection's folder; what it and its children took."""
+        log = self._folder / "log.txt"
+        environment = {**os.environ, "CLIP_STORE": str(self._folder / "clips")}
+        with log.open("w", encoding="utf-8") as file:
+            process = subprocess.Popen(
+                command, cwd=self._folder, env=environment, stdout=file, stderr=file
             )
-        if done.returncode != 0:
-            raise SystemExit(f"error: stages/{stage} failed: {done.stderr[-2000:]}")
-        return watch.seconds
+            _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise SystemExit(f"error: {' '.join(command)} failed: {log.read_text()[-2000:]}")
+        return usage
 
     def hash_alone(self) -> float:
         """Read and hash every video in a plain loop: what knowing of a change costs at most."""

@@ -1,0 +1,59 @@
+"""Read an epoch's clips without training, in a process of its own: seconds and resident memory.
+
+Run in a folder with params.yaml and data/clips.csv; writes a JSON file, the only argument.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from slowfast_finetune.base.params import load_params
+from slowfast_finetune.clips.caching import restore_entries
+from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
+from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.clip_tables import CLIPS
+from slowfast_finetune.clips.windows import plan_training_epoch
+
+
+def main() -> None:
+    started = time.perf_counter()
+    params, project = load_params(Path("params.yaml")), Path.cwd()
+    store = ClipStore(Path(os.environ["CLIP_STORE"]), params.clip)
+    rows = CLIPS.read_rows(Path("data/clips.csv"))
+    restore_entries(rows, params=params, store=store, project=project)
+    rows = [row for row in rows if row.split == "train"]
+    num_frames, crop_size = params.clip.num_frames, params.train.crop_size
+    steps = plan_training_epoch(
+        rows,
+        params.augment,
+        num_frames=num_frames,
+        crop_size=crop_size,
+        batch_size=params.train.batch_size,
+        balanced=False,
+        seed=0,
+        epoch=1,
+    )
+    reader = ClipReader(rows, folder=store.folder, num_frames=num_frames, crop_size=crop_size)
+    loader = ClipLoader(reader, [step.windows for step in steps], num_threads=1)
+    read = {}
+    for number, _ in enumerate(loader):
+        if number == 0:
+            read["first batch [s]"] = time.perf_counter() - started
+            read["after it [MB]"] = _resident_mb()
+    read["at the end [MB]"] = _resident_mb()
+    read["clips/s"] = len(rows) / (time.perf_counter() - started - read["first batch [s]"])
+    Path(sys.argv[1]).write_text(json.dumps(read), encoding="utf-8")
+
+
+def _resident_mb() -> float:
+    """Memory of this process without mapped files, whose pages the system may drop."""
+    fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+if __name__ == "__main__":
+    main()
