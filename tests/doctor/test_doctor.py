@@ -174,7 +174,9 @@ def test_the_command_finds_what_was_made_to_mislead(project: Path) -> None:
     (videos / "run, fast" / "empty.mp4").touch()
 
     run = doctor(project, "my videos", "--json")
-    assert (run.returncode, run.stderr) == (1, "")
+    # On a machine that is busy, progress is told after 30 s.
+    errors = [line for line in run.stderr.splitlines() if not line.startswith("examining: ")]
+    assert (run.returncode, errors) == (1, [])
     told = json.loads(run.stdout)
     assert told["has_problems"]
     assert told["num_videos"] == 26
