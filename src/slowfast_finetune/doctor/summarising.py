@@ -42,15 +42,11 @@ SUMMARY_SIDE = 84
 
 @dataclass
 class Summaries:
-    """Summaries of videos; every video is in ``videos`` or ``rejected``.
-
-    Attributes:
-        strips: JPEG with the frames of a video in a row, by its path.
-    """
+    """Summaries of videos; every video is in ``videos`` or ``rejected``."""
 
     videos: list[VideoSummary]
     rejected: list[RejectedVideo]
-    strips: dict[str, bytes]
+    strips: dict[str, bytes]  # JPEG with the frames of a video in a row, by its path
 
 
 @dataclass(frozen=True)
