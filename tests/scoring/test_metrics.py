@@ -14,7 +14,6 @@ from slowfast_finetune.scoring.metrics import (
     class_scores,
     in_top,
     label_sums,
-    majority_class,
     negative_log_likelihood,
     score,
     scores_of_sums,
@@ -93,11 +92,6 @@ def test_negative_log_likelihood_by_hand() -> None:
 def test_certain_and_wrong_costs_much_but_not_infinity() -> None:
     (loss,) = negative_log_likelihood(np.array([0]), np.array([[0.0, 1.0]]))
     assert loss == pytest.approx(12 * math.log(10))
-
-
-def test_majority_is_taken_from_training_and_a_tie_goes_to_the_lowest_label() -> None:
-    assert majority_class(np.array([0, 1, 1, 2])) == 1
-    assert majority_class(np.array([2, 1, 1, 2])) == 1
 
 
 def test_in_top_is_that_of_scikit_learn() -> None:

@@ -13,6 +13,7 @@ from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import DataParams, Params
 from slowfast_finetune.base.store_location import locate, store_root, written_path
 from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
 from slowfast_finetune.doctor.costs import EpochEstimate, cache_bytes, estimate_epoch
@@ -27,7 +28,7 @@ from slowfast_finetune.inspection.findings import (
     make_finding,
     worst_first,
 )
-from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
 MAX_STRIPS = 480  # 16 KB each, less than 10 MB
 STRIPS_PER_CLASS = (2, 8)  # minimum, maximum
@@ -54,7 +55,7 @@ class Diagnosis:
     notes: list[str]
     findings: list[Finding]
     videos: list[VideoSummary]
-    rejected: list[RejectedVideo]
+    rejected: list[RejectedRow]
     classes: list[ClassFacts]
     strips: dict[str, bytes]
     sheets: dict[str, list[str]]

@@ -42,7 +42,6 @@ from slowfast_finetune.scoring.metrics import (
     class_scores,
     in_top,
     label_sums,
-    majority_class,
     negative_log_likelihood,
     scores_of_sums,
 )
@@ -144,7 +143,8 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     num_classes = outcome.probabilities.shape[1]
     labels = label_sums(outcome.true, outcome.predicted, num_classes=num_classes, units=units)
     bins = bin_sums(outcome.confidence, right, units=units)
-    majority = majority_class(np.array([row.label for row in outcome.train_rows], dtype=np.int64))
+    # The most frequent training class, the lowest label in a tie.
+    majority = np.bincount([row.label for row in outcome.train_rows]).argmax()
     metadata = predict_from_facts(outcome.train_rows, outcome.rows)
     columns = {
         "videos": np.ones(len(right)),

@@ -140,8 +140,3 @@ def calibration_error(sums: Floats, num_videos: Floats) -> Floats:
     right, confident = np.split(sums, 2, axis=1)
     error: Floats = np.abs(right - confident).sum(axis=1) / num_videos
     return error
-
-
-def majority_class(train: Labels) -> int:
-    """Return the most frequent training class, the lowest label in a tie."""
-    return int(np.bincount(train).argmax())
