@@ -55,8 +55,7 @@ from slowfast_finetune.model.speed import fold_batch_norm, speed_up, to_channels
 from slowfast_finetune.predicting.predictor import load_model
 from slowfast_finetune.training import learner as learner_module
 from slowfast_finetune.training.memory import batch_size_that_fits, out_of_memory_advice
-from slowfast_finetune.training.outputs import TrainingOutputs
-from slowfast_finetune.training.run import TrainingRun
+from slowfast_finetune.training.run import TrainingOutputs, TrainingRun
 from slowfast_finetune.training.train import train_model
 from slowfast_finetune.training.training_data import TrainingData
 
