@@ -88,20 +88,17 @@ class Outcome:
     @cached_property
     def predicted(self) -> Labels:
         """Most probable label (N,), the lowest in a tie."""
-        labels: Labels = self.probabilities.argmax(axis=1)
-        return labels
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     @cached_property
     def confidence(self) -> Floats:
         """Probability of ``predicted`` (N,)."""
-        highest: Floats = self.probabilities.max(axis=1)
-        return highest
+        return np.asarray(self.probabilities.max(axis=1))
 
     @cached_property
     def right(self) -> npt.NDArray[np.bool_]:
         """Tells whether ``predicted`` is correct (N,)."""
-        is_right: npt.NDArray[np.bool_] = self.predicted == self.true
-        return is_right
+        return np.equal(self.predicted, self.true)
 
     @cached_property
     def design_effect(self) -> float:
