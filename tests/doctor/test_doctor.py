@@ -15,6 +15,7 @@ import synthetic
 from acted_videos import HEIGHT, WIDTH, acted, actions
 from synthetic import make_params, steady, write_params, write_video
 
+from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.doctor.class_facts import class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.diagnosis import Diagnosis
@@ -22,7 +23,7 @@ from slowfast_finetune.doctor.diagnosis_text import diagnosis_text
 from slowfast_finetune.doctor.doctor_page import MAX_BYTES, doctor_page
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding
-from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
 THIN = "\u202f"
 CLIP = make_params().clip  # 8 frames at 15 a second
@@ -74,7 +75,7 @@ def test_facts_of_classes_by_hand() -> None:
         dataclasses.replace(first, split="test"),
         dataclasses.replace(first, split="test", facts=facts),
     ]
-    gone = RejectedVideo("x.mp4", "another", "val", "not_a_video", "no video")
+    gone = RejectedRow("x.mp4", "another", "val", "0" * 32, "not_a_video", "no video")
     other, own = class_facts(videos, [gone], num_frames=8)
     assert (other.class_name, other.num_videos, other.num_rejected) == ("another", 0, 1)
     assert (own.num_videos, own.num_rejected, own.splits) == (3, 0, (1, 0, 2))

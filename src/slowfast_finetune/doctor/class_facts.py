@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+from slowfast_finetune.clips.clip_tables import RejectedRow
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ClassFacts:
 
 
 def class_facts(
-    videos: Sequence[VideoSummary], rejected: Sequence[RejectedVideo], *, num_frames: int
+    videos: Sequence[VideoSummary], rejected: Sequence[RejectedRow], *, num_frames: int
 ) -> list[ClassFacts]:
     """Compute the statistics of each class, by name; a clip has ``num_frames``."""
     of_class: dict[str, list[VideoSummary]] = {video.class_name: [] for video in rejected}

@@ -13,6 +13,7 @@ from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import DataParams, Params
 from slowfast_finetune.base.store_location import locate, store_root, written_path
 from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
@@ -27,7 +28,7 @@ from slowfast_finetune.inspection.findings import (
     make_finding,
     worst_first,
 )
-from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
 MAX_STRIPS = 480  # 16 KB each, less than 10 MB
 STRIPS_PER_CLASS = (2, 8)  # minimum, maximum
@@ -42,7 +43,7 @@ class Diagnosis:
     notes: list[str]  # sentences on how it was examined
     findings: list[Finding]  # worst first
     videos: list[VideoSummary]
-    rejected: list[RejectedVideo]
+    rejected: list[RejectedRow]
     classes: list[ClassFacts]
     strips: dict[str, bytes]  # JPEG with frames of a video in a row, by its path
     sheets: dict[str, list[str]]  # paths of the videos on each class's contact sheet

@@ -103,7 +103,7 @@ def diagnosis_json(diagnosis: Diagnosis) -> str:
         "findings": [dataclasses.asdict(finding) for finding in diagnosis.findings],
         "notes": diagnosis.notes,
         "classes": [dataclasses.asdict(line) for line in diagnosis.classes],
-        "rejected": [dataclasses.asdict(video) for video in diagnosis.rejected],
+        "rejected": [video._asdict() for video in diagnosis.rejected],
         "cache_bytes": diagnosis.cache_bytes,
         "epoch_seconds": diagnosis.epoch_seconds,
         "epoch_basis": diagnosis.epoch_basis,

@@ -23,7 +23,7 @@ from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding, worst_first
 from slowfast_finetune.inspection.readable import count, template_environment
 from slowfast_finetune.inspection.shared_scenes import seen_scenes
-from slowfast_finetune.inspection.video_summary import summaries_from_store
+from slowfast_finetune.inspection.video_summary import summarise_entry
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
 from slowfast_finetune.report.charts import reliability_chart, short, training_curves
 from slowfast_finetune.report.confusion_matrix import make_matrix
@@ -75,7 +75,7 @@ def write_report(
     results = read_results(files)
     test_rows = [row for row in results.clips if row.split == "test"]
     restore_entries(results.clips, params=params, store=store, project=project)
-    videos = summaries_from_store(results.clips, store)
+    videos = [summarise_entry(row, store)[0] for row in results.clips]
     evidence = gather_evidence(
         results.predictions,
         test_rows,
