@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast_finetune.base.console import progress, readable_bytes
@@ -44,21 +45,6 @@ class Corner:
     raw_bytes: int
 
 
-@dataclass
-class Leftovers:
-    """What nothing refers to: files, and their bytes by kind."""
-
-    files: list[Path] = field(default_factory=list)
-    bytes_by_kind: dict[str, int] = field(default_factory=dict)
-    count_by_kind: dict[str, int] = field(default_factory=dict)
-
-    def add(self, path: Path, kind: str) -> None:
-        """Count a file."""
-        self.files.append(path)
-        self.bytes_by_kind[kind] = self.bytes_by_kind.get(kind, 0) + _bytes(path)
-        self.count_by_kind[kind] = self.count_by_kind.get(kind, 0) + 1
-
-
 def corners(root: Path) -> list[Corner]:
     """Every corner of the store, by name.
 
@@ -70,7 +56,7 @@ def corners(root: Path) -> list[Corner]:
             digest=folder.name,
             settings=_settings(folder),
             num_entries=len(entries := _entries(folder)),
-            num_bytes=sum(map(_bytes, entries)),
+            num_bytes=size_of(entries),
             raw_bytes=_raw_bytes(folder, entries),
         )
         for folder in _folders(root)
@@ -94,11 +80,13 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if re.fullmatch(ENTRY_NAME, path.name))
 
 
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # a running stage has just renamed or removed it
-        return 0
+def size_of(paths: Iterable[Path]) -> int:
+    """Bytes of all files together."""
+    total = 0
+    for path in paths:
+        with suppress(OSError):  # a running stage has just renamed or removed it
+            total += path.stat().st_size
+    return total
 
 
 def _raw_bytes(folder: Path, entries: list[Path]) -> int:
@@ -156,7 +144,7 @@ def describe_features(root: Path, *, current: str) -> str:
                 + "  ← params.yaml"
                 * (found.clips == current)
             )
-        size = readable_bytes(sum(map(_bytes, entries)))
+        size = readable_bytes(size_of(entries))
         lines.append(f"{store.folder.name:16}  {len(entries):7}  {size:>9}  {what}")
     head = f"{'features':16}  {'videos':>7}  {'size':>9}  network, views @ clips of"
     return "\n".join([head, *lines]) if lines else ""
@@ -179,14 +167,14 @@ def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
             yield path, str(error)
 
 
-def find_leftovers(root: Path, *, current: str, content_hashes: set[str]) -> Leftovers:
-    """What neither these videos nor these settings refer to.
+def find_leftovers(root: Path, *, current: str, content_hashes: set[str]) -> dict[str, list[Path]]:
+    """Files that neither these videos nor these settings refer to, by what they are.
 
     Args:
         current: digest of the settings to keep.
         content_hashes: videos to keep.
     """
-    found = Leftovers()
+    found: dict[str, list[Path]] = defaultdict(list)
     now = time.time()
     clips_of = {folder: folder.name for folder in _folders(root)}
     for store, settings in feature_stores(root):
@@ -196,18 +184,18 @@ def find_leftovers(root: Path, *, current: str, content_hashes: set[str]) -> Lef
             is_entry = re.fullmatch(ENTRY_NAME, path.name)
             if re.fullmatch(TEMPORARY_NAME, path.name):
                 if now - path.stat().st_mtime > STALE_SECONDS:
-                    found.add(path, "half-written by a process that was killed")
+                    found["half-written by a process that was killed"].append(path)
             elif clips != current and (is_entry or path.name == SETTINGS_NAME):
-                found.add(path, "of other clip settings than params.yaml has")
+                found["of other clip settings than params.yaml has"].append(path)
             elif is_entry and path.stem not in content_hashes:
-                found.add(path, "of videos that data/manifest.csv does not list")
+                found["of videos that data/manifest.csv does not list"].append(path)
     return found
 
 
-def remove(leftovers: Leftovers) -> None:
+def remove(files: Sequence[Path]) -> None:
     """Delete the files, and the folders that are empty then."""
-    for path in leftovers.files:
+    for path in files:
         path.unlink(missing_ok=True)
-    for folder in {path.parent for path in leftovers.files}:
+    for folder in {path.parent for path in files}:
         if not any(folder.iterdir()):
             folder.rmdir()

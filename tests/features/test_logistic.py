@@ -124,8 +124,8 @@ def test_each_video_is_judged_by_a_head_that_has_not_seen_it() -> None:
     labels = rng.permutation(np.arange(40) % 2)
     folds = deal_folds(rows_of(labels.tolist()), seed=0)
     weakest = cross_validate(features, labels, folds, num_views=1, balanced=False)[-1]
-    assert weakest.train.scores.accuracy == 1
-    assert 0.2 < weakest.val.scores.accuracy < 0.8
+    assert weakest.train.scores["accuracy"] == 1
+    assert 0.2 < weakest.val.scores["accuracy"] < 0.8
 
 
 def test_the_penalty_with_the_lowest_loss_of_videos_left_out_is_chosen() -> None:

@@ -34,7 +34,7 @@ def _run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clips.clip_store import ClipStore
     from slowfast_finetune.clips.clip_tables import CLIPS
-    from slowfast_finetune.comparing.crossval import (
+    from slowfast_finetune.comparing.cross_validation import (
         CURVE,
         all_features,
         cross_validated,

@@ -14,7 +14,7 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.scoring.calibration import Calibration, calibrate
-from slowfast_finetune.scoring.metrics import Floats, Labels, Scores, score
+from slowfast_finetune.scoring.metrics import Floats, Labels, score
 
 NUM_FOLDS = 5
 # Weight λ of ‖W‖²/2 beside the mean cross-entropy; from where nothing is learned to where all is.
@@ -45,7 +45,7 @@ class Judgement:
     """Mean cross-entropy and scores of the videos, their probabilities averaged over views."""
 
     loss: float
-    scores: Scores
+    scores: dict[str, float]
 
 
 @dataclass(frozen=True)

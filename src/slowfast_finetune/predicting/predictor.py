@@ -113,7 +113,6 @@ class Predictor:
         *,
         stride_seconds: float | None = None,
         threshold: float | None = None,
-        limits: DecodeLimits | None = None,
         num_workers: int | Literal["auto"] = "auto",
     ) -> Generator[Prediction | RefusedVideo]:
         """Predict videos in order, the next ones decoded meanwhile.
@@ -125,10 +124,7 @@ class Predictor:
             num_workers: processes that decode; "auto" is one for each core.
         """
         streams = decode_in_order(
-            paths,
-            self.frame_request,
-            limits or DecodeLimits(),
-            num_workers=worker_count(num_workers),
+            paths, self.frame_request, DecodeLimits(), num_workers=worker_count(num_workers)
         )
         # The decoders end however this generator ends.
         with contextlib.closing(streams):

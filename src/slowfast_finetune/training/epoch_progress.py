@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,14 +44,11 @@ class Tally:
         }
 
     def results(self) -> dict[str, float]:
-        """``loss``, the mean over clips, and the fields of Scores.
-
-        The same numbers in whatever order the clips were counted.
-        """
+        """``loss``, the mean over clips, and the scores; the same in whatever order they came."""
         state = self.state_dict()
         scores = score(state["true"].numpy(), state["predicted"].numpy())
         loss = math.fsum(state["losses"].tolist()) / len(state["losses"])
-        return {"loss": loss, **dataclasses.asdict(scores)}
+        return {"loss": loss, **scores}
 
 
 def merge(tally: Tally, fabric: Fabric) -> Tally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -232,7 +232,7 @@ def _history(
             **{
                 f"{split}_{name}": value
                 for split, judged in (("train", result.train), ("val", result.val))
-                for name, value in asdict(judged.scores).items()
+                for name, value in judged.scores.items()
             },
             grad_norm=0.0,
             grad_norm_head=0.0,

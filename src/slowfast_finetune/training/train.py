@@ -95,8 +95,8 @@ def train_model(
         if warning:
             recorder.note(warning)
         torch.manual_seed(params.train.seed)
-        pretrained = build_pretrained(params.model, class_names=class_names)
-        recorder.note(f"model: {pretrained.description}")
+        network, weights = build_pretrained(params.model, class_names=class_names)
+        recorder.note(f"model: {weights}")
         description = Checkpoint(
             model_state={},
             class_names=class_names,
@@ -107,14 +107,14 @@ def train_model(
             provenance=provenance(
                 [*train_rows, *val_rows],
                 seed=params.train.seed,
-                weights=pretrained.description,
+                weights=weights,
                 runs_on=runs_on,
                 project=project,
             ),
         )
         if fabric is None:
             train_probe(
-                pretrained.network,
+                network,
                 [*train_rows, *val_rows],
                 description=description,
                 params=params,
@@ -126,7 +126,7 @@ def train_model(
             return
         data = TrainingData(train_rows, val_rows, params, store.folder, fabric)
         learner = build_learner(
-            pretrained.network,
+            network,
             recipe=params.train,
             augment=params.augment,
             criterion=training_criterion(train_rows, class_names, params.train),

@@ -14,7 +14,7 @@ from synthetic import make_params
 from tiny_model import write_checkpoint
 
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
-from slowfast_finetune.comparing.crossval import (
+from slowfast_finetune.comparing.cross_validation import (
     CURVE,
     SHARES,
     cross_validated,

@@ -18,7 +18,7 @@ from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.measure import Outcome, prediction_rows
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import (
     Interval,
     interval_of_accuracy,
@@ -64,11 +64,13 @@ class CrossValidation:
 
     def predictions(self, class_names: Sequence[str], *, num_views: int) -> list[Predictions]:
         """The predictions of each fold."""
+        import pandas as pd
+
         found = []
         for fold, threshold in enumerate(self.thresholds):
             inside = self.folds == fold
             outcome = Outcome(_chosen(self.rows, inside), self.probabilities[inside], [], threshold)
-            frame = PREDICTIONS.frame(prediction_rows(outcome, class_names, num_views=num_views))
+            frame = pd.DataFrame(prediction_rows(outcome, class_names, num_views=num_views))
             for label, name in enumerate(class_names):
                 frame[f"p({name})"] = outcome.probabilities[:, label]
             found.append(Predictions(f"fold {fold}", tuple(class_names), frame))
@@ -105,7 +107,7 @@ def all_features(
         )
     restore_entries(rows, params=params, store=store, project=project)
     names = sorted({row.class_name for row in rows})
-    pretrained = build_pretrained(params.model, class_names=names)
+    network, _ = build_pretrained(params.model, class_names=names)
     if params.model.weights_file is not None:
         say(
             f"warning: if {params.model.weights} was trained on some of these videos, the accuracy "
@@ -113,7 +115,7 @@ def all_features(
         )
     return features_of(
         rows,
-        network=pretrained.network,
+        network=network,
         model_name=params.model.name,
         shape=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
         plan=ViewPlan(params.train.probe_views, mirrored=params.augment.horizontal_flip > 0),
