@@ -15,7 +15,6 @@ import torch
 from pipeline_imports import PROJECT
 from small_run import write_project
 from synthetic import make_params
-from tiny_model import ROUNDING
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_reader import ClipReader
@@ -83,7 +82,7 @@ def test_features_are_what_the_last_layer_of_the_network_is_given(
     plain, mirrored = given[0].reshape(2, 4, 2, -1).numpy()
     expected = np.concatenate([plain, mirrored], axis=1)
     assert found.values.shape == (4, 4, head_of(network).in_features)
-    np.testing.assert_allclose(found.values, expected, atol=ROUNDING, rtol=0)
+    np.testing.assert_allclose(found.values, expected, atol=1e-5, rtol=0)
     np.testing.assert_array_equal(found.unmirrored, found.values[:, :2])
     again = head_of(network)(torch.from_numpy(plain)).detach()
     torch.testing.assert_close(again.flatten(0, 1), logits[:8].clone())
