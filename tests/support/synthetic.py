@@ -336,6 +336,7 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
             "exclude": (),
             "val_fraction": 0.2,
             "test_fraction": 0.2,
+            "labels": None,
             "group_pattern": None,
             "split_seed": 0,
             "num_folds": 3,

@@ -14,10 +14,12 @@ NONE_OF_THESE = "none of these"
 
 # Columns that other tables share.
 VideoPath = Annotated[str, "where the video lies"]
-ClassName = Annotated[str, "the name of its class folder"]
+ClassName = Annotated[str, "the name of the class"]
 Label = Annotated[int, "position of the class among the sorted class names, from 0"]
 SplitName = Annotated[Split, "which part it belongs to"]
-Group = Annotated[str | None, "what `data.group_pattern` or `groups.csv` joins it with"]
+Group = Annotated[
+    str | None, "what `labels.csv`, `groups.csv` or `data.group_pattern` joins it with"
+]
 ContentHash = Annotated[str, "BLAKE2b-128 of the file's bytes", "32 hex digits"]
 
 

@@ -17,7 +17,7 @@ from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
 from slowfast_finetune.doctor.costs import EpochEstimate, cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.summarising import summarise_videos
-from slowfast_finetune.indexing.groups import GROUPS_FILE
+from slowfast_finetune.indexing.discovery import GROUPS_FILE
 from slowfast_finetune.indexing.manifest import build_manifest, discover
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import (
@@ -145,7 +145,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
     data = params.data
     notes = []
     if folder is not None and _is_other(folder, data.videos, project):
-        data = data.model_copy(update={"videos": folder})
+        data = data.model_copy(update={"videos": folder, "labels": None})
         if data.group_pattern is not None and not _matches(data, project):
             notes.append(
                 f"data.group_pattern '{data.group_pattern}' matches none of these videos and was "

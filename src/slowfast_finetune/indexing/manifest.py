@@ -14,6 +14,7 @@ from slowfast_finetune.base.params import DataParams
 from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
 from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
 from slowfast_finetune.indexing.groups import find_groups
+from slowfast_finetune.indexing.label_table import LABELS_FILE, read_labels
 from slowfast_finetune.indexing.splits import Item, assign_fold, assign_splits, check_given_splits
 
 
@@ -42,6 +43,8 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
             f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
             f"telling actions apart needs at least two class folders{discovery.advice}"
         )
+    if any(video.start is not None for video in discovery.videos):
+        raise DataError("parts of videos (start and end in a table of labels) are not read yet")
     notes = [*_ignored_notes(discovery), *discovery.warnings]
     hashes = hash_files([video.path for video in discovery.videos], memo=memo)
     groups, group_notes = find_groups(discovery.videos, root=root, pattern=params.group_pattern)
@@ -62,16 +65,21 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
 
 
 def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
-    """The folder ``params.videos``, and its videos; see ``find_videos``."""
+    """The folder ``params.videos``, and its videos; see ``find_videos``.
+
+    The table of labels is ``params.labels``, or labels.csv in the folder if there is one.
+    """
     if "://" in params.videos:
         raise DataError(f"data.videos: {params.videos!r} is an address; save the videos as files")
     root = locate(params.videos, project=project)
     cache = dvc_cache(project)
+    table = locate(params.labels, project=project) if params.labels else root / LABELS_FILE
     discovery = find_videos(
         root,
         extensions=params.extensions,
         exclude=params.exclude,
         not_videos=[store_root(project), *([] if cache is None else [cache])],
+        labels=read_labels(table) if params.labels or table.exists() else None,
     )
     return root, discovery
 
@@ -109,7 +117,7 @@ def _split(
         if present:
             raise DataError(
                 f"data.fold: {params.fold} would choose the test videos, but the folders "
-                f"{', '.join(present)} do already; set data.fold: null, "
+                f"or labels for {', '.join(present)} do already; set data.fold: null, "
                 "or put the class folders of all into one folder"
             )
         notes.append(f"fold {params.fold} of {params.num_folds} (from 0) is the test split")
@@ -117,7 +125,7 @@ def _split(
         return assign_fold(items, **folds, val_fraction=val, seed=params.split_seed), notes
     if present:
         taken = f"; {' and '.join(missing)} taken from train" if missing else ""
-        notes.append(f"the folders fix the split: {', '.join(present)}{taken}")
+        notes.append(f"folders or labels fix the split: {', '.join(present)}{taken}")
         val, test = (val if "val" in missing else 0.0), (test if "test" in missing else 0.0)
     if present and missing:
         # What is missing is taken from train: its videos are free again.
@@ -135,7 +143,7 @@ def _split(
         }
         if names:
             classes = ", ".join(repr(name) for name in sorted(names))
-            notes.append(f"WARNING: the {split} folder lacks {classes}; taken from train")
+            notes.append(f"WARNING: the given {split} split lacks {classes}; taken from train")
     return splits, notes
 
 
