@@ -43,6 +43,7 @@ def sampled_ranges(
         VideoError: with a reason code where nothing can be decoded.
     """
     fps = exact_rate(settings.sample_fps)
+    report.in_ranges = True
     with ExitStack() as stack:
         container = stack.enter_context(open_video(path))
         stream = prepared_stream(container, settings=settings, report=report)

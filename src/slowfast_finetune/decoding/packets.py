@@ -16,6 +16,7 @@ from av.format import Flags
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 _SILENT, _SHOWN, _FAILED, _HIDDEN = range(4)  # outcomes of a packet
+MOST_REORDERED = 16  # frames that a decoder of H.264 or HEVC holds back, at most
 SOUND_STEP_SECONDS = Fraction(1, 2)
 MOST_SOUND_TIMES = 100_000  # half a day of sound, in half seconds
 
@@ -86,6 +87,10 @@ def decoded_frames(
     finally:
         # Closed before the end, the decoder still holds frames: their packets are not lost.
         settled = outcomes[: None if missing is not None else outcomes.rfind(_SHOWN) + 1]
+        if report.in_ranges and missing is None:
+            settled = settled[:-MOST_REORDERED]
+        if after_jump:
+            settled = settled[max(0, settled.find(_SHOWN)) :]  # before, pictures were not whole
         silent = sum(len(run.group()) - 1 for run in re.finditer(rb"\0{2,}", bytes(settled)))
         report.num_lost += max(num_failed, outcomes.count(_FAILED) + silent) + (missing or 0)
 

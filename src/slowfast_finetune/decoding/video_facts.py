@@ -97,6 +97,7 @@ class DecodeReport:
         num_decoded: frames that were decoded.
         num_errors: packets that failed to decode, and frames decoded with faults.
         num_leaps: leaps of the file's clock that were closed.
+        in_ranges: parts of the video are read; frames held back at the end of one are not lost.
     """
 
     codec: str = ""
@@ -114,6 +115,7 @@ class DecodeReport:
     dynamic_range: DynamicRange = "sdr"
     interlaced: bool = False
     num_leaps: int = 0
+    in_ranges: bool = False
     remarks: list[str] = field(default_factory=list)
 
     @property
