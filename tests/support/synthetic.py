@@ -337,6 +337,8 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
             "val_fraction": 0.2,
             "test_fraction": 0.2,
             "labels": None,
+            "background": None,
+            "background_ratio": 1.0,
             "group_pattern": None,
             "split_seed": 0,
             "num_folds": 3,

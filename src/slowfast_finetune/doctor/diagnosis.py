@@ -145,7 +145,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
     data = params.data
     notes = []
     if folder is not None and _is_other(folder, data.videos, project):
-        data = data.model_copy(update={"videos": folder, "labels": None})
+        data = data.model_copy(update={"videos": folder, "labels": None, "background": None})
         if data.group_pattern is not None and not _matches(data, project):
             notes.append(
                 f"data.group_pattern '{data.group_pattern}' matches none of these videos and was "

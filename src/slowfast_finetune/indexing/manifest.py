@@ -12,6 +12,7 @@ from slowfast_finetune.base.hash_memo import HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams
 from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
+from slowfast_finetune.indexing.background import add_background
 from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
 from slowfast_finetune.indexing.groups import find_groups
 from slowfast_finetune.indexing.label_table import LABELS_FILE, read_labels
@@ -86,13 +87,17 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
     root = locate(params.videos, project=project)
     cache = dvc_cache(project)
     table = locate(params.labels, project=project) if params.labels else root / LABELS_FILE
+    labels = read_labels(table) if params.labels or table.exists() else None
     discovery = find_videos(
         root,
         extensions=params.extensions,
         exclude=params.exclude,
         not_videos=[store_root(project), *([] if cache is None else [cache])],
-        labels=read_labels(table) if params.labels or table.exists() else None,
+        labels=labels,
     )
+    if params.background is not None:
+        ratio = params.background_ratio
+        add_background(discovery, labels, class_name=params.background, ratio=ratio)
     return root, discovery
 
 
