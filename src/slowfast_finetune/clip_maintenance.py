@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast_finetune.base.console import progress, readable_bytes
@@ -43,21 +44,6 @@ class Corner:
     raw_bytes: int
 
 
-@dataclass
-class Leftovers:
-    """What nothing refers to: files, and their bytes by kind."""
-
-    files: list[Path] = field(default_factory=list)
-    bytes_by_kind: dict[str, int] = field(default_factory=dict)
-    count_by_kind: dict[str, int] = field(default_factory=dict)
-
-    def add(self, path: Path, kind: str) -> None:
-        """Count a file."""
-        self.files.append(path)
-        self.bytes_by_kind[kind] = self.bytes_by_kind.get(kind, 0) + _bytes(path)
-        self.count_by_kind[kind] = self.count_by_kind.get(kind, 0) + 1
-
-
 def corners(root: Path) -> list[Corner]:
     """Every corner of the store, by name.
 
@@ -69,7 +55,7 @@ def corners(root: Path) -> list[Corner]:
             digest=folder.name,
             settings=_settings(folder),
             num_entries=len(entries := _entries(folder)),
-            num_bytes=sum(map(_bytes, entries)),
+            num_bytes=size_of(entries),
             raw_bytes=_raw_bytes(folder, entries),
         )
         for folder in _folders(root)
@@ -99,11 +85,13 @@ def _key(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix().removesuffix(SUFFIX)
 
 
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # a running stage has just renamed or removed it
-        return 0
+def size_of(paths: Iterable[Path]) -> int:
+    """Bytes of all files together."""
+    total = 0
+    for path in paths:
+        with suppress(OSError):  # a running stage has just renamed or removed it
+            total += path.stat().st_size
+    return total
 
 
 def _raw_bytes(folder: Path, entries: list[Path]) -> int:
@@ -158,14 +146,14 @@ def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
             yield path, str(error)
 
 
-def find_leftovers(root: Path, *, current: str, keys: set[str]) -> Leftovers:
-    """What neither these videos nor these settings refer to.
+def find_leftovers(root: Path, *, current: str, keys: set[str]) -> dict[str, list[Path]]:
+    """Files that neither these videos nor these settings refer to, by what they are.
 
     Args:
         current: digest of the settings to keep.
         keys: of the entries to keep.
     """
-    found = Leftovers()
+    found: dict[str, list[Path]] = defaultdict(list)
     now = time.time()
     for folder in _folders(root):
         entries = {path: _key(path, folder) for path in _entries(folder)}
@@ -173,20 +161,20 @@ def find_leftovers(root: Path, *, current: str, keys: set[str]) -> Leftovers:
             is_entry = path in entries
             if re.fullmatch(TEMPORARY_NAME, path.name):
                 if now - path.stat().st_mtime > STALE_SECONDS:
-                    found.add(path, "half-written by a process that was killed")
+                    found["half-written by a process that was killed"].append(path)
             elif folder.name != current and (is_entry or path.name == SETTINGS_NAME):
-                found.add(path, "of other clip settings than params.yaml has")
+                found["of other clip settings than params.yaml has"].append(path)
             elif is_entry and entries[path] not in keys:
-                found.add(path, "of videos or parts that data/manifest.csv does not list")
+                found["of videos or parts that data/manifest.csv does not list"].append(path)
     return found
 
 
-def remove(leftovers: Leftovers) -> None:
+def remove(files: Sequence[Path]) -> None:
     """Delete the files, and the folders that are empty then."""
-    for path in leftovers.files:
+    for path in files:
         path.unlink(missing_ok=True)
     # The deepest first: a folder of ranges lies in that of its settings.
-    folders = {path.parent for path in leftovers.files}
+    folders = {path.parent for path in files}
     folders |= {folder.parent for folder in folders if not re.fullmatch(CORNER_NAME, folder.name)}
     for folder in sorted(folders, reverse=True):
         if not any(folder.iterdir()):

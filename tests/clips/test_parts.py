@@ -301,17 +301,19 @@ def test_the_store_is_looked_after(cache: Cache, tmp_path: Path) -> None:
     root, folder = cache.store.folder.parent, cache.store.folder / rows[0].content_hash
     current = settings_digest(PARAMS.clip)
     keys, _ = entries_of(rows, PARAMS.clip, cache.store)
-    assert not find_leftovers(root, current=current, keys={*keys.values()}).files
+    assert not find_leftovers(root, current=current, keys={*keys.values()})
     data = bytearray((folder / "37-128.safetensors").read_bytes())
     data[9000] ^= 1
     (folder / "37-128.safetensors").write_bytes(data)
     assert [path.stem for path, _ in damaged_entries(root)] == ["37-128"]
     keys, _ = entries_of(rows[1:3], PARAMS.clip, cache.store)
     found = find_leftovers(root, current=current, keys={*keys.values()})
-    assert sorted(path.stem for path in found.files) == ["37-128", "562-653"]
-    remove(found)
+    (files,) = found.values()
+    assert sorted(path.stem for path in files) == ["37-128", "562-653"]
+    remove(files)
     assert [path.stem for path in folder.iterdir()] == ["270-413"]
-    remove(find_leftovers(root, current=current, keys=set()))
+    (files,) = find_leftovers(root, current=current, keys=set()).values()
+    remove(files)
     assert [path.name for path in cache.store.folder.iterdir()] == ["settings.json"]
 
 

@@ -68,7 +68,7 @@ def _prune(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.manifest_table import MANIFEST
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import store_root
-    from slowfast_finetune.clip_maintenance import find_leftovers, remove
+    from slowfast_finetune.clip_maintenance import find_leftovers, remove, size_of
     from slowfast_finetune.clips.caching import entries_of
     from slowfast_finetune.clips.clip_store import ClipStore, settings_digest
 
@@ -76,12 +76,12 @@ def _prune(args: argparse.Namespace) -> None:
     root, clip = store_root(Path.cwd()), load_params(Path("params.yaml")).clip
     keys, _ = entries_of(rows, clip, ClipStore(root, clip))
     leftovers = find_leftovers(root, current=settings_digest(clip), keys={*keys.values()})
-    for kind, count in leftovers.count_by_kind.items():
-        say(f"{count} files, {readable_bytes(leftovers.bytes_by_kind[kind])}: {kind}")
-    if not leftovers.files:
+    for kind, files in leftovers.items():
+        say(f"{len(files)} files, {readable_bytes(size_of(files))}: {kind}")
+    if not leftovers:
         say("nothing to delete")
     elif args.yes:
-        remove(leftovers)
+        remove([path for files in leftovers.values() for path in files])
         say("deleted")
     else:
         say("nothing was deleted; --yes deletes them")

@@ -15,7 +15,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.caching import clip_row, entries_of
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, stored_size
-from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import (
     check_bytes,
     memory_refused,
@@ -30,7 +30,6 @@ from slowfast_finetune.decoding.video_facts import DecodeReport, VideoFacts
 from slowfast_finetune.inspection.video_summary import (
     NUM_FRAMES,
     Frames,
-    RejectedVideo,
     VideoSummary,
     make_summary,
     middle_indices,
@@ -46,15 +45,11 @@ SUMMARY_SIDE = 84
 
 @dataclass
 class Summaries:
-    """Summaries of videos; every video is in ``videos`` or ``rejected``.
-
-    Attributes:
-        strips: JPEG with the frames of a video in a row, by its path.
-    """
+    """Summaries of videos; every video is in ``videos`` or ``rejected``."""
 
     videos: list[VideoSummary]
-    rejected: list[RejectedVideo]
-    strips: dict[str, bytes]
+    rejected: list[RejectedRow]
+    strips: dict[str, bytes]  # JPEG with the frames of a video in a row, by its path
 
 
 @dataclass(frozen=True)
@@ -113,14 +108,15 @@ def summarise_videos(
                 found.strips[row.case] = outcome[1]
         else:
             found.rejected.append(
-                RejectedVideo(
-                    row.video_path,
-                    row.class_name,
-                    row.split,
-                    outcome.reason,
-                    outcome.detail,
-                    row.start_seconds,
-                    row.end_seconds,
+                RejectedRow(
+                    video_path=row.video_path,
+                    class_name=row.class_name,
+                    split=row.split,
+                    content_hash=row.content_hash,
+                    reason=outcome.reason,
+                    detail=outcome.detail,
+                    start_seconds=row.start_seconds,
+                    end_seconds=row.end_seconds,
                 )
             )
     # Workers finish in any order, on which the result must not depend.
