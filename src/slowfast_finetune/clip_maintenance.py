@@ -1,4 +1,4 @@
-"""Look after the clip store: what it holds, what is damaged, what nothing refers to."""
+"""Look after the clip store and its features: what is held, damaged, referred to by nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,14 @@ from slowfast_finetune.base.console import progress, readable_bytes
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_store import SUFFIX, ClipStore, EntryError, raw_bytes
+from slowfast_finetune.features.feature_store import feature_stores
 
 # A writer that is still alive has touched its file since; an older one was killed.
 STALE_SECONDS = 3600
 # Only what bears such a name is ours to read, count or delete.
 CORNER_NAME = "[0-9a-f]{16}"
-ENTRY_KEY = r"[0-9a-f]{32}(/\d+-\d+)?"
+HASH_DIGITS = 32
+ENTRY_KEY = r"[0-9a-f]{32}([/.]\d+-\d+)?"
 TEMPORARY_NAME = r"\.[0-9a-f]{32}\..*tmp"
 SETTINGS_NAME = "settings.json"
 
@@ -132,16 +134,44 @@ def describe_corners(found: Iterable[Corner], *, current: str) -> str:
     return "\n".join(lines)
 
 
+def describe_features(root: Path, *, current: str) -> str:
+    """A table of the feature stores for people; empty if there is none.
+
+    Args:
+        current: digest of the clip settings of params.yaml, which is marked.
+    """
+    lines = []
+    for store, found in feature_stores(root):
+        entries = _entries(store.folder)
+        what = "settings.json is damaged"
+        if found is not None:
+            what = (
+                f"{found.model}, weights {found.weights[:8]}, {found.num_views} views of "
+                f"{found.crop_size} px of {found.clips}, {found.precision}"
+                + "  ← params.yaml"
+                * (found.clips == current)
+            )
+        size = readable_bytes(size_of(entries))
+        lines.append(f"{store.folder.name:16}  {len(entries):7}  {size:>9}  {what}")
+    head = f"{'features':16}  {'videos':>7}  {'size':>9}  network, views @ clips of"
+    return "\n".join([head, *lines]) if lines else ""
+
+
 def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
-    """Read every entry of every corner and yield those that are not as written, with the reason."""
-    stores = [
-        (ClipStore.of_folder(folder), path)
+    """Read all clips and features, and yield those that are not as written, with the reason."""
+    readers: list[tuple[Callable[[str], object], Path, Path]] = [
+        (ClipStore.of_folder(folder).verify, path, folder)
         for folder in _folders(root)
         for path in _entries(folder)
     ]
-    for store, path in progress(stores, total=len(stores), label="verifying", unit="clip"):
+    readers += [
+        (store.read, path, store.folder)
+        for store, _ in feature_stores(root)
+        for path in _entries(store.folder)
+    ]
+    for read, path, folder in progress(readers, total=len(readers), label="verifying", unit="file"):
         try:
-            store.verify(_key(path, store.folder))
+            read(_key(path, folder))
         except EntryError as error:
             yield path, str(error)
 
@@ -155,16 +185,24 @@ def find_leftovers(root: Path, *, current: str, keys: set[str]) -> dict[str, lis
     """
     found: dict[str, list[Path]] = defaultdict(list)
     now = time.time()
-    for folder in _folders(root):
+    clips_of = {folder: folder.name for folder in _folders(root)}
+    for store, settings in feature_stores(root):
+        clips_of[store.folder] = settings.clips if settings else ""
+    # Features of parts are small: they are kept as long as any of their video is.
+    videos = {key[:HASH_DIGITS] for key in keys}
+    for folder, clips in clips_of.items():
+        is_clips = clips == folder.name
         entries = {path: _key(path, folder) for path in _entries(folder)}
         for path in sorted({*folder.iterdir(), *entries}):
             is_entry = path in entries
             if re.fullmatch(TEMPORARY_NAME, path.name):
                 if now - path.stat().st_mtime > STALE_SECONDS:
                     found["half-written by a process that was killed"].append(path)
-            elif folder.name != current and (is_entry or path.name == SETTINGS_NAME):
+            elif clips != current and (is_entry or path.name == SETTINGS_NAME):
                 found["of other clip settings than params.yaml has"].append(path)
-            elif is_entry and entries[path] not in keys:
+            elif is_entry and not (
+                entries[path] in keys if is_clips else entries[path][:HASH_DIGITS] in videos
+            ):
                 found["of videos or parts that data/manifest.csv does not list"].append(path)
     return found
 

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from synthetic import make_manifest, make_params, steady, write_params, write_video
 
@@ -17,6 +19,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clip_maintenance import corners
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.features.feature_store import FeatureSettings, FeatureStore
 
 NAMES = [f"jump/{index}.mp4" for index in range(4)]
 
@@ -91,7 +94,7 @@ def test_verify_finds_one_changed_byte_and_removes_only_that(project: Path) -> N
     result = slowfast(project, "clips", "verify")
     assert result.returncode == 1
     assert result.stdout.strip() == f"{victim}: the checksum does not match"
-    assert "1 clips are damaged" in result.stderr
+    assert "1 clips or features are damaged" in result.stderr
     assert slowfast(project, "clips", "verify", "--remove").returncode == 0
     assert len(entries(store)) == 3
     assert victim not in entries(store)
@@ -120,6 +123,42 @@ def test_prune_first_only_tells_then_deletes_what_nothing_refers_to(project: Pat
     assert fresh.exists(), "another run may be writing it"
     assert not old.exists()
     assert "nothing to delete" in slowfast(project, "clips", "prune", "--yes").stdout
+
+
+@pytest.mark.process
+def test_features_are_told_verified_and_pruned_like_clips(project: Path) -> None:
+    store = fill(project, make_params(), NAMES[:2])
+    kept, gone = (row.content_hash for row in make_manifest(project, NAMES[:2]))
+    MANIFEST.write(project / "data/manifest.csv", make_manifest(project, NAMES[:1]))
+    settings = FeatureSettings(
+        model="slowfast_r50", weights="ab" * 16, clips=store.folder.name, num_frames=8,
+        crop_size=32, precision="32-true", temporal_views=3, spatial_crops=1, mirrored=True,
+    )  # fmt: skip
+    features = FeatureStore.of(project / "store", settings)
+    others = FeatureStore.of(project / "store", replace(settings, clips="0" * 16))
+    for each in (features, others):
+        for key in (kept, gone):
+            each.write(key, np.ones((6, 4), np.float32))
+    line = next(
+        line
+        for line in slowfast(project, "clips", "status").stdout.splitlines()
+        if line.startswith(features.folder.name)
+    )
+    assert line.split()[1] == "2"
+    assert "slowfast_r50, weights abababab, 6 views of 32 px" in line
+    assert line.endswith("← params.yaml")
+
+    path = features.path(kept)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert f"{path}: the features are damaged" in slowfast(project, "clips", "verify").stdout
+    assert slowfast(project, "clips", "verify", "--remove").returncode == 0
+    assert features.keys() == {gone}
+
+    features.write(kept, np.ones((6, 4), np.float32))
+    slowfast(project, "clips", "prune", "--yes")
+    assert features.keys() == {kept}
+    assert not others.folder.exists()
 
 
 @pytest.mark.process

@@ -17,7 +17,7 @@ from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.presets import apply_preset, list_presets
 
-NAMES = ["demo", "slowfast_16x8_r101_50_50", "slowfast_r101", "slowfast_r50"]
+NAMES = ["demo", "probe", "slowfast_16x8_r101_50_50", "slowfast_r101", "slowfast_r50"]
 
 
 @pytest.fixture
@@ -119,12 +119,13 @@ def test_unknown_preset_and_missing_folder_change_nothing(project: Path) -> None
 
 def test_pretrained_presets_keep_the_published_contract() -> None:
     for name, num_frames in [
+        ("probe", 32),
         ("slowfast_r50", 32),
         ("slowfast_r101", 32),
         ("slowfast_16x8_r101_50_50", 64),
     ]:
         values = yaml.safe_load((PROJECT / "presets" / f"{name}.yaml").read_text())
-        assert values["model"]["name"] == name
+        assert values["model"]["name"] == {"probe": "slowfast_r50"}.get(name, name)
         assert values["model"]["weights"] == "kinetics400"
         clip = values["clip"]
         assert (clip["num_frames"], clip["sample_fps"], clip["short_side"]) == (num_frames, 15, 256)

@@ -366,6 +366,8 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
             "dropout_rate": 0.0,
         },
         "train": {
+            "method": "finetune",
+            "probe_views": 1,
             "seed": 0,
             "epochs": 2,
             "patience": None,

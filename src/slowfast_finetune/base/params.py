@@ -151,6 +151,8 @@ class ModelParams(_Section):
 class TrainParams(_Section):
     """``train:`` — the recipe."""
 
+    method: Literal["finetune", "probe"]
+    probe_views: int = Field(ge=1, le=64)
     seed: int = Field(ge=0, lt=2**32)
     epochs: int = Field(ge=1)
     patience: int | None = Field(ge=1)
@@ -238,6 +240,12 @@ class Params(_Section):
     def _sections_fit_each_other(self) -> Self:
         # What is frozen should know something.
         if self.model.weights == "none":
+            if self.train.method == "probe":
+                raise ValueError(
+                    "train.method: probe would fit a head to the features of random weights "
+                    "(model.weights: none); use kinetics400, a checkpoint file, or "
+                    "train.method: finetune"
+                )
             if self.train.frozen_epochs > 0:
                 raise ValueError(
                     f"train.frozen_epochs: {self.train.frozen_epochs} would freeze random weights "

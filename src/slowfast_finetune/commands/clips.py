@@ -21,8 +21,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verify = actions.add_parser(
         "verify",
         help="read every clip and compare checksums; exit code 1 if any is damaged",
-        description="Read every clip and compare checksums. Damaged clips are listed; the exit "
-        "code is then 1. With --remove they are deleted, and decoded again when next needed.",
+        description="Read every clip and its features and compare checksums. Damaged ones are "
+        "listed; the exit code is then 1. With --remove they are deleted, and made again when next "
+        "needed.",
     )
     verify.add_argument("--remove", action="store_true", help="delete the damaged clips")
     verify.set_defaults(handler=_verify)
@@ -40,12 +41,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _status(_: argparse.Namespace) -> None:
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import store_root
-    from slowfast_finetune.clip_maintenance import corners, describe_corners
+    from slowfast_finetune.clip_maintenance import corners, describe_corners, describe_features
     from slowfast_finetune.clips.clip_store import settings_digest
 
     root = store_root(Path.cwd())
     current = settings_digest(load_params(Path("params.yaml")).clip)
     say(f"{root}\n{describe_corners(corners(root), current=current)}")
+    if text := describe_features(root, current=current):
+        say(text)
 
 
 def _verify(args: argparse.Namespace) -> None:
@@ -59,8 +62,8 @@ def _verify(args: argparse.Namespace) -> None:
         if args.remove:
             path.unlink(missing_ok=True)
     if damaged and not args.remove:
-        raise DataError(f"{len(damaged)} clips are damaged; --remove deletes them")
-    say(f"removed {len(damaged)} damaged clips" if damaged else "every clip is as it was written")
+        raise DataError(f"{len(damaged)} clips or features are damaged; --remove deletes them")
+    say(f"removed {len(damaged)} damaged files" if damaged else "every clip is as it was written")
 
 
 def _prune(args: argparse.Namespace) -> None:

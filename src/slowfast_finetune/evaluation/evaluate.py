@@ -38,6 +38,7 @@ from slowfast_finetune.evaluation.result_tables import (
     ScoreRow,
     ViewRow,
 )
+from slowfast_finetune.features.extraction import ViewPlan, view_features
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.scoring.ready import ready_classifier
 from slowfast_finetune.scoring.views import Views, view_stored
@@ -86,7 +87,15 @@ def _check_classes(rows: Sequence[ClipRow], checkpoint: Checkpoint, path: Path) 
 def view_videos(
     rows: Sequence[ClipRow], *, checkpoint: Checkpoint, params: Params, store: ClipStore
 ) -> Views:
-    """Run the checkpoint's model on every view of stored videos."""
+    """Run the checkpoint's model on every view of stored videos; of a probe, the last layer."""
+    if checkpoint.params.get("train", {}).get("method") == "probe":
+        return view_features(
+            rows,
+            checkpoint=checkpoint,
+            plan=ViewPlan(params.evaluate.temporal_views, params.evaluate.spatial_crops),
+            clips=store.folder,
+            runtime=params.runtime,
+        )
     model, device = ready_classifier(checkpoint, params.runtime)
     size = params.runtime.batch_size_per_device
     return view_stored(

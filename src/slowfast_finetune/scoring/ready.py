@@ -26,9 +26,13 @@ def ready_classifier(
     Raises:
         ParamsError: the device does not exist.
     """
+    return made_ready(classifier_from(checkpoint), runtime)
+
+
+def made_ready(classifier: nn.Module, runtime: RuntimeParams) -> tuple[nn.Module, torch.device]:
+    """Prepare a classifier, in place, as :func:`ready_classifier` does that of a checkpoint."""
     device = choose_device(runtime)
     precision = choose_precision(runtime, device)
-    classifier = classifier_from(checkpoint)
     speed_up(classifier)
     classifier.to(device)
     ready: nn.Module = classifier

@@ -46,9 +46,10 @@ class EpochRow(NamedTuple):
     ]
     train_seconds: Annotated[float, "duration of the training pass", "seconds"]
     epoch_seconds: Annotated[float, "duration of training and validation", "seconds"]
+    penalty: Annotated[float | None, "of a probe: the weight λ of the L2 penalty"] = None
 
 
-HISTORY = Table("metrics/history.csv", EpochRow, version=1)
+HISTORY = Table("metrics/history.csv", EpochRow, version=2)
 COLUMNS = (
     "  epoch   loss  val loss    acc  val acc  val F1  grad norm  learn rate  clips/s  data wait"
     "  memory  seconds"
@@ -102,7 +103,8 @@ class Recorder:
         )
         if self._events is not None:
             for name, value in zip(row._fields[1:], row[1:], strict=True):
-                self._events.add_scalar(name, value, row.epoch)
+                if value is not None:
+                    self._events.add_scalar(name, value, row.epoch)
             self._events.flush()
 
     def __enter__(self) -> Self:

@@ -29,7 +29,7 @@ from slowfast_finetune.training.learner import Learner
 FOLDER = ".unfinished"
 # The package's code that decides the weights: what the train stage depends on in dvc.yaml, where a
 # test compares. The stage script itself only names files.
-CODE = ("__init__.py", "base", "decoding", "clips", "model", "scoring", "training")
+CODE = ("__init__.py", "base", "decoding", "clips", "model", "scoring", "features", "training")
 # Compiled and editors' files, as in .dvcignore.
 _NO_CODE = ("__pycache__", "*~", ".*")
 

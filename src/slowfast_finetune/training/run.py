@@ -154,6 +154,7 @@ def write_summary(
         # In a list: `dvc metrics show` prints a column for each value that is in none.
         "run": [
             {
+                "method": "finetune",
                 "epochs": len(history),
                 "parameters_trained": num_trained,
                 "clips_per_second": round(clips / training, 2),

@@ -33,6 +33,7 @@ from slowfast_finetune.training.augmentation import check_mirroring
 from slowfast_finetune.training.engine import fit
 from slowfast_finetune.training.history import Recorder
 from slowfast_finetune.training.learner import build_learner, training_criterion
+from slowfast_finetune.training.probe import train_probe
 from slowfast_finetune.training.provenance import provenance
 from slowfast_finetune.training.resume import FOLDER, UnfinishedRun, fingerprint, run_lock
 from slowfast_finetune.training.run import TrainingOutputs, TrainingRun
@@ -79,9 +80,14 @@ def train_model(
             restore_entries([*train_rows, *val_rows], params=params, store=store, project=project)
             if params.model.weights != "none":
                 locate_weights(params.model)  # one process downloads, before the others start
-        fabric = make_fabric(device, precision, devices=devices, num_nodes=num_nodes)
-        fabric.launch()
-        runs_on = f"{fabric.world_size} × {device_name(fabric.device)} in {precision}"
+        fabric = None
+        runs_on = f"1 × {device_name(device)} in {precision}"
+        if params.train.method == "finetune":
+            fabric = make_fabric(device, precision, devices=devices, num_nodes=num_nodes)
+            fabric.launch()
+            runs_on = f"{fabric.world_size} × {device_name(fabric.device)} in {precision}"
+        elif not leads:
+            return  # one process fits a probe
         recorder.note(
             f"{len(train_rows)} training and {len(val_rows)} validation videos, "
             f"{len(class_names)} classes, on {runs_on.removeprefix('1 × ')}"
@@ -91,16 +97,6 @@ def train_model(
         torch.manual_seed(params.train.seed)
         network, weights = build_pretrained(params.model, class_names=class_names)
         recorder.note(f"model: {weights}")
-        data = TrainingData(train_rows, val_rows, params, store.folder, fabric)
-        learner = build_learner(
-            network,
-            recipe=params.train,
-            augment=params.augment,
-            criterion=training_criterion(train_rows, class_names, params.train),
-            steps_per_epoch=data.steps_per_epoch,
-            fabric=fabric,
-        )
-        size = try_a_step(learner, data, recorder.note)
         description = Checkpoint(
             model_state={},
             class_names=class_names,
@@ -116,6 +112,28 @@ def train_model(
                 project=project,
             ),
         )
+        if fabric is None:
+            train_probe(
+                network,
+                [*train_rows, *val_rows],
+                description=description,
+                params=params,
+                clips=store.folder,
+                device=device,
+                outputs=outputs,
+                recorder=recorder,
+            )
+            return
+        data = TrainingData(train_rows, val_rows, params, store.folder, fabric)
+        learner = build_learner(
+            network,
+            recipe=params.train,
+            augment=params.augment,
+            criterion=training_criterion(train_rows, class_names, params.train),
+            steps_per_epoch=data.steps_per_epoch,
+            fabric=fabric,
+        )
+        size = try_a_step(learner, data, recorder.note)
         unfinished = UnfinishedRun(
             outputs.best_checkpoint.parent / FOLDER,
             fingerprint(learner, description, batch_size_per_device=size),

@@ -1,0 +1,259 @@
+"""Test every video once by probes: k-fold cross-validation, and accuracy by number of videos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+
+from slowfast_finetune.base.console import progress, say
+from slowfast_finetune.base.errors import ParamsError
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.tables import SHARE, Table
+from slowfast_finetune.clips.caching import restore_entries
+from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.evaluation.measure import Outcome, prediction_rows
+from slowfast_finetune.evaluation.predictions_table import Predictions
+from slowfast_finetune.evaluation.resampling import (
+    Interval,
+    interval_of_accuracy,
+    percentile_interval,
+    resampled,
+)
+from slowfast_finetune.features.extraction import VideoFeatures, ViewPlan, features_of
+from slowfast_finetune.features.feature_store import Features
+from slowfast_finetune.features.logistic import (
+    PENALTIES,
+    Head,
+    deal_folds,
+    fit_path,
+    fit_probe,
+    joined_units,
+)
+from slowfast_finetune.model.checkpoint import Preprocessing
+from slowfast_finetune.model.weights import build_pretrained
+from slowfast_finetune.scoring.metrics import Floats, Labels
+
+SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
+DRAWS = 5
+FULL, HALF = SHARES.index(1.0), SHARES.index(0.5)
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Every video tested once, by a probe that has not seen its group.
+
+    Attributes:
+        rows: all N usable videos.
+        folds: in which each is tested (N,).
+        probabilities: float64 (N, classes), calibrated within the other folds.
+        thresholds: of each fold.
+        penalties: position in PENALTIES of what each fold chose.
+    """
+
+    rows: Sequence[ClipRow]
+    folds: Labels
+    probabilities: Floats
+    thresholds: Sequence[float]
+    penalties: Sequence[int]
+
+    def predictions(self, class_names: Sequence[str], *, num_views: int) -> list[Predictions]:
+        """The predictions of each fold."""
+        import pandas as pd
+
+        found = []
+        for fold, threshold in enumerate(self.thresholds):
+            inside = self.folds == fold
+            outcome = Outcome(_chosen(self.rows, inside), self.probabilities[inside], [], threshold)
+            frame = pd.DataFrame(prediction_rows(outcome, class_names, num_views=num_views))
+            for label, name in enumerate(class_names):
+                frame[f"p({name})"] = outcome.probabilities[:, label]
+            found.append(Predictions(f"fold {fold}", tuple(class_names), frame))
+        return found
+
+
+class CurveRow(NamedTuple):
+    """One share of the training groups."""
+
+    share: Annotated[float, "of the groups of the training folds (of videos without groups)", SHARE]
+    num_videos: Annotated[float, "mean number of videos that the heads were fitted to"]
+    accuracy: Annotated[float, "share of all videos classified right, mean of the draws", SHARE]
+    low: Annotated[float, "lower limit of its 95 % confidence interval, mean of the draws", SHARE]
+    high: Annotated[float, "upper limit of its 95 % confidence interval, mean of the draws", SHARE]
+
+
+CURVE = Table("metrics/learning_curve.csv", CurveRow, version=1)
+
+
+def all_features(
+    rows: Sequence[ClipRow], *, params: Params, store: ClipStore, project: Path
+) -> VideoFeatures:
+    """The features that a probe with these parameters is fitted to, of all rows.
+
+    Raises:
+        DataError: a clip is missing.
+        ParamsError: the weights are random.
+        WeightsError: the weights cannot be used.
+    """
+    if params.model.weights == "none":
+        raise ParamsError(
+            "model.weights: none: features of random weights tell nothing; use kinetics400 or a "
+            "checkpoint file"
+        )
+    restore_entries(rows, params=params, store=store, project=project)
+    names = sorted({row.class_name for row in rows})
+    network, _ = build_pretrained(params.model, class_names=names)
+    if params.model.weights_file is not None:
+        say(
+            f"warning: if {params.model.weights} was trained on some of these videos, the accuracy "
+            "is too high"
+        )
+    return features_of(
+        rows,
+        network=network,
+        model_name=params.model.name,
+        shape=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
+        plan=ViewPlan(params.train.probe_views, mirrored=params.augment.horizontal_flip > 0),
+        clips=store.folder,
+        runtime=params.runtime,
+    )
+
+
+def cross_validated(
+    rows: Sequence[ClipRow], features: VideoFeatures, *, params: Params
+) -> CrossValidation:
+    """Test every video by a probe of the other folds; each chooses its penalty within these.
+
+    Raises:
+        DataError: a class lies in too few groups.
+    """
+    num_folds, seed = params.data.num_folds, params.data.split_seed
+    folds = deal_folds(rows, num_folds=num_folds, seed=seed)
+    labels = np.array([row.label for row in rows], np.int64)
+    probabilities = np.zeros((len(rows), int(labels.max()) + 1))
+    thresholds, penalties = [], []
+    count = int(folds.max()) + 1
+    if count < num_folds:
+        say(f"{count} folds: a class has no more groups; data.num_folds is {num_folds}")
+    for fold in progress(range(count), total=count, label="cross-validating", unit="fold"):
+        inside = folds != fold
+        probe = fit_probe(
+            _chosen(rows, inside),
+            features.values[inside],
+            num_views=features.unmirrored.shape[1],
+            balanced=params.train.class_balance != "none",
+            seed=params.train.seed,
+        )
+        probabilities[~inside] = _probabilities(
+            probe.head, features.unmirrored[~inside], temperature=probe.calibration.temperature
+        )
+        thresholds.append(probe.calibration.threshold)
+        penalties.append(probe.best)
+    return CrossValidation(rows, folds, probabilities, thresholds, penalties)
+
+
+def learning_curve(
+    found: CrossValidation, features: VideoFeatures, *, params: Params
+) -> tuple[list[CurveRow], Floats]:
+    """Accuracy by the share of the training groups, with the penalty that all of them chose.
+
+    Groups are drawn at random DRAWS times for each share and fold; a class that none of the drawn
+    groups has gets its first further one.
+
+    Returns:
+        The rows of the curve, and the share of the draws (SHARES, N) in which each video is right.
+    """
+    rows, rng = found.rows, np.random.default_rng(params.train.seed)
+    labels = np.array([row.label for row in rows], np.int64)
+    units = joined_units(rows)
+    right = np.zeros((len(SHARES), DRAWS, len(rows)), bool)
+    sizes = np.zeros((len(SHARES), DRAWS, len(found.penalties)))
+    folds = range(len(found.penalties))
+    for fold in progress(folds, total=len(folds), label="learning curve", unit="fold"):
+        training = np.flatnonzero(found.folds != fold)
+        tested = np.flatnonzero(found.folds == fold)
+        for draw in range(DRAWS):
+            order = rng.permutation(np.unique(units[training]))
+            for index, share in enumerate(SHARES):
+                used = training[np.isin(units[training], _drawn(order, units, labels, share))]
+                (head,) = fit_path(
+                    features.values[used],
+                    labels[used],
+                    penalties=[PENALTIES[found.penalties[fold]]],
+                    balanced=params.train.class_balance != "none",
+                )
+                probabilities = _probabilities(head, features.unmirrored[tested], temperature=1.0)
+                right[index, draw, tested] = probabilities.argmax(axis=1) == labels[tested]
+                sizes[index, draw, fold] = len(used)
+    curve = []
+    for index, share in enumerate(SHARES):
+        ends = np.mean([interval_of_accuracy(each, units) for each in right[index]], axis=0)
+        values = (sizes[index].mean(), right[index].mean(), *ends)
+        curve.append(CurveRow(share, *(round(float(value), 4) for value in values)))
+    return curve, right.mean(axis=1)
+
+
+def _drawn(order: Labels, units: Labels, labels: Labels, share: float) -> Labels:
+    """The first units of an order, and of each class that these lack the first one that has it."""
+    count = max(1, math.ceil(share * len(order)))
+    chosen = list(order[:count])
+    for label in np.unique(labels[np.isin(units, order)]):
+        has = np.unique(units[labels == label])
+        if not np.isin(chosen, has).any():
+            chosen.append(order[np.isin(order, has)][0])
+    return np.array(chosen, np.int64)
+
+
+def gain_of_doubling(right: Floats, units: Labels) -> tuple[float, Interval]:
+    """Accuracy with all training groups less that with half, and its 95 % interval over units.
+
+    Args:
+        right: of each share and video, see :func:`learning_curve`.
+    """
+    gain = right[FULL] - right[HALF]
+    sums = np.stack([np.bincount(units, gain), np.bincount(units)], axis=1).astype(np.float64)
+    totals = resampled(sums)
+    return float(gain.mean()), percentile_interval(totals[:, 0] / totals[:, 1])
+
+
+def curve_text(
+    curve: Sequence[CurveRow], right: Floats, rows: Sequence[ClipRow], class_names: Sequence[str]
+) -> str:
+    """The curve as a table, and a sentence on what more videos would do."""
+    lines = ["groups  videos  top-1 accuracy"]
+    lines += [
+        f"{row.share:6.0%}  {row.num_videos:6.0f}  {row.accuracy:14.3f} "
+        f"[{row.low:.3f}, {row.high:.3f}]"
+        for row in curve
+    ]
+    gain, (low, high) = gain_of_doubling(right, joined_units(rows))
+    half, full = curve[HALF].num_videos, curve[FULL].num_videos
+    said = f"From {half:.0f} to {full:.0f} videos the accuracy changed by {gain:+.3f}"
+    said += f" (95 % confidence interval {low:+.3f} to {high:+.3f}): "
+    if low > 0:
+        labels = np.array([row.label for row in rows])
+        by_class = [(right[FULL] - right[HALF])[labels == label].mean() for label in set(labels)]
+        most = class_names[sorted(set(labels))[int(np.argmax(by_class))]]
+        said += (
+            "more videos would probably help, twice as many by about as much or less; most of all "
+            f"those of {most!r} ({max(by_class):+.3f})."
+        )
+    else:
+        said += "it cannot be told that more videos would help."
+    return "\n".join([*lines, said])
+
+
+def _probabilities(head: Head, features: Features, *, temperature: float) -> Floats:
+    from scipy.special import softmax
+
+    averaged: Floats = softmax(head.logits(features) / temperature, axis=2).mean(axis=1)
+    return averaged
+
+
+def _chosen(rows: Sequence[ClipRow], inside: Labels) -> list[ClipRow]:
+    return [rows[position] for position in np.flatnonzero(inside).tolist()]

@@ -1,0 +1,256 @@
+"""Compute the features of stored videos: what a network's last layer is given, for fixed views."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slowfast_finetune.base.console import ProgressBar, say
+from slowfast_finetune.base.params import RuntimeParams
+from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader, reading_threads
+from slowfast_finetune.clips.clip_store import EntryError
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.windows import Window, in_batches, plan_views
+from slowfast_finetune.features.feature_store import (
+    Features,
+    FeatureSettings,
+    FeatureStore,
+    key_of,
+)
+from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
+from slowfast_finetune.model.device import choose_device, choose_precision
+from slowfast_finetune.model.slowfast import ClipClassifier, head_of
+from slowfast_finetune.scoring.ready import made_ready, views_at_once
+from slowfast_finetune.scoring.views import Views
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """Which views of each video: clips spread over it, squares of each, and their mirror images."""
+
+    temporal_views: int = 1
+    spatial_crops: int = 1
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """The features of N videos.
+
+    Attributes:
+        values: float32 (N, V, D); the views in the order of :func:`views_of`.
+        settings: all that they depend on.
+        num_computed: videos whose features were not in the store.
+    """
+
+    values: Features
+    settings: FeatureSettings
+    num_computed: int
+
+    @property
+    def unmirrored(self) -> Features:
+        """The features of the views that are not mirrored, (N, views, D)."""
+        return self.values[:, : self.settings.temporal_views * self.settings.spatial_crops]
+
+
+def views_of(
+    rows: Sequence[ClipRow], plan: ViewPlan, *, num_frames: int, crop_size: int
+) -> list[Window]:
+    """The views, video by video: those of :func:`plan_views`, then these mirrored."""
+    plain = plan_views(
+        rows,
+        num_frames=num_frames,
+        crop_size=crop_size,
+        temporal_views=plan.temporal_views,
+        spatial_crops=plan.spatial_crops,
+    )
+    if not plan.mirrored:
+        return plain
+    each = plan.temporal_views * plan.spatial_crops
+    return [
+        view
+        for of_video in in_batches(plain, size=each)
+        for view in (*of_video, *(replace(window, mirrored=True) for window in of_video))
+    ]
+
+
+def weights_digest(network: nn.Module) -> str:
+    """BLAKE2b over names, dtypes, shapes and values of all tensors but the last layer's."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(network.state_dict().items()):
+        if not name.startswith("blocks.6.proj."):
+            value = value.detach().cpu().contiguous()
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.view(-1).numpy().data)
+    return digest.hexdigest()
+
+
+def features_of(
+    rows: Sequence[ClipRow],
+    *,
+    network: nn.Module,
+    model_name: str,
+    shape: Preprocessing,
+    plan: ViewPlan,
+    clips: Path,
+    runtime: RuntimeParams,
+) -> VideoFeatures:
+    """Give the features of stored videos; what the feature store lacks is computed and kept.
+
+    Each video is written when its last view is computed, so that a killed process loses the videos
+    in flight alone. A damaged file is computed again. Rows of one clip share one computation.
+
+    Args:
+        network: of pytorchvideo, with weights; its last layer does not matter. Its modules are
+            prepared in place by :func:`made_ready`; names and numbers stay.
+        clips: the folder of the clip store, which has the entries of all rows.
+
+    Raises:
+        DataError: a clip is gone or damaged.
+        ParamsError: the device does not exist, or cannot compute in the precision.
+    """
+    device = choose_device(runtime)
+    settings = FeatureSettings(
+        model=model_name,
+        weights=weights_digest(network),
+        clips=clips.name,
+        num_frames=shape.num_frames,
+        crop_size=shape.crop_size,
+        precision=choose_precision(runtime, device),
+        temporal_views=plan.temporal_views,
+        spatial_crops=plan.spatial_crops,
+        mirrored=plan.mirrored,
+    )
+    store = FeatureStore.of(clips.parent, settings)
+    num_features = head_of(network).in_features
+    known = _read_known(rows, store, shape=(settings.num_views, num_features))
+    missing = [*{key_of(row): row for row in rows if key_of(row) not in known}.values()]
+    if missing:
+        views = views_of(missing, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
+        reader = ClipReader(
+            missing,
+            folder=clips,
+            num_frames=shape.num_frames,
+            crop_size=shape.crop_size,
+            pin_memory=device.type == "cuda",
+        )
+        computed = compute(network, reader, views, shape=shape, runtime=runtime)
+        with closing(computed):  # the network has its last layer back, however this ends
+            for row, values in zip(missing, computed, strict=True):
+                store.write(key_of(row), values)
+                known[key_of(row)] = values
+    return VideoFeatures(np.stack([known[key_of(row)] for row in rows]), settings, len(missing))
+
+
+def view_features(
+    rows: Sequence[ClipRow],
+    *,
+    checkpoint: Checkpoint,
+    plan: ViewPlan,
+    clips: Path,
+    runtime: RuntimeParams,
+) -> Views:
+    """What :func:`view_stored` gives, from features: only those not in the store are computed.
+
+    For checkpoints of probes: their features stay the same while the head changes.
+
+    Raises:
+        DataError, ParamsError: as :func:`features_of`.
+    """
+    network = classifier_from(checkpoint).network
+    shape = checkpoint.preprocessing
+    found = features_of(
+        rows,
+        network=network,
+        model_name=checkpoint.model_name,
+        shape=shape,
+        plan=plan,
+        clips=clips,
+        runtime=runtime,
+    )
+    values = torch.from_numpy(found.values).flatten(0, 1)
+    half = torch.float16 if found.settings.precision == "16-mixed" else torch.bfloat16
+    is_half = found.settings.precision != "32-true"
+    with torch.inference_mode(), torch.autocast("cpu", dtype=half, enabled=is_half):
+        logits = head_of(network)(values).float().numpy()
+    windows = views_of(rows, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
+    return Views(windows, logits)
+
+
+def _read_known(
+    rows: Sequence[ClipRow], store: FeatureStore, *, shape: tuple[int, int]
+) -> dict[str, Features]:
+    """Read what the store has of these rows; says which files are damaged."""
+    known = {}
+    for key in sorted(store.keys() & {key_of(row) for row in rows}):
+        try:
+            values = store.read(key)
+            if values.shape != shape:
+                raise EntryError(f"{store.path(key)}: has the shape {values.shape}, not {shape}")
+            known[key] = values
+        except EntryError as error:
+            say(f"{error}; they are computed again")
+    return known
+
+
+@torch.inference_mode()
+def compute(
+    network: nn.Module,
+    reader: ClipReader,
+    views: Sequence[Window],
+    *,
+    shape: Preprocessing,
+    runtime: RuntimeParams,
+    hidden: bool = False,
+) -> Generator[Features]:
+    """Compute the features of the videos of a reader, float32 (V, D) of each, in their order.
+
+    Args:
+        views: the V views of each video, video by video.
+        hidden: show no progress.
+    """
+    each, num_videos = len(views) // len(reader.rows), len(reader.rows)
+    with _without_head(network):
+        model, device = made_ready(ClipClassifier(network), runtime)
+        size = runtime.batch_size_per_device
+        size = views_at_once(shape, device) if size == "auto" else size
+        loader = ClipLoader(reader, in_batches(views, size=size), num_threads=reading_threads())
+        done = 0
+        waiting: list[Features] = []
+        with ProgressBar("computing features", total=num_videos, hidden=hidden) as bar:
+            for first, batch in zip(range(0, len(views), size), loader, strict=True):
+                clips = batch.clips.to(device, non_blocking=True)
+                waiting.extend(model(_mirror(clips, views[first:])).float().cpu().numpy())
+                while len(waiting) >= each:
+                    yield np.stack(waiting[:each])
+                    waiting = waiting[each:]
+                    bar.advance(1)
+                    done += 1
+    assert done == num_videos
+
+
+def _mirror(clips: Tensor, views: Sequence[Window]) -> Tensor:
+    """Exchange left and right in the clips (B, T, H, W, 3) whose views are mirrored."""
+    chosen = [position for position in range(len(clips)) if views[position].mirrored]
+    if chosen:
+        clips[chosen] = clips[chosen].flip(3)
+    return clips
+
+
+@contextmanager
+def _without_head(network: nn.Module) -> Iterator[None]:
+    """Let the network give what its last layer is given, (B, D)."""
+    head = head_of(network)
+    block = network.get_submodule("blocks.6")
+    block.proj = nn.Identity()
+    try:
+        yield
+    finally:
+        block.proj = head

@@ -1,0 +1,177 @@
+"""The feature store: one safetensors file per video, beside the clip store.
+
+    <clip store>/features/<digest>/settings.json
+    <clip store>/features/<digest>/<content hash>.safetensors
+
+A file holds the features of all views of a video, float32 (V, D). The digest names all that they
+depend on beside the video; docs/formats.md has the layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_finetune.base.files import atomic_path, write_text
+from slowfast_finetune.clips.clip_store import SUFFIX, EntryError
+from slowfast_finetune.clips.clip_tables import ClipRow
+
+Features = npt.NDArray[np.float32]
+
+FORMAT_VERSION = 1
+# To be raised with every change of the code that changes the features of a network's weights.
+FORWARD_VERSION = 1
+FOLDER = "features"
+CORNER_NAME = "[0-9a-f]{16}"
+SETTINGS_NAME = "settings.json"
+TENSOR = "features"
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """All that features depend on beside the video.
+
+    Attributes:
+        model: the architecture.
+        weights: digest of the tensors of all layers but the last.
+        clips: the folder of the clip store with the clips, by its name.
+        num_frames: of a clip.
+        crop_size: side of the square that the network sees [px].
+        precision: of the computation.
+        temporal_views, spatial_crops: clips spread over each video, and squares of each.
+        mirrored: whether each clip is also computed with left and right exchanged.
+    """
+
+    model: str
+    weights: str
+    clips: str
+    num_frames: int
+    crop_size: int
+    precision: str
+    temporal_views: int
+    spatial_crops: int
+    mirrored: bool
+
+    @property
+    def num_views(self) -> int:
+        """Views of each video, V."""
+        return self.temporal_views * self.spatial_crops * (1 + self.mirrored)
+
+    @property
+    def digest(self) -> str:
+        """The name of the folder: 16 hex digits."""
+        values = {"format": FORMAT_VERSION, "forward": FORWARD_VERSION, **asdict(self)}
+        text = json.dumps(values, sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def key_of(row: ClipRow) -> str:
+    """The name under which the features of a row are stored: that of its clip."""
+    if row.start_seconds is None:
+        return row.content_hash
+    return f"{row.content_hash}.{row.first_frame}-{row.first_frame + row.num_frames}"
+
+
+class FeatureStore:
+    """The features of one setting, by the keys of their clips.
+
+    Args:
+        folder: ``<clip store>/features/<digest>``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of(cls, root: Path, settings: FeatureSettings) -> FeatureStore:
+        """The store of these settings within a clip store, which is made if it is not there."""
+        store = cls(root / FOLDER / settings.digest)
+        if not (store.folder / SETTINGS_NAME).exists():
+            values = {"format_version": FORMAT_VERSION, "forward_version": FORWARD_VERSION}
+            text = json.dumps({**values, **asdict(settings)}, indent=2)
+            write_text(store.folder / SETTINGS_NAME, text + "\n")
+        return store
+
+    def path(self, key: str) -> Path:
+        """Where the features of a video lie or will lie."""
+        return self.folder / f"{key}{SUFFIX}"
+
+    def keys(self) -> set[str]:
+        """The keys of all files, from one listing."""
+        if not self.folder.is_dir():
+            return set()
+        with os.scandir(self.folder) as found:
+            names = [entry.name for entry in found]
+        return {
+            name.removesuffix(SUFFIX)
+            for name in names
+            if name.endswith(SUFFIX) and not name.startswith(".")
+        }
+
+    def write(self, key: str, features: Features) -> None:
+        """Write the features of a video, float32 (V, D), atomically."""
+        from safetensors.numpy import save_file
+
+        features = np.ascontiguousarray(features, dtype=np.float32)
+        metadata = {
+            "format_version": str(FORMAT_VERSION),
+            "key": key,
+            "settings": self.folder.name,
+            "checksum": _checksum(features),
+        }
+        with atomic_path(self.path(key)) as temporary:
+            save_file({TENSOR: features}, temporary, metadata=metadata)
+
+    def read(self, key: str) -> Features:
+        """Read the features of a video, float32 (V, D), and check that they are as written.
+
+        Raises:
+            EntryError: the file is missing, damaged, or holds something else.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path(key)
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+                features: Features = file.get_tensor(TENSOR)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise EntryError(f"{path}: the features cannot be read: {error}") from error
+        expected = {
+            "format_version": str(FORMAT_VERSION),
+            "key": key,
+            "settings": self.folder.name,
+            "checksum": _checksum(features),
+        }
+        for name, value in expected.items():
+            if metadata.get(name) != value:
+                raise EntryError(f"{path}: the features are damaged: the {name} does not match")
+        return features
+
+
+def _checksum(features: Features) -> str:
+    """CRC-32 of the bytes, 8 hex digits: against decay, not against people."""
+    return f"{zlib.crc32(features.tobytes()):08x}"
+
+
+def feature_stores(root: Path) -> Iterator[tuple[FeatureStore, FeatureSettings | None]]:
+    """Every feature store within a clip store; settings are None where they cannot be read."""
+    folder = root / FOLDER
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if re.fullmatch(CORNER_NAME, path.name) and (path / SETTINGS_NAME).is_file():
+            settings = None
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                values = json.loads((path / SETTINGS_NAME).read_text(encoding="utf-8"))
+                del values["format_version"], values["forward_version"]
+                settings = FeatureSettings(**values)
+            yield FeatureStore(path), settings

@@ -1,0 +1,272 @@
+"""Multinomial logistic regression on features, and its strength by cross-validation. Pure."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.features.feature_store import Features
+from slowfast_finetune.scoring.calibration import Calibration, calibrate
+from slowfast_finetune.scoring.metrics import Floats, Labels, score
+
+NUM_FOLDS = 5
+# Weight λ of ‖W‖²/2 beside the mean cross-entropy; from where nothing is learned to where all is.
+PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+_TOLERANCE = 1e-4
+_MAX_STEPS = 300
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear classifier of features as the network computes them: x W.T + b.
+
+    Attributes:
+        weight, bias: float64 (classes, D) and (classes,).
+    """
+
+    weight: Floats
+    bias: Floats
+
+    def logits(self, features: Features) -> Floats:
+        """Logits (…, classes) of features (…, D)."""
+        values: Floats = features @ self.weight.T.astype(np.float32) + self.bias
+        return values
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Mean cross-entropy and scores of the videos, their probabilities averaged over views."""
+
+    loss: float
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PenaltyResult:
+    """What cross-validation found for one penalty.
+
+    Attributes:
+        train, val: of each fold's training videos, and of the videos left out.
+        logits: of each video by the head that has not seen its group: (N, V, classes).
+    """
+
+    penalty: float
+    train: Judgement
+    val: Judgement
+    logits: Floats
+
+
+def fit_path(
+    features: Features, labels: Labels, *, penalties: Sequence[float], balanced: bool
+) -> Iterator[Head]:
+    """Fit a head for each penalty, each beginning where the one before ended.
+
+    Minimises Σ w cross-entropy / Σ w + λ ‖W‖² / 2 over standardised features (mean 0, variance 1;
+    constant ones stay 0) by L-BFGS, then folds the standardisation into W and b. The bias has no
+    penalty. Every view counts 1/V of its video; with ``balanced`` a video counts N / (classes ×
+    videos of its class).
+
+    Args:
+        features: float32 (N, V, D).
+        labels: (N,), each class from 0 up at least once, at least two.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    num_videos, num_views, _ = features.shape
+    samples = features.reshape(num_videos * num_views, -1)
+    mean = samples.mean(axis=0, dtype=np.float64)
+    spread = samples.std(axis=0, dtype=np.float64)
+    spread[spread <= 1e-6 * np.abs(mean)] = np.inf
+    scaled = ((samples - mean) / spread).astype(np.float32)
+    counts = np.bincount(labels)
+    weights = (num_videos / (len(counts) * counts))[labels] if balanced else np.ones(num_videos)
+    # Two classes are one logistic function of w = W[1] - W[0], and ‖W‖² = ‖w‖² / 2.
+    scale = num_videos / 2 if len(counts) == 2 else num_videos
+    # The best weights lie in the space of the samples: with fewer of these, it is the smaller one.
+    basis = None
+    if len(scaled) < scaled.shape[1]:
+        _, sizes, basis = np.linalg.svd(scaled, full_matrices=False)
+        basis = basis[sizes > 1e-5 * sizes[0]]
+        scaled = scaled @ basis.T
+    model = LogisticRegression(tol=_TOLERANCE, max_iter=_MAX_STEPS, warm_start=True)
+    for penalty in penalties:
+        model.set_params(C=1 / (penalty * scale))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(
+                scaled,
+                np.repeat(labels, num_views),
+                sample_weight=np.repeat(weights / num_views, num_views),
+            )
+        weight, bias = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
+        if basis is not None:
+            weight = weight @ basis
+        if len(counts) == 2:
+            weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
+        yield Head(weight / spread, bias - (weight / spread) @ mean)
+
+
+def cross_validate(
+    features: Features, labels: Labels, folds: Labels, *, num_views: int, balanced: bool
+) -> list[PenaltyResult]:
+    """Judge penalties, from the strongest on, by the videos that are left out of each fold.
+
+    Ends where the loss of these has risen twice in a row: what follows takes longest.
+
+    Args:
+        features: float32 (N, V, D); all views are learned from.
+        folds: the fold (N,) in which each video is left out, see :func:`deal_folds`.
+        num_views: the first so many views are judged: those that are not mirrored.
+    """
+    trained = [folds != fold for fold in range(int(folds.max()) + 1)]
+    paths = [
+        fit_path(features[inside], labels[inside], penalties=PENALTIES, balanced=balanced)
+        for inside in trained
+    ]
+    judged = features[:, :num_views]
+    results: list[PenaltyResult] = []
+    for penalty in PENALTIES:
+        each = [next(path).logits(judged) for path in paths]
+        left_out = np.zeros_like(each[0])
+        for logits, inside in zip(each, trained, strict=True):
+            left_out[~inside] = logits[~inside]
+        seen = [
+            (logits[inside], labels[inside]) for logits, inside in zip(each, trained, strict=True)
+        ]
+        train = judge(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
+        results.append(PenaltyResult(penalty, train, judge(left_out, labels), left_out))
+        losses = [result.val.loss for result in results[-3:]]
+        if len(losses) == 3 and losses[0] < losses[1] < losses[2]:
+            break
+    return results
+
+
+def judge(logits: Floats, labels: Labels) -> Judgement:
+    """Mean cross-entropy of the views, and scores of the videos, from logits (N, V, classes)."""
+    from scipy.special import log_softmax
+
+    each = log_softmax(logits, axis=2)
+    loss = -each[np.arange(len(labels)), :, labels].mean()
+    return Judgement(float(loss), score(labels, np.exp(each).mean(axis=1).argmax(axis=1)))
+
+
+def best_of(results: Sequence[PenaltyResult]) -> int:
+    """The position of the lowest loss of videos left out; of several, the strongest penalty."""
+    return int(np.argmin([result.val.loss for result in results]))
+
+
+def joined_units(rows: Sequence[ClipRow]) -> Labels:
+    """Number (N,) what must not be torn apart: videos of one group, and copies of one content."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    numbers: dict[str, int] = defaultdict(lambda: len(numbers))
+    ties = [
+        (video, len(rows) + numbers[tie])
+        for video, row in enumerate(rows)
+        for tie in (f"content {row.content_hash}", *([f"group {row.group}"] if row.group else []))
+    ]
+    size = len(rows) + len(numbers)
+    graph = coo_array((np.ones(len(ties)), np.array(ties).T), shape=(size, size))
+    units: npt.NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    found: Labels = units[: len(rows)].astype(np.int64)
+    return found
+
+
+def deal_folds(rows: Sequence[ClipRow], *, num_folds: int = NUM_FOLDS, seed: int) -> Labels:
+    """Deal videos to folds (N,): groups whole, classes even, each class in every training part.
+
+    There are as many folds as the class with the fewest groups has groups, at most ``num_folds``.
+
+    Raises:
+        DataError: a class lies in one group alone, or every deal leaves a training part without it.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = np.array([row.label for row in rows], np.int64)
+    units = joined_units(rows)
+    names = {row.label: row.class_name for row in rows}
+    groups = {label: len(np.unique(units[labels == label])) for label in names}
+    rarest = min(groups, key=lambda label: (groups[label], label))
+    if groups[rarest] < 2:
+        raise DataError(
+            f"class {names[rarest]!r} lies in one group alone, so that no fold can be left out: "
+            "add videos of another group, or remove the class"
+        )
+    folds = np.zeros(len(rows), np.int64)
+    dealer = StratifiedGroupKFold(min(num_folds, groups[rarest]), shuffle=True, random_state=seed)
+    for number, (_, left_out) in enumerate(dealer.split(labels, labels, units)):
+        folds[left_out] = number
+    for number in range(int(folds.max()) + 1):
+        if lacking := sorted(names.keys() - set(labels[folds != number].tolist())):
+            raise DataError(
+                f"class {names[lacking[0]]!r} lies in {groups[lacking[0]]} groups, all of which "
+                "fell into one fold: add videos of other groups"
+            )
+    return folds
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A head fitted to all of some videos, its strength and calibration by cross-validation.
+
+    Attributes:
+        results: of PENALTIES, in their order, as far as they were tried.
+        best: position of the one that was chosen.
+        num_folds: of the cross-validation.
+        calibration: of the logits of videos left out, each shown once, its middle view.
+    """
+
+    head: Head
+    results: Sequence[PenaltyResult]
+    best: int
+    num_folds: int
+    calibration: Calibration
+
+
+def fit_probe(
+    rows: Sequence[ClipRow], features: Features, *, num_views: int, balanced: bool, seed: int
+) -> Probe:
+    """Choose the penalty by group-aware cross-validation, calibrate, and fit to all rows.
+
+    The penalty with the lowest cross-entropy of videos left out is chosen; temperature and
+    threshold are fitted to the logits of these, as scikit-learn's ``CalibratedClassifierCV`` with
+    ``ensemble=False`` does.
+
+    Args:
+        features: float32 (N, V, D) of these rows.
+        num_views: of these, the ones that are not mirrored, which come first.
+
+    Raises:
+        DataError: as :func:`deal_folds`; or the features are not finite, or all alike.
+    """
+    _check_features(rows, features)
+    labels = np.array([row.label for row in rows], np.int64)
+    folds = deal_folds(rows, seed=seed)
+    results = cross_validate(features, labels, folds, num_views=num_views, balanced=balanced)
+    best = best_of(results)
+    (head,) = fit_path(features, labels, penalties=[PENALTIES[best]], balanced=balanced)
+    logits = results[best].logits[:, num_views // 2].astype(np.float32)
+    return Probe(head, results, best, int(folds.max()) + 1, calibrate(logits, labels))
+
+
+def _check_features(rows: Sequence[ClipRow], features: Features) -> None:
+    finite = np.isfinite(features).all(axis=(1, 2))
+    if not finite.all():
+        raise DataError(
+            f"{rows[int(finite.argmin())].case}: its features are not finite; are these the "
+            "weights of a trained network?"
+        )
+    if not (np.ptp(features, axis=(0, 1)) > 0).any():
+        raise DataError(
+            f"the features of all {len(rows)} videos are alike, so that no class can be told; are "
+            "these the weights of a trained network?"
+        )

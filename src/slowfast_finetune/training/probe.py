@@ -1,0 +1,261 @@
+"""``train.method: probe``: fit the last layer alone, to features computed once for each video."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from slowfast_finetune.base.errors import TrainingError
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
+from slowfast_finetune.clips.clip_reader import ClipReader
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.features.extraction import (
+    VideoFeatures,
+    ViewPlan,
+    compute,
+    features_of,
+    views_of,
+)
+from slowfast_finetune.features.logistic import Head, Probe, fit_probe
+from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
+from slowfast_finetune.model.exported import export_program
+from slowfast_finetune.model.slowfast import head_of
+from slowfast_finetune.training.history import HISTORY, EpochRow, Recorder
+from slowfast_finetune.training.memory import peak_memory_mb
+from slowfast_finetune.training.run import TrainingOutputs
+
+USED = {"method", "probe_views", "seed", "class_balance", "crop_size"}  # of train:
+# Of logits of stored features, against the network's: in bf16 it rounds them, too.
+TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 5e-2, "16-mixed": 5e-2}
+
+
+def train_probe(
+    network: nn.Module,
+    rows: Sequence[ClipRow],
+    *,
+    description: Checkpoint,
+    params: Params,
+    clips: Path,
+    device: torch.device,
+    outputs: TrainingOutputs,
+    recorder: Recorder,
+) -> None:
+    """Fit a logistic regression on features of the training and validation videos together.
+
+    The strength of its L2 penalty is chosen by group-aware cross-validation inside these videos;
+    what is called validation in the outputs are the videos left out of each fold. The head is then
+    fitted to all of them, and takes the place of the network's last layer.
+
+    Args:
+        network: with its weights; its last layer is replaced.
+        rows: training and validation videos.
+        description: the checkpoint of the run, without weights.
+        clips: the folder of the clip store, which has the entries of all rows.
+
+    Raises:
+        DataError: a clip is missing, or a class has too few groups.
+        TrainingError: the network does not give the logits that the features give.
+    """
+    plan = ViewPlan(params.train.probe_views, mirrored=params.augment.horizontal_flip > 0)
+    recorder.note(
+        "train.method: probe: only the last layer is fitted, to the features that the others give; "
+        f"without effect are {'; '.join(_by_section(unused(params)))}"
+    )
+    shape = description.preprocessing
+    begun = time.monotonic()
+    features = features_of(
+        rows,
+        network=network,
+        model_name=params.model.name,
+        shape=shape,
+        plan=plan,
+        clips=clips,
+        runtime=params.runtime,
+    )
+    feature_seconds = time.monotonic() - begun
+    recorder.note(_feature_line(features, feature_seconds))
+    begun = time.monotonic()
+    probe = fit_probe(
+        rows,
+        features.values,
+        num_views=features.unmirrored.shape[1],
+        balanced=params.train.class_balance != "none",
+        seed=params.train.seed,
+    )
+    fit_seconds = time.monotonic() - begun
+    put_head(network, probe.head)
+    difference = _check(network, rows, features, probe.head, plan, shape, params, clips)
+    recorder.note(
+        f"sanity check: the features are finite and differ; the network gives the logits of stored "
+        f"features to within {difference:.1e}"
+    )
+    history = _history(probe, features, seconds=fit_seconds, device=device)
+    recorder.note(_table(probe, history))
+    HISTORY.write(outputs.history, history)
+    best = replace(
+        description,
+        # Contiguous copies on the CPU: loadable anywhere.
+        model_state={
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in network.state_dict().items()
+        },
+        epoch=history[probe.best].epoch,
+        val_loss=history[probe.best].val_loss,
+        temperature=probe.calibration.temperature,
+        threshold=probe.calibration.threshold,
+    )
+    save_checkpoint(outputs.best_checkpoint, best)
+    export_program(best, outputs.best_model)
+    chosen = history[probe.best]
+    summary = {
+        "best_epoch": chosen.epoch,
+        "best_val_loss": round(chosen.val_loss, 4),
+        "best_val_accuracy": round(chosen.val_accuracy, 4),
+        "train_minutes": round((feature_seconds + fit_seconds) / 60, 2),
+        "run": [
+            {
+                "method": "probe",
+                "penalty": chosen.penalty,
+                "penalties": len(history),
+                "folds": probe.num_folds,
+                "fitted_videos": len(rows),
+                "views": features.settings.num_views,
+                "features": features.values.shape[2],
+                "features_computed": features.num_computed,
+                "feature_seconds": round(feature_seconds, 2),
+                "fit_seconds": round(fit_seconds, 2),
+                "parameters_trained": sum(p.numel() for p in head_of(network).parameters()),
+                "peak_memory_mb": round(chosen.peak_memory_mb),
+                **best.provenance,
+                "params": best.params,
+            }
+        ],
+    }
+    write_text(outputs.summary, json.dumps(summary, indent=2) + "\n")
+    recorder.note(
+        f"penalty {chosen.penalty:g} chosen by {probe.num_folds}-fold cross-validation: loss "
+        f"{chosen.val_loss:.3f}, accuracy {chosen.val_accuracy:.3f} of videos left out; fitted to "
+        f"all {len(rows)} training and validation videos in {fit_seconds:.1f} s; temperature "
+        f"{best.temperature:.2f}, threshold {best.threshold:.2f}; wrote {outputs.best_checkpoint}, "
+        f"{outputs.best_model}"
+    )
+
+
+def unused(params: Params) -> list[str]:
+    """The parameters that do nothing to a probe, by name."""
+    return [
+        *(f"train.{name}" for name in TrainParams.model_fields if name not in USED),
+        *(f"augment.{name}" for name in AugmentParams.model_fields if name != "horizontal_flip"),
+        "model.dropout_rate",
+        *(["runtime.devices (one computes)"] if params.runtime.devices not in ("auto", 1) else []),
+    ]
+
+
+def _by_section(names: Sequence[str]) -> list[str]:
+    sections = groupby((name.split(".", 1) for name in names), key=itemgetter(0))
+    return [f"{name}: {', '.join(rest for _, rest in parts)}" for name, parts in sections]
+
+
+def put_head(network: nn.Module, head: Head) -> None:
+    """Replace the weights of the last layer, whose size must be that of the head."""
+    layer = head_of(network)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))
+
+
+def _feature_line(features: VideoFeatures, seconds: float) -> str:
+    num_videos, num_views, size = features.values.shape
+    line = (
+        f"features: {num_videos} videos × {num_views} views × {size} numbers; "
+        f"{num_videos - features.num_computed} videos from the store, "
+        f"{features.num_computed} computed"
+    )
+    if features.num_computed:
+        line += f" in {seconds:.1f} s ({features.num_computed * num_views / seconds:.2f} views/s)"
+    return line
+
+
+def _check(
+    network: nn.Module,
+    rows: Sequence[ClipRow],
+    features: VideoFeatures,
+    head: Head,
+    plan: ViewPlan,
+    shape: Preprocessing,
+    params: Params,
+    clips: Path,
+) -> float:
+    """Compare the logits of one video, by the network as it is now, with those of its features.
+
+    Gives the largest difference, as a share of the largest logit.
+    """
+    reader = ClipReader(
+        rows[:1], folder=clips, num_frames=shape.num_frames, crop_size=shape.crop_size
+    )
+    views = views_of(rows[:1], plan, num_frames=shape.num_frames, crop_size=shape.crop_size)[:1]
+    (fresh,) = compute(network, reader, views, shape=shape, runtime=params.runtime, hidden=True)
+    layer = head_of(network)
+    with torch.no_grad():
+        found = layer(torch.from_numpy(fresh).to(layer.weight.device)).cpu().numpy()
+    expected = head.logits(features.values[:1, 0])
+    difference = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+    if not difference <= TOLERANCE[features.settings.precision]:
+        raise TrainingError(
+            f"sanity check: {rows[0].video_path}: the network's logits differ by {difference:.2g} "
+            "from those of its stored features; delete the folder `features` of the clip store "
+            "(`slowfast clips status` says where it lies) and run again"
+        )
+    return difference
+
+
+def _history(
+    probe: Probe, features: VideoFeatures, *, seconds: float, device: torch.device
+) -> list[EpochRow]:
+    num_videos, num_views, _ = features.values.shape
+    each = seconds / len(probe.results)
+    return [
+        EpochRow(
+            epoch=number,
+            train_loss=result.train.loss,
+            val_loss=result.val.loss,
+            **{
+                f"{split}_{name}": value
+                for split, judged in (("train", result.train), ("val", result.val))
+                for name, value in judged.scores.items()
+            },
+            grad_norm=0.0,
+            grad_norm_head=0.0,
+            grad_norm_backbone=0.0,
+            learning_rate=0.0,
+            learning_rate_backbone=0.0,
+            clips_per_second=num_videos * num_views / each,
+            data_wait_fraction=0.0,
+            peak_memory_mb=peak_memory_mb(device),
+            train_seconds=each,
+            epoch_seconds=each,
+            penalty=result.penalty,
+        )
+        for number, result in enumerate(probe.results, start=1)
+    ]
+
+
+def _table(probe: Probe, history: Sequence[EpochRow]) -> str:
+    lines = ["  penalty   loss  loss left out    acc  acc left out  F1 left out"]
+    lines += [
+        f"{row.penalty:9g}{row.train_loss:7.3f}{row.val_loss:15.3f}{row.train_accuracy:7.3f}"
+        f"{row.val_accuracy:14.3f}{row.val_macro_f1:13.3f}"
+        + ("  best" if number == probe.best else "")
+        for number, row in enumerate(history)
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,117 @@
+"""slowfast crossval: every video tested once, and accuracy by the number of training videos."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_run import write_project
+from synthetic import make_params
+from tiny_model import write_checkpoint
+
+from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
+from slowfast_finetune.comparing.cross_validation import (
+    CURVE,
+    SHARES,
+    cross_validated,
+    curve_text,
+    gain_of_doubling,
+    learning_curve,
+)
+from slowfast_finetune.comparing.sources import read_predictions
+from slowfast_finetune.features.extraction import VideoFeatures
+from slowfast_finetune.features.feature_store import FeatureSettings
+
+CLASSES = ("clap", "jump", "wave")
+
+
+def drawn_videos(num_videos: int, *, spread: float) -> tuple[list[ClipRow], VideoFeatures]:
+    """Videos of 3 classes, two of each by a person; 30 features, of which three tell the class."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(num_videos):
+        label = index % 3
+        rows.append(
+            ClipRow._make([None] * len(ClipRow._fields))._replace(
+                video_path=f"{CLASSES[label]}/{index}.mp4",
+                class_name=CLASSES[label],
+                label=label,
+                group=f"person {index // 6}",
+                content_hash=f"{index:032x}",
+            )
+        )
+    values = rng.normal(size=(num_videos, 2, 30)).astype(np.float32)
+    for index, row in enumerate(rows):
+        values[index, :, row.label] += spread
+    settings = FeatureSettings(
+        model="slowfast_shallow", weights="", clips="", num_frames=8, crop_size=32,
+        precision="32-true", temporal_views=1, spatial_crops=1, mirrored=True,
+    )  # fmt: skip
+    return rows, VideoFeatures(values, settings, 0)
+
+
+def test_every_video_is_tested_once_by_a_probe_of_other_groups() -> None:
+    rows, features = drawn_videos(60, spread=4)
+    found = cross_validated(rows, features, params=make_params())
+    folds = found.predictions(CLASSES, num_views=1)
+    assert len(folds) == 3
+    paths = [path for fold in folds for path in fold.frame["video_path"]]
+    assert sorted(paths) == sorted(row.video_path for row in rows)
+    groups = [set(fold.frame["group"]) for fold in folds]
+    assert not groups[0] & groups[1]
+    assert not groups[1] & groups[2]
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
+    assert np.mean([(fold.actual == fold.predicted).mean() for fold in folds]) > 0.8
+
+
+def test_the_curve_rises_where_more_videos_help_and_says_so() -> None:
+    rows, features = drawn_videos(120, spread=1.6)
+    params = make_params()
+    curve, right = learning_curve(
+        cross_validated(rows, features, params=params), features, params=params
+    )
+    assert [row.share for row in curve] == list(SHARES)
+    # Two thirds of 120 videos are trained on; of a tenth of 13 or 14 persons with 6 videos, two.
+    assert curve[-1].num_videos == 80
+    assert 6 <= curve[0].num_videos <= 18
+    assert curve[0].accuracy + 0.1 < curve[-1].accuracy
+    assert all(row.low <= row.accuracy <= row.high for row in curve)
+    assert "more videos would probably help" in curve_text(curve, right, rows, CLASSES) or (
+        "cannot be told" in curve_text(curve, right, rows, CLASSES)
+    )
+
+
+def test_the_gain_of_doubling_by_hand() -> None:
+    """Four persons of one video: with all groups three are right, with half of them one."""
+    right = np.zeros((len(SHARES), 4))
+    right[SHARES.index(1.0)] = [1, 1, 1, 0]
+    right[SHARES.index(0.5)] = [1, 0, 0, 0]
+    gain, (low, high) = gain_of_doubling(right, np.arange(4))
+    assert gain == 0.5
+    assert 0 <= low < 0.5 < high <= 1
+
+
+@pytest.mark.process
+def test_the_command_computes_features_once_and_writes_tables(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "weights.pt", make_params(), class_names=("a", "b"))
+    write_project(tmp_path, model={"weights": "weights.pt"})
+    words = ["crossval", "--out", "all.csv", "--curve", "curve.csv"]
+    result = subprocess.run(
+        [sys.executable, "-m", "slowfast_finetune.cli", *words],
+        cwd=tmp_path,
+        env=os.environ | {"CLIP_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "if weights.pt was trained on some of these videos" in result.stdout
+    found = read_predictions(str(tmp_path / "all.csv"))
+    assert len(found.frame) == len(CLIPS.read_rows(tmp_path / "data" / "clips.csv")) == 24
+    assert (found.actual == found.predicted).all(), "each class has a colour"
+    assert "together" in result.stdout
+    assert len(CURVE.read_rows(tmp_path / "curve.csv")) == len(SHARES)

@@ -1,0 +1,214 @@
+"""The feature store: what is computed, kept, checked and found again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pipeline_imports import PROJECT
+from small_run import write_project
+from synthetic import make_params
+from tiny_model import ROUNDING
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.clips.clip_reader import ClipReader
+from slowfast_finetune.clips.clip_store import ClipStore, EntryError
+from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
+from slowfast_finetune.clips.windows import plan_views
+from slowfast_finetune.features.extraction import (
+    VideoFeatures,
+    ViewPlan,
+    features_of,
+    weights_digest,
+)
+from slowfast_finetune.features.feature_store import feature_stores
+from slowfast_finetune.model.checkpoint import Preprocessing
+from slowfast_finetune.model.slowfast import ClipClassifier, build_slowfast, head_of
+
+PARAMS = make_params()
+SHAPE = Preprocessing.from_params(PARAMS.clip, crop_size=PARAMS.train.crop_size)
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    made = build_slowfast("slowfast_shallow", num_classes=3)
+    for name, value in made.named_parameters():
+        if name.endswith("norm_c.weight"):
+            torch.nn.init.normal_(value, 1.0, 0.5)
+    return made.eval()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> tuple[list[ClipRow], Path]:
+    write_project(tmp_path)
+    rows = CLIPS.read_rows(tmp_path / "data" / "clips.csv")[:4]
+    return rows, ClipStore(tmp_path / "store", PARAMS.clip).folder
+
+
+def compute(
+    rows: list[ClipRow], clips: Path, network: torch.nn.Module, **changes: Any
+) -> VideoFeatures:
+    arguments = {
+        "network": network,
+        "model_name": "slowfast_shallow",
+        "shape": SHAPE,
+        "plan": ViewPlan(2, mirrored=True),
+        "clips": clips,
+        "runtime": PARAMS.runtime,
+    }
+    return features_of(rows, **(arguments | changes))
+
+
+def test_features_are_what_the_last_layer_of_the_network_is_given(
+    project: tuple[list[ClipRow], Path], network: torch.nn.Module
+) -> None:
+    rows, clips = project
+    found = compute(rows, clips, network)
+    windows = plan_views(rows, num_frames=8, crop_size=32, temporal_views=2)
+    batch = ClipReader(rows, folder=clips, num_frames=8, crop_size=32).gather(windows).clips
+    given: list[torch.Tensor] = []
+    hook = head_of(network).register_forward_hook(lambda _, inputs, __: given.append(inputs[0]))
+    with torch.inference_mode():
+        logits = ClipClassifier(network)(torch.cat([batch, batch.flip(3)]))
+    hook.remove()
+    # Of each video: two views, then the same with left and right exchanged.
+    plain, mirrored = given[0].reshape(2, 4, 2, -1).numpy()
+    expected = np.concatenate([plain, mirrored], axis=1)
+    assert found.values.shape == (4, 4, head_of(network).in_features)
+    np.testing.assert_allclose(found.values, expected, atol=ROUNDING, rtol=0)
+    np.testing.assert_array_equal(found.unmirrored, found.values[:, :2])
+    again = head_of(network)(torch.from_numpy(plain)).detach()
+    torch.testing.assert_close(again.flatten(0, 1), logits[:8].clone())
+
+
+def test_what_is_stored_is_not_computed_again(
+    project: tuple[list[ClipRow], Path], network: torch.nn.Module
+) -> None:
+    rows, clips = project
+    first = compute(rows[:3], clips, network)
+    assert first.num_computed == 3
+    # One video more, one that is a copy of another, and other weights in the last layer.
+    more = [*rows, rows[0]._replace(video_path="copy.mp4", label=1)]
+    torch.nn.init.normal_(head_of(network).weight)
+    second = compute(more, clips, network)
+    assert second.num_computed == 1
+    np.testing.assert_array_equal(second.values[:3], first.values)
+    np.testing.assert_array_equal(second.values[4], first.values[0])
+    assert compute(more, clips, network).num_computed == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"plan": ViewPlan(2)},
+        {"plan": ViewPlan(1, mirrored=True)},
+        {"plan": ViewPlan(2, 3, mirrored=True)},
+        {"shape": replace(SHAPE, crop_size=40)},
+        {"runtime": PARAMS.runtime.model_copy(update={"precision": "bf16"})},
+    ],
+)
+def test_other_settings_are_computed_anew(
+    changes: dict[str, Any], project: tuple[list[ClipRow], Path], network: torch.nn.Module
+) -> None:
+    rows, clips = project
+    compute(rows[:1], clips, network)
+    assert compute(rows[:1], clips, network, **changes).num_computed == 1
+    assert len(list(feature_stores(clips.parent))) == 2
+
+
+def test_one_changed_number_of_the_weights_is_another_digest(network: torch.nn.Module) -> None:
+    before = weights_digest(network)
+    torch.nn.init.normal_(head_of(network).bias)
+    assert weights_digest(network) == before
+    norm = network.get_submodule("blocks.0.multipathway_blocks.0.norm")
+    norm.running_mean[0] += 1e-6
+    assert weights_digest(network) != before
+    norm.running_mean[0] -= 1e-6
+
+
+def damage_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_byte,
+        lambda path: path.write_bytes(path.read_bytes()[:-4]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.with_stem("0" * 31 + "1").read_bytes()),
+    ],
+    ids=["one byte", "cut short", "empty", "of another video"],
+)
+def test_a_damaged_file_is_named_and_computed_again(
+    damage: Any,
+    project: tuple[list[ClipRow], Path],
+    network: torch.nn.Module,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows, clips = project
+    before = compute(rows, clips, network)
+    ((store, settings),) = feature_stores(clips.parent)
+    assert settings == before.settings
+    path = store.path(rows[0].content_hash)
+    damage(path)
+    with pytest.raises(EntryError, match=str(path)):
+        store.read(rows[0].content_hash)
+    again = compute(rows, clips, network)
+    assert again.num_computed == 1
+    np.testing.assert_array_equal(again.values, before.values)
+    assert f"{path}: the features" in capsys.readouterr().out
+
+
+def test_a_missing_clip_is_named(
+    project: tuple[list[ClipRow], Path], network: torch.nn.Module
+) -> None:
+    rows, clips = project
+    (clips / f"{rows[1].content_hash}.safetensors").unlink()
+    with pytest.raises(DataError, match=r"clap/1\.mp4"):
+        compute(rows, clips, network)
+
+
+@pytest.mark.process
+def test_kill_9_loses_only_the_videos_in_flight(
+    project: tuple[list[ClipRow], Path], tmp_path: Path
+) -> None:
+    code = """
+import sys; sys.path.insert(0, "tests/features"); sys.path.insert(0, "tests/support")
+from pathlib import Path
+import os, signal, torch
+from test_feature_store import PARAMS, compute
+from slowfast_finetune.clips.clip_tables import CLIPS
+from slowfast_finetune.features.feature_store import FeatureStore
+from slowfast_finetune.model.slowfast import build_slowfast
+torch.manual_seed(0)
+folder = Path(sys.argv[1])
+write = FeatureStore.write
+def write_and_die(store, key, values):
+    write(store, key, values)
+    if len(store.keys()) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+if len(sys.argv) > 2:
+    FeatureStore.write = write_and_die
+runtime = PARAMS.runtime.model_copy(update={"batch_size_per_device": 2})
+rows = CLIPS.read_rows(folder / "data" / "clips.csv")[:4]
+network = build_slowfast("slowfast_shallow", num_classes=3)
+clips = folder / "store" / rows[0].settings
+print(compute(rows, clips, network, runtime=runtime).num_computed)
+"""
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    run = {"cwd": PROJECT, "capture_output": True, "text": True, "check": False}
+    killed: Any = subprocess.run([*words, "die"], **run)  # type: ignore[call-overload]
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again: Any = subprocess.run(words, **run)  # type: ignore[call-overload]
+    assert again.stdout.split() == ["2"], again.stderr
