@@ -25,6 +25,7 @@ from slowfast_finetune.evaluation.result_tables import (
     SUBSETS,
     VIEWS,
 )
+from slowfast_finetune.indexing.label_table import LABELS
 from slowfast_finetune.model.checkpoint import FORMAT_VERSION, Checkpoint, Preprocessing
 from slowfast_finetune.training.history import HISTORY
 
@@ -48,6 +49,7 @@ def words(title: str) -> list[str]:
 
 
 TABLES = (
+    LABELS,
     MANIFEST,
     CLIPS,
     REJECTED,

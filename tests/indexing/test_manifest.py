@@ -58,6 +58,8 @@ def test_rows_by_class_and_path(tmp_path: Path, videos: Path) -> None:
         "split",
         "group",
         "content_hash",
+        "start_seconds",
+        "end_seconds",
     ]
     assert [row.video_path for row in rows] == [
         *(f"videos/jump/{i}.mp4" for i in range(5)),
@@ -415,7 +417,7 @@ def test_given_splits_are_kept(tmp_path: Path, videos: Path) -> None:
     manifest = build(tmp_path)
     assert all(row.split == row.video_path.split("/")[1] for row in manifest.rows)
     assert [(row.class_name, row.label) for row in manifest.rows] == [("a", 0)] * 6 + [("b", 1)] * 6
-    assert "the folders fix the split: train, val, test" in manifest.notes
+    assert "folders or labels fix the split: train, val, test" in manifest.notes
 
 
 def test_a_class_that_a_split_folder_lacks_is_taken_from_train_and_told(
@@ -427,7 +429,7 @@ def test_a_class_that_a_split_folder_lacks_is_taken_from_train_and_told(
     (videos / "val" / "b").rmdir()
     manifest = build(tmp_path)
     assert [row.class_name for row in manifest.rows if row.split == "val"].count("b") == 1
-    assert "WARNING: the val folder lacks 'b'; taken from train" in manifest.notes
+    assert "WARNING: the given val split lacks 'b'; taken from train" in manifest.notes
 
 
 @pytest.mark.parametrize("name", ["train.csv", "val.txt", "test_list.csv"])
@@ -602,5 +604,5 @@ def test_decomposed_groups_match_composed_names(tmp_path: Path, videos: Path) ->
 def test_a_class_missing_from_a_given_split_is_told(tmp_path: Path, videos: Path) -> None:
     touch_videos(videos, ["train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "test/a/4.mp4"])
     touch_videos(videos, ["test/b/5.mp4"])
-    with pytest.raises(DataError, match="class 'b' has no video in val, and the folders fix"):
+    with pytest.raises(DataError, match="class 'b' has no video in val, and folders or labels fix"):
         build(tmp_path)

@@ -229,7 +229,9 @@ def test_a_class_of_one_group_cannot_be_split() -> None:
 def test_a_class_that_a_given_split_lacks() -> None:
     items = [given(f"{c}/{split}", split) for c in "xy" for split in SPLITS]
     without = [item for item in items if item.key != "y/test"]
-    with pytest.raises(DataError, match=r"class 'y' has no video in test, and the folders fix"):
+    with pytest.raises(
+        DataError, match=r"class 'y' has no video in test, and folders or labels fix"
+    ):
         assign(without)
 
 

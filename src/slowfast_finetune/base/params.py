@@ -49,6 +49,9 @@ class DataParams(_Section):
     """``data:`` — which videos, and how they are split."""
 
     videos: str = Field(min_length=1)
+    labels: str | None = Field(min_length=1)
+    background: str | None = Field(min_length=1)
+    background_ratio: float = Field(gt=0, le=100)
     extensions: tuple[str, ...] = Field(min_length=1)
     exclude: tuple[Annotated[str, Field(min_length=1)], ...]
     val_fraction: Fraction

@@ -21,6 +21,7 @@ from typing import (
     NamedTuple,
     TextIO,
     TypeVar,
+    Union,
     get_args,
     get_origin,
     get_type_hints,
@@ -62,7 +63,8 @@ class Column:
         ``type | None`` makes it nullable, and a Literal gives its choices.
         """
         kind, meaning, unit = (*get_args(hint), "")[:3]
-        nullable = isinstance(kind, UnionType)
+        # A Literal with None is a Union of the typing module.
+        nullable = get_origin(kind) in (UnionType, Union)
         if nullable:
             kind = get_args(kind)[0]
         choices = get_args(kind) if get_origin(kind) is Literal else ()

@@ -16,6 +16,7 @@ from av.format import Flags
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 _SILENT, _SHOWN, _FAILED, _HIDDEN = range(4)  # outcomes of a packet
+MOST_REORDERED = 16  # frames that a decoder of H.264 or HEVC holds back, at most
 SOUND_STEP_SECONDS = Fraction(1, 2)
 MOST_SOUND_TIMES = 100_000  # half a day of sound, in half seconds
 
@@ -32,6 +33,8 @@ def decoded_frames(
     stream: av.VideoStream,
     report: DecodeReport,
     sound: SoundTimes,
+    *,
+    after_jump: bool = False,
 ) -> Generator[av.VideoFrame]:
     """Decode every packet; a damaged one is counted and passed over, as a player does.
 
@@ -42,7 +45,10 @@ def decoded_frames(
 
     Args:
         sound: where clocks may leap, gets the times of the sound track, about two a second.
+        after_jump: the container was sought: what is shown before the first packet, a key frame,
+            may lack what it is predicted from, and is passed over without being counted.
     """
+    first_stamp: int | None = None
     outcomes = bytearray()  # of the packets, in the order of decoding
     num_failed = 0
     end_slot = 0
@@ -51,11 +57,16 @@ def decoded_frames(
         for packet in _packets(container, stream, report, sound):
             if packet is not None:
                 packet.opaque = len(outcomes)
-                outcomes.append(_HIDDEN if packet.is_discard else _SILENT)
-                report.num_packets += not packet.is_discard
+                if after_jump and not outcomes:
+                    first_stamp = packet.pts
+                is_hidden = packet.is_discard or _is_before(packet.pts, first_stamp)
+                outcomes.append(_HIDDEN if is_hidden else _SILENT)
+                report.num_packets += not is_hidden
                 end_slot = packet.dts + 1 if packet.dts is not None else end_slot
             try:
                 for frame in stream.codec_context.decode(packet):
+                    if _is_before(frame.pts, first_stamp):
+                        continue
                     if isinstance(frame.opaque, int):
                         outcomes[frame.opaque] = _SHOWN
                     report.num_errors += bool(getattr(frame, "is_corrupt", False))
@@ -63,17 +74,29 @@ def decoded_frames(
             except MemoryError:
                 raise
             except (av.error.FFmpegError, ValueError):
+                if after_jump and outcomes[-1] == _HIDDEN:
+                    continue
                 report.num_errors += 1
                 num_failed += 1
                 if packet is not None and outcomes[-1] == _SILENT:
                     outcomes[-1] = _FAILED
-        missing = _missing_packets(container, stream, num_read=len(outcomes), end_slot=end_slot)
+        missing = 0
+        if not after_jump:
+            missing = _missing_packets(container, stream, num_read=len(outcomes), end_slot=end_slot)
         report.num_packets += missing
     finally:
         # Closed before the end, the decoder still holds frames: their packets are not lost.
         settled = outcomes[: None if missing is not None else outcomes.rfind(_SHOWN) + 1]
+        if report.in_ranges and missing is None:
+            settled = settled[:-MOST_REORDERED]
+        if after_jump:
+            settled = settled[max(0, settled.find(_SHOWN)) :]  # before, pictures were not whole
         silent = sum(len(run.group()) - 1 for run in re.finditer(rb"\0{2,}", bytes(settled)))
-        report.num_lost = max(num_failed, outcomes.count(_FAILED) + silent) + (missing or 0)
+        report.num_lost += max(num_failed, outcomes.count(_FAILED) + silent) + (missing or 0)
+
+
+def _is_before(stamp: int | None, first: int | None) -> bool:
+    return stamp is not None and first is not None and stamp < first
 
 
 def _packets(

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import NamedTuple
 
 from slowfast_finetune.base.params import Padding
 
 # Matroska and WebM round time stamps to a millisecond. Half of that is forgiven, so that a
 # frame due at an instant is not missed because its container wrote 67 ms for 66.67.
 TOLERANCE_SECONDS = Fraction(1, 2000)
+
+
+class FrameRange(NamedTuple):
+    """The sampled instants of a video from number ``first`` until before ``end``, from 0."""
+
+    first: int
+    end: int
+
+    def covers(self, other: FrameRange) -> bool:
+        """Whether all of another range lies in this one."""
+        return self.first <= other.first and other.end <= self.end
 
 
 def exact_rate(sample_fps: float) -> Fraction:

@@ -56,6 +56,7 @@ class FrameClock:
         usual: how long a frame lasts that does not say so, before any is known [s].
         longest_step: a longer one is a leap of the clock [s].
         is_held: whether a frame is really held from one stamp to another, however long [s].
+        origin: the stamp of time 0; None for that of the first frame [s].
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class FrameClock:
         *,
         longest_step: Fraction = LONGEST_STEP,
         is_held: Callable[[Fraction, Fraction], bool] | None = None,
+        origin: Fraction | None = None,
     ) -> None:
         self._usual = usual
         self._longest_step = longest_step
         self._is_held = is_held
-        self._shift: Fraction | None = None  # from stamps to times
+        # From stamps to times.
+        self._shift: Fraction | None = None if origin is None else -origin
         self._shift_back: Fraction | None = None  # the same, if the last step back was a leap
         self._last_stamp = Fraction(0)
         self._steps: deque[Fraction] = deque(maxlen=STEPS_REMEMBERED)
@@ -141,10 +144,14 @@ def timed_frames(
     *,
     report: DecodeReport,
     settings: DecodeSettings,
+    origin: Fraction | None = None,
 ) -> Generator[TimedFrame]:
     """Decode frames in the order of showing, each with its time and its end.
 
     Who stops before the end closes it: ``report`` is complete then.
+
+    Args:
+        origin: where the container was sought, the stamp of the video's first frame [s].
     """
     sound: SoundTimes = deque(maxlen=MOST_SOUND_TIMES)
     leaping = has_leaping_clock(container)
@@ -152,10 +159,12 @@ def timed_frames(
         1 / (stated_rate(stream) or Fraction(30)),
         longest_step=LONGEST_STEP_WHERE_CLOCKS_LEAP if leaping else LONGEST_STEP,
         is_held=lambda start, end: _sounds_between(sound, start, end),
+        origin=origin,
     )
     is_avi = container.format.name == "avi"
     before: tuple[av.VideoFrame, Fraction] | None = None
-    with closing(decoded_frames(container, stream, report, sound)) as frames:
+    found = decoded_frames(container, stream, report, sound, after_jump=origin is not None)
+    with closing(found) as frames:
         for frame in frames:
             check_frame_size(frame.width, frame.height, settings)
             # Frames that were held back until the end of the file come without a time base.
@@ -169,7 +178,7 @@ def timed_frames(
                 stated=Fraction(0) if is_avi else (frame.duration or 0) * time_base,
             )
             report.num_decoded += 1
-            report.num_leaps = clock.num_leaps
+            report.num_leaps = max(report.num_leaps, clock.num_leaps)
             report.interlaced |= bool(frame.interlaced_frame)
             if before is not None:
                 yield TimedFrame(*before, end=time)

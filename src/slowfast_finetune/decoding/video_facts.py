@@ -21,7 +21,9 @@ SourceWidth = Annotated[int, "width of the upright original, in square pixels", 
 SourceFps = Annotated[float, "as the file states it; 0 where it does not", "frames a second"]
 HasAudio = Annotated[bool, "there is a sound track"]
 Seconds = Annotated[
-    float, "from the first frame shown to the end of the last that was read", "seconds"
+    float,
+    "from the first frame shown to the end of the last that was read; of a part its own length",
+    "seconds",
 ]
 Decoder = Annotated[str, "`pyav/` and FFmpeg's name of the codec"]
 DecodableFraction = Annotated[
@@ -97,6 +99,7 @@ class DecodeReport:
         num_decoded: frames that were decoded.
         num_errors: packets that failed to decode, and frames decoded with faults.
         num_leaps: leaps of the file's clock that were closed.
+        in_ranges: parts of the video are read; frames held back at the end of one are not lost.
     """
 
     codec: str = ""
@@ -114,6 +117,7 @@ class DecodeReport:
     dynamic_range: DynamicRange = "sdr"
     interlaced: bool = False
     num_leaps: int = 0
+    in_ranges: bool = False
     remarks: list[str] = field(default_factory=list)
 
     @property

@@ -77,7 +77,9 @@ class FeatureSettings:
 
 def key_of(row: ClipRow) -> str:
     """The name under which the features of a row are stored: that of its clip."""
-    return row.content_hash
+    if row.start_seconds is None:
+        return row.content_hash
+    return f"{row.content_hash}.{row.first_frame}-{row.first_frame + row.num_frames}"
 
 
 class FeatureStore:

@@ -262,7 +262,7 @@ def _check_features(rows: Sequence[ClipRow], features: Features) -> None:
     finite = np.isfinite(features).all(axis=(1, 2))
     if not finite.all():
         raise DataError(
-            f"{rows[int(finite.argmin())].video_path}: its features are not finite; are these the "
+            f"{rows[int(finite.argmin())].case}: its features are not finite; are these the "
             "weights of a trained network?"
         )
     if not (np.ptp(features, axis=(0, 1)) > 0).any():

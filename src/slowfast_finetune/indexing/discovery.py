@@ -1,10 +1,13 @@
-"""Find the videos of a folder: one folder per class, or train/ val/ test/ of such folders."""
+"""Find the videos of a folder: one folder per class, or train/ val/ test/ of such folders.
+
+A table of labels says what it names; all else has the class of its folder.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +16,8 @@ from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
+from slowfast_finetune.indexing.label_table import LABELS_FILE, LabelTable
+from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.indexing.split_folders import check_below_classes, given_splits, split_meant
 
 # What file servers and operating systems put beside a person's files, in lower case. Those of them
@@ -29,23 +34,30 @@ SYSTEM_NAMES = frozenset(
 )
 _LISTS = {".csv", ".txt", ".json", ".list"}
 _LISTS_ARE_NOT_READ = (
-    "not read: classes are folders, and train/, val/ and test/ of class folders keep a split "
-    "(links to the videos will do)"
+    "not read: classes are folders, and train/, val/ and test/ of class folders keep a split; "
+    f"or write a {LABELS_FILE} (docs/labels.md)"
 )
+
+
+GROUPS_FILE = "groups.csv"
 
 
 @dataclass(frozen=True)
 class FoundVideo:
-    """A file that counts as a video.
+    """A video, or a part of one, that has a class.
 
     ``path`` is as found; ``name`` is relative to the root and, like ``class_name``, in Unicode's
-    composed form (NFC), so that macOS and Linux give one split.
+    composed form (NFC), so that macOS and Linux give one split. ``start`` and ``end`` are those of
+    a part [s].
     """
 
     path: Path
     name: str
     class_name: str
     given_split: Split | None
+    start: float | None = None
+    end: float | None = None
+    given_group: str | None = None
 
 
 @dataclass
@@ -68,8 +80,9 @@ def find_videos(
     extensions: Sequence[str],
     exclude: Sequence[str] = (),
     not_videos: Collection[Path] = (),
+    labels: LabelTable | None = None,
 ) -> Discovery:
-    """List the videos of every class folder, sorted by class and path.
+    """List the videos of every class folder, sorted by class, path and start.
 
     A class is a folder directly in ``root``; videos may lie at any depth below it. If all folders
     in ``root`` are called train, val or test, they hold the class folders and fix the split.
@@ -79,10 +92,12 @@ def find_videos(
         exclude: glob patterns; what matches by its name, or by its path from ``root``, is passed
             over, a folder with all that it holds.
         not_videos: folders to pass over, wherever they lie: the clip store, DVC's cache.
+        labels: overrides the class and the split of what it names, which may lie anywhere in
+            ``root``; there need be no class folder then.
 
     Raises:
         DataError: no such folder, unreadable folder, no class folder, an empty class, a name
-            that is not UTF-8, folders that may be a split or classes.
+            that is not UTF-8, folders that may be a split or classes, labels of no video.
     """
     if not root.is_dir():
         fault = "is not a folder" if root.exists() else "does not exist"
@@ -91,11 +106,12 @@ def find_videos(
     videos: list[FoundVideo] = []
     spellings: dict[str, set[str]] = defaultdict(set)
     below: dict[str, list[str]] = {}
-    for given_split, folder in _class_folders(root, walk):
+    named = {} if labels is None else labels.rows
+    for given_split, folder in _class_folders(root, walk, has_labels=labels is not None):
         class_name = composed(folder.name)
         found = list(walk.videos_below(folder))
         if not found and given_split is None:
-            if walk.holds_own_folder(folder):
+            if walk.holds_own_folder(folder) or labels is not None:
                 continue
             raise DataError(_nothing_in(folder, walk) + _advice(root, walk))
         if class_name == NONE_OF_THESE:
@@ -108,20 +124,29 @@ def find_videos(
         ]
         spellings[class_name].add(folder.name)
         below[folder.relative_to(root).as_posix()] = sorted(
-            {part for path in found for part in path.relative_to(folder).parent.parts}
+            {
+                part
+                for path in found
+                if composed(path.relative_to(root).as_posix()) not in named
+                for part in path.relative_to(folder).parent.parts
+            }
         )
-    for class_name in sorted(spellings.keys() - {video.class_name for video in videos}):
-        raise DataError(_nothing_in(root / "*" / class_name, walk))
-    walk.warnings += check_below_classes(root, below)
-    walk.warnings += _unlike_spellings(videos, spellings)
-    walk.warnings += walk.unused_patterns()
     counts = Counter(composed(video.name) for video in videos)
     # Files whose composed names would be equal keep their own.
     videos = [
         replace(video, name=name) if counts[name := composed(video.name)] == 1 else video
         for video in videos
     ]
-    videos.sort(key=lambda video: (video.class_name, video.name))
+    if labels is not None:
+        videos = _labelled(labels, videos, walk)
+    classes = {video.class_name for video in videos}
+    for class_name in sorted(spellings.keys() - classes) if labels is None else ():
+        raise DataError(_nothing_in(root / "*" / class_name, walk))
+    spellings = {name: spellings.get(name, {name}) for name in sorted(classes)}
+    walk.warnings += check_below_classes(root, below)
+    walk.warnings += _unlike_spellings(videos, spellings)
+    walk.warnings += walk.unused_patterns()
+    videos.sort(key=lambda video: (video.class_name, video.name, video.start or 0.0))
     return Discovery(
         videos,
         sorted(spellings),
@@ -131,15 +156,62 @@ def find_videos(
     )
 
 
-def composed(text: str) -> str:
-    """Unicode's composed form (NFC); macOS writes é as e and an accent (NFD)."""
-    return unicodedata.normalize("NFC", text)
+def _labelled(labels: LabelTable, videos: Sequence[FoundVideo], walk: _Walk) -> list[FoundVideo]:
+    """The videos as the table has them, and those that it does not name as they are."""
+    by_name = {composed(video.name): video for video in videos}
+    files = walk.every_video()
+    strangers = [name for name in labels.rows if name not in files]
+    if strangers:
+        raise labels.error(labels.rows[strangers[0]][0][0], walk.no_video(strangers, files))
+    others = [video for video in videos if composed(video.name) not in labels.rows]
+    found = [
+        FoundVideo(
+            files[name],
+            name,
+            row.label,
+            row.split or (by_name[name].given_split if name in by_name else None),
+            row.start,
+            row.end,
+            row.group,
+        )
+        for name, rows in labels.rows.items()
+        for _, row in rows
+        if row.label is not None
+    ]
+    split_rows = [n for rows in labels.rows.values() for n, row in rows if row.split and row.label]
+    free = [video.name for video in others + found if video.given_split is None]
+    if split_rows and free:
+        raise labels.error(
+            min(split_rows),
+            f"gives a split, but {len(free)} videos have none, e.g. {free[0]!r}; "
+            "give one to all of them or to none",
+        )
+    for name in labels.rows:
+        walk.passed_over.pop(files[name], None)
+    left_out = sum(row.label is None for rows in labels.rows.values() for _, row in rows)
+    parts = sum(video.start is not None for video in found)
+    note = f"{labels.path}: {len(found)} labels of {len(labels.rows)} videos"
+    note += f", {parts} of them of parts" if parts else ""
+    note += f"; {left_out} rows without a label are left out" if left_out else ""
+    if others:
+        kept = Counter(video.class_name for video in others).most_common()
+        shown = ", ".join(f"{count} {name!r}" for name, count in kept[:5])
+        more = ", …" if len(kept) > 5 else ""
+        note += f"; {len(others)} videos not named there have their folder's class: {shown}{more}"
+    walk.warnings.append(note)
+    if labels.ignored:
+        walk.warnings.append(
+            f"WARNING: {labels.path}: columns not read: {', '.join(map(repr, labels.ignored))}"
+        )
+    return others + found
 
 
-def _class_folders(root: Path, walk: _Walk) -> list[tuple[Split | None, Path]]:
+def _class_folders(root: Path, walk: _Walk, *, has_labels: bool) -> list[tuple[Split | None, Path]]:
     """The class folders of ``root``, each with the split that its parent folder fixes."""
     folders = walk.folders(root)
     walk.pass_over_files(root)
+    if not folders and has_labels:
+        return []
     if not folders:
         raise DataError(
             f"data.videos: {root} holds no class folders; make one folder per class"
@@ -161,13 +233,13 @@ def _class_folders(root: Path, walk: _Walk) -> list[tuple[Split | None, Path]]:
     for folder in folders:
         class_folders = walk.folders(folder)
         walk.pass_over_files(folder)
-        if not class_folders:
+        if not class_folders and not has_labels:
             walk.warnings.append(
                 f"WARNING: {folder} holds no class folders, so it fixes no {splits[folder.name]} "
                 "split; videos without a class are passed over"
             )
         found += [(splits[folder.name], class_folder) for class_folder in class_folders]
-    if "train" not in {split for split, _ in found}:
+    if "train" not in {split for split, _ in found} and not has_labels:
         raise DataError(f"data.videos: the train folder in {root} holds no class folders")
     return found
 
@@ -197,7 +269,7 @@ class _Walk:
     def pass_over_files(self, folder: Path) -> None:
         """Note the files in a folder of folders; they belong to no class."""
         for path in self.entries(folder):
-            if not path.is_dir() and path.name != "groups.csv":
+            if not path.is_dir() and path.name not in {GROUPS_FILE, LABELS_FILE}:
                 kind = "outside any class folder" if path.exists() else "broken link"
                 self.passed_over[path] = kind
 
@@ -211,6 +283,25 @@ class _Walk:
                 self.passed_over[path] = path.suffix.lower() or "no extension"
             else:
                 yield path
+
+    def every_video(self) -> dict[str, Path]:
+        """All videos below the root, by their composed paths from there."""
+        return {
+            composed(path.relative_to(self._root).as_posix()): path
+            for path in self.files_below(self._root, frozenset())
+            if path.suffix.lower() in self.extensions and path.is_file()
+        }
+
+    def no_video(self, names: Sequence[str], files: Collection[str]) -> str:
+        """Why names that a table gives, relative to the root, are no videos."""
+        name, more = names[0], f"; and {len(names) - 1} other videos" if len(names) > 1 else ""
+        if (self._root / name).exists():
+            return f"{name!r} is passed over: see data.extensions and data.exclude{more}"
+        last = name.rsplit("/", 1)[-1]
+        near = [file for file in files if file.rsplit("/", 1)[-1] == last]
+        near = near or difflib.get_close_matches(name, files, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"there is no video {name!r} in {self._root}{hint}{more}"
 
     def files_below(self, folder: Path, above: frozenset[Path] | None = None) -> Iterator[Path]:
         """All files below a folder, depth first. A link back to a folder above is not followed."""
@@ -318,4 +409,4 @@ def _advice(root: Path, walk: _Walk) -> str:
 def _lists_in(folder: Path, walk: _Walk) -> list[str]:
     """Files that may list videos."""
     names = [path.name for path in walk.entries(folder) if path.suffix.lower() in _LISTS]
-    return [name for name in names if name != "groups.csv"]
+    return [name for name in names if name not in {GROUPS_FILE, LABELS_FILE}]

@@ -1,4 +1,4 @@
-"""Which videos belong together: by groups.csv in the videos folder, or by a pattern on the path."""
+"""Which videos belong together: by labels.csv, groups.csv, or a pattern on the path."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.indexing.discovery import FoundVideo, composed
-
-GROUPS_FILE = "groups.csv"
+from slowfast_finetune.indexing.discovery import GROUPS_FILE, FoundVideo
+from slowfast_finetune.indexing.names import composed
 
 
 def find_groups(
@@ -19,7 +18,8 @@ def find_groups(
 ) -> tuple[dict[str, str], list[str]]:
     """Group of each video's name, by groups.csv in the videos folder or by the pattern; notes.
 
-    Paths, groups and pattern are compared in Unicode's composed form.
+    A group that the table of labels gives comes before both. Paths, groups and pattern are
+    compared in Unicode's composed form.
 
     Raises:
         DataError: groups.csv cannot be read, contradicts itself or names no video, or the pattern
@@ -27,14 +27,20 @@ def find_groups(
     """
     path = root / GROUPS_FILE
     notes: list[str] = []
+    names = {video.name for video in videos}
+    labelled = {video.name: video.given_group for video in videos if video.given_group}
     if path.exists():
-        groups, notes = _read_groups(path, {video.name for video in videos})
+        groups, notes = _read_groups(path, names)
     elif pattern is not None:
         groups = _match_groups(videos, pattern)
+    elif labelled:
+        groups = {}
     else:
         return {}, []
-    source = str(path) if path.exists() else f"data.group_pattern '{pattern}'"
-    without = len(videos) - len(groups)
+    sources = [str(path)] * path.exists() or [f"data.group_pattern '{pattern}'"] * bool(groups)
+    source = " and ".join([*["the table of labels"] * bool(labelled), *sources])
+    groups |= labelled
+    without = len(names) - len(groups)
     note = f"{len(set(groups.values()))} groups by {source}"
     return groups, [note + (f"; {without} videos in no group" if without else ""), *notes]
 

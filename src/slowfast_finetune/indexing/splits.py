@@ -252,9 +252,9 @@ def _too_small(
     splits = [split for split, name in lacking if name == class_name]
     if {item.given_split for item in items} & set(splits):
         return (
-            f"class {class_name!r} has no video in {' and '.join(splits)}, and the folders fix the "
-            "split; put some there, or remove the class or that folder, which is then taken from "
-            "train"
+            f"class {class_name!r} has no video in {' and '.join(splits)}, and folders or labels "
+            "fix the split; put some there, or remove the class or that folder, which is then "
+            "taken from train"
         )
     return (
         f"{_class_size(class_name, items, units)}: none is left for "

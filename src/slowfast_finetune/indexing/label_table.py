@@ -1,0 +1,206 @@
+"""labels.csv: the labels of videos and of parts of videos, in place of class folders."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
+from slowfast_finetune.base.tables import Table
+from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
+
+LABELS_FILE = "labels.csv"
+TIME_DIGITS = 3  # times are rounded to milliseconds
+_SECONDS = re.compile(r"\d+(\.\d+)?")
+_CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
+_TIMES_ARE = "expected seconds (192.5) or h:mm:ss (0:03:12.5)"
+
+
+class LabelRow(NamedTuple):
+    """The label of a video or of a part of one."""
+
+    video: Annotated[str, "path of the video, from the videos folder"]
+    label: Annotated[str | None, "its class; none: the video or the part is left out"]
+    start: Annotated[float | None, "where the part begins; none: where the video does", "seconds"]
+    end: Annotated[float | None, "where the part ends; none: where the video does", "seconds"]
+    split: Annotated[Split | None, "the split that the video belongs to; none: it is dealt to one"]
+    group: Annotated[str | None, "videos of one group stay in one split"]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the row is about all of the video."""
+        return self.start is None and self.end is None
+
+
+LABELS = Table("labels.csv", LabelRow, version=1)
+_REQUIRED = ("video", "label")
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The rows of a labels.csv that contradict each other in nothing.
+
+    Attributes:
+        path: the file.
+        rows: of each video, by its path from the videos folder in Unicode's composed form, with
+            their numbers: the header is row 1, as in a spreadsheet; sorted by start.
+        ignored: names of columns that are not read.
+    """
+
+    path: Path
+    rows: dict[str, list[tuple[int, LabelRow]]]
+    ignored: list[str]
+
+    def error(self, number: int, what: str) -> DataError:
+        """An error about one row."""
+        return DataError(f"{self.path}: row {number}: {what}")
+
+
+def read_labels(path: Path) -> LabelTable:
+    """Read labels.csv as people and spreadsheets write it.
+
+    UTF-8 with or without a byte order mark; separated by commas, semicolons (numbers may then have
+    a decimal comma, as where Excel writes semicolons) or tabs; empty rows are passed over.
+
+    Raises:
+        DataError: it cannot be read, a cell is not what its column holds, or rows contradict each
+            other.
+    """
+    header, lines, separator = _lines(path)
+    table = LabelTable(path, {}, [name for name in header if name not in LabelRow._fields])
+    by_video: dict[str, list[tuple[int, LabelRow]]] = defaultdict(list)
+    for number, line in lines:
+        try:
+            row = _row(dict(zip(header, line, strict=False)), decimal_comma=separator == ";")
+            if any(line[len(header) :]):
+                raise ValueError(f"{len(line)} cells, but the header has {len(header)}")
+        except ValueError as error:
+            raise table.error(number, str(error)) from error
+        by_video[row.video].append((number, row))
+    times = [
+        (number, time)
+        for rows in by_video.values()
+        for number, row in rows
+        for time in (row.start, row.end)
+        if time
+    ]
+    if times and all(time < 1 for _, time in times):
+        raise table.error(
+            min(times)[0],
+            f"no time in this table reaches 1 s; Excel keeps times as parts of a day: {_TIMES_ARE}",
+        )
+    for name, rows in sorted(by_video.items()):
+        rows.sort(key=lambda numbered: (numbered[1].start or 0.0, numbered[0]))
+        _check_agreement(table, rows)
+        table.rows[name] = rows
+    if not table.rows:
+        raise DataError(f"{path}: lists no videos")
+    return table
+
+
+def _lines(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
+    """The names of the columns, the other lines with their numbers, and what separates cells."""
+    if not path.is_file():
+        fault = "is not a file" if path.exists() else "does not exist (data.labels)"
+        raise DataError(f"{path}: {fault}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        first = text.partition("\n")[0]
+        separator = max(",;\t", key=first.count)
+        found = list(csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8; in Excel, save it as 'CSV UTF-8'") from error
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as CSV: {error}") from error
+    header = [cell.strip().lower() for cell in (found or [[]])[0]]
+    if not set(_REQUIRED) <= set(header):
+        raise DataError(
+            f"{path}: found columns {', '.join(filter(None, header)) or 'none'}; expected video "
+            f"and label, and if wanted {', '.join(LabelRow._fields[2:])}"
+        )
+    if twice := [name for name in LabelRow._fields if header.count(name) > 1]:
+        raise DataError(f"{path}: column {twice[0]} is there twice")
+    stripped = ((number, [cell.strip() for cell in line]) for number, line in enumerate(found, 1))
+    return header, ((n, line) for n, line in stripped if n > 1 and any(line)), separator
+
+
+def _row(cells: dict[str, str], *, decimal_comma: bool) -> LabelRow:
+    """Check the cells of a row.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    if not cells.get("video"):
+        raise ValueError("names no video")
+    label = composed(cells.get("label", "")) or None
+    if label == NONE_OF_THESE:
+        raise ValueError(f"{label!r} is the answer for videos of no class; use another label")
+    split = cells.get("split", "").lower()
+    if split and split not in SPLIT_FOLDERS:
+        raise ValueError(f"split: found {split!r}, expected {', '.join(SPLITS)} or nothing")
+    start, end = (_time(cells.get(name, ""), name, decimal_comma) for name in ("start", "end"))
+    if end is not None and end <= (start or 0.0):
+        raise ValueError(f"ends at {end:g} s, not after its start at {start or 0:g} s")
+    if end is not None:
+        start = start or 0.0
+    elif not start:
+        start = None  # from the start to the end: all of it
+    return LabelRow(
+        video=composed(cells["video"]).replace("\\", "/").removeprefix("./"),
+        label=label,
+        start=start,
+        end=end,
+        split=SPLIT_FOLDERS.get(split),
+        group=composed(cells.get("group", "")) or None,
+    )
+
+
+def _time(cell: str, name: str, decimal_comma: bool) -> float | None:
+    """A time in seconds, rounded to milliseconds; None for an empty cell."""
+    if not cell:
+        return None
+    text = cell.replace(",", ".") if decimal_comma else cell
+    if re.fullmatch(r"\d+:[0-5]?\d(\.\d+)?", text):
+        raise ValueError(f"{name}: {cell!r} may be hours or minutes; {_TIMES_ARE}")
+    if clock := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = clock.groups()
+        value = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    elif _SECONDS.fullmatch(text):
+        value = float(text)
+    else:
+        raise ValueError(f"{name}: found {cell!r}, {_TIMES_ARE}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: found {cell!r}, {_TIMES_ARE}")
+    return round(value, TIME_DIGITS)
+
+
+def _check_agreement(table: LabelTable, rows: Sequence[tuple[int, LabelRow]]) -> None:
+    """Refuse rows about one video, sorted by start, that repeat or contradict each other."""
+    for (first, one), (second, other) in itertools.pairwise(rows):
+        number, before = max(first, second), min(first, second)
+        if (one.start, one.end) == (other.start, other.end):
+            same = "repeats" if one.label == other.label else "has another label than"
+            raise table.error(number, f"{same} row {before}, on the same video and times")
+        if one.end is None or (other.start or 0.0) < one.end:
+            raise table.error(
+                number, f"overlaps row {before}; parts of one video must not, for now"
+            )
+    number, first_row = min(rows)
+    for later, row in sorted(rows)[1:]:
+        for column in ("split", "group"):
+            was, now = getattr(first_row, column), getattr(row, column)
+            if was != now:
+                raise table.error(
+                    later,
+                    f"{column}: found {now or 'nothing'}, but row {number} has {was or 'nothing'}; "
+                    "all parts of a video belong to one",
+                )
