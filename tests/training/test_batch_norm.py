@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.model.slowfast import ClipClassifier, build_slowfast
-from slowfast_finetune.training.batch_norm import begin_training, recompute_statistics
+from slowfast_finetune.training.learner import begin_training
 
 
 @pytest.fixture
@@ -77,16 +77,3 @@ def test_backbone_learns_again_after_its_frozen_epochs(
     step(classifier, clips)
     assert moved(classifier, before) == set(before)
     assert learning(classifier) == {name for name, _ in classifier.named_parameters()}
-
-
-def test_precise_statistics_are_those_of_the_clips() -> None:
-    """The mean and variance of all clips together, whatever batches they come in."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.BatchNorm1d(3)).train()
-    batches = [torch.randn(8, 3) * 2 + 5 for _ in range(4)]
-    model(torch.full((8, 3), 100.0))  # what was there before counts nothing
-    recompute_statistics(model, batches, num_batches=4)
-    norm = model[0]
-    torch.testing.assert_close(norm.running_mean, torch.cat(batches).mean(dim=0))
-    torch.testing.assert_close(norm.running_var, torch.cat(batches).var(dim=0, correction=0))
-    assert norm.momentum == 0.1, "as it was"

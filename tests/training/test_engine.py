@@ -175,10 +175,8 @@ def test_validate_is_plain_and_changes_nothing() -> None:
         logits = torch.cat([model(batch.clips) for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
     # A batch of three and one of one: the mean is over clips, not over batches.
-    assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item())
-    assert result.scores.accuracy == pytest.approx(
-        (logits.argmax(1) == labels).float().mean().item()
-    )
+    assert result["loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item())
+    assert result["accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
 
 
 def one_epoch(
@@ -324,7 +322,7 @@ def test_average_of_the_weights_is_what_is_validated(fabric: Any) -> None:
     val = Batches(coloured([0, 1, 1]))
     rows = fit(learner, feed_of=lambda _: feed([0, 1], [1, 0]), val_loader=val)
     losses = [
-        validate(model, val, nn.CrossEntropyLoss(), torch.device("cpu")).loss
+        validate(model, val, nn.CrossEntropyLoss(), torch.device("cpu"))["loss"]
         for model in (learner.evaluation_model, learner.classifier)
     ]
     assert rows[-1].val_loss == pytest.approx(losses[0])

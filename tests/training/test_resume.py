@@ -14,14 +14,12 @@ import torch
 import yaml
 from cpu_fabric import cpu_fabric
 from pipeline_imports import PACKAGE, PROJECT, SOURCE
-from synthetic import make_params
 from toy_learner import Batches, coloured, feed, make_learner
 
 from slowfast_finetune.training import run
 from slowfast_finetune.training.engine import fit
 from slowfast_finetune.training.epoch_progress import EpochProgress, TrainingProgress
 from slowfast_finetune.training.history import EpochRow
-from slowfast_finetune.training.outputs import RunDescription
 from slowfast_finetune.training.resume import CODE, UnfinishedRun, digest_of_code
 
 
@@ -93,15 +91,11 @@ def test_a_change_of_anything_else_keeps_it(package: Path, name: str) -> None:
 
 
 def test_a_state_of_another_fingerprint_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    UnfinishedRun(tmp_path, fingerprint="old").save({"best_epoch": 0, "anything": 1})
-    assert UnfinishedRun(tmp_path, fingerprint="new").load() == (
-        f"an unfinished run in {tmp_path}/.unfinished is of other parameters, clips or code"
+    UnfinishedRun(tmp_path, "old").save({"anything": 1})
+    assert UnfinishedRun(tmp_path, "new").load() == (
+        f"an unfinished run in {tmp_path} is of other parameters, clips or code"
     )
-    assert UnfinishedRun(tmp_path, fingerprint="old").load() == {
-        "best_epoch": 0,
-        "anything": 1,
-        "fingerprint": "old",
-    }
+    assert UnfinishedRun(tmp_path, "old").load() == {"anything": 1, "fingerprint": "old"}
 
 
 def test_a_learner_and_its_progress_go_on_from_their_states(tmp_path: Path) -> None:
@@ -161,15 +155,14 @@ def test_within_an_epoch_the_state_is_saved_when_its_minutes_have_passed(
 
     seconds = itertools.chain([119, 120, 120, 239, 240, 240], itertools.repeat(300))
     monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
-    params = make_params(runtime={"save_minutes": 2})
-    description = RunDescription(["a", "b"], params, {})
     nothing: Any = None
     training = run.TrainingRun(
         make_learner(cpu_fabric()),
-        description,
         nothing,
         nothing,
-        Unfinished(tmp_path, fingerprint=""),
+        nothing,
+        Unfinished(tmp_path, ""),
+        save_minutes=2,
         saved_at=0.0,
     )
     for _ in range(4):

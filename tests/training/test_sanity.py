@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.model.slowfast import ClipClassifier, build_slowfast
-from slowfast_finetune.training.sanity import check_gradients
+from slowfast_finetune.training.trial_step import check_gradients
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ class TestSanityCheck:
     ) -> None:
         before = {name: value.clone() for name, value in classifier.state_dict().items()}
         random_state = torch.random.get_rng_state()
-        report = self.check(classifier, clips, fabric)
-        assert report.num_parameters == len(list(classifier.parameters()))
+        loss = self.check(classifier, clips, fabric)
+        assert math.isfinite(loss)
         after = classifier.state_dict()
         assert all(torch.equal(before[name], after[name]) for name in before)
         assert torch.equal(random_state, torch.random.get_rng_state())
@@ -56,8 +56,8 @@ class TestSanityCheck:
     ) -> None:
         classifier.network.requires_grad_(False)
         classifier.network.get_submodule("blocks.6.proj").requires_grad_(True)
-        report = self.check(classifier, clips, fabric)
-        assert report.num_parameters == 2
+        loss = self.check(classifier, clips, fabric)
+        assert math.isfinite(loss)
 
     def test_parameter_that_takes_no_part(
         self, classifier: ClipClassifier, clips: tuple[Tensor, Tensor], fabric: Any

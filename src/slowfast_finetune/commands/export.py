@@ -44,13 +44,14 @@ def _run(args: argparse.Namespace) -> None:
         return
     if args.format is None:
         raise ExportError("--format is needed: pt2 or onnx")
-    from slowfast_finetune.exporting.model_export import describe_export, export
+    from slowfast_finetune.exporting.model_export import export
 
-    exported = export(
-        args.checkpoint,
-        file_format=args.format,
-        precision=args.precision,
-        output=args.out,
-        project=Path.cwd(),
+    say(
+        export(
+            args.checkpoint,
+            file_format=args.format,
+            precision=args.precision,
+            output=args.out,
+            project=Path.cwd(),
+        )
     )
-    say(describe_export(exported))

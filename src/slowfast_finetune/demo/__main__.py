@@ -10,8 +10,7 @@ from slowfast_finetune.base.console import run, say
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.demo.catalog import CLASS_NAMES
-from slowfast_finetune.demo.generator import generate_demo
+from slowfast_finetune.demo.generator import CLASS_NAMES, generate_demo
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,8 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _is_used(folder: Path, params: Path) -> bool:
     """Tell whether the parameters name this folder as that of the videos."""
-    videos = locate(load_params(params).data.videos, project=params.parent)
-    return videos.resolve() == folder.resolve()
+    return (
+        locate(load_params(params).data.videos, project=params.parent).resolve() == folder.resolve()
+    )
 
 
 if __name__ == "__main__":

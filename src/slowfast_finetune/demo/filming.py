@@ -1,56 +1,136 @@
-"""Film one video: cast the person, rehearse, plan the shot, draw and encode the frames."""
+"""Film one video: who does it, how fast, seen from where, in which light."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast_finetune.demo.casting import Person, cast_person
-from slowfast_finetune.demo.catalog import VideoName
-from slowfast_finetune.demo.drawing import draw_figure
+from slowfast_finetune.demo.drawing import Person, draw_figure, paint_room, random_person
 from slowfast_finetune.demo.encoding import write_video
-from slowfast_finetune.demo.performance import Performance, rehearse
-from slowfast_finetune.demo.randomness import named_generator
-from slowfast_finetune.demo.room import draw_chair, paint_room
-from slowfast_finetune.demo.shot import SUPERSAMPLING, Shot, plan_shot
+from slowfast_finetune.demo.poses import Body, Floats, Joint, Manner, joint_positions
+
+FRAME_RATES = tuple(Fraction(rate) for rate in (12, 15, 24, 25, Fraction(30_000, 1001), 50))
+SIZES = ((160, 120), (128, 128), (176, 144), (120, 160))  # width and height of the videos
+SUPERSAMPLING = 2  # frames are drawn so many times too large: reducing them smooths the edges
+# Seconds that one cycle of a repeated action takes, from brisk to leisurely.
+CYCLE_SECONDS: dict[str, tuple[float, float]] = {
+    "jumping_jacks": (0.8, 1.25),
+    "squatting": (1.0, 1.8),
+    "walking": (0.9, 1.3),
+    "waving": (0.45, 0.85),
+}
+# How far the figure turns away from the viewer, in degrees: the view that tells most.
+YAW_DEGREES: dict[str, tuple[float, float]] = {
+    "jumping_jacks": (0, 25),
+    "sitting_down": (42, 78),
+    "squatting": (35, 78),
+    "walking": (70, 90),
+    "waving": (0, 30),
+}
+Option = TypeVar("Option")
 
 
-def film_video(name: VideoName, *, folder: Path, seed: int) -> None:
-    """Write one video of the data set; the folder of its class must exist."""
-    person = cast_person(rng=named_generator(seed, "person", name.person))
-    rng = named_generator(seed, name.class_name, name.person, name.letter)
-    performance = rehearse(name.class_name, rng=rng)
-    shot = plan_shot(performance, rng=rng)
-    write_video(
-        folder / name.path,
-        film(performance, shot, person=person, rng=rng),
-        frame_rate=performance.frame_rate,
-        size=shot.size,
-        crf=shot.crf,
+def film_video(path: Path, *, seed: int) -> None:
+    """Write one video of the data set: `<folder>/<class>/person_<NNN>_<letter>.mp4`.
+
+    The numbers drawn depend on seed, class, person and letter only, never on order or worker.
+    """
+    class_name, (_, person_number, letter) = path.parent.name, path.stem.split("_")
+    person = random_person(named_generator(seed, "person", person_number))
+    rng = named_generator(seed, class_name, person_number, letter)
+    frame_rate, joints = perform(class_name, body=person.body, rng=rng)
+    size = _choose(SIZES, rng=rng)
+    frames = film(joints, person=person, size=size, rng=rng)
+    write_video(path, frames, frame_rate=frame_rate, size=size, crf=int(rng.integers(20, 27)))
+
+
+def named_generator(seed: int, *names: str) -> np.random.Generator:
+    """A generator of its own for each seed and list of names, the same on every run."""
+    # Python's own hash() differs from process to process.
+    text = "/".join((str(seed), *names))
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()))
+
+
+def perform(class_name: str, *, body: Body, rng: np.random.Generator) -> tuple[Fraction, Floats]:
+    """Random performance of an action: frames a second, and joints float64 (num_frames, 17, 3).
+
+    World axes: x to the right of the picture, y up, z towards the viewer; the floor is y = 0.
+    """
+    action = "sitting_down" if class_name == "standing_up" else class_name
+    frame_rate = _choose(FRAME_RATES, rng=rng)
+    manner = Manner(
+        effort=rng.uniform(0.85, 1.08),
+        arms_forward=bool(rng.random() < 0.5),
+        waving_arms=_choose(("left", "right", "both"), rng=rng),
+        stride=rng.uniform(0.30, 0.40),
     )
+    phases = random_phases(action, frame_rate=frame_rate, rng=rng)
+    joints = np.stack(
+        [joint_positions(action, phase=phase, body=body, manner=manner) for phase in phases]
+    )
+    yaw = math.radians(rng.uniform(*YAW_DEGREES[action])) * _choose((-1, 1), rng=rng)
+    turn, side = math.cos(yaw), math.sin(yaw)
+    joints = joints @ np.array(((turn, 0.0, -side), (0.0, 1.0, 0.0), (side, 0.0, turn)))
+    return frame_rate, joints[::-1] if class_name == "standing_up" else joints
+
+
+def random_phases(action: str, *, frame_rate: Fraction, rng: np.random.Generator) -> Floats:
+    """Phase of each frame of a random video: float64 (num_frames,)."""
+    # A few videos are shorter than one clip of 16 frames at 10 frames per second.
+    short = rng.random() < 0.15
+    seconds = rng.uniform(0.6, 1.25) if short else rng.triangular(1.3, 1.7, 3.2)
+    times = np.arange(round(seconds * frame_rate)) / float(frame_rate)
+    phases: Floats
+    if action in CYCLE_SECONDS:
+        cycle_seconds = min(rng.uniform(*CYCLE_SECONDS[action]), seconds)
+        start, wobble = rng.random(size=2)
+        uneven = 0.03 * np.sin(2 * math.pi * (0.6 * times + wobble))
+        phases = start + times / cycle_seconds + uneven
+    else:
+        # Still at first and at last, so shortly that any clip shows some of the movement.
+        before, after = rng.uniform(0.0, 0.1, size=2)
+        phases = np.clip((times / times[-1] - before) / (1 - before - after), 0.0, 1.0)
+    return phases
 
 
 def film(
-    performance: Performance, shot: Shot, *, person: Person, rng: np.random.Generator
+    joints: Floats, *, person: Person, size: tuple[int, int], rng: np.random.Generator
 ) -> Iterator[NDArray[np.uint8]]:
-    """The frames of a video, each uint8 (H, W, 3)."""
-    camera, (width, height) = shot.camera, (side * SUPERSAMPLING for side in shot.size)
+    """Frames, each uint8 (H, W, 3), by a random camera that pans slowly, in a random light."""
+    width, height = (side * SUPERSAMPLING for side in size)
+    unit = min(rng.uniform(0.76, 0.84) * height, 0.95 * width)
+    lowest = 0.96 * height
+    highest = min(max(0.87 * height, 1.13 * unit), lowest)  # hands held up stay in the picture
+    start = ((0.5 + rng.uniform(-0.05, 0.05)) * width, rng.uniform(highest, lowest))
+    pan = np.linspace(-0.5, 0.5, len(joints))[:, None]
+    path = start + pan * rng.uniform((-0.06, -0.02), (0.06, 0.02)) * width
+    # The figure crosses part of the picture, and the camera follows it for the rest of its way.
+    walked = unit * joints[:, Joint.PELVIS, 0]
+    middle, way = (walked.max() + walked.min()) / 2, max(np.ptp(walked), 1.0)
+    followed = 1 - min(1.0, (0.8 * width - 0.5 * unit) / way) * rng.uniform(0.4, 1.0)
+    path[:, 0] -= middle + followed * (walked - middle)
+    # Whole pixels, so that figure and room move by the very same amount.
+    origins = path.round().astype(np.int64)
     # One picture of all that the camera sees; each frame is cut out of it.
-    origin_x, origin_y = shot.origins.max(axis=0).tolist()
-    across, down = np.ptp(shot.origins, axis=0).tolist()
-    room = paint_room(
-        (width + across, height + down), unit=camera.pixels_per_height, floor_y=origin_y, rng=rng
-    )
-    draw_chair(
-        room, performance, person=person, camera=camera, origin=(origin_x, origin_y), rng=rng
-    )
-    joints = performance.joints(person.body) + performance.travel()[:, None, :]
-    for pose, (x, y) in zip(joints, shot.origins.tolist(), strict=True):
-        left, top = origin_x - x, origin_y - y
+    far_x, far_y = origins.max(axis=0).tolist()
+    across, down = np.ptp(origins, axis=0).tolist()
+    room = paint_room((width + across, height + down), unit=unit, floor_y=far_y, rng=rng)
+    light = rng.uniform(0.85, 1.02) * rng.uniform(0.95, 1.05, size=3)
+    for pose, (x, y) in zip(joints, origins.tolist(), strict=True):
+        left, top = far_x - x, far_y - y
         picture = room.crop((left, top, left + width, top + height))
-        draw_figure(picture, pose, person=person, camera=camera, origin=(x, y))
-        frame = np.asarray(picture.reduce(SUPERSAMPLING))
-        yield (frame * shot.light).clip(0, 255).astype(np.uint8)
+        draw_figure(picture, pose, person=person, unit=unit, origin=(x, y))
+        frame = np.asarray(picture.reduce(SUPERSAMPLING)) * light.astype(np.float32)
+        yield frame.clip(0, 255).astype(np.uint8)
+
+
+def _choose(options: Sequence[Option], *, rng: np.random.Generator) -> Option:
+    """One of the options; unlike `rng.choice`, it keeps their type."""
+    return options[int(rng.integers(len(options)))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,16 @@ from pathlib import Path
 
 from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.errors import InputError
-from slowfast_finetune.demo.catalog import CLASS_NAMES, LETTERS, VideoName, is_demo_path
+
+CLASS_NAMES = (
+    "jumping_jacks",
+    "sitting_down",
+    "squatting",
+    "standing_up",
+    "walking",
+    "waving",
+)
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def generate_demo(
@@ -36,7 +46,7 @@ def generate_demo(
     Raises:
         InputError: a number is out of its range, or the folder holds something else.
     """
-    workers = _available_cpus() if num_workers is None else num_workers
+    workers = (os.cpu_count() or 1) if num_workers is None else num_workers
     for name, value, least, most in (
         ("people", people, 1, 999),
         ("videos per person", videos_per_person, 1, len(LETTERS)),
@@ -48,8 +58,8 @@ def generate_demo(
             raise InputError(f"{name} must be {allowed}, not {value}")
     target = folder.resolve()
     _check_replaceable(target)
-    videos = [
-        VideoName(class_name, person, letter)
+    names = [
+        f"{class_name}/person_{person:03d}_{letter}.mp4"
         for class_name in CLASS_NAMES
         for person in range(1, people + 1)
         for letter in LETTERS[:videos_per_person]
@@ -57,19 +67,21 @@ def generate_demo(
     with _built_aside(target) as unfinished:
         for class_name in CLASS_NAMES:
             (unfinished / class_name).mkdir()
-        _film_all(videos, folder=unfinished, seed=seed, num_workers=min(workers, len(videos)))
-    return [folder / video.path for video in videos]
+        _film_all([unfinished / name for name in names], seed=seed, num_workers=workers)
+    return [folder / name for name in names]
 
 
 def _check_replaceable(target: Path) -> None:
     """Refuse a target that holds anything this generator did not write."""
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file; give a new or empty folder")
+    ours = re.compile(rf"({'|'.join(CLASS_NAMES)})(/person_\d{{3}}_[a-z]\.mp4)?")
     for found in sorted(target.rglob("*")):
-        if not is_demo_path(found.relative_to(target)):
+        name = found.relative_to(target).as_posix()
+        if ours.fullmatch(name) is None:
             raise InputError(
-                f"{target} is not empty and holds {found.relative_to(target)}, which is no demo "
-                "video; give a new or empty folder"
+                f"{target} is not empty and holds {name}, which is no demo video; "
+                "give a new or empty folder"
             )
 
 
@@ -91,22 +103,16 @@ def _built_aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside)
 
 
-def _film_all(videos: list[VideoName], *, folder: Path, seed: int, num_workers: int) -> None:
+def _film_all(paths: list[Path], *, seed: int, num_workers: int) -> None:
     # Here, not above: PyAV, Pillow and NumPy take a while, and --help needs none of them.
     from slowfast_finetune.demo.filming import film_video
 
-    film_one = partial(film_video, folder=folder, seed=seed)
+    film_one = partial(film_video, seed=seed)
     with ExitStack() as stack:
-        films: Iterator[None] = map(film_one, videos)
+        films: Iterator[None] = map(film_one, paths)
         if num_workers > 1:
             # Spawned, not forked: a caller's threads or GPU would not survive a fork.
             pool = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"))
-            films = stack.enter_context(pool).map(film_one, videos, chunksize=4)
-        for _ in progress(films, total=len(videos), label="demo videos"):
+            films = stack.enter_context(pool).map(film_one, paths, chunksize=4)
+        for _ in progress(films, total=len(paths), label="demo videos"):
             pass
-
-
-def _available_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))  # those this process may use
-    return os.cpu_count() or 1

@@ -28,70 +28,40 @@ def check_file(path: Path) -> str:
             "is in it; load it only if you trust its sender, or ask for the .pt or .onnx file"
         )
     if path.suffix == ".onnx":
-        metadata = read_onnx_metadata(path)
-        return _one_line(path, f"an ONNX model of {metadata['model']}", metadata["class_names"])
-    from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint, view_params
+        metadata = _read_onnx_metadata(path)
+        kind, model, names = "an ONNX model", metadata["model"], metadata["class_names"]
+    else:
+        from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint, view_params
 
-    checkpoint = load_checkpoint(path)
-    try:
-        view_params(checkpoint)
-        classifier_from(checkpoint)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return _one_line(path, f"a checkpoint of {checkpoint.model_name}", checkpoint.class_names)
-
-
-def _one_line(path: Path, content: str, class_names: list[str]) -> str:
-    return f"{path}: {content}; {len(class_names)} classes: {', '.join(class_names)}"
+        checkpoint = load_checkpoint(path)
+        try:
+            view_params(checkpoint)
+            classifier_from(checkpoint)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        kind, model, names = "a checkpoint", checkpoint.model_name, checkpoint.class_names
+    return f"{path}: {kind} of {model}; {len(names)} classes: {', '.join(names)}"
 
 
-def read_onnx_metadata(path: Path) -> dict[str, Any]:
+def _read_onnx_metadata(path: Path) -> dict[str, Any]:
     """Read and verify the metadata of an ONNX model that this project exported.
 
     Raises:
         ExportError: the file is damaged, refers to other files or foreign operators, or was not
             exported by this project.
     """
-    from slowfast_finetune.exporting.onnx_file import need, weights_digest
+    from slowfast_finetune.exporting.onnx_file import METADATA_KEY, need, weights_digest
 
     need("onnx")
-    import onnx
-
-    model = _parsed(path)
-    metadata = _metadata_of(path, model)
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
-        raise ExportError(f"{path}: reads weights from other files, which an export never does")
-    domains = {entry.domain for entry in model.opset_import} | {
-        node.domain for node in model.graph.node
-    }
-    if model.functions or domains - {"", "ai.onnx"}:
-        raise ExportError(f"{path}: calls operators that are not part of ONNX")
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"{path}: is damaged: {str(error).splitlines()[0]}") from error
-    if "weights_digest" not in metadata:
-        raise ExportError(f"{path}: lacks weights_digest in its metadata; export it again")
-    if metadata["weights_digest"] != weights_digest(model):
-        raise ExportError(f"{path}: is damaged: its weights differ from those that were exported")
-    return metadata
-
-
-def _parsed(path: Path) -> Any:
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.load_from_string(path.read_bytes())
+        model = onnx.load_from_string(path.read_bytes())
     except OSError as error:
         raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
     except (DecodeError, ValueError) as error:
         raise ExportError(f"{path}: is cut short or damaged, or no ONNX file") from error
-
-
-def _metadata_of(path: Path, model: Any) -> dict[str, Any]:
-    from slowfast_finetune.exporting.onnx_file import METADATA_KEY
-
     texts = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in texts:
         raise ExportError(f"{path}: is not an export of this project, or is cut short")
@@ -99,7 +69,39 @@ def _metadata_of(path: Path, model: Any) -> dict[str, Any]:
         metadata = json.loads(texts[METADATA_KEY])
     except (ValueError, RecursionError) as error:
         raise ExportError(f"{path}: its metadata entry {METADATA_KEY} is not JSON") from error
-    return _checked_metadata(path, metadata)
+    _check_metadata(path, metadata)
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
+        raise ExportError(f"{path}: reads weights from other files, which an export never does")
+    domains = {entry.domain for entry in (*model.opset_import, *model.graph.node)}
+    if model.functions or domains - {"", "ai.onnx"}:
+        raise ExportError(f"{path}: calls operators that are not part of ONNX")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{path}: is damaged: {str(error).splitlines()[0]}") from error
+    if metadata.get("weights_digest") != weights_digest(model):
+        raise ExportError(
+            f"{path}: is damaged: its weights differ from those that were exported, "
+            "or its metadata lacks their weights_digest"
+        )
+    return dict(metadata)
+
+
+def _check_metadata(path: Path, metadata: Any) -> None:
+    from slowfast_finetune.model.exported import EXPORT_VERSION, KIND, TASK
+
+    if not isinstance(metadata, dict):
+        raise ExportError(f"{path}: is not an export of this project")
+    for key, read in (("kind", KIND), ("format_version", EXPORT_VERSION), ("task", TASK)):
+        if metadata.get(key) != read:
+            found = f"{key} is {metadata.get(key)!r} in its metadata"
+            raise ExportError(f"{path}: {found}; this version reads {read!r}")
+    names, model = metadata.get("class_names"), metadata.get("model")
+    are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not (names and are_names and isinstance(model, str)):
+        raise ExportError(
+            f"{path}: class_names or model in its metadata is missing or has the wrong type"
+        )
 
 
 def _tensors(model: Any) -> Iterator[Any]:
@@ -115,28 +117,3 @@ def _tensors(model: Any) -> Iterator[Any]:
             for attribute in node.attribute:
                 yield from (attribute.t, *attribute.tensors)
                 graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
-
-
-def _checked_metadata(path: Path, metadata: Any) -> dict[str, Any]:
-    from slowfast_finetune.model.exported import EXPORT_VERSION, KIND, TASK
-
-    if not isinstance(metadata, dict) or metadata.get("kind") != KIND:
-        raise ExportError(f"{path}: is not an export of this project")
-    version = metadata.get("format_version")
-    if version != EXPORT_VERSION:
-        raise ExportError(f"{path}: has format {version}; this version reads {EXPORT_VERSION}")
-    if metadata.get("task") != TASK:
-        raise ExportError(f"{path}: is for the task {metadata.get('task')}; expected {TASK}")
-    names = metadata.get("class_names")
-    if not (
-        isinstance(names, list)
-        and names
-        and all(isinstance(name, str) for name in names)
-        and isinstance(metadata.get("model"), str)
-        and isinstance(metadata.get("preprocessing"), dict)
-    ):
-        raise ExportError(
-            f"{path}: class_names, model or preprocessing in its metadata is missing or has the "
-            "wrong type"
-        )
-    return metadata

@@ -19,7 +19,7 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.clips.windows import plan_views
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
-from slowfast_finetune.model.exported import ClipProbabilities
+from slowfast_finetune.model.exported import ClipProbabilities, example_clips
 
 Clips = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
@@ -34,12 +34,11 @@ class Parity:
     """Differences between the probabilities of an exported model and of its checkpoint.
 
     Attributes:
-        num_random, num_real: number of compared clips; real ones come from the test videos.
+        num_real: number of clips from test videos, beside NUM_RANDOM of random pixels.
         random_difference, real_difference: largest absolute difference over clips and classes.
         num_turned: clips whose most probable class differs.
     """
 
-    num_random: int
     num_real: int
     random_difference: float
     real_difference: float
@@ -50,37 +49,42 @@ class Parity:
         """Largest difference over all clips."""
         return max(self.random_difference, self.real_difference)
 
+    def __str__(self) -> str:
+        real = (
+            f"{self.real_difference:.1e} on {self.num_real} real clips"
+            if self.num_real
+            else "not compared on real clips (this project has none)"
+        )
+        return (
+            f"{self.random_difference:.1e} on {NUM_RANDOM} random clips, {real}; most probable "
+            f"class differs on {self.num_turned} of {NUM_RANDOM + self.num_real}"
+        )
+
 
 def measure_parity(checkpoint: Checkpoint, runner: Runner, *, project: Path) -> Parity:
     """Run both on the same clips: the checkpoint one by one, the export in two batch sizes."""
-    shape = checkpoint.preprocessing
-    rng = np.random.default_rng(0)
-    side = shape.crop_size
-    noise = rng.integers(0, 256, (NUM_RANDOM, shape.num_frames, side, side, 3), np.uint8)
-    real = real_clips(checkpoint, project=project)
+    shape = (NUM_RANDOM, *example_clips(checkpoint).shape[1:])
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    real = _real_clips(checkpoint, project=project)
     model = ClipProbabilities(
         classifier_from(checkpoint), temperature=checkpoint.temperature
     ).eval()
     differences, turned = {}, 0
     for name, clips in (("noise", noise), ("real", real)):
-        wanted = _one_by_one(model, clips)
+        with torch.inference_mode():
+            wanted = _joined([model(torch.from_numpy(clip[None])).numpy() for clip in clips])
         # The first clip alone and the others as one batch, since any batch size must work.
         found = _joined([runner(part) for part in (clips[:1], clips[1:]) if len(part)])
         differences[name] = float(np.abs(wanted - found).max(initial=0))
         turned += int((wanted.argmax(1) != found.argmax(1)).sum())
-    return Parity(len(noise), len(real), differences["noise"], differences["real"], turned)
-
-
-def _one_by_one(model: torch.nn.Module, clips: Clips) -> Probabilities:
-    with torch.inference_mode():
-        return _joined([model(torch.from_numpy(clip[None])).numpy() for clip in clips])
+    return Parity(len(real), differences["noise"], differences["real"], turned)
 
 
 def _joined(parts: list[Probabilities]) -> Probabilities:
     return np.concatenate(parts or [np.zeros((0, 1), np.float32)])
 
 
-def real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
+def _real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
     """Read the centre clips of up to eight test videos, (N, T, H, W, 3); N may be 0."""
     shape = checkpoint.preprocessing
     num_frames, side = shape.num_frames, shape.crop_size

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 
-class _Schema(BaseModel):
-    """Base of all responses."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class SegmentAnswer(_Schema):
+class SegmentAnswer(BaseModel):
     """A stretch of the video with one answer."""
 
     answer: str | None = Field(description="a class, or null for none of these")
@@ -22,7 +16,7 @@ class SegmentAnswer(_Schema):
     confidence: float = Field(description="mean probability of the answer over the stretch")
 
 
-class ExplainedFrame(_Schema):
+class ExplainedFrame(BaseModel):
     """A frame with high Grad-CAM weight, and its maps for the label."""
 
     seconds: float = Field(description="from the first frame")
@@ -32,7 +26,7 @@ class ExplainedFrame(_Schema):
     fast: str = Field(description="the frame overlaid with the fast pathway's Grad-CAM map")
 
 
-class Explanation(_Schema):
+class Explanation(BaseModel):
     """Grad-CAM of the clip with the highest probability of the label."""
 
     start_seconds: float | None = Field(description="where the clip begins")
@@ -40,7 +34,7 @@ class Explanation(_Schema):
     note: str | None = Field(description="why there are no frames")
 
 
-class ModelInfo(_Schema):
+class ModelInfo(BaseModel):
     """Which model answered."""
 
     name: str
@@ -49,7 +43,7 @@ class ModelInfo(_Schema):
     threshold: float = Field(description="an answer less probable is none of these")
 
 
-class Timing(_Schema):
+class Timing(BaseModel):
     """Where the time went."""
 
     upload_seconds: float
@@ -57,7 +51,7 @@ class Timing(_Schema):
     predicting_seconds: float = Field(description="decoding, the model, and the explanation")
 
 
-class Answer(_Schema):
+class Answer(BaseModel):
     """What a video shows."""
 
     name: str | None = Field(description="the file's name as the client gave it; text, not a path")
@@ -73,7 +67,7 @@ class Answer(_Schema):
     timing: Timing
 
 
-class Problem(_Schema):
+class Problem(BaseModel):
     """Why there is no answer."""
 
     reason: str = Field(
@@ -84,7 +78,7 @@ class Problem(_Schema):
     detail: str
 
 
-class Health(_Schema):
+class Health(BaseModel):
     """Whether the server works, and how busy it is."""
 
     status: Literal["ok"]
@@ -94,14 +88,14 @@ class Health(_Schema):
     queue_room: int
 
 
-class UploadLimits(_Schema):
+class UploadLimits(BaseModel):
     """What an upload may be."""
 
     max_bytes: int
     max_seconds: float
 
 
-class ModelCard(_Schema):
+class ModelCard(BaseModel):
     """The model and what is known of it."""
 
     model: ModelInfo

@@ -15,22 +15,16 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 
 from slowfast_finetune import __version__
 from slowfast_finetune.predicting.decoded_video import DecodedVideo
 from slowfast_finetune.serving.answers import Answer, Health, ModelCard, Problem, UploadLimits
-from slowfast_finetune.serving.guard import Guard, problem_response
+from slowfast_finetune.serving.guard import Guard
 from slowfast_finetune.serving.inference import InferenceEngine
 from slowfast_finetune.serving.limits import ServeLimits
-from slowfast_finetune.serving.problems import (
-    ClientLeftError,
-    RequestRefusedError,
-    bad_request,
-    busy,
-    stuck,
-    timed_out,
-)
+from slowfast_finetune.serving.problems import RequestRefusedError
 from slowfast_finetune.serving.prometheus import ServerMetrics
 from slowfast_finetune.serving.upload_page import add_page
 from slowfast_finetune.serving.uploads import Upload, received
@@ -39,7 +33,6 @@ CLOSE_SECONDS = 5.0  # to finish the present computation when the server stops
 FIRST_GUESS_SECONDS = 2.0  # a video takes, before one has been measured
 NEWEST_SHARE = 0.2  # weight of the newest video in the mean time a video takes
 MAX_RETRY_SECONDS = 300
-LEFT_STATUS = 499  # never read: the client has gone
 BINARY = {"type": "string", "format": "binary"}
 FORM = {"type": "object", "required": ["video"], "properties": {"video": BINARY}}
 REQUEST_BODY = {
@@ -124,7 +117,8 @@ class Service:
         """
         busy_seconds = 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
         if busy_seconds > self.limits.answer_seconds + self.limits.decoder_seconds:
-            raise stuck(busy_seconds)
+            detail = f"the model has been computing one video for {busy_seconds:.0f} s"
+            raise RequestRefusedError("stuck", f"{detail}; restart the server")
 
     async def predict(self, request: Request, *, explain: bool) -> Answer:
         """Answer one request, and count how it ended."""
@@ -132,18 +126,15 @@ class Service:
         try:
             answer = await self._predict(request, explain=explain)
         except RequestRefusedError as error:
-            self.metrics.count(error.outcome)
+            self.metrics.requests.labels(error.outcome).inc()
             if error.outcome == "refused":
-                self.metrics.count_refused(error.problem.reason)
-            raise
-        except ClientLeftError:
-            self.metrics.count("left")
+                self.metrics.refused.labels(error.reason).inc()
             raise
         except Exception:
-            self.metrics.count("failed")
+            self.metrics.requests.labels("failed").inc()
             raise
-        self.metrics.count("answered")
-        self.metrics.observe(time.monotonic() - began)
+        self.metrics.requests.labels("answered").inc()
+        self.metrics.seconds.observe(time.monotonic() - began)
         return answer
 
     async def _predict(self, request: Request, *, explain: bool) -> Answer:
@@ -187,8 +178,9 @@ class Service:
         if self._is_stopped:
             raise self._busy("the server stops")
         if has_left:
-            raise ClientLeftError
-        raise timed_out(self.limits.answer_seconds)
+            raise RequestRefusedError("client_left", "the client disconnected")
+        detail = f"no answer within {self.limits.answer_seconds:g} s of the upload"
+        raise RequestRefusedError("timed_out", detail)
 
     async def _answer(self, upload: Upload, *, explain: bool) -> Answer:
         submitted = time.monotonic()
@@ -225,7 +217,8 @@ class Service:
         """The refusal for lack of room, with when to come back by what videos took lately."""
         ahead = max(1, self.queue_length - self.limits.queue + 1)
         seconds = round(self._seconds_per_video * ahead + 0.5)
-        return busy(detail, retry_after=max(1, min(MAX_RETRY_SECONDS, seconds)))
+        retry_after = max(1, min(MAX_RETRY_SECONDS, seconds))
+        return RequestRefusedError("busy", detail, retry_after=retry_after)
 
 
 async def _client_leaves(request: Request) -> None:
@@ -288,7 +281,9 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", response_class=Response)
     def metrics() -> Response:
         """Counters for Prometheus."""
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+        return Response(
+            generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4"
+        )
 
 
 def _add_problems(app: FastAPI) -> None:
@@ -296,16 +291,12 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestRefusedError)
     async def refused(_: Request, error: RequestRefusedError) -> Response:
-        return problem_response(error)
-
-    @app.exception_handler(ClientLeftError)
-    async def left(_: Request, __: ClientLeftError) -> Response:
-        return Response(status_code=LEFT_STATUS)
+        return error.response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         fault = error.errors()[0]
-        return problem_response(bad_request(f"{fault['loc'][-1]}: {fault['msg']}"))
+        return RequestRefusedError("bad_request", f"{fault['loc'][-1]}: {fault['msg']}").response()
 
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> Response:

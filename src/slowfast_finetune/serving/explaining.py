@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -21,12 +19,6 @@ MIN_HEIGHT = 128
 Scores = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class _Kept:
-    look: SelectedClip
-    log_probabilities: Scores
-
-
 class KeptClips:
     """The clip with the highest probability of each class that was the most probable of some clip.
 
@@ -34,7 +26,7 @@ class KeptClips:
     """
 
     def __init__(self) -> None:
-        self._by_label: dict[int, _Kept] = {}
+        self._by_label: dict[int, tuple[SelectedClip, Scores]] = {}
 
     def see(self, look: SelectedClip, logits: Scores) -> None:
         """Keep this clip if it is the best for the class that leads it."""
@@ -42,18 +34,14 @@ class KeptClips:
         scores = (values - np.logaddexp.reduce(values)).astype(np.float32)
         label = int(scores.argmax())
         before = self._by_label.get(label)
-        if before is None or scores[label] > before.log_probabilities[label]:
-            self._by_label[label] = _Kept(look, scores)
+        if before is None or scores[label] > before[1][label]:
+            self._by_label[label] = look, scores
         if len(self._by_label) > MAX_CLIPS:
-            weakest = min(
-                self._by_label, key=lambda key: self._by_label[key].log_probabilities[key]
-            )
-            del self._by_label[weakest]
+            del self._by_label[min(self._by_label, key=lambda key: self._by_label[key][1][key])]
 
-    def best(self, label: int) -> SelectedClip | None:
-        """The clip that speaks most for a class; None where none was seen."""
-        kept = self._by_label.values()
-        return max(kept, key=lambda one: one.log_probabilities[label]).look if kept else None
+    def best(self, label: int) -> SelectedClip:
+        """The clip with the highest probability of a class, of at least one that was seen."""
+        return max(self._by_label.values(), key=lambda kept: kept[1][label])[0]
 
 
 class Explainer:
@@ -63,15 +51,13 @@ class Explainer:
         self._fps = checkpoint.preprocessing.sample_fps
         self._classifier = classifier_from(checkpoint) if grad_cam.is_installed() else None
 
-    def explain(self, look: SelectedClip | None, *, label: int, num_frames: int) -> Explanation:
+    def explain(self, look: SelectedClip, *, label: int, num_frames: int) -> Explanation:
         """Explain the answer ``label`` by one clip of a video of ``num_frames`` sampled frames."""
         import torch
 
         if self._classifier is None:
             note = f"Grad-CAM needs captum: {grad_cam.HOW_TO_INSTALL}"
             return Explanation(start_seconds=None, frames=[], note=note)
-        if look is None:
-            return Explanation(start_seconds=None, frames=[], note="no clip was kept")
         clip = torch.from_numpy(look.clip[None])
         maps = grad_cam.explain(self._classifier, clip, label=label)
         # What was padded is no part of the video.

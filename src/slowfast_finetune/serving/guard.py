@@ -6,15 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from slowfast_finetune.serving.limits import ServeLimits
-from slowfast_finetune.serving.problems import RequestRefusedError, server_error
+from slowfast_finetune.serving.problems import RequestRefusedError
 
 LINGER_UPLOADS = 2  # uploads of the largest size are thrown away at most, of a refused request
 LINGER_SECONDS = 10.0  # for which a refused upload may go on being sent, and is thrown away
@@ -53,20 +51,16 @@ class Guard:
         headers = Headers(scope=scope)
         exchange = _Exchange(receive, send, headers, limits=self._limits)
         refusal = _foreign(headers, method=scope["method"], names=self._names)
-        app: Any = self._app if refusal is None else problem_response(refusal)
+        app: ASGIApp = self._app if refusal is None else refusal.response()
         try:
             await app(scope, exchange.receive, exchange.send)
         except Exception:
             if exchange.has_begun:
                 raise
             logging.getLogger("uvicorn.error").exception("an error in the server")
-            await problem_response(server_error())(scope, exchange.receive, exchange.send)
-
-
-def problem_response(error: RequestRefusedError) -> Response:
-    """A refusal as JSON, with Retry-After where it helps to come back."""
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-    return JSONResponse(error.problem.model_dump(), status_code=error.status, headers=headers)
+            detail = "internal server error; the traceback is in the log"
+            answer = RequestRefusedError("server_error", detail).response()
+            await answer(scope, exchange.receive, exchange.send)
 
 
 def _foreign(
@@ -80,17 +74,15 @@ def _foreign(
     host, host_name = headers.get("host", ""), None
     with contextlib.suppress(ValueError):
         host_name = urlsplit(f"//{host}").hostname
-    detail = None
     if names is not None and host_name not in names:
         detail = "this Host header is not allowed; add it with --name"
-    elif method not in ("GET", "HEAD"):
-        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-        own = (None, f"http://{host}", f"https://{host}")
-        if site not in ("same-origin", "none") if site else origin not in own:
-            detail = "sent by a page of another site"
-    if detail is None:
+        return RequestRefusedError("forbidden", detail)
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    own = (None, f"http://{host}", f"https://{host}")
+    is_own = site in ("same-origin", "none") if site else origin in own
+    if method in ("GET", "HEAD") or is_own:
         return None
-    return RequestRefusedError(403, "forbidden", detail, outcome="bad_request")
+    return RequestRefusedError("forbidden", "sent by a page of another site")
 
 
 class _Exchange:

@@ -12,11 +12,10 @@ from slowfast_finetune.model.checkpoint import load_checkpoint
 from slowfast_finetune.predicting.decoded_video import DecodedVideo
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
 from slowfast_finetune.predicting.frame_pipe import FrameRun
-from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
+from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor
 from slowfast_finetune.serving.answers import (
     Answer,
-    Explanation,
     ModelInfo,
     SegmentAnswer,
     Timing,
@@ -24,7 +23,7 @@ from slowfast_finetune.serving.answers import (
 from slowfast_finetune.serving.card import card_text
 from slowfast_finetune.serving.explaining import Explainer, KeptClips
 from slowfast_finetune.serving.limits import ServeLimits
-from slowfast_finetune.serving.problems import refused_video
+from slowfast_finetune.serving.problems import RequestRefusedError
 from slowfast_finetune.serving.uploads import Upload
 
 AHEAD_BYTES = 16 * 2**20  # of each open video: 64 frames of 256 × 340 px
@@ -81,8 +80,15 @@ class InferenceEngine:
         )
         if isinstance(result, RefusedVideo):
             # Clients must not learn where uploads are stored.
-            raise refused_video(result.reason, result.detail.replace(str(upload.path), "the video"))
-        explanation = self._explained(result, kept) if explain else None
+            detail = result.detail.replace(str(upload.path), "the video")
+            raise RequestRefusedError(result.reason, detail)
+        explanation = None
+        if explain:
+            label = self._model.class_names.index(result.label)
+            num_frames = round(result.duration_seconds * self._fps)
+            explanation = self._explainer.explain(
+                kept.best(label), label=label, num_frames=num_frames
+            )
         return Answer(
             name=upload.name,
             label=result.label,
@@ -114,11 +120,6 @@ class InferenceEngine:
     def close(self) -> None:
         """End the decoding processes."""
         self._decoders.close()
-
-    def _explained(self, result: Prediction, kept: KeptClips) -> Explanation:
-        label = self._model.class_names.index(result.label)
-        num_frames = round(result.duration_seconds * self._fps)
-        return self._explainer.explain(kept.best(label), label=label, num_frames=num_frames)
 
 
 class _Beginning:

@@ -19,14 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from slowfast_finetune.serving.limits import ServeLimits
-from slowfast_finetune.serving.problems import (
-    ClientLeftError,
-    bad_request,
-    busy,
-    refused_video,
-    too_large,
-    too_slow,
-)
+from slowfast_finetune.serving.problems import RequestRefusedError
 
 WRITE_BYTES = 1 << 20  # gathered before they are written to the disk
 MAX_NAME_LENGTH = 200
@@ -55,28 +48,30 @@ async def received(request: Request, *, folder: Path, limits: ServeLimits) -> As
     The body is the video itself, or a form (multipart/form-data) whose first file is the video.
 
     Raises:
-        RequestRefusedError: too large, too slow, or malformed.
-        ClientLeftError: the client has gone.
+        RequestRefusedError: too large, too slow, malformed, or the client has gone.
     """
     began = time.monotonic()
     stated = request.headers.get("content-length", "")
     if stated.isascii() and stated.isdigit() and int(stated[:20]) > limits.max_bytes:
-        raise too_large(limits.max_bytes)
+        raise _too_large(limits)
     path = folder / uuid.uuid4().hex
     limited = Request(request.scope, _limited(request.receive, limits))
     try:
         try:
             name = await _save(limited, path)
         except ClientDisconnect as error:
-            raise ClientLeftError from error
+            raise RequestRefusedError("client_left", "the client disconnected") from error
         except (HTTPException, FormParserError) as error:
-            raise bad_request(f"not a form: {getattr(error, 'detail', error)}") from error
+            detail = f"not a form: {getattr(error, 'detail', error)}"
+            raise RequestRefusedError("bad_request", detail) from error
         except OSError as error:
             # Most likely a full disk, which may have room again later.
             detail = f"the upload cannot be kept: {error.strerror}"
-            raise busy(detail, retry_after=FULL_DISK_RETRY_SECONDS) from error
+            raise RequestRefusedError(
+                "busy", detail, retry_after=FULL_DISK_RETRY_SECONDS
+            ) from error
         if not path.stat().st_size:
-            raise refused_video("empty_file", "the file has no bytes")
+            raise RequestRefusedError("empty_file", "the file has no bytes")
         yield Upload(path, name[:MAX_NAME_LENGTH] if name else None, time.monotonic() - began)
     finally:
         path.unlink(missing_ok=True)
@@ -94,15 +89,21 @@ def _limited(receive: Receive, limits: ServeLimits) -> Receive:
             async with asyncio.timeout(max(0.0, min(limits.idle_seconds, left))):
                 message = await receive()
         except TimeoutError as error:
+            detail = f"nothing came for {limits.idle_seconds:g} s"
             if left <= limits.idle_seconds:
-                raise too_slow(f"took more than {limits.upload_seconds:g} s") from error
-            raise too_slow(f"nothing came for {limits.idle_seconds:g} s") from error
+                detail = f"took more than {limits.upload_seconds:g} s"
+            raise RequestRefusedError("upload_too_slow", detail) from error
         num_bytes += len(message.get("body", b""))
         if num_bytes > limits.max_bytes:
-            raise too_large(limits.max_bytes)
+            raise _too_large(limits)
         return message
 
     return limited
+
+
+def _too_large(limits: ServeLimits) -> RequestRefusedError:
+    detail = f"an upload may have {limits.max_bytes / 1e6:g} MB"
+    return RequestRefusedError("upload_too_large", detail)
 
 
 async def _save(request: Request, path: Path) -> str | None:
@@ -116,6 +117,7 @@ async def _save(request: Request, path: Path) -> str | None:
         async with request.form() as form:
             files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
             if not files:
-                raise bad_request("the form has no file, or is cut short")
+                detail = "the form has no file, or is cut short"
+                raise RequestRefusedError("bad_request", detail)
             await asyncio.to_thread(shutil.copyfileobj, files[0].file, file)
             return files[0].filename

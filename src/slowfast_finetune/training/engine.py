@@ -21,14 +21,12 @@ from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader
 from slowfast_finetune.clips.windows import MicroBatch
 from slowfast_finetune.training.augmentation import augmented
-from slowfast_finetune.training.batch_norm import recompute_statistics
 from slowfast_finetune.training.epoch_progress import EpochProgress, TrainingProgress
-from slowfast_finetune.training.finite_check import FiniteCheck
 from slowfast_finetune.training.history import EpochRow
 from slowfast_finetune.training.learner import Learner
 from slowfast_finetune.training.memory import out_of_memory_advice, peak_memory_mb
 from slowfast_finetune.training.optimisation import clip_gradients
-from slowfast_finetune.training.tally import Pass, Tally, merge, result_of
+from slowfast_finetune.training.tally import Tally, merge
 from slowfast_finetune.training.training_data import EpochFeed
 
 if TYPE_CHECKING:
@@ -99,8 +97,7 @@ def train_one_epoch(
     """
     recipe, schedule, fabric = learner.recipe, learner.schedule, learner.fabric
     model, optimizer = learner.begin_epoch(epoch)
-    check = FiniteCheck(fabric, name_of_clip)
-    batches = _timed(feed.batches(from_step=progress.step), progress)
+    batches = iter(feed.batches(from_step=progress.step))
     first_step = (epoch - 1) * schedule.steps_per_epoch
     bar = ProgressBar(
         f"epoch {epoch}/{recipe.epochs}",
@@ -114,16 +111,14 @@ def train_one_epoch(
             started = time.perf_counter()
             schedule.apply(learner.optimizer, first_step + progress.step)
             _seed(recipe.seed, first_step + progress.step, fabric.global_rank)
-            take_step(learner, model, optimizer, micro_batches, batches, progress, check)
+            losses = take_step(learner, model, optimizer, micro_batches, batches, progress)
+            _check_finite(losses, progress, micro_batches, fabric, name_of_clip)
             progress.seconds += time.perf_counter() - started
             bar.advance(
                 _num_clips([micro_batches]),
                 note=f"waiting for data {progress.waiting_share:.0%}",
             )
             after_step()
-        started = time.perf_counter()
-        check.finish()  # where a GPU is still at its last step, this waits for it
-        progress.seconds += time.perf_counter() - started
 
 
 def take_step(
@@ -133,18 +128,23 @@ def take_step(
     micro_batches: Sequence[MicroBatch],
     batches: Iterator[Batch],
     progress: EpochProgress,
-    check: FiniteCheck,
-) -> None:
+) -> Tensor:
     """Take one step, down the gradient of the mean loss over all its clips on all devices.
 
     Args:
         model, optimizer: the learner's in Fabric's hands.
         batches: the next ones are those of the micro-batches.
+
+    Returns:
+        The sum of the losses on this device, 0-d.
     """
     fabric = learner.fabric
+    total = torch.zeros((), device=fabric.device)
     optimizer.zero_grad(set_to_none=True)
     for micro_batch in micro_batches:
+        asked = time.perf_counter()
         batch = next(batches)
+        progress.waiting_seconds += time.perf_counter() - asked
         clips = augmented(batch.clips, micro_batch, learner.augment, device=fabric.device)
         labels = batch.labels.to(fabric.device, non_blocking=True)
         # Devices share their gradients once in a step, with the last micro-batch.
@@ -153,16 +153,46 @@ def take_step(
             losses, labels = _losses(logits, labels, micro_batch, learner.criterion)
             # Devices average their gradients, so each weighs its clips by their number.
             fabric.backward(losses.sum() * (fabric.world_size / micro_batch.step_size))
-        check.add(losses, batch.clip_indices)
+        total += losses.detach().sum()
         counted = slice(micro_batch.num_counted)
         progress.tally.add(losses[counted], logits[counted], labels[counted])
     fabric.strategy.precision.unscale_gradients(learner.optimizer)
     norms = clip_gradients(learner.optimizer, max_norm=learner.recipe.max_grad_norm)
-    check.end_step(progress.step + 1, norms)
     optimizer.step()
     if learner.average is not None:
         learner.average.update_parameters(learner.classifier)
-    progress.count_step(norms)
+    for part, norm in norms.items():
+        progress.grad_norms[part].append(norm)
+    progress.step += 1
+    return total
+
+
+def _check_finite(
+    loss: Tensor,
+    progress: EpochProgress,
+    micro_batches: Sequence[MicroBatch],
+    fabric: Fabric,
+    name_of_clip: Callable[[int], str],
+) -> None:
+    """Stop after a step whose loss or gradient is not finite, and name its clips.
+
+    Raises:
+        TrainingError: as said.
+    """
+    norm = torch.stack([norms[-1] for norms in progress.grad_norms.values()]).sum()
+    if not torch.isfinite(loss):
+        what = f"the loss is {loss.item()}"
+    # fp16 scales its losses until gradients overflow, and skips such steps by itself. The gradient
+    # is shared, so every device stops at the same step as the one at fault.
+    elif fabric.strategy.precision.precision != "16-mixed" and not torch.isfinite(norm):
+        what = f"the gradient norm is {norm.item()}"
+    else:
+        return
+    windows = [window for part in micro_batches for window in (*part.windows, *part.partners)]
+    names = ", ".join(repr(name_of_clip(clip)) for clip in sorted({each.clip for each in windows}))
+    raise TrainingError(
+        f"{what} at step {progress.step}; try a smaller train.learning_rate; the clips are {names}"
+    )
 
 
 def finish_epoch(
@@ -190,14 +220,17 @@ def finish_epoch(
     criterion = nn.CrossEntropyLoss(reduction="none")
     with fabric.autocast():
         val = validate(model, val_loader, criterion, fabric.device, fabric=fabric)
-    if not math.isfinite(val.loss):
-        raise TrainingError(f"the validation loss is {val.loss}; try a smaller train.learning_rate")
+    if not math.isfinite(val["loss"]):
+        raise TrainingError(
+            f"the validation loss is {val['loss']}; try a smaller train.learning_rate"
+        )
+    passes = {"train": merge(progress.tally, fabric).results(), "val": val}
     first_step = (epoch - 1) * schedule.steps_per_epoch
     norms = {part: torch.stack(values) for part, values in progress.grad_norms.items()}
-    return EpochRow.of(
-        epoch,
-        result_of(merge(progress.tally, fabric)),
-        val,
+    results = {f"{split}_{name}": of[name] for split, of in passes.items() for name in of}
+    return EpochRow(
+        epoch=epoch,
+        **results,
         grad_norm=_finite_mean(torch.hypot(norms["head"], norms["backbone"])),
         grad_norm_head=_finite_mean(norms["head"]),
         grad_norm_backbone=_finite_mean(norms["backbone"]),
@@ -219,8 +252,8 @@ def validate(
     device: torch.device,
     *,
     fabric: Fabric | None = None,
-) -> Pass:
-    """Mean loss and scores of a model over batches ``(clips, labels, …)``; changes nothing.
+) -> dict[str, float]:
+    """The results of a model over batches ``(clips, labels, …)``, see Tally; changes nothing.
 
     Args:
         fabric: where several devices share the batches; the result is that of all of them.
@@ -235,19 +268,7 @@ def validate(
         tally.add(criterion(logits, labels).expand(len(labels)), logits, labels)
     for module, training in zip(model.modules(), was_training, strict=True):
         module.training = training
-    return result_of(tally if fabric is None else merge(tally, fabric))
-
-
-def _timed(loader: Iterable[Batch], progress: EpochProgress) -> Iterator[Batch]:
-    """The batches of a loader; the time until each is there counts as waiting for data."""
-    batches = iter(loader)
-    while True:
-        started = time.perf_counter()
-        batch = next(batches, None)
-        progress.waiting_seconds += time.perf_counter() - started
-        if batch is None:
-            return
-        yield batch
+    return (tally if fabric is None else merge(tally, fabric)).results()
 
 
 def _num_clips(steps: Iterable[Sequence[MicroBatch]]) -> int:
@@ -285,7 +306,12 @@ def _losses(
 
 
 def _recompute(learner: Learner, feed: EpochFeed) -> None:
-    """Replace the evaluation model's batch-norm statistics by those under its present weights."""
+    """Replace the evaluation model's batch-norm statistics by those under its present weights.
+
+    "Precise" batch norm: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.
+    """
+    from fvcore.nn.precise_bn import update_bn_stats
+
     planned = [micro_batch for step in feed.steps for micro_batch in step]
     num_batches = min(len(planned), math.ceil(PRECISE_CLIPS / len(planned[0].windows)))
     batches = (
@@ -293,8 +319,8 @@ def _recompute(learner: Learner, feed: EpochFeed) -> None:
         for batch, micro_batch in zip(feed.load(planned[:num_batches]), planned, strict=False)
     )
     learner.evaluation_model.train()
-    with learner.fabric.autocast():
-        recompute_statistics(learner.evaluation_model, batches, num_batches=num_batches)
+    with torch.no_grad(), learner.fabric.autocast():
+        update_bn_stats(learner.evaluation_model, batches, num_iters=num_batches)
 
 
 def _finite_mean(norms: Tensor) -> float:

@@ -37,12 +37,6 @@ class EpochProgress:
     seconds: float = 0.0
     waiting_seconds: float = 0.0
 
-    def count_step(self, norms: Mapping[Part, Tensor]) -> None:
-        """Count a step that was taken, and the norms of its gradients."""
-        for part, norm in norms.items():
-            self.grad_norms[part].append(norm)
-        self.step += 1
-
     @property
     def waiting_share(self) -> float:
         """Share of the time that was spent waiting for data."""
@@ -64,9 +58,8 @@ class EpochProgress:
     def load_state_dict(self, state: Mapping[str, Any], fabric: Fabric) -> None:
         """Go on from a state; its tally is that of all devices, and one of them counts it."""
         self.step = state["step"]
-        self.tally = Tally()
         if fabric.is_global_zero:
-            self.tally.load_state_dict(state["tally"])
+            self.tally = Tally(**{name: [values] for name, values in state["tally"].items()})
         self.grad_norms = {
             part: list(norms.to(fabric.device)) for part, norms in state["grad_norms"].items()
         }

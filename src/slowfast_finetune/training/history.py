@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol, Self, TextIO
+from typing import Annotated, Any, NamedTuple, Self, TextIO
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.base.tables import SHARE, Table
-from slowfast_finetune.scoring.metrics import Scores
-
-
-class _HasLossAndScores(Protocol):
-    @property
-    def loss(self) -> float: ...
-    @property
-    def scores(self) -> Scores: ...
 
 
 class EpochRow(NamedTuple):
@@ -55,23 +46,6 @@ class EpochRow(NamedTuple):
     ]
     train_seconds: Annotated[float, "duration of the training pass", "seconds"]
     epoch_seconds: Annotated[float, "duration of training and validation", "seconds"]
-
-    @classmethod
-    def of(
-        cls,
-        epoch: int,
-        train: _HasLossAndScores,
-        val: _HasLossAndScores,
-        **others: float,
-    ) -> Self:
-        """Collect the results of the two passes of an epoch."""
-        scores = {
-            f"{split}_{name}": value
-            for split, result in (("train", train), ("val", val))
-            for name, value in dataclasses.asdict(result.scores).items()
-        }
-        values: dict[str, Any] = scores | others
-        return cls(epoch=epoch, train_loss=train.loss, val_loss=val.loss, **values)
 
 
 HISTORY = Table("metrics/history.csv", EpochRow, version=1)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -16,9 +17,8 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import AugmentParams, TrainParams
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.model.device import keep_freed_memory
-from slowfast_finetune.model.slowfast import ClipClassifier
+from slowfast_finetune.model.slowfast import HEAD_BLOCK, ClipClassifier, block_of
 from slowfast_finetune.model.speed import speed_up
-from slowfast_finetune.training.batch_norm import begin_training
 from slowfast_finetune.training.optimisation import Schedule, build_optimizer, weight_average
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ class Learner:
     def evaluation_model(self) -> nn.Module:
         """The model that is validated and kept: the average of the weights where there is one."""
         return self.classifier if self.average is None else self.average.module
+
+    def network_state(self) -> dict[str, Tensor]:
+        """Contiguous copies on the CPU of the evaluated network's tensors: loadable anywhere."""
+        network = self.evaluation_model.get_submodule("network")
+        return {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in network.state_dict().items()
+        }
 
     @property
     def num_trained(self) -> int:
@@ -126,6 +134,21 @@ def build_learner(
         augment=augment,
         fabric=fabric,
     )
+
+
+def begin_training(model: nn.Module, *, batch_norm: str, backbone_frozen: bool) -> None:
+    """Set what learns and what is random for an epoch of training.
+
+    A frozen backbone neither learns nor moves its statistics. With ``batch_norm: frozen``, batch
+    norms normalise by the statistics they came with; their scales and shifts still learn.
+    """
+    model.train()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not backbone_frozen or block_of(name) == HEAD_BLOCK)
+    if backbone_frozen or batch_norm == "frozen":
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
 
 
 def training_criterion(

@@ -107,25 +107,24 @@ class Schedule:
 
 
 def clip_gradients(optimizer: Optimizer, *, max_norm: float | None) -> dict[Part, Tensor]:
-    """Scale all gradients down to an L2 norm; gives the norms of the parts from before."""
-    norms = grad_norms(optimizer)
-    if max_norm is not None:
-        total = torch.linalg.vector_norm(torch.stack(list(norms.values())))
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, total)
-    return norms
+    """Scale all gradients down to an L2 norm; None leaves them.
 
-
-def grad_norms(optimizer: Optimizer) -> dict[Part, Tensor]:
-    """L2 norm of the gradients of each part; zero where nothing learns. 0-d, on their device."""
-    device = optimizer.param_groups[0]["params"][0].device
+    Returns:
+        The L2 norm of each part from before, 0-d; zero where nothing learns.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     gradients: dict[Part, list[Tensor]] = {"head": [], "backbone": []}
     for group in optimizer.param_groups:
         gradients[group["part"]] += [p.grad for p in group["params"] if p.grad is not None]
-    return {
-        part: torch.nn.utils.get_total_norm(members) if members else torch.zeros((), device=device)
+    zero = torch.zeros((), device=parameters[0].device)
+    norms = {
+        part: torch.nn.utils.get_total_norm(members) if members else zero
         for part, members in gradients.items()
     }
+    if max_norm is not None:
+        total = torch.linalg.vector_norm(torch.stack(list(norms.values())))
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, total)
+    return norms
 
 
 def weight_average(model: nn.Module, *, decay: float) -> AveragedModel:

@@ -1,4 +1,4 @@
-"""Outputs of a run: the best checkpoint, the same model as one program, and a summary."""
+"""Outputs of a run: where they go, and a summary."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
 
 from slowfast_finetune.base.files import write_text
-from slowfast_finetune.base.params import Params
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing
-from slowfast_finetune.model.slowfast import ClipClassifier
+from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.training.history import EpochRow
 
 
@@ -28,39 +22,6 @@ class TrainingOutputs:
     summary: Path
     log: Path
     events: Path
-
-
-@dataclass(frozen=True)
-class RunDescription:
-    """What every checkpoint of a run holds beside its weights.
-
-    Attributes:
-        class_names: name of each label.
-        provenance: see provenance.py.
-    """
-
-    class_names: list[str]
-    params: Params
-    provenance: dict[str, Any]
-
-    def checkpoint(self, classifier: nn.Module, row: EpochRow) -> Checkpoint:
-        """The checkpoint of a classifier after an epoch."""
-        assert isinstance(classifier, ClipClassifier)
-        return Checkpoint(
-            # Contiguous copies on the CPU: loadable anywhere.
-            model_state={
-                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, value in classifier.network.state_dict().items()
-            },
-            class_names=self.class_names,
-            preprocessing=Preprocessing.from_params(
-                self.params.clip, crop_size=self.params.train.crop_size
-            ),
-            params=self.params.model_dump(mode="json"),
-            epoch=row.epoch,
-            val_loss=row.val_loss,
-            provenance=self.provenance,
-        )
 
 
 def write_summary(

@@ -10,16 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from slowfast_finetune.base.files import atomic_path
+from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.model.loading import UnreadableError, load_plain
+from slowfast_finetune.training.learner import Learner
 
 FOLDER = ".unfinished"
 # The package's code that decides the weights: what the train stage depends on in dvc.yaml, where a
@@ -29,11 +31,20 @@ CODE = ("__init__.py", "base", "decoding", "clips", "model", "scoring", "trainin
 _NO_CODE = ("__pycache__", "*~", ".*")
 
 
-def fingerprint_of(settings: Mapping[str, Any], tensors: Iterable[Tensor]) -> str:
-    """A digest of all that decides a run's result: plain values, code, and initial weights."""
+def fingerprint(learner: Learner, description: Checkpoint, *, batch_size_per_device: int) -> str:
+    """A digest of all that decides a run's result: settings, clips, code and initial weights."""
+    settings = {
+        "params": {key: description.params[key] for key in ("clip", "model", "train", "augment")},
+        "made_from": {
+            key: value for key, value in description.provenance.items() if key != "git_commit"
+        },
+        "classes": description.class_names,
+        "batch_size_per_device": batch_size_per_device,
+        "compiled": learner.compiled is not learner.classifier,
+    }
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
     digest.update(digest_of_code(Path(__file__).resolve().parents[1]).encode())
-    for tensor in tensors:
+    for tensor in learner.classifier.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
     return digest.hexdigest()
 
@@ -51,19 +62,12 @@ def digest_of_code(package: Path) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
 class UnfinishedRun:
-    """The files of an unfinished run beside the checkpoint that it is to make.
+    """The state of an unfinished run, in a folder beside the checkpoint that it is to make."""
 
-    Args:
-        models: the folder of that checkpoint.
-        fingerprint: of this run.
-    """
-
-    def __init__(self, models: Path, *, fingerprint: str) -> None:
-        self.folder = models / FOLDER
-        self._fingerprint = fingerprint
-        self._state = self.folder / "state.pt"
-        self._kept = 0  # the epoch whose checkpoint this run has kept
+    folder: Path
+    fingerprint: str
 
     def load(self) -> dict[str, Any] | str | None:
         """The state of this configuration; why one that is there is not used; or None.
@@ -71,16 +75,13 @@ class UnfinishedRun:
         Such a state stays until this run has something to put in its place.
         """
         try:
-            content = load_plain(self._state)
+            content = load_plain(self.folder / "state.pt")
         except FileNotFoundError:
             return None
         except (UnreadableError, OSError) as error:
             return f"an unfinished run in {self.folder} cannot be read ({error})"
-        if not isinstance(content, dict) or content.get("fingerprint") != self._fingerprint:
+        if not isinstance(content, dict) or content.get("fingerprint") != self.fingerprint:
             return f"an unfinished run in {self.folder} is of other parameters, clips or code"
-        if not self._best(content["best_epoch"]).exists() and content["best_epoch"]:
-            return f"an unfinished run in {self.folder} lacks its best epoch"
-        self._kept = content["best_epoch"]
         return content
 
     def save(self, content: Mapping[str, Any]) -> None:
@@ -89,32 +90,13 @@ class UnfinishedRun:
         Raises:
             OSError: there is no room for it; the state before is as it was.
         """
-        with atomic_path(self._state) as temporary:
+        with atomic_path(self.folder / "state.pt") as temporary:
             try:
-                torch.save({**content, "fingerprint": self._fingerprint}, temporary)
+                torch.save({**content, "fingerprint": self.fingerprint}, temporary)
             except RuntimeError as error:
                 # What torch makes of a full disk.
-                raise OSError(f"{self._state} cannot be written") from error
-        for path in self.folder.glob("best-*.pt"):
-            if path != self._best(content["best_epoch"]):
-                path.unlink(missing_ok=True)
-
-    def keep_best(self, checkpoint: Path, *, epoch: int) -> None:
-        """Keep the best epoch's checkpoint; DVC deletes the one among the outputs."""
-        if epoch == self._kept:
-            return
-        with atomic_path(self._best(epoch)) as temporary:
-            shutil.copyfile(checkpoint, temporary)
-        self._kept = epoch
-
-    def give_back_best(self, checkpoint: Path, *, epoch: int) -> None:
-        """Put the best epoch's checkpoint where it belongs."""
-        with atomic_path(checkpoint) as temporary:
-            shutil.copyfile(self._best(epoch), temporary)
+                raise OSError(f"{self.folder / 'state.pt'} cannot be written") from error
 
     def clear(self) -> None:
         """Delete everything; the run has ended well."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _best(self, epoch: int) -> Path:
-        return self.folder / f"best-{epoch}.pt"

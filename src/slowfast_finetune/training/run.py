@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
+import torch
+
+from slowfast_finetune.base.files import write_bytes
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from slowfast_finetune.model.exported import export_program
 from slowfast_finetune.training.epoch_progress import TrainingProgress
 from slowfast_finetune.training.history import EpochRow, Recorder
 from slowfast_finetune.training.learner import Learner
-from slowfast_finetune.training.outputs import RunDescription, TrainingOutputs, write_summary
+from slowfast_finetune.training.outputs import TrainingOutputs, write_summary
 from slowfast_finetune.training.resume import UnfinishedRun
 
 # Steps after which processes agree on whether to save: each check costs a broadcast.
@@ -24,13 +27,18 @@ class TrainingRun:
     """Keeps the best epoch, records every one, and saves the state that a killed run resumes from.
 
     With several devices every process has one and calls all of it; the first one writes.
+
+    Attributes:
+        description: what every checkpoint of the run holds beside an epoch's weights.
+        save_minutes: minutes between two saves within an epoch.
     """
 
     learner: Learner
-    description: RunDescription
+    description: Checkpoint
     outputs: TrainingOutputs
     recorder: Recorder
     unfinished: UnfinishedRun
+    save_minutes: float
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     saved_at: float = field(default_factory=time.monotonic)  # [s]
 
@@ -49,17 +57,15 @@ class TrainingRun:
         rows, step = self.progress.history, self.progress.epoch.step
         steps = f" and {step} steps of the next" if step else ""
         self.recorder.note(f"resuming an unfinished run: {len(rows)} epochs{steps} are done")
-        best = self.progress.best_epoch
-        if fabric.is_global_zero and best:
-            self.unfinished.give_back_best(self._best_checkpoint, epoch=best)
+        if fabric.is_global_zero and rows:
+            write_bytes(self.outputs.best_checkpoint, state["best"].numpy().data)
         for row in rows:
-            self.recorder.epoch(row, is_best=row.epoch == best)
+            self.recorder.epoch(row, is_best=row.epoch == self.progress.best_epoch)
 
     def after_step(self) -> None:
         """Save within an epoch, every ``runtime.save_minutes``."""
         fabric = self.learner.fabric
-        pause = 60 * self.description.params.runtime.save_minutes
-        is_time = time.monotonic() - self.saved_at >= pause
+        is_time = time.monotonic() - self.saved_at >= 60 * self.save_minutes
         if fabric.world_size > 1:
             if self.progress.epoch.step % STEPS_BETWEEN_CHECKS:
                 return
@@ -70,43 +76,45 @@ class TrainingRun:
     def after_epoch(self, row: EpochRow, is_best: bool) -> None:
         """Write the best checkpoint, the history, and the state to resume from."""
         if is_best and self.learner.fabric.is_global_zero:
-            checkpoint = self.description.checkpoint(self.learner.evaluation_model, row)
-            save_checkpoint(self._best_checkpoint, checkpoint)
+            best = dataclasses.replace(
+                self.description,
+                model_state=self.learner.network_state(),
+                epoch=row.epoch,
+                val_loss=row.val_loss,
+            )
+            save_checkpoint(self.outputs.best_checkpoint, best)
         self.recorder.epoch(row, is_best=is_best)
         self._save()
 
     def finish(self, calibrated: Callable[[Checkpoint], Checkpoint]) -> None:
         """Calibrate and export the best epoch, write the summary, delete the unfinished state."""
-        best = calibrated(load_checkpoint(self._best_checkpoint))
-        save_checkpoint(self._best_checkpoint, best)
-        export_program(best, self.outputs.best_model)
+        outputs = self.outputs
+        best = calibrated(load_checkpoint(outputs.best_checkpoint))
+        save_checkpoint(outputs.best_checkpoint, best)
+        export_program(best, outputs.best_model)
         sentence = write_summary(
-            self.outputs.summary,
-            self.progress.history,
-            best,
-            num_trained=self.learner.num_trained,
+            outputs.summary, self.progress.history, best, num_trained=self.learner.num_trained
         )
         self.unfinished.clear()
-        self.recorder.note(f"{sentence}; wrote {self._best_checkpoint}, {self.outputs.best_model}")
+        self.recorder.note(f"{sentence}; wrote {outputs.best_checkpoint}, {outputs.best_model}")
 
     def _save(self) -> None:
-        fabric, best = self.learner.fabric, self.progress.best_epoch
         self.saved_at = time.monotonic()
+        fabric = self.learner.fabric
         progress = self.progress.state_dict(fabric)  # every process takes part
         if not fabric.is_global_zero:
             return
-        state = {"learner": self.learner.state_dict(), "progress": progress, "best_epoch": best}
+        best = None
         try:
-            if best:
-                self.unfinished.keep_best(self._best_checkpoint, epoch=best)
-            self.unfinished.save(state)
+            if self.progress.history:
+                # DVC deletes the outputs before it runs the stage again, this one among them.
+                content = bytearray(self.outputs.best_checkpoint.read_bytes())
+                best = torch.frombuffer(content, dtype=torch.uint8)
+            learner = self.learner.state_dict()
+            self.unfinished.save({"learner": learner, "progress": progress, "best": best})
         except OSError as error:
             # Training continues: the result does not need the state, and the earlier one is intact.
             self.recorder.note(
                 f"warning: the state to go on from cannot be saved ({error.strerror or error}); "
                 "if this run is killed, it will resume from an earlier one or restart from epoch 1"
             )
-
-    @property
-    def _best_checkpoint(self) -> Path:
-        return self.outputs.best_checkpoint

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from slowfast_finetune.scoring.metrics import Scores, score
+from slowfast_finetune.scoring.metrics import score
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One pass over a split: mean loss a clip, and scores from 0 to 1."""
-
-    loss: float
-    scores: Scores
 
 
 @dataclass
@@ -49,10 +41,15 @@ class Tally:
             for name, kind in kinds.items()
         }
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from the state of a tally."""
-        for name, values in state.items():
-            setattr(self, name, [values])
+    def results(self) -> dict[str, float]:
+        """``loss``, the mean over clips, and the fields of Scores.
+
+        The same numbers in whatever order the clips were counted.
+        """
+        state = self.state_dict()
+        scores = score(state["true"].numpy(), state["predicted"].numpy())
+        loss = math.fsum(state["losses"].tolist()) / len(state["losses"])
+        return {"loss": loss, **dataclasses.asdict(scores)}
 
 
 def merge(tally: Tally, fabric: Fabric) -> Tally:
@@ -68,11 +65,3 @@ def gather(value: Any) -> list[Any]:
     values: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(values, value)
     return values
-
-
-def result_of(tally: Tally) -> Pass:
-    """Mean loss and scores; the same numbers in whatever order the clips were counted."""
-    state = tally.state_dict()
-    losses: Iterable[float] = state["losses"].tolist()
-    loss = math.fsum(losses) / len(state["losses"])
-    return Pass(loss, score(state["true"].numpy(), state["predicted"].numpy()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -16,7 +17,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
+from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
 from slowfast_finetune.model.device import (
     choose_device,
     choose_precision,
@@ -31,18 +32,14 @@ from slowfast_finetune.scoring.views import view_stored
 from slowfast_finetune.training.augmentation import check_mirroring
 from slowfast_finetune.training.engine import fit
 from slowfast_finetune.training.history import Recorder
-from slowfast_finetune.training.learner import Learner, build_learner, training_criterion
-from slowfast_finetune.training.outputs import RunDescription, TrainingOutputs
+from slowfast_finetune.training.learner import build_learner, training_criterion
+from slowfast_finetune.training.outputs import TrainingOutputs
 from slowfast_finetune.training.provenance import provenance
-from slowfast_finetune.training.resume import UnfinishedRun, fingerprint_of
+from slowfast_finetune.training.resume import FOLDER, UnfinishedRun, fingerprint
 from slowfast_finetune.training.run import TrainingRun
 from slowfast_finetune.training.run_lock import run_lock
-from slowfast_finetune.training.tally import gather
 from slowfast_finetune.training.training_data import TrainingData
-from slowfast_finetune.training.trial_step import check_learner, choose_batch_size
-
-# A batch norm that sees fewer clips at once has statistics of too few videos.
-FEW_CLIPS = 4
+from slowfast_finetune.training.trial_step import try_a_step
 
 
 def train_model(
@@ -96,17 +93,6 @@ def train_model(
         torch.manual_seed(params.train.seed)
         pretrained = build_pretrained(params.model, class_names=class_names)
         recorder.note(f"model: {pretrained.description}")
-        description = RunDescription(
-            class_names,
-            params,
-            provenance(
-                [*train_rows, *val_rows],
-                seed=params.train.seed,
-                weights=pretrained.description,
-                runs_on=runs_on,
-                project=project,
-            ),
-        )
         data = TrainingData(train_rows, val_rows, params, store.folder, fabric)
         learner = build_learner(
             pretrained.network,
@@ -116,17 +102,28 @@ def train_model(
             steps_per_epoch=data.steps_per_epoch,
             fabric=fabric,
         )
-        size = _try_a_step(learner, data, recorder)
-        run = TrainingRun(
-            learner,
-            description,
-            outputs,
-            recorder,
-            UnfinishedRun(
-                outputs.best_checkpoint.parent,
-                fingerprint=_fingerprint(learner, description, size=size),
+        size = try_a_step(learner, data, recorder.note)
+        description = Checkpoint(
+            model_state={},
+            class_names=class_names,
+            preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
+            params=params.model_dump(mode="json"),
+            epoch=0,
+            val_loss=math.inf,
+            provenance=provenance(
+                [*train_rows, *val_rows],
+                seed=params.train.seed,
+                weights=pretrained.description,
+                runs_on=runs_on,
+                project=project,
             ),
         )
+        unfinished = UnfinishedRun(
+            outputs.best_checkpoint.parent / FOLDER,
+            fingerprint(learner, description, batch_size_per_device=size),
+        )
+        minutes = params.runtime.save_minutes
+        run = TrainingRun(learner, description, outputs, recorder, unfinished, minutes)
         run.resume()
         fit(
             learner,
@@ -139,39 +136,6 @@ def train_model(
         )
         if fabric.is_global_zero:
             run.finish(lambda best: calibrated(best, data))
-
-
-def _try_a_step(learner: Learner, data: TrainingData, recorder: Recorder) -> int:
-    """Check that everything learns; gives the number of clips that a device computes at once."""
-    size = choose_batch_size(learner, data)
-    if learner.fabric.world_size > 1:
-        size = min(gather(size))
-    recorder.note(_batch_line(size, data))
-    report, reason = check_learner(
-        learner, data, size=size, compile_model=data.params.runtime.compile
-    )
-    if reason:
-        recorder.note(f"runs without torch.compile, which failed: {reason}")
-    recorder.note(
-        f"sanity check: loss {report.loss:.3f}; {report.num_parameters} parameter tensors have "
-        f"finite, non-zero gradients"
-    )
-    return size
-
-
-def _fingerprint(learner: Learner, description: RunDescription, *, size: int) -> str:
-    """What an unfinished run must share with this one, so that this one may resume it."""
-    params = description.params.model_dump(mode="json")
-    settings = {
-        "params": {name: params[name] for name in ("clip", "model", "train", "augment")},
-        "made_from": {
-            key: value for key, value in description.provenance.items() if key != "git_commit"
-        },
-        "classes": description.class_names,
-        "batch_size_per_device": size,
-        "compiled": learner.compiled is not learner.classifier,
-    }
-    return fingerprint_of(settings, learner.classifier.state_dict().values())
 
 
 def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
@@ -193,21 +157,6 @@ def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
     true = np.array([row.label for row in data.val_rows], dtype=np.int64)
     found = calibrate(views.logits, true)
     return dataclasses.replace(checkpoint, temperature=found.temperature, threshold=found.threshold)
-
-
-def _batch_line(size: int, data: TrainingData) -> str:
-    recipe, world_size = data.params.train, data.fabric.world_size
-    parts = -(-recipe.batch_size // (size * world_size))
-    line = f"{recipe.batch_size} clips a step"
-    if parts > 1 or world_size > 1:
-        line += f": {size} at once" + (f" on each of {world_size} devices" * (world_size > 1))
-        line += f", gradients added up over {parts} parts" * (parts > 1)
-    if recipe.batch_norm == "batch" and size < FEW_CLIPS:
-        line += (
-            f"\nwarning: batch norm sees only {size} clips at once; set train.batch_norm to "
-            "precise, or to frozen with pretrained weights"
-        )
-    return line
 
 
 def class_names_of(rows: Sequence[ClipRow]) -> list[str]:
