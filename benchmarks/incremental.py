@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -110,11 +111,8 @@ def _measure(collection: _Collection, size: int, *, rounds: int) -> dict[str, An
     print(f"{size:,} videos, first run: index {first.index:.1f} s, cache {first.cache:.1f} s")
     timings: dict[str, list[Timing]] = {case: [] for case in CASES}
     hashing = []
-    shares = []
     for _ in range(rounds):
-        shares.append(collection.run_dvc())
         timings["nothing changed"].append(collection.run_stages())
-        shares[-1] -= timings["nothing changed"][-1].index
         collection.grow_to(size + 1)
         timings["one added"].append(collection.run_stages())
         collection.remove_last()
@@ -124,7 +122,7 @@ def _measure(collection: _Collection, size: int, *, rounds: int) -> dict[str, An
         "first run": {"index": first.index, "cache": first.cache},
         "peak_mb": max(timing.peak_mb for times in timings.values() for timing in times),
         "tables_mb": collection.tables_mb(),
-        "dvc": statistics.median(shares),
+        "dvc": collection.dvc_share(),
         "reading": collection.read_epoch(),
     }
     for case, times in timings.items():
@@ -180,16 +178,18 @@ class _Collection:
         seconds, peaks = {}, []
         for stage in ("index", "cache"):
             with timed() as watch:
-                peaks.append(self._wait_for([sys.executable, f"stages/{stage}.py"]))
+                usage = self._wait_for([sys.executable, f"stages/{stage}.py"])
             seconds[stage] = watch.seconds
+            peaks.append(usage.ru_maxrss / 1000)
         return Timing(seconds["index"], seconds["cache"], max(peaks))
 
-    def run_dvc(self) -> float:
-        """Seconds of `dvc repro cache` when nothing changed: DVC itself, and the index stage."""
-        self._wait_for(["dvc", "repro", "--quiet", "cache"])
-        with timed() as watch:
-            self._wait_for(["dvc", "repro", "--quiet", "cache"])
-        return watch.seconds
+    def dvc_share(self) -> float:
+        """Processor time of `dvc repro cache` when nothing changed, without the index stage's [s]."""
+        command = ["dvc", "repro", "--quiet", "cache"]
+        self._wait_for(command)
+        usages = self._wait_for(command), self._wait_for([sys.executable, "stages/index.py"])
+        both, index = (usage.ru_utime + usage.ru_stime for usage in usages)
+        return both - index
 
     def tables_mb(self) -> float:
         """Size of manifest.csv and clips.csv together [MB]."""
@@ -202,8 +202,8 @@ class _Collection:
         reading: dict[str, float] = json.loads(output.read_text(encoding="utf-8"))
         return reading
 
-    def _wait_for(self, command: Sequence[str]) -> float:
-        """Run a command in the collection's folder; its peak of resident memory [MB]."""
+    def _wait_for(self, command: Sequence[str]) -> resource.struct_rusage:
+        """Run a command in the collection's folder; what it and its children took."""
         log = self._folder / "log.txt"
         environment = {**os.environ, "CLIP_STORE": str(self._folder / "clips")}
         with log.open("w", encoding="utf-8") as file:
@@ -214,7 +214,7 @@ class _Collection:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             raise SystemExit(f"error: {' '.join(command)} failed: {log.read_text()[-2000:]}")
-        return usage.ru_maxrss / 1000
+        return usage
 
     def hash_alone(self) -> float:
         """Read and hash every video in a plain loop: what knowing of a change costs at most."""

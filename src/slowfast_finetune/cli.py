@@ -11,15 +11,10 @@ from slowfast_finetune.commands import clips, compare, doctor, export, pool, pre
 
 def main() -> None:
     """Entry point of the ``slowfast`` command."""
-    run(_main)
+    run(_run_command)
 
 
-def _main() -> None:
-    args = _parser().parse_args()
-    args.handler(args)
-
-
-def _parser() -> argparse.ArgumentParser:
+def _run_command() -> None:
     parser = argparse.ArgumentParser(
         prog="slowfast",
         description="Teach SlowFast to recognise actions in your own videos.",
@@ -29,7 +24,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (preset, doctor, clips, compare, pool, predict, serve, export):
         command.add(commands)
-    return parser
+    args = parser.parse_args()
+    args.handler(args)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ def _run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.files import write_text
     from slowfast_finetune.comparing.pooling import describe, pool
 
-    pooled = pool(args.folds)
-    say(describe(pooled))
+    folds, together = pool(args.folds)
+    say(describe(folds, together))
     if args.out:
-        write_text(args.out, pooled.text)
+        write_text(args.out, together.frame.to_csv(index=False))
         say(f"wrote {args.out}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.commands.numbers import number_from
 
 if TYPE_CHECKING:
     from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
@@ -33,10 +34,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     option("--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE",
            help="[%(default)s]")  # fmt: skip
-    option("--top", type=_count, metavar="K", help="list K classes of each video [3]")
-    option("--threshold", type=_share, metavar="P",
+    option("--top", type=number_from(int, 1), metavar="K", help="list K classes of each video [3]")
+    option("--threshold", type=number_from(float, 0, 1), metavar="P",
            help='an answer less probable is "none of these" [the fitted one]')  # fmt: skip
-    option("--stride", type=_seconds, metavar="SECONDS",
+    option("--stride", type=number_from(float, 0.001), metavar="SECONDS",
            help="from one window of the timeline to the next [half a window]")  # fmt: skip
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object a line")
@@ -44,7 +45,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     option("--out", type=Path, metavar="FILE", help="write there, not to the screen")
     option("--annotate", type=Path, metavar="OUT",
            help="write the video with its labels: a file for one video, else a folder")  # fmt: skip
-    option("--workers", type=_count, metavar="N", help="decoders [one for each core]")
+    option("--workers", type=number_from(int, 1), metavar="N", help="decoders [one for each core]")
     option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="[%(default)s]")
     option("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto",
            help="[as the model was trained]")  # fmt: skip
@@ -170,27 +171,3 @@ def _output(out: Path | None) -> Iterator[Write]:
                 partial = temporary.replace(out.with_name(f"{out.name}.partial"))
                 _complain(f"stopped early; the answers so far are in {partial}")
             raise
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a number from 1")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    return _number(text, lambda share: 0 <= share <= 1, "0 to 1")
-
-
-def _seconds(text: str) -> float:
-    return _number(text, lambda seconds: 0 < seconds < float("inf"), "seconds above 0")
-
-
-def _number(text: str, is_allowed: Callable[[float], bool], allowed: str) -> float:
-    try:
-        number = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a number") from error
-    if not is_allowed(number):
-        raise argparse.ArgumentTypeError(f"found {text}, expected {allowed}")
-    return number

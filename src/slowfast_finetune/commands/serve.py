@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import ipaddress
 import os
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import InputError
+from slowfast_finetune.commands.numbers import number_from
 from slowfast_finetune.serving.limits import ServeLimits
 
 if TYPE_CHECKING:
@@ -39,16 +41,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     option("--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE",
            help="(%(default)s)")  # fmt: skip
     option("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    option("--port", type=_port, default=8000, help="0 takes a free one (%(default)s)")
+    option("--port", type=number_from(int, 0, 65_535), default=8000,
+           help="0 takes a free one (%(default)s)")  # fmt: skip
     option("--name", action="append", default=[],
            help="additional allowed Host name, e.g. behind a proxy; may be repeated")  # fmt: skip
-    option("--max-megabytes", type=_positive, default=defaults.max_bytes / 1e6, metavar="N",
-           help=f"largest upload ({defaults.max_bytes / 1e6:g})")  # fmt: skip
-    option("--max-seconds", type=_positive, default=defaults.max_seconds, metavar="N",
-           help=f"predict at most N seconds of a video ({defaults.max_seconds:g})")  # fmt: skip
-    option("--queue", type=_count, default=defaults.queue, metavar="N",
+    option("--max-megabytes", type=number_from(float, 0.001, 1e9), metavar="N",
+           default=defaults.max_bytes / 1e6, help="largest upload (%(default)g)")  # fmt: skip
+    option("--max-seconds", type=number_from(float, 0.001, 1e9), metavar="N",
+           default=defaults.max_seconds,
+           help="predict at most N seconds of a video (%(default)g)")  # fmt: skip
+    option("--queue", type=number_from(int, 1), default=defaults.queue, metavar="N",
            help="videos that may wait; more are told when to come back (%(default)s)")  # fmt: skip
-    option("--workers", type=_count, metavar="N", help="decoding processes (one a core, 4 at most)")
+    option("--workers", type=number_from(int, 1), metavar="N",
+           help="decoding processes (one a core, 4 at most)")  # fmt: skip
     option("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(auto)")
     serve.set_defaults(handler=_serve)
 
@@ -67,7 +72,20 @@ def _serve(args: argparse.Namespace) -> None:
         service = load_service(
             args.checkpoint, limits=limits, workers=args.workers, device=args.device
         )
-        run_server(service, listener, host=args.host, names=args.name)
+        known = own_names(args.host, args.name)
+        server = make_server(service, names=known)
+        if known is None:
+            say(f"warning: {args.host} is open to the network, and there is no password")
+        shown = f"[{args.host}]" if ":" in args.host else args.host
+        say(f"http://{shown}:{listener.getsockname()[1]}/ – Ctrl-C ends it")
+        try:
+            server.run(sockets=[listener])
+        except KeyboardInterrupt:
+            say("stopped")
+        finally:
+            if service.is_stuck:
+                # The interpreter would wait for the thread that computes before it exits.
+                os._exit(1)
 
 
 def load_service(
@@ -102,29 +120,12 @@ def listening_socket(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def run_server(service: Service, listener: socket.socket, *, host: str, names: list[str]) -> None:
-    """Serve until Ctrl-C."""
-    known = own_names(host, names)
-    server = make_server(service, names=known)
-    if known is None:
-        say(f"warning: {host} is open to the network, and there is no password")
-    shown = f"[{host}]" if ":" in host else host
-    say(f"http://{shown}:{listener.getsockname()[1]}/ – Ctrl-C ends it")
-    try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        say("stopped")
-    finally:
-        if service.is_stuck:
-            # The interpreter would wait for the thread that computes before it exits.
-            os._exit(1)
-
-
 def own_names(host: str, names: list[str]) -> frozenset[str] | None:
     """Allowed host names, lower-case; None allows any, if the server is not on loopback."""
-    if not is_loopback(host):
-        return None
-    return frozenset(name.lower() for name in (*LOOPBACK_NAMES, host, *names))
+    with contextlib.suppress(ValueError):
+        if host == "localhost" or ipaddress.ip_address(host).is_loopback:
+            return frozenset(name.lower() for name in (*LOOPBACK_NAMES, host, *names))
+    return None
 
 
 def make_server(service: Service, *, names: frozenset[str] | None) -> uvicorn.Server:
@@ -153,31 +154,3 @@ def make_server(service: Service, *, names: frozenset[str] | None) -> uvicorn.Se
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 1e9:
-        raise argparse.ArgumentTypeError(f"found {text}, expected more than 0")
-    return number
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected 1 or more")
-    return number
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"found {text}, expected 0 to 65535")
-    return int(text)

@@ -13,8 +13,6 @@ from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import (
     COVERAGE,
     NORMAL_QUANTILE,
-    Interval,
-    interval_of_accuracy,
     percentile_interval,
     resampled,
 )
@@ -153,11 +151,6 @@ def _scores_of_sums(sums: Floats) -> dict[str, Floats]:
         "macro_recall": scores["macro_recall"],
         "loss": losses / num_videos,
     }
-
-
-def accuracy_interval(run: Predictions) -> Interval:
-    """Compute the 95 % confidence interval of a model's top-1 accuracy, resampled by unit."""
-    return interval_of_accuracy(run.actual == run.predicted, run.units)
 
 
 def verdict(comparison: Comparison) -> str:

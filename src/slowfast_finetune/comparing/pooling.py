@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.tables import csv_text
-from slowfast_finetune.comparing.comparison import accuracy_interval
 from slowfast_finetune.comparing.sources import check_same_classes, read_predictions
 from slowfast_finetune.evaluation.predictions_table import Predictions
-from slowfast_finetune.evaluation.resampling import Interval
+from slowfast_finetune.evaluation.resampling import interval_of_accuracy
 
 
-@dataclass(frozen=True)
-class Pooled:
-    """The predictions of all folds.
-
-    Attributes:
-        folds: of each fold.
-        together: of all.
-        accuracy, interval: top-1 accuracy of all and its 95 % confidence interval.
-        text: predictions.csv with the rows of all, in the order of the folds.
-    """
-
-    folds: tuple[Predictions, ...]
-    together: Predictions
-    accuracy: float
-    interval: Interval
-    text: str
-
-
-def pool(sources: Sequence[str], *, name: str = "together") -> Pooled:
-    """Read the predictions of each fold (file or revision) and pool them.
+def pool(sources: Sequence[str]) -> tuple[list[Predictions], Predictions]:
+    """Read the predictions of each fold (file or revision): those of each fold, and of all.
 
     Raises:
         DataError: one cannot be read, the classes differ, or a video or group is in two folds.
@@ -47,15 +26,7 @@ def pool(sources: Sequence[str], *, name: str = "together") -> Pooled:
         if list(fold.frame.columns) != list(first.frame.columns):
             raise DataError(f"{fold.source}: has other columns than {first.source}")
     frame = pd.concat([fold.frame for fold in folds], ignore_index=True)
-    together = Predictions(name, first.class_names, frame)
-    cells = frame.astype(object).where(frame.notna(), None)
-    return Pooled(
-        folds=tuple(folds),
-        together=together,
-        accuracy=_accuracy(together),
-        interval=accuracy_interval(together),
-        text=csv_text([list(frame.columns), *cells.itertuples(index=False, name=None)]),
-    )
+    return folds, Predictions("together", first.class_names, frame)
 
 
 def _check_nothing_is_in_two(folds: Sequence[Predictions]) -> None:
@@ -71,18 +42,14 @@ def _check_nothing_is_in_two(folds: Sequence[Predictions]) -> None:
                 seen[name] = fold.source
 
 
-def _accuracy(run: Predictions) -> float:
-    return float((run.actual == run.predicted).mean())
-
-
-def describe(pooled: Pooled) -> str:
-    """Format each fold's accuracy, and that of all with its confidence interval."""
-    together = pooled.together
-    width = max(len(run.source) for run in (*pooled.folds, together))
+def describe(folds: Sequence[Predictions], together: Predictions) -> str:
+    """Format each fold's top-1 accuracy, and that of all with its 95 % confidence interval."""
+    runs = [*folds, together]
+    width = max(len(run.source) for run in runs)
     lines = [f"{'':{width}}  videos  top-1 accuracy"]
     lines += [
-        f"{run.source:{width}}  {len(run.frame):6}  {_accuracy(run):14.3f}"
-        for run in (*pooled.folds, together)
+        f"{run.source:{width}}  {len(run.frame):6}  {(run.actual == run.predicted).mean():14.3f}"
+        for run in runs
     ]
-    low, high = pooled.interval
+    low, high = interval_of_accuracy(together.actual == together.predicted, together.units)
     return "\n".join(lines) + f" [{low:.3f}, {high:.3f}]"
