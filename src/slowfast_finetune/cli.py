@@ -6,7 +6,17 @@ import argparse
 
 from slowfast_finetune import __version__
 from slowfast_finetune.base.console import run
-from slowfast_finetune.commands import clips, compare, doctor, export, pool, predict, preset, serve
+from slowfast_finetune.commands import (
+    clips,
+    compare,
+    doctor,
+    export,
+    labels,
+    pool,
+    predict,
+    preset,
+    serve,
+)
 
 
 def main() -> None:
@@ -22,7 +32,7 @@ def _run_command() -> None:
     )
     parser.add_argument("--version", action="version", version=f"slowfast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (preset, doctor, clips, compare, pool, predict, serve, export):
+    for command in (preset, labels, doctor, clips, compare, pool, predict, serve, export):
         command.add(commands)
     args = parser.parse_args()
     args.handler(args)

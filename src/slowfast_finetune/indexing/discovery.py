@@ -156,6 +156,20 @@ def find_videos(
     )
 
 
+def videos_anywhere(
+    root: Path, extensions: Sequence[str], exclude: Sequence[str], not_videos: Collection[Path]
+) -> list[str]:
+    """Paths from ``root`` of all videos below it, composed and sorted; see ``find_videos``.
+
+    Raises:
+        DataError: no such folder, unreadable folder, a name that is not UTF-8.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: is no folder; expected the folder of the videos")
+    walk = _Walk(root, extensions, exclude, frozenset(path.resolve() for path in not_videos))
+    return sorted(walk.every_video())
+
+
 def _labelled(labels: LabelTable, videos: Sequence[FoundVideo], walk: _Walk) -> list[FoundVideo]:
     """The videos as the table has them, and those that it does not name as they are."""
     by_name = {composed(video.name): video for video in videos}
