@@ -24,10 +24,9 @@ _CLASS = re.compile(r"(\d+)\s+(\S.*)")
 _SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_FOLDERS)})(?:list)?(?![a-z])")
 
 
-def _are_like(file: SourceFile, pattern: re.Pattern[str]) -> bool:
-    """Whether the first lines of a file are of a form; a fault may be further down."""
-    start = file.lines[:3]
-    return bool(start) and all(pattern.fullmatch(line) for _, line in start)
+def _is_like(file: SourceFile, pattern: re.Pattern[str]) -> bool:
+    """Whether the first line of a file is of a form; a fault may be further down."""
+    return bool(file.lines) and file.json is None and bool(pattern.fullmatch(file.lines[0][1]))
 
 
 def _matches(
@@ -74,7 +73,7 @@ def read_kinetics(file: SourceFile) -> Iterator[ListedLabel]:
 
 def is_ucf101(file: SourceFile) -> bool:
     """Whether a file is a split list of UCF101, of UCF itself or of MMAction2."""
-    return _are_like(file, _UCF101)
+    return _is_like(file, _UCF101)
 
 
 def read_ucf101(file: SourceFile) -> Iterator[ListedLabel]:
@@ -94,7 +93,7 @@ def read_ucf101(file: SourceFile) -> Iterator[ListedLabel]:
 
 def is_hmdb51(file: SourceFile) -> bool:
     """Whether a file is a split list of HMDB51."""
-    return bool(_HMDB51_FILE.fullmatch(file.path.name)) and _are_like(file, _HMDB51)
+    return bool(_HMDB51_FILE.fullmatch(file.path.name)) and _is_like(file, _HMDB51)
 
 
 def read_hmdb51(file: SourceFile) -> Iterator[ListedLabel]:
@@ -113,7 +112,7 @@ def read_hmdb51(file: SourceFile) -> Iterator[ListedLabel]:
 
 def is_path_list(file: SourceFile) -> bool:
     """Whether a file is a list of paths and classes, without a header."""
-    return _are_like(file, _PATH)
+    return _is_like(file, _PATH)
 
 
 def read_path_list(file: SourceFile) -> Iterator[ListedLabel]:
@@ -151,7 +150,7 @@ def read_labels_csv(file: SourceFile) -> Iterator[ListedLabel]:
 
 def is_class_list(file: SourceFile) -> bool:
     """Whether a file is a list such as UCF101's classInd.txt: ``1 ApplyEyeMakeup``."""
-    return _are_like(file, _CLASS) and not is_path_list(file)
+    return _is_like(file, _CLASS) and not is_path_list(file)
 
 
 def read_class_names(file: SourceFile) -> dict[int, str]:

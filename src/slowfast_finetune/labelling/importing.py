@@ -101,18 +101,17 @@ def _rows(listed: Sequence[ListedLabel], videos: VideoNames) -> tuple[list[Label
     if not by_video:
         example = f", e.g. {listed[0].video!r}" if listed else ""
         raise DataError(f"none of the {len(listed)} labels is of a video in the folder{example}")
-    repeated = 0
-    for video, labels in by_video.items():
+    _check_splits([pair for labels in by_video.values() for pair in labels])
+    rows = []
+    for _, labels in sorted(by_video.items()):
         labels.sort(key=lambda pair: (pair[1].start or 0.0, pair[1].end or 0.0))
         kept = [next(same) for _, same in itertools.groupby(labels, key=lambda pair: pair[1])]
-        repeated += len(labels) - len(kept)
-        by_video[video] = kept
         _check_parts(kept)
-    pairs = [pair for video in sorted(by_video) for pair in by_video[video]]
-    _check_splits(pairs)
-    notes = [_summary([row for _, row in pairs])]
+        rows += [row for _, row in kept]
+    repeated = sum(map(len, by_video.values())) - len(rows)
+    notes = [_summary(rows)]
     notes += [f"left out: {repeated} repeated labels"] if repeated else []
-    return [row for _, row in pairs], notes + _about(matches)
+    return rows, notes + _about(matches)
 
 
 def _row(label: ListedLabel, video: str) -> LabelRow:

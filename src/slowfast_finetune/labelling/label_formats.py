@@ -29,7 +29,6 @@ FORMATS = (
     ),
     LabelFormat("ucf101", "a split list of UCF101", lists.is_ucf101, lists.read_ucf101),
     LabelFormat("hmdb51", "a split list of HMDB51", lists.is_hmdb51, lists.read_hmdb51),
-    LabelFormat("paths", "a list of paths and classes", lists.is_path_list, lists.read_path_list),
     LabelFormat("label-studio", "JSON of Label Studio", label_studio.recognise, label_studio.read),
     LabelFormat("boris", "events of BORIS", tools.is_boris, tools.read_boris),
     LabelFormat("elan", "a document of ELAN", tools.is_eaf, tools.read_eaf),
@@ -37,6 +36,8 @@ FORMATS = (
         "elan-text", "tab-delimited text of ELAN", tools.is_elan_text, tools.read_elan_text
     ),
     LabelFormat("via", "a project or CSV of VIA 3", tools.is_via, tools.read_via),
+    # Last: lines of others may look like a path and a class.
+    LabelFormat("paths", "a list of paths and classes", lists.is_path_list, lists.read_path_list),
 )
 
 

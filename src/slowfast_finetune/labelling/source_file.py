@@ -6,6 +6,7 @@ import codecs
 import csv
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.indexing.label_table import TIME_DIGITS
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
+
+_JSON = re.compile(r"\s*[\[{]\s*[\"\[{\]}]|\s*[\[{]\s*$")
 
 
 class ListedLabel(NamedTuple):
@@ -109,7 +112,7 @@ class SourceFile:
     @cached_property
     def json(self) -> Any:
         """The value of a JSON file; None for other files."""
-        if not self.text.lstrip().startswith(("{", "[")):
+        if not _JSON.match(self.text):
             return None
         try:
             return json.loads(self.text)
