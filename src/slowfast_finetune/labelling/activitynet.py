@@ -58,6 +58,11 @@ def read(file: SourceFile) -> Iterator[ListedLabel]:
             if not isinstance(segment, list) or len(segment) != 2:
                 raise file.error(here, f"segment: found {segment!r}, expected [start, end]")
             start, end = (None if t is None else file.seconds(t, here) for t in segment)
+            duration = video.get("duration")
+            if not is_kinetics and end is not None and isinstance(duration, int | float):
+                # Durations are rounded, and some segments of ActivityNet end after the video.
+                end = end if end < duration else None
+                start = start if start or end else None
             cut = is_kinetics and start is not None and end is not None
             yield ListedLabel(
                 here,
