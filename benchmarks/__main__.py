@@ -220,6 +220,16 @@ def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_gpu(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("gpu", help="what only a GPU can show: right, fast, fed; part by part")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="[all, in order of importance]")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for all [%(default)s]")
+    parser.add_argument("--rounds", type=_positive, default=3, help="of an epoch [%(default)s]")
+    parser.add_argument("--tiny", action="store_true", help="test the benchmark itself on a CPU")
+    parser.set_defaults(runs="gpu.run")
+    return parser
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -251,6 +261,7 @@ ADDERS = (
     _add_transfer,
     _add_real,
     _add_serve,
+    _add_gpu,
 )
 
 if __name__ == "__main__":

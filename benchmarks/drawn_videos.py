@@ -35,7 +35,7 @@ def draw_video(
         stream: Any = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         stream.options = {"preset": "veryfast"} if options is None else options
-        for index, picture in enumerate(_pictures(width, height, num_frames, fps)):
+        for index, picture in enumerate(pictures(width, height, num_frames, fps)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, fps)
             container.mux(stream.encode(frame))
@@ -43,7 +43,8 @@ def draw_video(
     return path
 
 
-def _pictures(width: int, height: int, num_frames: int, fps: int) -> Iterator[Frame]:
+def pictures(width: int, height: int, num_frames: int, fps: int) -> Iterator[Frame]:
+    """Frames uint8 (height, width, 3) of a texture that swings in circles."""
     texture = _texture(width + MARGIN, height + MARGIN)
     for index in range(num_frames):
         seconds = index / fps

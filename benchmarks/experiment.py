@@ -15,7 +15,7 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.evaluate import evaluate_checkpoint
 from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.indexing.manifest import build_manifest
-from slowfast_finetune.training.outputs import TrainingOutputs
+from slowfast_finetune.training.run import TrainingOutputs
 from slowfast_finetune.training.train import train_model
 
 

@@ -184,7 +184,7 @@ class _Collection:
         return Timing(seconds["index"], seconds["cache"], max(peaks))
 
     def dvc_share(self) -> float:
-        """Processor time of `dvc repro cache` when nothing changed, without the index stage's [s]."""
+        """Processor time of `dvc repro cache` without changes, less the index stage's [s]."""
         command = ["dvc", "repro", "--quiet", "cache"]
         self._wait_for(command)
         usages = self._wait_for(command), self._wait_for([sys.executable, "stages/index.py"])

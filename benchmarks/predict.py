@@ -25,7 +25,9 @@ from slowfast_finetune.model.checkpoint import (
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast
+from slowfast_finetune.predicting.clip_selection import VideoClips, select_clips
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits
+from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.predictor import Predictor, load_model
 
 PREDICT, DECODE, COMPUTE = "slowfast predict", "decoding alone", "computing alone"
@@ -140,7 +142,10 @@ def _videos(folder: Path, case: Case, *, count: int, seconds: int) -> list[Path]
 
 def _clips_of(model: Predictor, seconds: int) -> int:
     """How many clips predict shows of a video."""
-    return len(model.clips_of(round(seconds * model.preprocessing.sample_fps)))
+    side = model.preprocessing.short_side
+    num_frames = round(seconds * model.preprocessing.sample_fps)
+    runs = [FrameRun(np.zeros((side, side, 3), np.uint8), 1)] * num_frames
+    return sum(1 for _ in select_clips(runs, model._plan(None), VideoClips()))
 
 
 def _predict(model: Predictor, videos: Sequence[Path]) -> float:

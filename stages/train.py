@@ -10,7 +10,7 @@ from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.training.outputs import TrainingOutputs
+from slowfast_finetune.training.run import TrainingOutputs
 from slowfast_finetune.training.train import train_model
 
 

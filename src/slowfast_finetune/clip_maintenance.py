@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast_finetune.base.console import progress, readable_bytes
@@ -43,21 +44,6 @@ class Corner:
     raw_bytes: int
 
 
-@dataclass
-class Leftovers:
-    """What nothing refers to: files, and their bytes by kind."""
-
-    files: list[Path] = field(default_factory=list)
-    bytes_by_kind: dict[str, int] = field(default_factory=dict)
-    count_by_kind: dict[str, int] = field(default_factory=dict)
-
-    def add(self, path: Path, kind: str) -> None:
-        """Count a file."""
-        self.files.append(path)
-        self.bytes_by_kind[kind] = self.bytes_by_kind.get(kind, 0) + _bytes(path)
-        self.count_by_kind[kind] = self.count_by_kind.get(kind, 0) + 1
-
-
 def corners(root: Path) -> list[Corner]:
     """Every corner of the store, by name.
 
@@ -69,7 +55,7 @@ def corners(root: Path) -> list[Corner]:
             digest=folder.name,
             settings=_settings(folder),
             num_entries=len(entries := _entries(folder)),
-            num_bytes=sum(map(_bytes, entries)),
+            num_bytes=size_of(entries),
             raw_bytes=_raw_bytes(folder, entries),
         )
         for folder in _folders(root)
@@ -93,11 +79,13 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if re.fullmatch(ENTRY_NAME, path.name))
 
 
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # a running stage has just renamed or removed it
-        return 0
+def size_of(paths: Iterable[Path]) -> int:
+    """Bytes of all files together."""
+    total = 0
+    for path in paths:
+        with suppress(OSError):  # a running stage has just renamed or removed it
+            total += path.stat().st_size
+    return total
 
 
 def _raw_bytes(folder: Path, entries: list[Path]) -> int:
@@ -152,32 +140,32 @@ def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
             yield path, str(error)
 
 
-def find_leftovers(root: Path, *, current: str, content_hashes: set[str]) -> Leftovers:
-    """What neither these videos nor these settings refer to.
+def find_leftovers(root: Path, *, current: str, content_hashes: set[str]) -> dict[str, list[Path]]:
+    """Files that neither these videos nor these settings refer to, by what they are.
 
     Args:
         current: digest of the settings to keep.
         content_hashes: videos to keep.
     """
-    found = Leftovers()
+    found: dict[str, list[Path]] = defaultdict(list)
     now = time.time()
     for folder in _folders(root):
         for path in sorted(folder.iterdir()):
             is_entry = re.fullmatch(ENTRY_NAME, path.name)
             if re.fullmatch(TEMPORARY_NAME, path.name):
                 if now - path.stat().st_mtime > STALE_SECONDS:
-                    found.add(path, "half-written by a process that was killed")
+                    found["half-written by a process that was killed"].append(path)
             elif folder.name != current and (is_entry or path.name == SETTINGS_NAME):
-                found.add(path, "of other clip settings than params.yaml has")
+                found["of other clip settings than params.yaml has"].append(path)
             elif is_entry and path.stem not in content_hashes:
-                found.add(path, "of videos that data/manifest.csv does not list")
+                found["of videos that data/manifest.csv does not list"].append(path)
     return found
 
 
-def remove(leftovers: Leftovers) -> None:
+def remove(files: Sequence[Path]) -> None:
     """Delete the files, and the folders that are empty then."""
-    for path in leftovers.files:
+    for path in files:
         path.unlink(missing_ok=True)
-    for folder in {path.parent for path in leftovers.files}:
+    for folder in {path.parent for path in files}:
         if not any(folder.iterdir()):
             folder.rmdir()

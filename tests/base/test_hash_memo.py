@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from slowfast_finetune.base import hash_memo
+from slowfast_finetune.base.files import hash_file
 from slowfast_finetune.base.hash_memo import HashMemo, fingerprint, hash_files
-from slowfast_finetune.base.hashing import hash_file
 
 
 @pytest.fixture

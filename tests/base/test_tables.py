@@ -176,15 +176,18 @@ def test_a_column_of_choices_takes_no_other(tmp_path: Path) -> None:
         MANIFEST.read(tmp_path / "t.csv")
 
 
-def test_a_frame_is_typed_and_gives_its_rows_back() -> None:
+def test_a_frame_is_typed_and_gives_its_rows_back(tmp_path: Path) -> None:
     written = rows(["NA", "007", "1e3"])
-    frame = HOSTILE_TABLE.frame([*written, HostileRow("x", None, -1, float("nan"), True)])
+    more = HostileRow("x", None, -1, float("nan"), True)
+    HOSTILE_TABLE.write(tmp_path / "t.csv", [*written, more])
+    frame = HOSTILE_TABLE.read(tmp_path / "t.csv")
     assert [str(dtype) for dtype in frame.dtypes] == ["str", "str", "int64", "float64", "bool"]
     assert frame["remark"].isna().tolist() == [False, False, False, True]
     assert HOSTILE_TABLE.rows(frame)[:3] == written
     assert HOSTILE_TABLE.rows(frame)[3].remark is None
     assert math.isnan(HOSTILE_TABLE.rows(frame)[3].share)
-    assert HOSTILE_TABLE.rows(HOSTILE_TABLE.frame([])) == []
+    HOSTILE_TABLE.write(tmp_path / "t.csv", [])
+    assert HOSTILE_TABLE.read_rows(tmp_path / "t.csv") == []
 
 
 def test_numbers_come_back_to_the_last_bit(tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ import synthetic
 from acted_videos import HEIGHT, WIDTH, acted, actions
 from synthetic import make_params, steady, write_params, write_video
 
+from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.doctor.class_facts import class_facts
-from slowfast_finetune.doctor.costs import EpochEstimate, cache_bytes, estimate_epoch
+from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.diagnosis import Diagnosis
 from slowfast_finetune.doctor.diagnosis_text import diagnosis_text
 from slowfast_finetune.doctor.doctor_page import MAX_BYTES, doctor_page
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding
-from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
 THIN = "\u202f"
 CLIP = make_params().clip  # 8 frames at 15 a second
@@ -46,21 +47,21 @@ def test_an_epoch_is_guessed_from_the_last_run_of_the_same_model(tmp_path: Path)
     then = {"clips_per_second": 50.0, "params": params.model_dump(mode="json")}
     summary.write_text(json.dumps({"run": [then]}))
 
-    def guess(**sections: Any) -> EpochEstimate:
+    def guess(**sections: Any) -> tuple[float | None, str]:
         return estimate_epoch(
             100, make_params(**sections), project=tmp_path, num_cores=4, has_gpu=False
         )
 
-    assert guess().seconds == 2.0
-    assert "50 clips/s" in guess().basis
+    assert guess()[0] == 2.0
+    assert "50 clips/s" in guess()[1]
     # Twice the frames: by the rule. 16 × 32² of 16 × 64² points is a quarter; four cores.
     ruled = guess(clip={"num_frames": 16})
-    assert ruled.seconds == pytest.approx(100 * 0.0232 / 4 / 4)
-    assert "rule of thumb" in ruled.basis
-    assert guess(model={"name": "slowfast_r101"}).seconds is None
+    assert ruled[0] == pytest.approx(100 * 0.0232 / 4 / 4)
+    assert "rule of thumb" in ruled[1]
+    assert guess(model={"name": "slowfast_r101"})[0] is None
     summary.write_text("{")
     on_gpu = estimate_epoch(9, params, project=tmp_path, num_cores=4, has_gpu=True)
-    assert on_gpu.seconds is None
+    assert on_gpu[0] is None
 
 
 # Text and page
@@ -74,7 +75,7 @@ def test_facts_of_classes_by_hand() -> None:
         dataclasses.replace(first, split="test"),
         dataclasses.replace(first, split="test", facts=facts),
     ]
-    gone = RejectedVideo("x.mp4", "another", "val", "not_a_video", "no video")
+    gone = RejectedRow("x.mp4", "another", "val", "0" * 32, "not_a_video", "no video")
     other, own = class_facts(videos, [gone], num_frames=8)
     assert (other.class_name, other.num_videos, other.num_rejected) == ("another", 0, 1)
     assert (own.num_videos, own.num_rejected, own.splits) == (3, 0, (1, 0, 2))
@@ -93,7 +94,8 @@ def diagnosis(videos: list[VideoSummary], **changes: Any) -> Diagnosis:
         "strips": {},
         "sheets": {},
         "cache_bytes": 1,
-        "epoch": EpochEstimate(None, "nothing"),
+        "epoch_seconds": None,
+        "epoch_basis": "nothing",
     }
     return Diagnosis(**{**values, **changes})
 
@@ -173,7 +175,9 @@ def test_the_command_finds_what_was_made_to_mislead(project: Path) -> None:
     (videos / "run, fast" / "empty.mp4").touch()
 
     run = doctor(project, "my videos", "--json")
-    assert (run.returncode, run.stderr) == (1, "")
+    # On a machine that is busy, progress is told after 30 s.
+    errors = [line for line in run.stderr.splitlines() if not line.startswith("examining: ")]
+    assert (run.returncode, errors) == (1, [])
     told = json.loads(run.stdout)
     assert told["has_problems"]
     assert told["num_videos"] == 26

@@ -16,8 +16,8 @@ import synthetic
 from synthetic import touch_videos
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import hash_file
 from slowfast_finetune.base.hash_memo import hash_files
-from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.indexing.manifest import Manifest, build_manifest, describe

@@ -14,6 +14,7 @@ from acted_videos import HEIGHT, WIDTH, acted, actions, codes, refilmed, room, s
 from pipeline_imports import PROJECT
 from synthetic import make_params
 
+from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.inspection import duplicates
 from slowfast_finetune.inspection.checks import check_videos, giveaway_findings
 from slowfast_finetune.inspection.counting import count_findings
@@ -22,7 +23,7 @@ from slowfast_finetune.inspection.findings import Finding, worst_first
 from slowfast_finetune.inspection.group_names import group_hint
 from slowfast_finetune.inspection.label_errors import CrossPrediction, label_findings, suspects
 from slowfast_finetune.inspection.shared_scenes import scene_findings, seen_scenes
-from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
 THIN = "\u202f"
 CLIP = make_params().clip  # 8 frames at 15 a second
@@ -251,11 +252,9 @@ def test_a_model_that_knows_nothing_says_nothing_of_labels() -> None:
 # What counting shows
 
 
-def rejected(
-    count: int, *, split: str = "train", class_name: str = "class 0"
-) -> list[RejectedVideo]:
+def rejected(count: int, *, split: str = "train", class_name: str = "class 0") -> list[RejectedRow]:
     return [
-        RejectedVideo(f"{i}.mp4", class_name, split, "not_a_video", "no video")
+        RejectedRow(f"{i}.mp4", class_name, split, "0" * 32, "not_a_video", "no video")
         for i in range(count)
     ]
 

@@ -11,7 +11,7 @@ from acted_videos import summary_of
 from synthetic import make_params, make_rows, write_entry
 
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError
-from slowfast_finetune.inspection.video_summary import middle_indices, summaries_from_store
+from slowfast_finetune.inspection.video_summary import middle_indices, summarise_entry
 
 CLIP = make_params().clip  # 8 frames at 15 a second
 
@@ -27,7 +27,7 @@ def test_the_store_gives_the_same_look_as_the_frames(tmp_path: Path) -> None:
     (row,) = make_rows(1, num_frames=20, num_sampled=15, source_fps=25.0, has_audio=True)
     store = ClipStore(tmp_path, CLIP)
     write_entry(store, row, frames)
-    (video,) = summaries_from_store([row], store)
+    video, _ = summarise_entry(row, store)
     # Fifteen frames before padding: the middles of five threes.
     expected = summary_of(frames[[1, 4, 7, 10, 13]], path=row.video_path)
     assert video.thumbnails.tolist() == expected.thumbnails.tolist()
@@ -39,4 +39,4 @@ def test_the_store_gives_the_same_look_as_the_frames(tmp_path: Path) -> None:
         row.content_hash,
     )
     with pytest.raises(EntryError):
-        summaries_from_store(make_rows(2), store)
+        summarise_entry(make_rows(2)[1], store)

@@ -83,15 +83,15 @@ def test_published_checkpoint_is_downloaded_once_and_gets_a_new_head(
     address, handler = server
     params = model_params(f"{address}/{published.name}")
     torch.manual_seed(1)
-    first = build_pretrained(params, class_names=SIX)
+    first, description = build_pretrained(params, class_names=SIX)
     build_pretrained(params, class_names=SIX)
     assert handler.served == 1, "the second time it comes from the cache"
     assert next(hub_folder.iterdir()).name.endswith("-SMALL.pyth")
-    state, loaded = torch.load(published)["model_state"], first.network.state_dict()
+    state, loaded = torch.load(published)["model_state"], first.state_dict()
     for key in state.keys() - {"blocks.6.proj.weight", "blocks.6.proj.bias"}:
         assert torch.equal(state[key], loaded[key]), key
-    assert head_of(first.network).out_features == 6
-    assert first.description.endswith(
+    assert head_of(first).out_features == 6
+    assert description.endswith(
         f"{len(state) - 2} tensors loaded; in the last layer 6 classes are new, 0 kept by their "
         "names, 400 dropped"
     )
@@ -203,15 +203,15 @@ def test_checkpoint_of_ours_keeps_what_it_knows_of_the_same_classes(tmp_path: Pa
     path = tmp_path / "best.pt"
     torch.save({"model_state": network.state_dict(), "class_names": ["run", "jump", "clap"]}, path)
     names = ["clap", "hop", "run", "sit"]
-    pretrained = build_pretrained(model_params(str(path)), class_names=names)
-    old, new = head_of(network), head_of(pretrained.network)
+    pretrained, description = build_pretrained(model_params(str(path)), class_names=names)
+    old, new = head_of(network), head_of(pretrained)
     for new_row, old_row in ((0, 2), (2, 0)):
         assert torch.equal(new.weight[new_row], old.weight[old_row])
         assert new.bias[new_row] == old.bias[old_row]
     for new_row in (1, 3):
         assert not any(torch.equal(new.weight[new_row], row) for row in old.weight)
         assert new.bias[new_row] == 0
-    assert pretrained.description.endswith(
+    assert description.endswith(
         "in the last layer 2 classes are new, 2 kept by their names, 1 dropped"
     )
 
@@ -220,8 +220,8 @@ def test_class_names_that_do_not_fit_the_last_layer_are_not_believed(tmp_path: P
     network = build_slowfast("slowfast_shallow", num_classes=3)
     path = tmp_path / "odd.pt"
     torch.save({"model_state": network.state_dict(), "class_names": ["run"]}, path)
-    pretrained = build_pretrained(model_params(str(path)), class_names=["run", "sit"])
-    assert "2 classes are new, 0 kept" in pretrained.description
+    _, description = build_pretrained(model_params(str(path)), class_names=["run", "sit"])
+    assert "2 classes are new, 0 kept" in description
 
 
 PYSLOWFAST = {
@@ -255,10 +255,10 @@ def test_names_of_pyslowfast_are_understood(tmp_path: Path) -> None:
     by_their_names = {_their_name(key): value for key, value in network.state_dict().items()}
     assert set(PYSLOWFAST) <= set(by_their_names)
     torch.save({"model_state": by_their_names, "epoch": 3}, path)
-    pretrained = build_pretrained(model_params(str(path), "slowfast_r50"), class_names=TWO)
+    pretrained, _ = build_pretrained(model_params(str(path), "slowfast_r50"), class_names=TWO)
     for key, value in network.state_dict().items():
         if not key.startswith("blocks.6.proj."):
-            assert torch.equal(pretrained.network.state_dict()[key], value), key
+            assert torch.equal(pretrained.state_dict()[key], value), key
 
 
 def _their_name(key: str) -> str:

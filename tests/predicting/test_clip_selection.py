@@ -61,7 +61,9 @@ def sliding_starts(count: int, *, stride: int) -> list[int]:
 
 def numbers(clip: SelectedClip) -> list[int]:
     assert clip.clip.shape == (8, 4, 4, 3)
-    assert (clip.clip % 10 == np.arange(clip.left, clip.left + 4)[None, None, :, None]).all()
+    assert (
+        clip.clip % 10 == np.arange(clip.place[2], clip.place[2] + 4)[None, None, :, None]
+    ).all()
     return [int(value) for value in clip.clip[:, 0, 0, 0] // 10]
 
 
@@ -83,7 +85,7 @@ def test_windows_slide_and_the_last_one_ends_with_the_video(
 ) -> None:
     clips, looked = look(count, plan(stride=stride))
     assert starts_of(looked) == starts
-    assert {clip.start for clip in clips} >= set(starts)
+    assert {clip.place[0] for clip in clips} >= set(starts)
 
 
 @pytest.mark.parametrize("count", [8, 9, 12, 20, 21, 30])
@@ -97,7 +99,7 @@ def test_a_window_is_shown_as_soon_as_its_frames_are_there(count: int) -> None:
             yield frame
 
     looked = VideoClips()
-    shown = [(clip.start, asked) for clip in select_clips(counted(), plan(), looked)]
+    shown = [(clip.place[0], asked) for clip in select_clips(counted(), plan(), looked)]
     early = [(start, needed) for start, needed in shown if needed < count]
     assert early == [(start, start + 8) for start in range(0, count - 8, 4)]
 
@@ -110,17 +112,17 @@ def test_a_video_that_is_kept_whole_gives_evaluates_views_and_the_timeline(count
     assert [start for start, _, _ in looked.views] == starts
     assert starts_of(looked) == sliding_starts(count, stride=4)
     wanted = {*starts, *sliding_starts(count, stride=4)}
-    assert sorted(clip.start for clip in clips) == sorted(wanted), "each clip is shown once"
+    assert sorted(clip.place[0] for clip in clips) == sorted(wanted), "each clip is shown once"
     for clip in clips:
-        assert numbers(clip) == [n % 25 for n in range(clip.start, clip.start + 8)]
-        assert clip.left == 3
+        assert numbers(clip) == [n % 25 for n in range(clip.place[0], clip.place[0] + 8)]
+        assert clip.place[2] == 3
 
 
 def test_a_video_of_just_what_is_kept_is_whole_and_one_frame_more_is_not() -> None:
     assert look(KEPT, plan())[1].views
     clips, looked = look(KEPT + 1, plan())
     assert looked.views == []
-    assert [clip.start for clip in clips] == [0, 4, 8, 12, 13]
+    assert [clip.place[0] for clip in clips] == [0, 4, 8, 12, 13]
 
 
 @pytest.mark.parametrize("stride", [1, 3, 4, 7, 8])
@@ -128,11 +130,11 @@ def test_a_video_of_just_what_is_kept_is_whole_and_one_frame_more_is_not() -> No
 def test_a_longer_video_gives_the_windows_of_the_timeline(count: int, stride: int) -> None:
     clips, looked = look(count, plan(stride=stride))
     starts = sliding_starts(count, stride=stride)
-    assert [clip.start for clip in clips] == starts
+    assert [clip.place[0] for clip in clips] == starts
     assert looked.timeline == [WindowRun((start, 0, 3), 1) for start in starts]
     assert looked.num_frames == count
     for clip in clips:
-        assert numbers(clip) == [n % 25 for n in range(clip.start, clip.start + 8)]
+        assert numbers(clip) == [n % 25 for n in range(clip.place[0], clip.place[0] + 8)]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_crops_are_those_of_evaluate() -> None:
     places = corners(4, 10, 4, 3)
     assert [left for _, left in places] == [0, 3, 6]
     assert looked.views == [(start, *place) for start in (0, 4) for place in places]
-    assert {(clip.start, clip.top, clip.left) for clip in clips} == set(looked.views)
+    assert {clip.place for clip in clips} == set(looked.views)
 
 
 def test_a_store_that_keeps_less_than_a_window_makes_no_short_windows() -> None:
@@ -165,7 +167,7 @@ def test_a_store_that_keeps_less_than_a_window_makes_no_short_windows() -> None:
     small = ClipPlan(shape, temporal_views=1, spatial_crops=1, kept_frames=2, stride=4)
     for count, starts in [(1, [0]), (3, [0]), (8, [0]), (9, [0, 1])]:
         clips, looked = look(count, small)
-        assert [clip.start for clip in clips] == starts
+        assert [clip.place[0] for clip in clips] == starts
         assert starts_of(looked) == starts
 
 
@@ -226,11 +228,11 @@ def test_a_frame_held_for_a_week_costs_no_more_than_two_windows() -> None:
     clips = list(select_clips([*motion, FrameRun(numbered(22), week), *after], plan(), looked))
     assert looked.num_frames == 20 + week + 8
     # The first window that lies in the hold begins at 20; the last one where 8 frames are left.
-    assert [clip.start for clip in clips[:6]] == [0, 4, 8, 12, 16, 20]
+    assert [clip.place[0] for clip in clips[:6]] == [0, 4, 8, 12, 16, 20]
     hold = looked.timeline[5]
     assert hold == WindowRun((20, 0, 3), (week - 8) // 4 + 1)
     later = [run.place[0] for run in looked.timeline[6:]]
-    assert later == [clip.start for clip in clips[6:]]
+    assert later == [clip.place[0] for clip in clips[6:]]
     assert later == [week + 16, week + 20]
     assert all(run.length == 1 for run in looked.timeline[:5] + looked.timeline[6:])
     assert numbers(clips[6]) == [22] * 4 + [5, 6, 7, 8]
@@ -248,7 +250,9 @@ def test_holds_show_the_windows_that_single_frames_would(
         for _ in range(length)
     ]
     expected, looked = VideoClips(), VideoClips()
-    every = {clip.start: clip.clip for clip in select_clips(single, plan(stride=stride), expected)}
+    every = {
+        clip.place[0]: clip.clip for clip in select_clips(single, plan(stride=stride), expected)
+    }
     shown = {
         clip.place: clip.clip for clip in select_clips(held(*lengths), plan(stride=stride), looked)
     }

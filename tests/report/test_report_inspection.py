@@ -15,7 +15,7 @@ from reported_run import NUM_FRAMES, Run, answers, write_run
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.shared_scenes import seen_scenes
-from slowfast_finetune.inspection.video_summary import summaries_from_store
+from slowfast_finetune.inspection.video_summary import summarise_entry
 from slowfast_finetune.report.evidence import Evidence
 from slowfast_finetune.report.report_page import compose
 from slowfast_finetune.report.results import read_results
@@ -39,7 +39,7 @@ def filmed(scene: str, actor: str) -> Frames:
 def report_of(folder: Path, draw: Callable[[ClipRow], Frames]) -> str:
     tests = [*answers("fall", {"fall": 9, "walk": 1}), *answers("walk", {"walk": 8, "fall": 2})]
     run: Run = write_run(folder, tests, class_names=CLASSES, num_train=15, draw=draw)
-    videos = summaries_from_store(run.clips, run.store)
+    videos = [summarise_entry(row, run.store)[0] for row in run.clips]
     return compose(
         read_results(run.files),
         store=run.store,

@@ -700,12 +700,12 @@ def test_the_strongest_frame_of_each_part_is_taken() -> None:
 
 
 def look(start: int) -> SelectedClip:
-    return SelectedClip(start, 0, 0, np.zeros((1, 1, 1, 3), np.uint8))
+    return SelectedClip((start, 0, 0), np.zeros((1, 1, 1, 3), np.uint8))
 
 
 def start_of(kept: KeptClips, label: int) -> int | None:
     best = kept.best(label)
-    return best.start if best else None
+    return best.place[0] if best else None
 
 
 def test_the_clip_that_spoke_most_for_a_class_is_kept() -> None:

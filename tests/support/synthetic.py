@@ -484,7 +484,7 @@ def read_entry(store: ClipStore, content_hash: str) -> npt.NDArray[np.uint8]:
 
 def make_manifest(project: Path, names: Sequence[str]) -> list[ManifestRow]:
     """Manifest rows of files below ``project``, ``<class>/<file>``, all in train, truly hashed."""
-    from slowfast_finetune.base.hashing import hash_file
+    from slowfast_finetune.base.files import hash_file
 
     classes = sorted({Path(name).parent.name for name in names})
     return [

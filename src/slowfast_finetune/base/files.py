@@ -1,13 +1,18 @@
-"""Write files atomically: a reader finds the whole file or none."""
+"""Write files atomically, a reader finds the whole file or none; and the hash of a file."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from slowfast_finetune.base.errors import DataError
+
+HASH_BYTES = 16  # of BLAKE2b: 32 hex digits, no accidental collision in any collection
 
 
 @contextmanager
@@ -57,3 +62,14 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write bytes atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def hash_file(path: Path) -> str:
+    """BLAKE2b-128 of one file's bytes, as 32 hex digits."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(
+                file, lambda: hashlib.blake2b(digest_size=HASH_BYTES)
+            ).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error

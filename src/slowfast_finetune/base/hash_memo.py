@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.hashing import hash_file
+from slowfast_finetune.base.files import hash_file
 
 # A file changed twice within the clock's grain looks unchanged; git waits in the same way.
 SETTLED_SECONDS = 2.0
@@ -38,15 +38,6 @@ class HashMemo:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-
-    def recall(self, prints: Mapping[Path, Fingerprint | None]) -> dict[Path, str]:
-        """The hashes of those files that are remembered and have not changed."""
-        known = self.known()
-        return {
-            path: known[_key(path)][1]
-            for path, found in prints.items()
-            if found is not None and _key(path) in known and known[_key(path)][0] == found
-        }
 
     def fingerprints(self, hashes: Mapping[Path, str]) -> dict[Path, Fingerprint]:
         """What the files looked like when they were found to have these hashes, if they were."""
@@ -111,15 +102,18 @@ def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[s
     """
     memo = memo or HashMemo(None)
     prints = {path: _settled(path) for path in paths}
-    known = memo.recall(prints)
-    unknown = [path for path in dict.fromkeys(paths) if path not in known]
+    remembered = memo.known()
+    known = {
+        path: remembered[_key(path)][1]
+        for path, found in prints.items()
+        if _key(path) in remembered and remembered[_key(path)][0] == found
+    }
+    unknown = [path for path in prints if path not in known]
     # hashlib releases the GIL, so threads read and hash in parallel.
     with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as pool:
         hashes = pool.map(hash_file, unknown)
-        for path, content_hash in zip(
-            unknown, progress(hashes, total=len(unknown), label="hashing videos"), strict=True
-        ):
-            known[path] = content_hash
+        counted = progress(hashes, total=len(unknown), label="hashing videos")
+        known |= dict(zip(unknown, counted, strict=True))
     memo.remember([(path, found, known[path]) for path in unknown if (found := prints[path])])
     return [known[path] for path in paths]
 

@@ -90,17 +90,11 @@ class DataParams(_Section):
             raise ValueError("val_fraction and test_fraction must both be above 0")
         if self.val_fraction + self.test_fraction > 0.8:
             raise ValueError("val_fraction + test_fraction must leave at least 0.2 for training")
-        return self
-
-    @model_validator(mode="after")
-    def _fold_is_one_of_them(self) -> Self:
-        if self.fold is None:
-            return self
-        if self.fold >= self.num_folds:
+        if self.fold is not None and self.fold >= self.num_folds:
             raise ValueError(
                 f"fold: {self.fold} is none of num_folds: {self.num_folds}, counted from 0"
             )
-        if self.val_fraction + 1 / self.num_folds > 0.8:
+        if self.fold is not None and self.val_fraction + 1 / self.num_folds > 0.8:
             raise ValueError("val_fraction and one fold must leave at least 0.2 for training")
         return self
 
@@ -239,7 +233,8 @@ class Params(_Section):
     runtime: RuntimeParams
 
     @model_validator(mode="after")
-    def _frozen_weights_know_something(self) -> Self:
+    def _sections_fit_each_other(self) -> Self:
+        # What is frozen should know something.
         if self.model.weights == "none":
             if self.train.frozen_epochs > 0:
                 raise ValueError(
@@ -251,10 +246,6 @@ class Params(_Section):
                     "train.batch_norm: frozen would keep the statistics of random weights "
                     "(model.weights: none); use batch or precise"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _batch_norm_has_values(self) -> Self:
         # The last stage has num_frames // 4 slow frames of ceil(crop_size / 32) px squared.
         is_single = self.clip.num_frames == 4 and self.train.crop_size == 32
         if is_single and self.train.batch_norm != "frozen":
@@ -263,10 +254,6 @@ class Params(_Section):
                 "clip, too few for batch norm; use num_frames: 8, a larger crop_size, or "
                 "train.batch_norm: frozen"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _crop_fits_the_frame(self) -> Self:
         if self.train.crop_size > self.clip.short_side:
             raise ValueError(
                 f"train.crop_size: {self.train.crop_size} is larger than "

@@ -214,13 +214,6 @@ class Table(Generic[RowT]):
             values.append(cells.tolist())
         return list(map(self.row._make, zip(*values, strict=True)))
 
-    def frame(self, rows: Iterable[RowT]) -> pd.DataFrame:
-        """A frame of rows, typed as :meth:`parse` types it."""
-        import pandas as pd
-
-        dtypes = {column.name: column.dtype for column in self.columns}
-        return pd.DataFrame(list(rows), columns=list(dtypes)).astype(dtypes)
-
     def write(
         self,
         path: Path,

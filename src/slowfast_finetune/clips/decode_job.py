@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError, VideoError
+from slowfast_finetune.base.files import hash_file
 from slowfast_finetune.base.hash_memo import Fingerprint, fingerprint
-from slowfast_finetune.base.hashing import hash_file
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
 from slowfast_finetune.decoding.decode_settings import DecodeSettings

@@ -68,7 +68,7 @@ def _prune(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.manifest_table import MANIFEST
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import store_root
-    from slowfast_finetune.clip_maintenance import find_leftovers, remove
+    from slowfast_finetune.clip_maintenance import find_leftovers, remove, size_of
     from slowfast_finetune.clips.clip_store import settings_digest
 
     rows = MANIFEST.read_rows(Path("data/manifest.csv"))
@@ -77,12 +77,12 @@ def _prune(args: argparse.Namespace) -> None:
         current=settings_digest(load_params(Path("params.yaml")).clip),
         content_hashes={row.content_hash for row in rows},
     )
-    for kind, count in leftovers.count_by_kind.items():
-        say(f"{count} files, {readable_bytes(leftovers.bytes_by_kind[kind])}: {kind}")
-    if not leftovers.files:
+    for kind, files in leftovers.items():
+        say(f"{len(files)} files, {readable_bytes(size_of(files))}: {kind}")
+    if not leftovers:
         say("nothing to delete")
     elif args.yes:
-        remove(leftovers)
+        remove([path for files in leftovers.values() for path in files])
         say("deleted")
     else:
         say("nothing was deleted; --yes deletes them")

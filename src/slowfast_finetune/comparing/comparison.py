@@ -43,20 +43,16 @@ class Difference:
 class Comparison:
     """Two models on the same videos.
 
-    Attributes:
-        num_units: resampled units: groups, and videos without one.
-        differences: of top1_accuracy, macro_recall (mean over the classes in the test split) and
-            loss (mean of -ln p(actual class); lower is better), in this order.
-        only_a, only_b: videos that only one model classifies correctly.
-        p_value: of McNemar's exact test, which assumes independent videos.
+    The differences are those of top1_accuracy, macro_recall (mean over the classes in the test
+    split) and loss (mean of -ln p(actual class); lower is better), in this order.
     """
 
     num_videos: int
-    num_units: int
+    num_units: int  # resampled: groups, and videos without one
     differences: tuple[Difference, ...]
-    only_a: int
+    only_a: int  # videos that only A classifies correctly
     only_b: int
-    p_value: float
+    p_value: float  # of McNemar's exact test, which assumes independent videos
 
 
 def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Comparison:

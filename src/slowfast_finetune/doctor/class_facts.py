@@ -7,35 +7,27 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+from slowfast_finetune.clips.clip_tables import RejectedRow
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
 
 @dataclass(frozen=True)
 class ClassFacts:
-    """Statistics of one class.
-
-    Attributes:
-        num_videos, num_rejected: usable and rejected videos.
-        splits: usable videos in train, val and test.
-        seconds: shortest, median and longest duration [s].
-        sizes, rates: the most frequent one, and the number of different ones.
-        sound: share of videos with a sound track, 0 to 1.
-        padded: share of videos shorter than a clip, 0 to 1.
-    """
+    """Statistics of one class."""
 
     class_name: str
-    num_videos: int
+    num_videos: int  # usable
     num_rejected: int
-    splits: tuple[int, int, int]
-    seconds: tuple[float, float, float]
-    sizes: tuple[str, int]
-    rates: tuple[str, int]
-    sound: float
-    padded: float
+    splits: tuple[int, int, int]  # usable videos in train, val and test
+    seconds: tuple[float, float, float]  # shortest, median and longest duration [s]
+    sizes: tuple[str, int]  # the most frequent one, and the number of different ones
+    rates: tuple[str, int]  # likewise
+    sound: float  # share of videos with a sound track, 0 to 1
+    padded: float  # share of videos shorter than a clip, 0 to 1
 
 
 def class_facts(
-    videos: Sequence[VideoSummary], rejected: Sequence[RejectedVideo], *, num_frames: int
+    videos: Sequence[VideoSummary], rejected: Sequence[RejectedRow], *, num_frames: int
 ) -> list[ClassFacts]:
     """Compute the statistics of each class, by name; a clip has ``num_frames``."""
     of_class: dict[str, list[VideoSummary]] = {video.class_name: [] for video in rejected}

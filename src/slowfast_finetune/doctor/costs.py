@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,6 @@ MEASURED = {
 }
 
 
-@dataclass(frozen=True)
-class EpochEstimate:
-    """Estimated training time of an epoch and its basis; ``seconds`` is None if unknown."""
-
-    seconds: float | None
-    basis: str
-
-
 def cache_bytes(videos: Sequence[VideoSummary], clip: ClipParams) -> int:
     """Compute the size of these videos in the clip store, where copies share an entry [bytes]."""
     return sum(
@@ -38,28 +29,28 @@ def cache_bytes(videos: Sequence[VideoSummary], clip: ClipParams) -> int:
 
 def estimate_epoch(
     num_clips: int, params: Params, *, project: Path, num_cores: int, has_gpu: bool
-) -> EpochEstimate:
+) -> tuple[float | None, str]:
     """Estimate the training time of an epoch from the last run, or else by a rule of thumb.
 
     Args:
         num_clips: number of training videos; each gives one clip per epoch.
         project: folder with metrics/train.json of the last run.
+
+    Returns:
+        Time [s], None if unknown, and what the estimate is based on.
     """
     last = _last_rate(project / "metrics" / "train.json", params)
     if last is not None:
-        return EpochEstimate(num_clips / last, f"the last run trained {last:.3g} clips/s")
+        return num_clips / last, f"the last run trained {last:.3g} clips/s"
     if has_gpu:
-        return EpochEstimate(None, "no earlier run on this GPU to estimate from")
+        return None, "no earlier run on this GPU to estimate from"
     if params.model.name not in MEASURED:
-        return EpochEstimate(None, f"no earlier run and no measurement of {params.model.name}")
+        return None, f"no earlier run and no measurement of {params.model.name}"
     points, seconds, cores = MEASURED[params.model.name]
     wanted = params.clip.num_frames * params.train.crop_size**2
     each = seconds * wanted / points * cores / max(1, num_cores)
-    return EpochEstimate(
-        num_clips * each,
-        f"rule of thumb for {params.model.name} on {num_cores} CPU cores; may be off by a factor "
-        "of three",
-    )
+    basis = f"rule of thumb for {params.model.name} on {num_cores} CPU cores"
+    return num_clips * each, f"{basis}; may be off by a factor of three"
 
 
 def _last_rate(summary: Path, params: Params) -> float | None:

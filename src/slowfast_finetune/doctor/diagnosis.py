@@ -13,9 +13,10 @@ from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import DataParams, Params
 from slowfast_finetune.base.store_location import locate, store_root, written_path
 from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
-from slowfast_finetune.doctor.costs import EpochEstimate, cache_bytes, estimate_epoch
+from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.summarising import summarise_videos
 from slowfast_finetune.indexing.discovery import GROUPS_FILE
 from slowfast_finetune.indexing.manifest import build_manifest, discover
@@ -27,7 +28,7 @@ from slowfast_finetune.inspection.findings import (
     make_finding,
     worst_first,
 )
-from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
 MAX_STRIPS = 480  # 16 KB each, less than 10 MB
 STRIPS_PER_CLASS = (2, 8)  # minimum, maximum
@@ -36,30 +37,19 @@ STRIPS_PER_FINDING = 12
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The doctor's result.
+    """The doctor's result; every video is either in ``videos`` or in ``rejected``."""
 
-    Attributes:
-        source: the examined folder or manifest.
-        notes: sentences on how it was examined.
-        findings: worst first.
-        videos, rejected: every video is in exactly one of them.
-        classes: statistics of each class.
-        strips: JPEG with frames of a video in a row, by its path.
-        sheets: paths of the videos on each class's contact sheet.
-        cache_bytes: size of the videos in the clip store.
-        epoch: estimated time of an epoch.
-    """
-
-    source: str
-    notes: list[str]
-    findings: list[Finding]
+    source: str  # the examined folder or manifest
+    notes: list[str]  # sentences on how it was examined
+    findings: list[Finding]  # worst first
     videos: list[VideoSummary]
-    rejected: list[RejectedVideo]
+    rejected: list[RejectedRow]
     classes: list[ClassFacts]
-    strips: dict[str, bytes]
-    sheets: dict[str, list[str]]
-    cache_bytes: int
-    epoch: EpochEstimate
+    strips: dict[str, bytes]  # JPEG with frames of a video in a row, by its path
+    sheets: dict[str, list[str]]  # paths of the videos on each class's contact sheet
+    cache_bytes: int  # size of the videos in the clip store
+    epoch_seconds: float | None  # estimated time of an epoch, if known
+    epoch_basis: str  # what the estimate is based on
 
     def has(self, level: Level) -> bool:
         """Tell whether any finding has this level."""
@@ -108,6 +98,13 @@ def examine(folder: str | None, *, params: Params, project: Path) -> Diagnosis:
         label="drawing",
     )
     usable = {video.video_path for video in found.videos}
+    epoch_seconds, epoch_basis = estimate_epoch(
+        sum(video.split == "train" for video in found.videos),
+        params,
+        project=project,
+        num_cores=worker_count("auto"),
+        has_gpu=params.runtime.device != "cpu" and Path("/dev/nvidia0").exists(),
+    )
     return Diagnosis(
         source=chosen.source,
         notes=chosen.notes,
@@ -118,13 +115,8 @@ def examine(folder: str | None, *, params: Params, project: Path) -> Diagnosis:
         strips=found.strips | more.strips,
         sheets={name: [p for p in paths if p in usable] for name, paths in sheets.items()},
         cache_bytes=cache_bytes(found.videos, params.clip),
-        epoch=estimate_epoch(
-            sum(video.split == "train" for video in found.videos),
-            params,
-            project=project,
-            num_cores=worker_count("auto"),
-            has_gpu=params.runtime.device != "cpu" and Path("/dev/nvidia0").exists(),
-        ),
+        epoch_seconds=epoch_seconds,
+        epoch_basis=epoch_basis,
     )
 
 
@@ -144,7 +136,8 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
         return ChosenVideos(rows, "data/manifest.csv")
     data = params.data
     notes = []
-    if folder is not None and _is_other(folder, data.videos, project):
+    configured = locate(data.videos, project=project).resolve()
+    if folder is not None and (project / folder).resolve() != configured:
         data = data.model_copy(update={"videos": folder, "labels": None})
         if data.group_pattern is not None and not _matches(data, project):
             notes.append(
@@ -160,10 +153,6 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
         finding = make_finding("no-split", "problem", error=error)
         return ChosenVideos(rows, data.videos, notes, [finding])
     return ChosenVideos(built.rows, data.videos, [*notes, *built.notes])
-
-
-def _is_other(folder: str, videos: str, project: Path) -> bool:
-    return (project / folder).resolve() != locate(videos, project=project).resolve()
 
 
 def _matches(data: DataParams, project: Path) -> bool:

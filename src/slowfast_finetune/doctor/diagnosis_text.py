@@ -78,11 +78,11 @@ def _finding(finding: Finding, width: int) -> list[str]:
 
 def costs(diagnosis: Diagnosis) -> list[str]:
     """State the size of the clip store and the time of an epoch."""
-    epoch = diagnosis.epoch
-    time = "unknown" if epoch.seconds is None else f"about {duration(epoch.seconds)}"
+    seconds = diagnosis.epoch_seconds
+    time = "unknown" if seconds is None else f"about {duration(seconds)}"
     return [
         f"clip store: {readable_bytes(diagnosis.cache_bytes)} for these videos",
-        f"an epoch:   {time} ({epoch.basis})",
+        f"an epoch:   {time} ({diagnosis.epoch_basis})",
     ]
 
 
@@ -103,9 +103,9 @@ def diagnosis_json(diagnosis: Diagnosis) -> str:
         "findings": [dataclasses.asdict(finding) for finding in diagnosis.findings],
         "notes": diagnosis.notes,
         "classes": [dataclasses.asdict(line) for line in diagnosis.classes],
-        "rejected": [dataclasses.asdict(video) for video in diagnosis.rejected],
+        "rejected": [video._asdict() for video in diagnosis.rejected],
         "cache_bytes": diagnosis.cache_bytes,
-        "epoch_seconds": diagnosis.epoch.seconds,
-        "epoch_basis": diagnosis.epoch.basis,
+        "epoch_seconds": diagnosis.epoch_seconds,
+        "epoch_basis": diagnosis.epoch_basis,
     }
     return json.dumps(values, indent=2, ensure_ascii=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from itertools import chain, zip_longest
 from pathlib import PurePosixPath
 
@@ -10,7 +9,7 @@ from slowfast_finetune.base.console import printable
 from slowfast_finetune.doctor.diagnosis import Diagnosis, pictured
 from slowfast_finetune.doctor.diagnosis_text import costs, count_by_level, overview_line
 from slowfast_finetune.inspection.findings import SEEN_IN_PICTURES
-from slowfast_finetune.inspection.readable import TEMPLATE_FUNCTIONS
+from slowfast_finetune.inspection.readable import template_environment
 from slowfast_finetune.pictures.contact_sheets import data_uri
 
 MAX_BYTES = 7_000_000  # of pictures; base64 adds a third
@@ -20,18 +19,10 @@ MAX_REJECTED = 500
 
 def doctor_page(diagnosis: Diagnosis) -> str:
     """Render the page as HTML."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
+    environment = template_environment("doctor", autoescape=True)
     environment.filters["printable"] = printable
     environment.filters["file_name"] = lambda path: PurePosixPath(path).name
-    environment.globals.update(TEMPLATE_FUNCTIONS)
-    template = environment.from_string(
-        files(__package__).joinpath("doctor_page.html").read_text(encoding="utf-8")
-    )
-    return template.render(
+    return environment.get_template("doctor_page.html").render(
         diagnosis=diagnosis,
         overview=overview_line(diagnosis),
         counts=count_by_level(diagnosis),

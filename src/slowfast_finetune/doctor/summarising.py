@@ -15,6 +15,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.caching import held_entries
 from slowfast_finetune.clips.clip_store import ClipStore, stored_size
+from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.clips.decode_job import (
     check_bytes,
     memory_refused,
@@ -27,7 +28,6 @@ from slowfast_finetune.decoding.sampling import exact_rate, instants_before
 from slowfast_finetune.inspection.video_summary import (
     NUM_FRAMES,
     Frames,
-    RejectedVideo,
     VideoSummary,
     make_summary,
     summarise_entry,
@@ -42,15 +42,11 @@ SUMMARY_SIDE = 84
 
 @dataclass
 class Summaries:
-    """Summaries of videos; every video is in ``videos`` or ``rejected``.
-
-    Attributes:
-        strips: JPEG with the frames of a video in a row, by its path.
-    """
+    """Summaries of videos; every video is in ``videos`` or ``rejected``."""
 
     videos: list[VideoSummary]
-    rejected: list[RejectedVideo]
-    strips: dict[str, bytes]
+    rejected: list[RejectedRow]
+    strips: dict[str, bytes]  # JPEG with the frames of a video in a row, by its path
 
 
 @dataclass(frozen=True)
@@ -109,8 +105,13 @@ def summarise_videos(
                 found.strips[row.video_path] = outcome[1]
         else:
             found.rejected.append(
-                RejectedVideo(
-                    row.video_path, row.class_name, row.split, outcome.reason, outcome.detail
+                RejectedRow(
+                    video_path=row.video_path,
+                    class_name=row.class_name,
+                    split=row.split,
+                    content_hash=row.content_hash,
+                    reason=outcome.reason,
+                    detail=outcome.detail,
                 )
             )
     # Workers finish in any order, on which the result must not depend.

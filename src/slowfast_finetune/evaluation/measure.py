@@ -42,7 +42,6 @@ from slowfast_finetune.scoring.metrics import (
     class_scores,
     in_top,
     label_sums,
-    majority_class,
     negative_log_likelihood,
     scores_of_sums,
 )
@@ -89,20 +88,17 @@ class Outcome:
     @cached_property
     def predicted(self) -> Labels:
         """Most probable label (N,), the lowest in a tie."""
-        labels: Labels = self.probabilities.argmax(axis=1)
-        return labels
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     @cached_property
     def confidence(self) -> Floats:
         """Probability of ``predicted`` (N,)."""
-        highest: Floats = self.probabilities.max(axis=1)
-        return highest
+        return np.asarray(self.probabilities.max(axis=1))
 
     @cached_property
     def right(self) -> npt.NDArray[np.bool_]:
         """Tells whether ``predicted`` is correct (N,)."""
-        is_right: npt.NDArray[np.bool_] = self.predicted == self.true
-        return is_right
+        return np.equal(self.predicted, self.true)
 
     @cached_property
     def design_effect(self) -> float:
@@ -144,7 +140,8 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     num_classes = outcome.probabilities.shape[1]
     labels = label_sums(outcome.true, outcome.predicted, num_classes=num_classes, units=units)
     bins = bin_sums(outcome.confidence, right, units=units)
-    majority = majority_class(np.array([row.label for row in outcome.train_rows], dtype=np.int64))
+    # The most frequent training class, the lowest label in a tie.
+    majority = np.bincount([row.label for row in outcome.train_rows]).argmax()
     metadata = predict_from_facts(outcome.train_rows, outcome.rows)
     columns = {
         "videos": np.ones(len(right)),

@@ -79,26 +79,15 @@ class Giveaway:
 
 
 def predict_from_facts(
-    train: Sequence[HasFacts], test: Sequence[HasFacts], *, facts: Sequence[str] = FACTS
+    train: Sequence[HasFacts], test: Sequence[HasFacts]
 ) -> npt.NDArray[np.int64]:
     """Predict the labels of ``test`` by a random forest fitted to ``train``, int64 (N,).
 
-    Deterministic. A single class in ``train`` is always predicted.
-
-    Args:
-        facts: the properties to use, of FACTS.
-
-    Raises:
-        ValueError: ``train`` is empty, or a property is not in FACTS.
+    Deterministic. A single class in ``train``, which must not be empty, is always predicted.
     """
-    if not train:
-        raise ValueError("there are no videos to learn from")
-    unknown = [fact for fact in facts if fact not in FACTS]
-    if unknown:
-        raise ValueError(f"found fact {unknown[0]!r}, expected some of {', '.join(FACTS)}")
     labels = np.array([row.label for row in train], np.int64)
     codecs = sorted({row.facts.decoder for row in train})
-    features = [_features(rows, facts, codecs) for rows in (train, test)]
+    features = [_features(rows, FACTS, codecs) for rows in (train, test)]
     return _predict(features[0], labels, features[1], balanced=False)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from slowfast_finetune.base.params import CacheParams, ClipParams
+from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.evaluation.metadata import Giveaway, giveaways
 from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings
@@ -16,7 +17,7 @@ from slowfast_finetune.inspection.findings import Finding, make_finding, worst_f
 from slowfast_finetune.inspection.group_names import group_hint
 from slowfast_finetune.inspection.label_errors import label_findings
 from slowfast_finetune.inspection.shared_scenes import scene_findings
-from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary, sample
+from slowfast_finetune.inspection.video_summary import VideoSummary, sample
 
 # Chosen on the two collections of docs/doctor.md, "Giveaways".
 NOTABLE_SKILL = 0.15
@@ -29,7 +30,7 @@ CERTAIN_ERRORS = 3.0
 def check_videos(
     videos: Sequence[VideoSummary],
     *,
-    rejected: Sequence[RejectedVideo] = (),
+    rejected: Sequence[RejectedRow] = (),
     clip: ClipParams | None = None,
     cache: CacheParams | None = None,
 ) -> list[Finding]:

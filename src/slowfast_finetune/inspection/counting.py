@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import CacheParams, ClipParams
+from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
 from slowfast_finetune.inspection.findings import Finding, make_finding
-from slowfast_finetune.inspection.video_summary import RejectedVideo, VideoSummary
+from slowfast_finetune.inspection.video_summary import VideoSummary
 
 IMBALANCE = 5.0  # ratio of the largest class to the smallest
 # With fewer videos in a class two or three are tested: one more right is 30 to 50 % more recall.
@@ -21,7 +22,7 @@ RATE_TOLERANCE = 0.97  # so that NTSC's 29.97 frames per second count as 30
 def count_findings(
     videos: Sequence[VideoSummary],
     *,
-    rejected: Sequence[RejectedVideo] = (),
+    rejected: Sequence[RejectedRow] = (),
     clip: ClipParams | None = None,
     cache: CacheParams | None = None,
 ) -> Iterator[Finding]:
@@ -59,7 +60,7 @@ def count_findings(
 
 
 def _rejected(
-    num_usable: int, rejected: Sequence[RejectedVideo], cache: CacheParams | None
+    num_usable: int, rejected: Sequence[RejectedRow], cache: CacheParams | None
 ) -> Finding:
     total = num_usable + len(rejected)
     limit = 1.0 if cache is None else cache.max_rejected_fraction
@@ -77,7 +78,7 @@ def _rejected(
 
 
 def _missing_in_splits(
-    videos: Sequence[VideoSummary], rejected: Sequence[RejectedVideo]
+    videos: Sequence[VideoSummary], rejected: Sequence[RejectedRow]
 ) -> Iterator[Finding]:
     present = {(str(video.split), video.class_name) for video in videos}
     listed = present | {(video.split, video.class_name) for video in rejected}

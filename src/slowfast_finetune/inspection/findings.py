@@ -8,6 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
+from slowfast_finetune.inspection.readable import template_environment
+
 Level = Literal["problem", "warning", "note"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 # Beginnings of the codes of findings that a person can confirm by looking at the frames.
@@ -50,12 +52,8 @@ def make_finding(
 def _templates() -> dict[str, tuple[Any, Any]]:
     """Title and detail of each code, as Jinja templates."""
     import yaml
-    from jinja2 import Environment, StrictUndefined
 
-    from slowfast_finetune.inspection import readable
-
-    environment = Environment(undefined=StrictUndefined)
-    environment.globals.update(readable.TEMPLATE_FUNCTIONS)
+    environment = template_environment("inspection", autoescape=False)
     text = files(__package__).joinpath("findings.yaml").read_text(encoding="utf-8")
     return {
         code: (environment.from_string(texts["title"]), environment.from_string(texts["detail"]))

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 MISSING = "–"
 
@@ -80,8 +85,18 @@ def shortened(text: str, *, limit: int = 160) -> str:
     return f"{text[: limit // 2 - 1]}…{text[-(limit // 2) :]}"
 
 
-# What the templates of pages and findings may call, by the names used here.
-TEMPLATE_FUNCTIONS = {
-    function.__name__: function
-    for function in (percent, part, interval, decimal, count, listed, duration, shortened)
-}
+@cache
+def template_environment(room: str, *, autoescape: bool) -> Environment:
+    """Make the Jinja environment of a room's templates, in which the functions above are known."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("slowfast_finetune", room),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (percent, part, interval, decimal, count, listed, duration, shortened):
+        made.globals[function.__name__] = function
+    return made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +13,6 @@ from slowfast_finetune.base.manifest_table import ManifestRow, Split
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.decoding.video_facts import VideoFacts
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 NUM_FRAMES = 5  # per video, from the middles of five equal parts
 THUMBNAIL_SIDE = 24  # [px]
@@ -54,24 +50,6 @@ class VideoSummary:
     frame_bytes: float
 
 
-@dataclass(frozen=True)
-class RejectedVideo:
-    """A video that cannot be used; ``reason`` is a code of docs/formats.md."""
-
-    video_path: str
-    class_name: str
-    split: str
-    reason: str
-    detail: str
-
-
-def _perceptual_hash(image: Image.Image) -> int:
-    """Compute imagehash.phash: 64 bits, which low frequencies exceed their median."""
-    import imagehash
-
-    return int.from_bytes(np.packbits(imagehash.phash(image).hash.ravel()).tobytes(), "big")
-
-
 def sample(videos: Sequence[VideoSummary]) -> list[VideoSummary]:
     """Draw at most ``MAX_VIDEOS`` videos in their order, to bound the time of slow checks."""
     chosen = list(range(len(videos)))
@@ -84,17 +62,6 @@ def sample(videos: Sequence[VideoSummary]) -> list[VideoSummary]:
 def middle_indices(num_frames: int, count: int) -> list[int]:
     """Return the middle index of each of ``count`` equal parts of ``num_frames`` frames."""
     return [math.floor((2 * part + 1) * num_frames / (2 * count)) for part in range(count)]
-
-
-def summaries_from_store(
-    rows: Sequence[ManifestRow | ClipRow], store: ClipStore
-) -> list[VideoSummary]:
-    """Summarise videos that the clip store holds.
-
-    Raises:
-        EntryError: an entry is missing or cut short.
-    """
-    return [summarise_entry(row, store)[0] for row in rows]
 
 
 def summarise_entry(
@@ -124,12 +91,15 @@ def make_summary(
     frame_bytes: float,
 ) -> VideoSummary:
     """Combine the manifest's row, the decoder's metadata and the frames, each uint8 (H, W, 3)."""
+    import imagehash
     from PIL import Image
 
     box = Image.Resampling.BOX
     images = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     grey = [np.asarray(image.convert("L").resize(side, box)) for image in images]
+    # 64 bits each, which low frequencies exceed their median.
+    bits = [np.packbits(imagehash.phash(image).hash.ravel()).tobytes() for image in images]
     colours = [np.asarray(image.resize((COLOUR_SIDE, COLOUR_SIDE), box)) for image in images]
     return VideoSummary(
         video_path=row.video_path,
@@ -140,7 +110,7 @@ def make_summary(
         content_hash=row.content_hash,
         facts=facts,
         num_sampled=num_sampled,
-        hashes=np.array([_perceptual_hash(image) for image in images], np.uint64),
+        hashes=np.array([int.from_bytes(each, "big") for each in bits], np.uint64),
         thumbnails=np.stack(grey),
         colours=np.mean(colours, axis=0).round().astype(np.uint8),
         frame_bytes=frame_bytes,

@@ -6,7 +6,7 @@ import io
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from slowfast_finetune.base.params import ClipParams, EvaluateParams, ModelName
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.model.slowfast import (
     ALPHA,
-    ARCHITECTURES,
     MEAN,
     STD,
     ClipClassifier,
@@ -133,7 +132,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         fields["preprocessing"] = Preprocessing(**content["preprocessing"])
         checkpoint = Checkpoint(**fields)
-        if checkpoint.model_name not in ARCHITECTURES:
+        if checkpoint.model_name not in get_args(ModelName):
             raise KeyError(checkpoint.model_name)
         _check_values(checkpoint)
     except (KeyError, TypeError, ValueError) as error:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,29 +16,14 @@ MEAN = 0.45
 STD = 0.225
 ALPHA = 4  # the fast pathway has this many times the frames of the slow one
 HEAD_BLOCK = 6  # blocks 0 to 4 are the stem and four stages, 5 pools
-KINETICS_CLASSES = 400
 MODEL_ZOO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """A network of pytorchvideo: which function builds it, and its Kinetics-400 checkpoint."""
-
-    builder: str
-    arguments: dict[str, Any]
-    checkpoint: str | None
-
-
-ARCHITECTURES: dict[ModelName, Architecture] = {
-    "slowfast_r50": Architecture("slowfast_r50", {}, "SLOWFAST_8x8_R50.pyth"),
-    "slowfast_r101": Architecture("slowfast_r101", {}, "SLOWFAST_8x8_R101.pyth"),
-    "slowfast_16x8_r101_50_50": Architecture(
-        "slowfast_16x8_r101_50_50", {}, "SLOWFAST_16x8_R101_50_50.pyth"
-    ),
-    # One block a stage and half the width: learns small videos from scratch in minutes.
-    "slowfast_shallow": Architecture(
-        "create_slowfast", {"model_depth": 18, "stem_dim_outs": (32, 4)}, None
-    ),
+# The networks of pytorchvideo.models.hub, and their Kinetics-400 checkpoints.
+KINETICS_CHECKPOINTS: dict[ModelName, str] = {
+    "slowfast_r50": "SLOWFAST_8x8_R50.pyth",
+    "slowfast_r101": "SLOWFAST_8x8_R101.pyth",
+    "slowfast_16x8_r101_50_50": "SLOWFAST_16x8_R101_50_50.pyth",
 }
 
 
@@ -55,15 +39,14 @@ def build_slowfast(name: ModelName, *, num_classes: int, dropout_rate: float = 0
     import_torchvision()
     from pytorchvideo.models import hub, slowfast
 
-    architecture = ARCHITECTURES[name]
-    builder: Callable[..., nn.Module] = getattr(hub, architecture.builder, None) or getattr(
-        slowfast, architecture.builder
-    )
+    builder: Callable[..., nn.Module]
+    if name == "slowfast_shallow":
+        # One block a stage and half the width: learns small videos from scratch in minutes.
+        builder = partial(slowfast.create_slowfast, model_depth=18, stem_dim_outs=(32, 4))
+    else:
+        builder = getattr(hub, name)
     return builder(
-        model_num_class=num_classes,
-        dropout_rate=dropout_rate,
-        head_pool=nn.AdaptiveAvgPool3d,
-        **architecture.arguments,
+        model_num_class=num_classes, dropout_rate=dropout_rate, head_pool=nn.AdaptiveAvgPool3d
     )
 
 

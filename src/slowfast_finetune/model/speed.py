@@ -54,15 +54,10 @@ def fold_batch_norm(network: nn.Module) -> None:
         for conv_name, norm_name in _PAIRS:
             conv, norm = getattr(parent, conv_name, None), getattr(parent, norm_name, None)
             if type(conv) is nn.Conv3d and type(norm) is nn.BatchNorm3d:
-                _pair(conv, norm)
-
-
-def _pair(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> None:
-    # Another class for the same objects: nothing that refers to them has to be told.
-    conv.__class__ = _FoldingConv3d
-    norm.__class__ = _FoldedBatchNorm3d
-    assert isinstance(conv, _FoldingConv3d)
-    conv.following = (norm,)
+                # Another class for the same objects: nothing that refers to them has to be told.
+                conv.__class__ = _FoldingConv3d
+                norm.__class__ = _FoldedBatchNorm3d
+                conv.following = (norm,)  # type: ignore[assignment]
 
 
 class _FoldingConv3d(nn.Conv3d):

@@ -7,7 +7,6 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from slowfast_finetune.base.params import ModelParams
 from slowfast_finetune.base.store_location import locate_weights_file
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.model.slowfast import (
-    ARCHITECTURES,
+    KINETICS_CHECKPOINTS,
     MODEL_ZOO,
     build_slowfast,
     head_of,
@@ -43,19 +42,14 @@ _PYSLOWFAST_LAYERS = (
 )
 
 
-@dataclass(frozen=True)
-class PretrainedNetwork:
-    """A network with a new head, and one sentence on where its weights come from."""
-
-    network: nn.Module
-    description: str
-
-
-def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> PretrainedNetwork:
+def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> tuple[nn.Module, str]:
     """Build the network, load ``params.weights`` strictly, and replace the head.
 
     Where the weights come from a checkpoint of this project, the new head keeps the rows of classes
     that have the same name.
+
+    Returns:
+        The network, and one sentence on where its weights come from.
 
     Raises:
         WeightsError: the weights cannot be fetched or read, or are of another architecture.
@@ -64,11 +58,16 @@ def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> Pret
         network = build_slowfast(
             params.name, num_classes=len(class_names), dropout_rate=params.dropout_rate
         )
-        return PretrainedNetwork(network, f"{params.name} with random weights; nothing was loaded")
+        return network, f"{params.name} with random weights; nothing was loaded"
     path, is_download = locate_weights(params)
     try:
         state, old_names = read_weights(path)
-        old_classes = _class_count(state, path)
+        head_weight = state.get(HEAD_WEIGHT)
+        if head_weight is None or head_weight.ndim != 2:
+            raise WeightsError(
+                f"model.weights: {path} is of another architecture: it has no matrix {HEAD_WEIGHT}"
+            )
+        old_classes = len(head_weight)
         if len(old_names) != old_classes:
             old_names = []
         network = build_slowfast(
@@ -83,7 +82,7 @@ def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> Pret
     head = head_of(network)
     replace_head(network, num_classes=len(class_names))
     kept = _keep_rows(head, head_of(network), old_names, class_names)
-    return PretrainedNetwork(
+    return (
         network,
         f"{params.name} from {params.weights}: {len(state) - 2} tensors loaded; in the last layer "
         f"{len(class_names) - kept} classes are new, {kept} kept by their names, "
@@ -111,11 +110,9 @@ def locate_weights(params: ModelParams) -> tuple[Path, bool]:
         WeightsError: no such file, or the download failed.
     """
     if params.weights == "kinetics400":
-        checkpoint = ARCHITECTURES[params.name].checkpoint
-        assert checkpoint is not None, "params.py refuses this"
-        url = MODEL_ZOO + checkpoint
+        checkpoint = KINETICS_CHECKPOINTS[params.name]
         # The name torch.hub uses, so that an earlier download is found.
-        return _download_once(url, checkpoint), True
+        return _download_once(MODEL_ZOO + checkpoint, checkpoint), True
     if params.weights.startswith(("http://", "https://")):
         url_digest = hashlib.blake2b(params.weights.encode(), digest_size=4).hexdigest()
         name = f"{url_digest}-{params.weights.split('?')[0].rsplit('/', 1)[-1]}"
@@ -172,8 +169,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         raise WeightsError(f"model.weights: {path} cannot be used: {error}") from error
     except OSError as error:
         raise WeightsError(f"model.weights: {path} cannot be read: {error.strerror}") from error
-    class_names = _class_names(checkpoint)
+    class_names: Any = []
     if isinstance(checkpoint, dict):
+        class_names = checkpoint.get("class_names")
+        if not isinstance(class_names, list) or not all(isinstance(n, str) for n in class_names):
+            class_names = []
         for key in STATE_KEYS:
             if isinstance(checkpoint.get(key), dict):
                 checkpoint = checkpoint[key]
@@ -185,13 +185,6 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
             f"model.weights: {path} holds no dictionary of tensors under {' or '.join(STATE_KEYS)}"
         )
     return {_plain_key(key): value for key, value in checkpoint.items()}, class_names
-
-
-def _class_names(checkpoint: Any) -> list[str]:
-    names = checkpoint.get("class_names") if isinstance(checkpoint, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return []
-    return names
 
 
 def _plain_key(key: str) -> str:
@@ -209,15 +202,6 @@ def _plain_key(key: str) -> str:
     for pattern, name in _PYSLOWFAST_LAYERS:
         rest = re.sub(pattern, name, rest)
     return place + rest
-
-
-def _class_count(state: dict[str, Tensor], path: Path) -> int:
-    head = state.get(HEAD_WEIGHT)
-    if head is None or head.ndim != 2:
-        raise WeightsError(
-            f"model.weights: {path} is of another architecture: it has no matrix {HEAD_WEIGHT}"
-        )
-    return head.shape[0]
 
 
 def _load_strictly(network: nn.Module, state: dict[str, Tensor], *, path: Path, name: str) -> None:

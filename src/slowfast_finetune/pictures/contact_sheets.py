@@ -18,19 +18,12 @@ GREY = (128, 128, 128)  # of the gaps: visible on light and on dark pages
 
 @dataclass(frozen=True)
 class SheetPlan:
-    """The form of a contact sheet.
+    """The form of a contact sheet."""
 
-    Attributes:
-        num_frames: number of frames, evenly spaced over the video.
-        columns: frames per row.
-        height: maximum height of a frame; its width is at most twice that [px].
-        quality: of the JPEG, 1 to 95.
-    """
-
-    num_frames: int
-    columns: int
-    height: int
-    quality: int
+    num_frames: int  # evenly spaced over the video
+    columns: int  # frames per row
+    height: int  # maximum height of a frame; its width is at most twice that [px]
+    quality: int  # of the JPEG, 1 to 95
 
 
 # From the largest to the smallest.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import colorsys
 import itertools
 from collections.abc import Iterator, Sequence
@@ -91,21 +92,16 @@ class Annotator:
         return path
 
 
-def write_annotated(prediction: Prediction, target: Path) -> None:
+def write_copy(job: _CopyJob) -> None:
     """Write a copy of a predicted video, upright, with its size, frame times and sound.
 
     Sound in a codec that MP4 cannot hold is left out. An odd width or height loses a pixel, as
-    H.264 has none. Colours are BT.709. Memory does not grow with the length.
+    H.264 has none. Colours are BT.709. Memory does not grow with the length. Runs in a process of
+    its own.
 
     Raises:
         VideoError: the video cannot be decoded or the copy cannot be encoded.
     """
-    with atomic_path(target) as temporary:
-        write_copy(_CopyJob(prediction, temporary, FORMATS.get(target.suffix.lower(), "mp4")))
-
-
-def write_copy(job: _CopyJob) -> None:
-    """Write a copy. Runs in a process of its own."""
     import av.error
 
     try:
@@ -227,7 +223,9 @@ class Overlay:
     def on(self, picture: Frame, seconds: float) -> Frame:
         """A copy of a frame, uint8 (H, W, 3), with the label and the place in time."""
         drawn = picture.copy()
-        number = _segment_at(self._segments, seconds)
+        # The last segment holds what comes after it.
+        ends = [segment.end_seconds for segment in self._segments]
+        number = min(bisect.bisect_right(ends, seconds), len(ends) - 1)
         if number not in self._labels:
             self._labels = {number: self._draw_label(self._segments[number])}
         label = self._labels[number]
@@ -279,11 +277,3 @@ class Overlay:
         hue = self._names.index(segment.answer) * 0.618034 % 1
         red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.65, 0.95))
         return red, green, blue
-
-
-def _segment_at(segments: Sequence[Segment], seconds: float) -> int:
-    """Which segment a moment lies in; the last one holds what comes after it."""
-    for number, segment in enumerate(segments):
-        if seconds < segment.end_seconds:
-            return number
-    return len(segments) - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,19 +35,11 @@ class ClipPlan:
     stride: int
 
 
-@dataclass(frozen=True)
-class SelectedClip:
-    """One clip that the model is shown, uint8 (T, H, W, 3), and its place."""
+class SelectedClip(NamedTuple):
+    """One clip that the model is shown, uint8 (T, H, W, 3), and its place in the video."""
 
-    start: int
-    top: int
-    left: int
+    place: Place
     clip: Frame
-
-    @property
-    def place(self) -> Place:
-        """Where in the video it comes from."""
-        return self.start, self.top, self.left
 
 
 class WindowRun(NamedTuple):
@@ -55,6 +47,10 @@ class WindowRun(NamedTuple):
 
     place: Place
     length: int
+
+    def last_start(self, stride: int) -> int:
+        """First frame of the last window."""
+        return self.place[0] + (self.length - 1) * stride
 
 
 @dataclass
@@ -102,7 +98,9 @@ def select_clips(
             shown.clear()  # of a long video only neighbours are compared
         shown[key] = earlier or place
         if earlier is None:
-            yield SelectedClip(*place, _cut(frames, top, left, side))
+            yield SelectedClip(
+                place, np.stack([f.frame[top : top + side, left : left + side] for f in frames])
+            )
         elif earlier != place:
             clips.shown_as[place] = earlier
 
@@ -113,7 +111,7 @@ def select_clips(
         if clips.timeline and place in clips.shown_as:
             last = clips.timeline[-1]
             like_last = clips.shown_as[place] == clips.shown_as.get(last.place, last.place)
-            if like_last and start == last.place[0] + last.length * stride:
+            if like_last and start == last.last_start(stride) + stride:
                 clips.timeline[-1] = WindowRun(last.place, last.length + 1)
                 del clips.shown_as[place]
                 return
@@ -145,9 +143,11 @@ def select_clips(
                     rest -= repeats * stride
     is_whole = clips.num_frames <= longest
     if is_whole:
-        kept = _padded(kept, plan.shape)
+        padding: Any = plan.shape.padding
+        indices = padded_indices(len(kept), min_frames=window, padding=padding)
+        kept = [kept[index] for index in indices]
     end = first + len(kept) - window
-    if not clips.timeline or _last_start(clips.timeline[-1], stride) < end:
+    if not clips.timeline or clips.timeline[-1].last_start(stride) < end:
         yield from next_window(end)
     if is_whole:
         clips.views = [
@@ -164,19 +164,6 @@ class _KeptFrame(NamedTuple):
     frame: Frame
 
 
-def _last_start(windows: WindowRun, stride: int) -> int:
-    return windows.place[0] + (windows.length - 1) * stride
-
-
 def _corners(frame: Frame, side: int, count: int) -> list[tuple[int, int]]:
     height, width = frame.shape[:2]
     return corners(height, width, side, count)
-
-
-def _padded(frames: list[_KeptFrame], shape: Preprocessing) -> list[_KeptFrame]:
-    indices = padded_indices(len(frames), min_frames=shape.num_frames, padding=shape.padding)  # type: ignore[arg-type]
-    return [frames[index] for index in indices]
-
-
-def _cut(frames: list[_KeptFrame], top: int, left: int, side: int) -> Frame:
-    return np.stack([kept.frame[top : top + side, left : left + side] for kept in frames])

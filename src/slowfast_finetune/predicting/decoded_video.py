@@ -86,7 +86,7 @@ class DecodedVideo:
             VideoClosedError: the video or its pool was closed before the end.
         """
         try:
-            while taken := self._taken():
+            while taken := self.take():
                 yield from taken
         finally:
             self.close()
@@ -113,7 +113,13 @@ class DecodedVideo:
     def _has_room(self, run: FrameRun) -> bool:
         return not self._runs or self._num_bytes + run.frame.nbytes <= self._max_bytes
 
-    def _taken(self) -> list[FrameRun]:
+    @property
+    def has_frames(self) -> bool:
+        """Whether frames can be taken without waiting."""
+        return bool(self._runs)
+
+    def take(self) -> list[FrameRun]:
+        """Wait for the next few frames; none at the end. Raises as :meth:`runs`."""
         with self._changed:
             self._changed.wait_for(lambda: self._runs or self._is_ended or self._is_closed)
             if self._is_closed:

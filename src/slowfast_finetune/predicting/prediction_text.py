@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from slowfast_finetune.base.console import printable
@@ -95,16 +94,12 @@ def csv_header() -> str:
 
 def as_csv(result: Prediction | RefusedVideo) -> str:
     """A line for each segment, one for a refused file."""
-    return csv_text(segment_rows(result)).rstrip("\n")
-
-
-def segment_rows(result: Prediction | RefusedVideo) -> Sequence[SegmentRow]:
-    """The rows of a video."""
     # A name that is no UTF-8 cannot stand in a table that is.
     path = str(result.path).encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(result, RefusedVideo):
-        return [SegmentRow(path, reason=result.reason, detail=result.detail)]
-    return [
+        rows = [SegmentRow(path, reason=result.reason, detail=result.detail)]
+        return csv_text(rows).rstrip("\n")
+    rows = [
         SegmentRow(
             path,
             label=result.label,
@@ -119,3 +114,4 @@ def segment_rows(result: Prediction | RefusedVideo) -> Sequence[SegmentRow]:
         )
         for number, part in enumerate(result.segments)
     ]
+    return csv_text(rows).rstrip("\n")

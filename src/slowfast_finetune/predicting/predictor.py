@@ -22,7 +22,6 @@ from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.decoding.sampling import exact_rate, instants_before
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
-    Preprocessing,
     load_checkpoint,
     view_params,
 )
@@ -58,7 +57,15 @@ class _ScoredVideo:
 
 
 class Predictor:
-    """A trained model with its preprocessing, class names, temperature and threshold."""
+    """A trained model with its preprocessing, class names, temperature and threshold.
+
+    Attributes:
+        class_names: name of each label.
+        threshold: an answer less probable than this is "none of these".
+        preprocessing: how a clip is made from a video, geometry and rates.
+        frame_request: how frames of a video must be sampled for this model.
+        clips_at_once: number of clips in a batch.
+    """
 
     def __init__(
         self, checkpoint: Checkpoint, *, device: str = "auto", precision: str = "auto"
@@ -67,38 +74,11 @@ class Predictor:
         self._checkpoint = checkpoint
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
         self._classifier, self._device = ready_classifier(checkpoint, runtime)
-
-    @property
-    def clips_at_once(self) -> int:
-        """Number of clips in a batch."""
-        return views_at_once(self.preprocessing, self._device)
-
-    @property
-    def class_names(self) -> list[str]:
-        """Name of each label."""
-        return list(self._checkpoint.class_names)
-
-    @property
-    def threshold(self) -> float:
-        """An answer less probable than this is "none of these"."""
-        return self._checkpoint.threshold
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """How a clip is made from a video: geometry and rates."""
-        return self._checkpoint.preprocessing
-
-    @property
-    def frame_request(self) -> FrameRequest:
-        """How frames of a video must be sampled for this model."""
-        return FrameRequest(self.preprocessing.sample_fps, self.preprocessing.short_side)
-
-    def clips_of(self, num_frames: int) -> list[Place]:
-        """Start, top and left of the clips shown of a video of ``num_frames`` square frames."""
-        side = self.preprocessing.short_side
-        frames = (np.broadcast_to(np.uint8(0), (side, side, 3)) for _ in range(num_frames))
-        runs = (FrameRun(frame, 1) for frame in frames)
-        return [clip.place for clip in select_clips(runs, self._plan(None), VideoClips())]
+        self.class_names = list(checkpoint.class_names)
+        self.threshold = checkpoint.threshold
+        self.preprocessing = shape = checkpoint.preprocessing
+        self.frame_request = FrameRequest(shape.sample_fps, shape.short_side)
+        self.clips_at_once = views_at_once(shape, self._device)
 
     def predict_clip(self, frames: npt.NDArray[np.uint8]) -> tuple[str, float]:
         """The most probable class of one clip's upright, scaled frames, uint8 (T, H, W, 3)."""
@@ -107,7 +87,7 @@ class Predictor:
         logits = self.logits(frames[None, :, top : top + side, left : left + side])
         (shares,) = self._probabilities(logits)
         label = int(shares.argmax())
-        return self._checkpoint.class_names[label], float(shares[label])
+        return self.class_names[label], float(shares[label])
 
     def predict(
         self,
@@ -133,7 +113,6 @@ class Predictor:
         *,
         stride_seconds: float | None = None,
         threshold: float | None = None,
-        limits: DecodeLimits | None = None,
         num_workers: int | Literal["auto"] = "auto",
     ) -> Generator[Prediction | RefusedVideo]:
         """Predict videos in order, the next ones decoded meanwhile.
@@ -145,10 +124,7 @@ class Predictor:
             num_workers: processes that decode; "auto" is one for each core.
         """
         streams = decode_in_order(
-            paths,
-            self.frame_request,
-            limits or DecodeLimits(),
-            num_workers=worker_count(num_workers),
+            paths, self.frame_request, DecodeLimits(), num_workers=worker_count(num_workers)
         )
         # The decoders end however this generator ends.
         with contextlib.closing(streams):
@@ -241,7 +217,7 @@ class Predictor:
         )
 
     def _prediction(self, video: _ScoredVideo, plan: ClipPlan, threshold: float) -> Prediction:
-        clips, fps, names = video.clips, plan.shape.sample_fps, self._checkpoint.class_names
+        clips, fps, names = video.clips, plan.shape.sample_fps, self.class_names
         cells, edges = self._cells(video, plan)
         if clips.views:
             shown = [video.logits[clips.shown_as.get(place, place)] for place in clips.views]

@@ -11,18 +11,13 @@ from slowfast_finetune.evaluation.result_tables import ConfusionRow
 
 @dataclass(frozen=True)
 class Cell:
-    """The videos of one class that were predicted as one class.
+    """The videos of one class that were predicted as one class."""
 
-    Attributes:
-        id: positions of the two classes, "0-3".
-        total: videos of the actual class.
-    """
-
-    id: str
+    id: str  # positions of the two classes, "0-3"
     actual: str
     predicted: str
     count: int
-    total: int
+    total: int  # videos of the actual class
 
     @property
     def share(self) -> float:

@@ -37,17 +37,12 @@ QUALITIES = (80, 65, 50, 35, 20, 10)  # of the JPEGs; the first that fits is use
 
 @dataclass(frozen=True)
 class Evidence:
-    """The Grad-CAM section of the page.
+    """The Grad-CAM section of the page."""
 
-    Attributes:
-        items: predictions, each with the data URIs of its pictures: slow pathway, fast pathway.
-        cells: width of the maps before they are stretched over the frame.
-        note: why there are no items.
-    """
-
+    # Predictions, each with the data URIs of its pictures: slow pathway, fast pathway.
     items: Sequence[tuple[VideoResult, str, str]] = ()
-    cells: int = 0
-    note: str = ""
+    cells: int = 0  # width of the maps before they are stretched over the frame
+    note: str = ""  # why there are no items
 
 
 def gather_evidence(

@@ -16,10 +16,10 @@ import yaml
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.inspection.findings import Finding
+from slowfast_finetune.inspection.readable import template_environment
 from slowfast_finetune.report.results import Results
 from slowfast_finetune.report.run_overview import (
     data_table,
-    environment,
     reproduction,
     run_of,
     sentences,
@@ -35,7 +35,7 @@ def model_card(results: Results, *, params: Params, findings: Sequence[Finding])
         _front_matter(results, params, dataset), sort_keys=False, allow_unicode=True, width=1000
     )
     first_weights = str(run_of(results.summary).get("initial_weights") or "")
-    template = environment(autoescape=False).get_template("model_card.md")
+    template = template_environment("report", autoescape=False).get_template("model_card.md")
     card = template.render(
         front_matter=front_matter,
         dataset=dataset,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,9 @@ from slowfast_finetune.evaluation.resampling import units_of
 from slowfast_finetune.evaluation.result_tables import SubsetRow
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding, worst_first
-from slowfast_finetune.inspection.readable import count
+from slowfast_finetune.inspection.readable import count, template_environment
 from slowfast_finetune.inspection.shared_scenes import seen_scenes
-from slowfast_finetune.inspection.video_summary import summaries_from_store
+from slowfast_finetune.inspection.video_summary import summarise_entry
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
 from slowfast_finetune.report.charts import reliability_chart, short, training_curves
 from slowfast_finetune.report.confusion_matrix import make_matrix
@@ -34,7 +33,6 @@ from slowfast_finetune.report.results import ResultFiles, Results, VideoResult, 
 from slowfast_finetune.report.run_findings import check_run
 from slowfast_finetune.report.run_overview import (
     data_table,
-    environment,
     reproduction,
     run_of,
     sentences,
@@ -77,7 +75,7 @@ def write_report(
     results = read_results(files)
     test_rows = [row for row in results.clips if row.split == "test"]
     restore_entries(results.clips, params=params, store=store, project=project)
-    videos = summaries_from_store(results.clips, store)
+    videos = [summarise_entry(row, store)[0] for row in results.clips]
     evidence = gather_evidence(
         results.predictions,
         test_rows,
@@ -110,6 +108,7 @@ def compose(
     """Render the page; it is never longer than MAX_BYTES and states what it leaves out."""
     clips = {row.video_path: row for row in results.clips}
     uncertain = least_certain(results.predictions)
+    run_params = run_of(results.summary).get("params", {})
     by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
     for video in reversed(uncertain):
         by_cell[video.row.actual, video.row.predicted].append(video)
@@ -124,22 +123,20 @@ def compose(
         "findings": _joined(results, findings),
         "max_paths": MAX_PATHS,
         "mistakes": surest_mistakes(results.predictions)[:LISTED],
-        "model_name": _model_name(results),
+        "model_name": run_params.get("model", {}).get("name", "SlowFast"),
         "probability_bars": probability_bars,
         "reasons": Counter(row.reason for row in results.rejected).most_common(),
         "reliability": reliability_chart(results.reliability),
         "results": results,
-        "script": _part("script.js"),
         "sentences": {kind: sentences(kind, results) for kind in ("result", "data", "training")},
         "short": short,
-        "style": _part("style.css"),
         "subsets": [*results.subsets, *_scene_subsets(results, seen_scenes)],
         "texts": texts(),
         "uncertain": uncertain[:LISTED],
         **reproduction(results),
     }
     # Names of files and classes may contain anything, so that everything is escaped.
-    template = environment(autoescape=True).get_template("report_page.html")
+    template = template_environment("report", autoescape=True).get_template("report_page.html")
     for max_videos, max_classes in LIMITS:
         shown = [v.row.video_path for v in most_informative(results.predictions)[:max_videos]]
         paths = dict.fromkeys([*shown, *(video.row.video_path for video in uncertain[:LISTED])])
@@ -179,12 +176,3 @@ def _scene_subsets(results: Results, seen_scenes: Collection[str] | None) -> lis
     right = np.array([video.is_right for video in results.predictions])
     seen = np.array([path in seen_scenes for path in paths])
     return accuracy_of_subsets(right, units, {"seen_scenes": seen, "unseen_scenes": ~seen})
-
-
-def _model_name(results: Results) -> str:
-    params = run_of(results.summary).get("params") or {}
-    return str((params.get("model") or {}).get("name") or "SlowFast")
-
-
-def _part(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

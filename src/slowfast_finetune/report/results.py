@@ -69,15 +69,9 @@ class ResultFiles(EvaluationFiles):
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a run.
+    """The results of a run."""
 
-    Attributes:
-        class_names: by label.
-        params_text: content of params.yaml.
-        summary: metrics/train.json.
-    """
-
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # by label
     scores: Scores
     subsets: Sequence[SubsetRow]
     predictions: Sequence[VideoResult]
@@ -85,10 +79,10 @@ class Results:
     classes: Sequence[ClassRow]
     reliability: Sequence[ReliabilityRow]
     history: Sequence[EpochRow]
-    summary: Mapping[str, Any]
+    summary: Mapping[str, Any]  # metrics/train.json
     clips: Sequence[ClipRow]
     rejected: Sequence[RejectedRow]
-    params_text: str
+    params_text: str  # content of params.yaml
 
 
 def read_results(files: ResultFiles) -> Results:

@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.inspection.readable import TEMPLATE_FUNCTIONS, duration, percent
+from slowfast_finetune.inspection.readable import duration, percent, template_environment
 from slowfast_finetune.report.results import Results, number_of_groups
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
 @cache
@@ -26,22 +23,6 @@ def texts() -> dict[str, Any]:
         files(__package__).joinpath("texts.yaml").read_text(encoding="utf-8")
     )
     return content
-
-
-@cache
-def environment(*, autoescape: bool) -> Environment:
-    """Make the Jinja environment of this room's templates."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("slowfast_finetune", "report"),
-        autoescape=autoescape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals.update(TEMPLATE_FUNCTIONS)
-    return made
 
 
 class _Known(dict[str, Any]):
@@ -78,7 +59,7 @@ def sentences(kind: str, results: Results) -> list[str]:
         "confused": confused.predicted if confused else None,
         "length": duration(sum(clip.duration_seconds for clip in results.clips)),
     }
-    templates = map(environment(autoescape=False).from_string, texts()[kind])
+    templates = map(template_environment("report", autoescape=False).from_string, texts()[kind])
     return [text for template in templates if (text := template.render(values).strip())]
 
 

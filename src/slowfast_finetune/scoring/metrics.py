@@ -6,8 +6,6 @@ which makes bootstrap confidence intervals cheap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -21,32 +19,19 @@ MIN_PROBABILITY = 1e-12
 NUM_BINS = 10
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores of predicted labels, each from 0 to 1, as scikit-learn defines them.
+def score(true: Labels, predicted: Labels) -> dict[str, float]:
+    """Compute the scores of predicted labels, each from 0 to 1, as scikit-learn defines them.
 
+    These are ``accuracy``, and ``macro_`` and ``weighted_`` ``precision``, ``recall`` and ``f1``.
     Macro averages give every class the same weight, weighted ones that of its videos. A class that
     is never predicted has precision 0; a class without videos is left out.
-    """
-
-    accuracy: float
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
-    weighted_precision: float
-    weighted_recall: float
-    weighted_f1: float
-
-
-def score(true: Labels, predicted: Labels) -> Scores:
-    """Compute accuracy, precision, recall and F1.
 
     Args:
         true, predicted: labels (N,), N ≥ 1.
     """
     num_classes = int(max(true.max(), predicted.max())) + 1
     values = scores_of_sums(label_sums(true, predicted, num_classes=num_classes))
-    return Scores(**{name: float(value[0]) for name, value in values.items()})
+    return {name: float(value[0]) for name, value in values.items()}
 
 
 def label_sums(
@@ -68,7 +53,7 @@ def label_sums(
 
 
 def scores_of_sums(sums: Floats) -> dict[str, Floats]:
-    """Compute the fields of :class:`Scores` (B,) from :func:`label_sums` (B, 3 classes)."""
+    """Compute the scores of :func:`score` (B,) from :func:`label_sums` (B, 3 classes)."""
     of_class, _, right = np.split(sums, 3, axis=1)
     present = of_class > 0
     weights = {
@@ -140,8 +125,3 @@ def calibration_error(sums: Floats, num_videos: Floats) -> Floats:
     right, confident = np.split(sums, 2, axis=1)
     error: Floats = np.abs(right - confident).sum(axis=1) / num_videos
     return error
-
-
-def majority_class(train: Labels) -> int:
-    """Return the most frequent training class, the lowest label in a tie."""
-    return int(np.bincount(train).argmax())

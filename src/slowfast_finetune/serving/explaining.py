@@ -61,11 +61,11 @@ class Explainer:
         clip = torch.from_numpy(look.clip[None])
         maps = grad_cam.explain(self._classifier, clip, label=label)
         # What was padded is no part of the video.
-        real = max(1, min(len(look.clip), num_frames - look.start))
+        real = max(1, min(len(look.clip), num_frames - look.place[0]))
         weights = (maps.slow + maps.fast)[:real].mean(axis=(1, 2))
         frames = [
             ExplainedFrame(
-                seconds=round((look.start + index) / self._fps, 3),
+                seconds=round((look.place[0] + index) / self._fps, 3),
                 weight=round(float(weights[index] / weights.max()), 4) if weights.max() else 0.0,
                 frame=_picture(look.clip[index]),
                 slow=_heated(look.clip, maps.slow, index),
@@ -73,7 +73,7 @@ class Explainer:
             )
             for index in strongest(weights, count=NUM_FRAMES)
         ]
-        start = round(look.start / self._fps, 3)
+        start = round(look.place[0] / self._fps, 3)
         return Explanation(start_seconds=start, frames=frames, note=None)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from slowfast_finetune.base.hashing import hash_file
+from slowfast_finetune.base.files import hash_file
 from slowfast_finetune.model.checkpoint import load_checkpoint
 from slowfast_finetune.predicting.decoded_video import DecodedVideo
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool

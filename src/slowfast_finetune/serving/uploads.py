@@ -28,17 +28,11 @@ FULL_DISK_RETRY_SECONDS = 30
 
 @dataclass(frozen=True)
 class Upload:
-    """A video that has arrived.
+    """A video that has arrived."""
 
-    Attributes:
-        path: the temporary file, under a random name.
-        name: what the client calls it; text, never a path.
-        seconds: from the first byte to the last.
-    """
-
-    path: Path
-    name: str | None
-    seconds: float
+    path: Path  # the temporary file, under a random name
+    name: str | None  # what the client calls it; text, never a path
+    seconds: float  # from the first byte to the last
 
 
 @contextlib.asynccontextmanager

@@ -21,12 +21,11 @@ from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader
 from slowfast_finetune.clips.windows import MicroBatch
 from slowfast_finetune.training.augmentation import augmented
-from slowfast_finetune.training.epoch_progress import EpochProgress, TrainingProgress
+from slowfast_finetune.training.epoch_progress import EpochProgress, Tally, TrainingProgress, merge
 from slowfast_finetune.training.history import EpochRow
 from slowfast_finetune.training.learner import Learner
 from slowfast_finetune.training.memory import out_of_memory_advice, peak_memory_mb
 from slowfast_finetune.training.optimisation import clip_gradients
-from slowfast_finetune.training.tally import Tally, merge
 from slowfast_finetune.training.training_data import EpochFeed
 
 if TYPE_CHECKING:

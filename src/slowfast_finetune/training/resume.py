@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 
 import torch
 
+from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.model.loading import UnreadableError, load_plain
@@ -100,3 +103,26 @@ class UnfinishedRun:
     def clear(self) -> None:
         """Delete everything; the run has ended well."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def run_lock(models: Path) -> Iterator[None]:
+    """Let one process train into a folder at a time: a killed `dvc repro` leaves its child alive.
+
+    Raises:
+        TrainingError: another process does; says which.
+    """
+    from filelock import FileLock, Timeout
+
+    models.mkdir(parents=True, exist_ok=True)
+    path, owner = models / ".training.lock", models / ".training.pid"
+    try:
+        with FileLock(path, blocking=False):
+            owner.write_text(str(os.getpid()))
+            yield
+    except Timeout as error:
+        process = owner.read_text() if owner.exists() else "?"
+        raise TrainingError(
+            f"process {process} is training into {models}, perhaps left over from "
+            f"a killed `dvc repro`; wait for it, or stop it: kill {process}"
+        ) from error

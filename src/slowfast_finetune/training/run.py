@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
-from slowfast_finetune.base.files import write_bytes
+from slowfast_finetune.base.files import write_bytes, write_text
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from slowfast_finetune.model.exported import export_program
 from slowfast_finetune.training.epoch_progress import TrainingProgress
 from slowfast_finetune.training.history import EpochRow, Recorder
 from slowfast_finetune.training.learner import Learner
-from slowfast_finetune.training.outputs import TrainingOutputs, write_summary
 from slowfast_finetune.training.resume import UnfinishedRun
 
 # Steps after which processes agree on whether to save: each check costs a broadcast.
 STEPS_BETWEEN_CHECKS = 10
+
+
+@dataclass(frozen=True)
+class TrainingOutputs:
+    """Where the results go; ``events`` only if TensorBoard is wanted."""
+
+    best_checkpoint: Path
+    best_model: Path
+    history: Path
+    summary: Path
+    log: Path
+    events: Path
 
 
 @dataclass
@@ -118,3 +131,44 @@ class TrainingRun:
                 f"warning: the state to go on from cannot be saved ({error.strerror or error}); "
                 "if this run is killed, it will resume from an earlier one or restart from epoch 1"
             )
+
+
+def write_summary(
+    path: Path, history: Sequence[EpochRow], best: Checkpoint, *, num_trained: int
+) -> str:
+    """Write metrics/train.json; gives the same in a sentence.
+
+    Args:
+        num_trained: numbers that were trained in any epoch.
+    """
+    row = history[best.epoch - 1]
+    seconds = sum(row.epoch_seconds for row in history)
+    training = sum(row.train_seconds for row in history)
+    waiting = sum(row.train_seconds * row.data_wait_fraction for row in history)
+    clips = sum(row.train_seconds * row.clips_per_second for row in history)
+    summary = {
+        "best_epoch": best.epoch,
+        "best_val_loss": round(row.val_loss, 4),
+        "best_val_accuracy": round(row.val_accuracy, 4),
+        "train_minutes": round(seconds / 60, 2),
+        # In a list: `dvc metrics show` prints a column for each value that is in none.
+        "run": [
+            {
+                "epochs": len(history),
+                "parameters_trained": num_trained,
+                "clips_per_second": round(clips / training, 2),
+                "data_wait_fraction": round(waiting / training, 4),
+                "peak_memory_mb": round(history[-1].peak_memory_mb),
+                **best.provenance,
+                "params": best.params,
+            }
+        ],
+    }
+    write_text(path, json.dumps(summary, indent=2) + "\n")
+    return (
+        f"best epoch {best.epoch} of {len(history)}: validation loss {row.val_loss:.3f}; "
+        f"{seconds / 60:.1f} minutes, {clips / training:.1f} clips/s, "
+        f"{waiting / training:.1%} of the time waiting for data, "
+        f"{num_trained:,} parameters trained; "
+        f"temperature {best.temperature:.2f}, threshold {best.threshold:.2f}"
+    )

@@ -33,11 +33,9 @@ from slowfast_finetune.training.augmentation import check_mirroring
 from slowfast_finetune.training.engine import fit
 from slowfast_finetune.training.history import Recorder
 from slowfast_finetune.training.learner import build_learner, training_criterion
-from slowfast_finetune.training.outputs import TrainingOutputs
 from slowfast_finetune.training.provenance import provenance
-from slowfast_finetune.training.resume import FOLDER, UnfinishedRun, fingerprint
-from slowfast_finetune.training.run import TrainingRun
-from slowfast_finetune.training.run_lock import run_lock
+from slowfast_finetune.training.resume import FOLDER, UnfinishedRun, fingerprint, run_lock
+from slowfast_finetune.training.run import TrainingOutputs, TrainingRun
 from slowfast_finetune.training.training_data import TrainingData
 from slowfast_finetune.training.trial_step import try_a_step
 
@@ -91,11 +89,11 @@ def train_model(
         if warning:
             recorder.note(warning)
         torch.manual_seed(params.train.seed)
-        pretrained = build_pretrained(params.model, class_names=class_names)
-        recorder.note(f"model: {pretrained.description}")
+        network, weights = build_pretrained(params.model, class_names=class_names)
+        recorder.note(f"model: {weights}")
         data = TrainingData(train_rows, val_rows, params, store.folder, fabric)
         learner = build_learner(
-            pretrained.network,
+            network,
             recipe=params.train,
             augment=params.augment,
             criterion=training_criterion(train_rows, class_names, params.train),
@@ -113,7 +111,7 @@ def train_model(
             provenance=provenance(
                 [*train_rows, *val_rows],
                 seed=params.train.seed,
-                weights=pretrained.description,
+                weights=weights,
                 runs_on=runs_on,
                 project=project,
             ),

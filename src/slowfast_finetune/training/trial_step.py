@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.training.augmentation import augmented
+from slowfast_finetune.training.epoch_progress import gather
 from slowfast_finetune.training.learner import Learner, begin_training
 from slowfast_finetune.training.memory import batch_size_that_fits, out_of_memory_advice
-from slowfast_finetune.training.tally import gather
 from slowfast_finetune.training.training_data import TrainingData
 
 if TYPE_CHECKING:
