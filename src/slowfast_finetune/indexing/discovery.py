@@ -35,7 +35,7 @@ SYSTEM_NAMES = frozenset(
 _LISTS = {".csv", ".txt", ".json", ".list"}
 _LISTS_ARE_NOT_READ = (
     "not read: classes are folders, and train/, val/ and test/ of class folders keep a split; "
-    f"or write a {LABELS_FILE} (docs/labels.md)"
+    f"or write a {LABELS_FILE}, or let `slowfast labels import` do so (docs/labels.md)"
 )
 
 
