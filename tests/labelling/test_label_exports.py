@@ -16,8 +16,9 @@ from slowfast_finetune import cli
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
 from slowfast_finetune.indexing.label_table import LabelRow, read_labels
-from slowfast_finetune.labelling import activitynet, label_studio
+from slowfast_finetune.labelling.activitynet import write_activitynet
 from slowfast_finetune.labelling.importing import import_labels
+from slowfast_finetune.labelling.label_studio import write_label_studio
 
 ROWS = [
     LabelRow("deep/a b.mp4", "jump", 0.0, 2.52, "train", "g1"),
@@ -30,11 +31,11 @@ DURATIONS = {"deep/a b.mp4": 9.0, "whole.mp4": 5.0, "é.mp4": 8.0}
 
 def read_back(path: Path, text: str) -> list[LabelRow]:
     path.write_text(text, encoding="utf-8")
-    return import_labels([path], videos=list(DURATIONS), extensions=[".mp4"]).rows
+    return import_labels([path], videos=list(DURATIONS), extensions=[".mp4"])[0]
 
 
 def test_activitynet_by_hand() -> None:
-    text, lost = activitynet.write(ROWS, durations=DURATIONS)
+    text, lost = write_activitynet(ROWS, durations=DURATIONS)
     database = json.loads(text)["database"]
     assert database["whole"] == {
         "subset": "validation",
@@ -47,20 +48,20 @@ def test_activitynet_by_hand() -> None:
 
 def test_activitynet_read_back(tmp_path: Path) -> None:
     """All but the groups; what ends where the video does has no end."""
-    text, _ = activitynet.write(ROWS, durations=DURATIONS)
+    text, _ = write_activitynet(ROWS, durations=DURATIONS)
     assert read_back(tmp_path / "a.json", text) == [
         ROWS[0]._replace(group=None),
         ROWS[1]._replace(group=None),
         *ROWS[2:],
     ]
-    text, lost = activitynet.write(ROWS, durations={})
+    text, lost = write_activitynet(ROWS, durations={})
     assert lost[-1] == "the ends of 2 labels, whose videos' durations are not known"
     assert read_back(tmp_path / "a.json", text)[2] == ROWS[2]
 
 
 def test_activitynet_tells_videos_with_one_name_apart() -> None:
     rows = [LabelRow(name, "x", None, None, None, None) for name in ("a.avi", "a.mp4", "b.mp4")]
-    text, _ = activitynet.write(rows, durations={})
+    text, _ = write_activitynet(rows, durations={})
     assert list(json.loads(text)["database"]) == ["a.avi", "a.mp4", "b"]
 
 
@@ -69,7 +70,7 @@ def test_label_studio_by_hand() -> None:
         ("whole.mp4", None, None): ("wave", 0.75),
         ("deep/a b.mp4", 0.0, 2.52): ("jump", 0.5),
     }
-    text, lost = label_studio.write(
+    text, lost = write_label_studio(
         ROWS, folder="videos", fps=25, durations=DURATIONS, predictions=guesses
     )
     tasks = json.loads(text)
@@ -94,7 +95,7 @@ def test_label_studio_by_hand() -> None:
 
 def test_label_studio_read_back(tmp_path: Path) -> None:
     """To half a frame; at 100 a second all of these times are frames'."""
-    text, _ = label_studio.write(
+    text, _ = write_label_studio(
         ROWS, folder="videos", fps=100, durations=DURATIONS, predictions={}
     )
     bare = [row._replace(split=None, group=None) for row in ROWS]

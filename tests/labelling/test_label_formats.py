@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.indexing.label_table import LabelRow
-from slowfast_finetune.labelling.importing import Imported, import_labels
+from slowfast_finetune.labelling.importing import import_labels
 from slowfast_finetune.labelling.label_formats import FORMATS
 from slowfast_finetune.labelling.source_file import Reading, SourceFile
 
 EXTENSIONS = (".avi", ".mp4")
+
+
+class Imported(NamedTuple):
+    rows: list[LabelRow]
+    notes: list[str]
+
 
 LABEL_STUDIO = [
     {
@@ -111,17 +118,6 @@ VIA_PROJECT = {
         "1_b": {"vid": "1", "flg": 0, "z": [4.633], "xy": [2, 1, 1, 5, 5], "av": {"1": "4"}},
     },
 }
-VIA_CSV = (
-    "# Exported using VGG Image Annotator (http://www.robots.ox.ac.uk/~vgg/software/via)\n"
-    '# ATTRIBUTE = {"1": {"aname": "action", "options": {"3": "jump"}}}\n'
-    "# CSV_HEADER = metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata\n"
-    '"1_a","[""a.mp4""]",0,"[1.349,2.741]","[]","{""1"":""3""}"\n'
-)
-VIA_SEGMENTS = (
-    "# Exported using VGG Image Annotator (http://www.robots.ox.ac.uk/~vgg/software/via)\n"
-    "# CSV_HEADER = metadata_id,file_list,temporal_segment_start,temporal_segment_end,metadata\n"
-    '"1_a","[""a.mp4""]",1.349,2.741,"{""action"":""jump""}"\n'
-)
 # Name of the file, its text, the format, the videos that are there, and the rows it gives.
 WHOLE = (None, None)
 SAMPLES: list[tuple[str, str, str, list[str], list[tuple[object, ...]]]] = [
@@ -305,8 +301,6 @@ SAMPLES: list[tuple[str, str, str, list[str], list[tuple[object, ...]]]] = [
         ["a.mp4"],
         [("a.mp4", "jump", 1.349, 2.741, None, None)],
     ),
-    ("via.csv", VIA_CSV, "via", ["a.mp4"], [("a.mp4", "jump", 1.349, 2.741, None, None)]),
-    ("via.csv", VIA_SEGMENTS, "via", ["a.mp4"], [("a.mp4", "jump", 1.349, 2.741, None, None)]),
 ]
 NAMES = [f"{name}, {known}" for name, _, known, _, _ in SAMPLES]
 
@@ -319,7 +313,7 @@ def save(folder: Path, name: str, text: str) -> Path:
 
 def imported(path: Path | list[Path], videos: Sequence[str], **options: object) -> Imported:
     paths = path if isinstance(path, list) else [path]
-    return import_labels(paths, videos=videos, extensions=EXTENSIONS, **options)
+    return Imported(*import_labels(paths, videos=videos, extensions=EXTENSIONS, **options))
 
 
 @pytest.mark.parametrize(("name", "text", "known", "videos", "rows"), SAMPLES, ids=NAMES)
@@ -421,6 +415,19 @@ def test_frames_need_a_rate(tmp_path: Path) -> None:
     assert imported(path, ["a.mp4"], fps=10).rows == [LabelRow("a.mp4", "x", 1.0, 1.1, None, None)]
 
 
+def test_of_two_annotations_the_ground_truth_counts(tmp_path: Path) -> None:
+    results = [
+        {
+            "ground_truth": label == "wave",
+            "result": [{"type": "choices", "value": {"choices": [label]}}],
+        }
+        for label in ("jump", "wave")
+    ]
+    tasks = [{"id": 1, "data": {"video": "a.mp4"}, "annotations": results}]
+    rows = imported(save(tmp_path, "t.json", json.dumps(tasks)), ["a.mp4"]).rows
+    assert [row.label for row in rows] == ["wave"]
+
+
 def changed(text: str, old: str, new: str) -> str:
     assert old in text
     return text.replace(old, new)
@@ -431,7 +438,11 @@ FAULTS = [
     ("k.csv", "label,youtube_id,time_start,time_end\nx,abc,ten,20\n", "line 2: found 'ten', exp"),
     ("k.csv", "label,youtube_id,time_start,time_end\nx,abc,nan,20\n", "line 2: found 'nan'"),
     ("k.csv", "label,youtube_id,time_start,time_end\nx,a,20,10\n", "line 2: ends at 10 s, not"),
-    ("k.csv", "label,youtube_id,time_start,time_end\nx,a,1\n", "line 2: 3 cells, but the header h"),
+    (
+        "k.csv",
+        "label,youtube_id,time_start,time_end\nx,a,1\n",
+        "line 2: not as many cells as",
+    ),
     (
         "k.csv",
         "label,youtube_id,time_start,time_end,split\nx,a,1,2,z\n",
@@ -443,7 +454,7 @@ FAULTS = [
     ("trainlist01.txt", "C/v_C_g01_c01.avi 3\nD\n", "line 2: found 'D', expected CLASS/v_CLASS"),
     ("b_test_split1.txt", "a.avi 1\nb.avi 3\n", "line 2: found 'b.avi 3', expected NAME.avi and"),
     ("x.json", "{", "is not sound JSON"),
-    ("x.json", '{"a": 1}', "no known format; it starts with '{\"a\": 1}', expected one of csv"),
+    ("x.json", '{"a": 1}', "no known format: found '{\"a\": 1}', expected one of csv"),
     ("x.json", "[" * 100_000, "is not sound JSON"),
     ("x.json", '{"a": {"annotations": [{"segment": [1, 2]}]}}', "video 'a', annotation 1: has no"),
     (
@@ -478,11 +489,10 @@ FAULTS = [
     ("s.eaf", changed(EAF, '"milliseconds"', '"PAL-frames"'), "found 'PAL-frames', expected milli"),
     ("s.txt", changed(ELAN_TEXT, "offset: 0", "offset: 40"), "line 1: .*has an offset; import the"),
     ("s.txt", ELAN_TEXT + "hands\t\t5\t6\tx\n", "line 4: expected begin and end in the form hh:mm"),
-    ("v.csv", changed(VIA_CSV, '"[1.349,2.741]"', '"[1.349"'), "line 4: is no line of VIA"),
     (
         "v.json",
         json.dumps(VIA_PROJECT).replace('"vid": "1"', '"vid": "2"'),
-        "refers to what the pr",
+        "expected one file, times and",
     ),
 ]
 

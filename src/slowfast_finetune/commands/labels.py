@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from slowfast_finetune.base.console import say
 
 if TYPE_CHECKING:
-    from slowfast_finetune.labelling import label_studio
+    from slowfast_finetune.labelling.label_studio import Case
+
+# Format, and the file that it is written to.
+_EXPORTS = {"activitynet": "activitynet.json", "csv": "labels.csv", "label-studio": "tasks.json"}
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,58 +24,32 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Labels from and for other programs; docs/labels.md lists the formats.",
     )
     actions = labels.add_subparsers(title="actions", metavar="ACTION", required=True)
-    importing = actions.add_parser(
-        "import",
-        help="make a labels.csv",
-        description="Make a labels.csv from the lists of a data set or the exports of a tool.",
-    )
-    importing.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of one format")
-    importing.add_argument(
-        "--videos", metavar="FOLDER", help="where the videos lie (data.videos of params.yaml)"
-    )
-    importing.add_argument("--format", metavar="NAME", help="the format (found by the content)")
-    importing.add_argument(
-        "--track", metavar="NAME", help="take one tier, subject, attribute or control alone"
-    )
-    importing.add_argument(
-        "--fps", type=_rate, metavar="N", help="frames a second, for files that count frames"
-    )
-    importing.add_argument(
-        "--classes", type=Path, metavar="FILE", help="names of classes, for lists with numbers"
-    )
-    exporting = actions.add_parser(
-        "export",
-        help="write the labels of data/manifest.csv for another program",
-        description="Write the labels of data/manifest.csv for another program.",
-    )
-    exporting.add_argument(
-        "--format", required=True, choices=("activitynet", "csv", "label-studio")
-    )
+    said = "make a labels.csv from lists of data sets or exports of annotation tools"
+    importing = actions.add_parser("import", help=said, description=said)
+    importing.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    said = "write the labels of data/manifest.csv for another program"
+    exporting = actions.add_parser("export", help=said, description=said)
+    exporting.add_argument("--format", required=True, choices=_EXPORTS)
     exporting.add_argument(
         "--manifest", type=Path, default=Path("data/manifest.csv"), metavar="FILE"
     )
-    exporting.add_argument(
-        "--predictions",
-        type=Path,
-        default=Path("metrics/predictions.csv"),
-        metavar="FILE",
-        help="for label-studio, where it is there (metrics/predictions.csv)",
-    )
-    exporting.add_argument(
-        "--fps", type=_rate, default=25.0, metavar="N", help="of label-studio's frames (25)"
+    rate = "frames a second, where a format counts frames"
+    exporting.add_argument("--fps", type=float, default=25.0, metavar="N", help=f"{rate} (25)")
+    importing.add_argument("--fps", type=float, metavar="N", help=rate)
+    for option, metavar, said in (
+        ("--videos", "FOLDER", "where the videos lie (data.videos of params.yaml)"),
+        ("--format", "NAME", "the format (found by the content)"),
+        ("--track", "NAME", "take one tier, subject, attribute or control alone"),
+    ):
+        importing.add_argument(option, metavar=metavar, help=said)
+    importing.add_argument(
+        "--classes", type=Path, metavar="FILE", help="names of classes, for lists with numbers"
     )
     for action, handler in ((importing, _import), (exporting, _export)):
         action.add_argument("--out", type=Path, metavar="FILE", help="the file to write")
         action.add_argument("--force", action="store_true", help="overwrite the file")
         action.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
         action.set_defaults(handler=handler)
-
-
-def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0 < rate <= 1000:
-        raise ValueError
-    return rate
 
 
 def _import(args: argparse.Namespace) -> None:
@@ -87,8 +64,8 @@ def _import(args: argparse.Namespace) -> None:
         data = data.model_copy(update={"videos": args.videos, "labels": None})
     root, videos = every_video(data, project=Path.cwd())
     table = locate(data.labels, project=Path.cwd()) if data.labels else root / LABELS_FILE
-    out = _writable(args.out or table, force=args.force)
-    imported = import_labels(
+    out = _writable(args.out or table, args)
+    rows, notes = import_labels(
         args.files,
         videos=videos,
         extensions=data.extensions,
@@ -97,8 +74,8 @@ def _import(args: argparse.Namespace) -> None:
         fps=args.fps,
         classes=args.classes,
     )
-    LABELS.write(out, imported.rows)
-    say("\n".join([*imported.notes, f"wrote {out}"]))
+    LABELS.write(out, rows)
+    say("\n".join([*notes, f"wrote {out}"]))
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -107,33 +84,35 @@ def _export(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import locate
     from slowfast_finetune.base.tables import csv_text
-    from slowfast_finetune.labelling import activitynet, label_studio
+    from slowfast_finetune.indexing.label_table import LabelRow
+    from slowfast_finetune.labelling.activitynet import write_activitynet
+    from slowfast_finetune.labelling.label_studio import write_label_studio
     from slowfast_finetune.labelling.manifest_labels import labels_of
 
-    names = {"activitynet": "activitynet.json", "csv": "labels.csv", "label-studio": "tasks.json"}
-    out = _writable(args.out or Path(names[args.format]), force=args.force)
+    out = _writable(args.out or Path(_EXPORTS[args.format]), args)
     root = locate(load_params(args.params).data.videos, project=Path.cwd())
-    rows, video_paths = labels_of(MANIFEST.read_rows(args.manifest), root=root, project=Path.cwd())
+    rows, videos = labels_of(MANIFEST.read_rows(args.manifest), root=root, project=Path.cwd())
     lost: list[str] = []
     if args.format == "csv":
-        text = csv_text([rows[0]._fields, *rows])
+        text = csv_text([LabelRow._fields, *rows])
     elif args.format == "activitynet":
-        text, lost = activitynet.write(rows, durations=_durations(video_paths))
+        text, lost = write_activitynet(rows, durations=_durations(videos))
     else:
-        text, lost = label_studio.write(
+        open_ended = {row.video: videos[row.video] for row in rows if row.start and not row.end}
+        text, lost = write_label_studio(
             rows,
             folder=root.resolve().name,
             fps=args.fps,
-            durations=_durations({row.video: video_paths[row.video] for row in rows if row.start}),
-            predictions=_predictions(args.predictions, root),
+            durations=_durations(open_ended),
+            predictions=_predictions(root),
         )
     write_text(out, text)
-    say(f"wrote {out}: {len(rows)} labels of {len(video_paths)} videos")
+    say(f"wrote {out}: {len(rows)} labels of {len(videos)} videos")
     if lost:
         say(f"the format does not hold: {', '.join(lost)}")
 
 
-def _durations(video_paths: Mapping[str, Path]) -> dict[str, float]:
+def _durations(videos: Mapping[str, Path]) -> dict[str, float]:
     """Durations of the videos that can be opened, as their files state them [s]."""
     import av
 
@@ -141,7 +120,7 @@ def _durations(video_paths: Mapping[str, Path]) -> dict[str, float]:
     from slowfast_finetune.decoding.opening import open_video
 
     durations = {}
-    for name, path in video_paths.items():
+    for name, path in videos.items():
         try:
             with open_video(path) as container:
                 if container.duration:
@@ -151,28 +130,25 @@ def _durations(video_paths: Mapping[str, Path]) -> dict[str, float]:
     return durations
 
 
-def _predictions(path: Path, root: Path) -> dict[label_studio.Case, tuple[str, float]]:
-    """Predicted class and its probability by video, start and end; empty without the file."""
+def _predictions(root: Path) -> dict[Case, tuple[str, float]]:
+    """Predicted class and its probability of each test case; none before `evaluate` has run."""
     from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
-    from slowfast_finetune.labelling.manifest_labels import name_in
+    from slowfast_finetune.labelling.manifest_labels import case_of
 
-    if not path.exists():
+    if not (path := Path(PREDICTIONS.file)).exists():
         say(f"{path} is not there: the tasks have no predictions")
         return {}
-    return {
-        (
-            name_in(root, row.video_path, project=Path.cwd()),
-            getattr(row, "start_seconds", None),
-            getattr(row, "end_seconds", None),
-        ): (row.predicted, row.confidence)
-        for row in PREDICTIONS.rows(PREDICTIONS.read(path))
-    }
+    rows = PREDICTIONS.rows(PREDICTIONS.read(path))
+    cases = (case_of(row, root=root, project=Path.cwd()) for row in rows)
+    return {case: (row.predicted, row.confidence) for case, row in zip(cases, rows, strict=True)}
 
 
-def _writable(path: Path, *, force: bool) -> Path:
-    """Refuse a file that is there."""
+def _writable(path: Path, args: argparse.Namespace) -> Path:
+    """Refuse a file that is there, and a rate that is none."""
     from slowfast_finetune.base.errors import DataError
 
-    if path.exists() and not force:
+    if path.exists() and not args.force:
         raise DataError(f"{path} exists; name another file with --out, or overwrite with --force")
+    if args.fps is not None and not 0 < args.fps < 1e6:
+        raise DataError(f"--fps: found {args.fps:g}, expected frames a second, more than 0")
     return path

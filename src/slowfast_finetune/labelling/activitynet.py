@@ -21,22 +21,22 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from slowfast_finetune.indexing.label_table import LabelRow
-from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, has_keys
+from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, has_keys, reader_of
 
 _SUBSETS = {"train": "training", "val": "validation", "test": "testing"}
-
-
-def recognise(file: SourceFile) -> bool:
-    """Whether a file is such a JSON."""
-    videos = _database(file)
-    return isinstance(videos, dict) and has_keys(next(iter(videos.values()), None), "annotations")
 
 
 def _database(file: SourceFile) -> Any:
     return file.json.get("database", file.json) if isinstance(file.json, dict) else None
 
 
-def read(file: SourceFile) -> Iterator[ListedLabel]:
+def _is_activitynet(file: SourceFile) -> bool:
+    videos = _database(file)
+    return isinstance(videos, dict) and has_keys(next(iter(videos.values()), None), "annotations")
+
+
+@reader_of("activitynet", "JSON of ActivityNet or Kinetics", _is_activitynet)
+def activitynet_json(file: SourceFile) -> Iterator[ListedLabel]:
     """Read the annotations of every video; see the module."""
     videos = _database(file)
     if not isinstance(videos, dict):
@@ -81,7 +81,9 @@ def cut_name(video: str, start: float, end: float) -> str:
     return f"{video}_{int(start):06d}_{int(end):06d}"
 
 
-def write(rows: Sequence[LabelRow], *, durations: Mapping[str, float]) -> tuple[str, list[str]]:
+def write_activitynet(
+    rows: Sequence[LabelRow], *, durations: Mapping[str, float]
+) -> tuple[str, list[str]]:
     """Labels as ActivityNet's JSON, and what it does not hold.
 
     Args:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, has_keys
+from slowfast_finetune.labelling.source_file import (
+    ListedLabel,
+    SourceFile,
+    has_keys,
+    reader_of,
+)
 
 _BORIS = {"Observation id", "Behavior", "Behavior type"}
 _BORIS_MEDIA = ("Media file name", "Media file", "Source")
 _CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)")
 _ELAN_MEDIA = re.compile(r"\"?#(.+?)(?: -- offset: (\d+))?\"?")
-_VIA_COLUMNS = re.compile(r"# CSV_HEADER = (metadata_id,.+)")
-
-# Where it stands; names of files; times [s]; shape in the picture; values of attributes.
-_ViaEntry = tuple[str, list[str], Any, Any, Any]
 
 
-def is_boris(file: SourceFile) -> bool:
-    """Whether a file is a table of events of BORIS."""
-    return set(file.header) >= _BORIS
-
-
-def read_boris(file: SourceFile) -> Iterator[ListedLabel]:
+@reader_of("boris", "events of BORIS", lambda file: set(file.header) >= _BORIS)
+def boris(file: SourceFile) -> Iterator[ListedLabel]:
     """Read tabular or aggregated events of BORIS, CSV or TSV.
 
     As boris/export_observation.py and export_events.py of BORIS 8.27 write them: aggregated events
@@ -73,12 +67,8 @@ def read_boris(file: SourceFile) -> Iterator[ListedLabel]:
         raise file.error(where, f"{event[2]!r} starts and never stops")
 
 
-def is_eaf(file: SourceFile) -> bool:
-    """Whether a file is a document of ELAN."""
-    return "<ANNOTATION_DOCUMENT" in file.text[:2000]
-
-
-def read_eaf(file: SourceFile) -> Iterator[ListedLabel]:
+@reader_of("elan", "a document of ELAN", lambda file: "<ANNOTATION_DOCUMENT" in file.text[:2000])
+def elan(file: SourceFile) -> Iterator[ListedLabel]:
     """Read an ELAN document, .eaf (EAF 2.x and 3.0: mpi.nl/tools/elan/EAF_Annotation_Format_3.0).
 
     The annotations with times of their own, of every tier; their texts are the labels. The first
@@ -128,16 +118,16 @@ def _linked_video(file: SourceFile, videos: list[str]) -> str:
     return videos[0] if videos else file.path.stem
 
 
-def is_elan_text(file: SourceFile) -> bool:
-    """Whether a file is a tab-delimited export of ELAN."""
-    lines = [line for _, line in file.lines if not _ELAN_MEDIA.fullmatch(line)]
-    return bool(lines) and (
-        any(cell.startswith("Begin Time - ") for cell in lines[0].split("\t"))
-        or sum(bool(_CLOCK.fullmatch(cell)) for cell in lines[0].split("\t")) >= 2
+def _is_elan_text(file: SourceFile) -> bool:
+    lines = [line for _, line in file.lines[:20] if not _ELAN_MEDIA.fullmatch(line)]
+    cells = lines[0].split("\t") if lines else []
+    return any(cell.startswith("Begin Time - ") for cell in cells) or (
+        sum(bool(_CLOCK.fullmatch(cell)) for cell in cells) > 1
     )
 
 
-def read_elan_text(file: SourceFile) -> Iterator[ListedLabel]:
+@reader_of("elan-text", "tab-delimited text of ELAN", _is_elan_text)
+def elan_text(file: SourceFile) -> Iterator[ListedLabel]:
     """Read ELAN's "tab-delimited text" (mpi.nl/tools/elan/docs/manual, "Exporting a document").
 
     Without a header: tier, participant, begin, end, duration, each in the chosen forms of time,
@@ -178,72 +168,34 @@ def read_elan_text(file: SourceFile) -> Iterator[ListedLabel]:
             yield ListedLabel(where, video, label, start, end, track=tier)
 
 
-def is_via(file: SourceFile) -> bool:
-    """Whether a file is a project or a CSV export of VIA 3."""
-    return has_keys(file.json, "attribute", "file", "metadata", "view") or any(
-        _VIA_COLUMNS.fullmatch(line) for _, line in file.lines[:20]
-    )
+@reader_of(
+    "via",
+    "a project of VIA 3",
+    lambda file: has_keys(file.json, "attribute", "file", "metadata", "view"),
+)
+def via(file: SourceFile) -> Iterator[ListedLabel]:
+    """Read temporal segments of a project of VIA 3, the JSON that it saves.
 
-
-def read_via(file: SourceFile) -> Iterator[ListedLabel]:
-    """Read temporal segments of VIA 3: a project (JSON), or one of its two exports as CSV.
-
-    As via-3.x.y/src/js/_via_import_export.js and _via_metadata.js in github.com/ox-vgg/via write
-    them. Each attribute is a track; a value is the text, or the number of one of the options. What
-    belongs to a moment or a region in the picture is no label of a part.
+    As via-3.x.y/src/js/_via_metadata.js, _via_attribute.js and _via_view.js in
+    github.com/ox-vgg/via have it. Each attribute is a track; a value is the text, or the number of
+    one of the options. What belongs to a moment or a region in the picture is no label of a part.
     """
-    entries, attributes = _via_project(file) if file.json else _via_table(file)
-    for where, files, times, shape, values in entries:
-        if not isinstance(values, dict) or not isinstance(times, list) or len(files) != 1:
-            raise file.error(where, "expected one file, a list of times, and attributes")
+    project = file.json
+    for key, entry in project["metadata"].items():
+        where = f"metadata {key!r}"
+        try:
+            (media,) = (project["file"][fid] for fid in project["view"][entry["vid"]]["fid_list"])
+            video, times, shape = str(media["fname"] or media["src"]), entry["z"], entry["xy"]
+            values = [(project["attribute"][aid], value) for aid, value in entry["av"].items()]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise file.error(where, f"expected one file, times and attributes: {error}") from error
         if len(times) not in (0, 2) or shape:
             file.reading.passed_over["marks of a moment or a region in the picture"] += 1
             continue
         start, end = (file.seconds(time, where) for time in times) if times else (None, None)
-        for key, value in values.items():
-            attribute = attributes.get(key, {})
+        for attribute, value in values:
             label = str((attribute.get("options") or {}).get(str(value), value)).strip()
-            if not label:
+            if label:
+                yield ListedLabel(where, video, label, start, end, track=attribute.get("aname"))
+            else:
                 file.reading.passed_over["annotations without a text"] += 1
-                continue
-            track = str(attribute.get("aname", key))
-            yield ListedLabel(where, files[0], label, start, end, track=track)
-
-
-def _via_project(file: SourceFile) -> tuple[list[_ViaEntry], dict[str, Any]]:
-    project, entries = file.json, []
-    for key, entry in project["metadata"].items():
-        where = f"metadata {key!r}"
-        try:
-            files = [project["file"][fid] for fid in project["view"][entry["vid"]]["fid_list"]]
-            names = [str(item["fname"] or item["src"]) for item in files]
-            entries.append((where, names, entry["z"], entry["xy"], entry["av"]))
-        except (KeyError, TypeError) as error:
-            raise file.error(where, f"refers to what the project lacks: {error}") from error
-    return entries, project["attribute"]
-
-
-def _via_table(file: SourceFile) -> tuple[list[_ViaEntry], dict[str, Any]]:
-    """The rows of a CSV export; lines with # name the columns and, in one of both, attributes."""
-    entries: list[_ViaEntry] = []
-    attributes: dict[str, Any] = {}
-    columns: list[str] = []
-    for number, line in file.lines:
-        where = f"line {number}"
-        try:
-            if found := _VIA_COLUMNS.fullmatch(line):
-                columns = found[1].split(",")
-            elif line.startswith("# ATTRIBUTE = "):
-                attributes = json.loads(line.partition(" = ")[2])
-            if line.startswith("#"):
-                continue
-            row = dict(zip(columns, next(csv.reader([line], strict=True)), strict=True))
-            times: Any = [row.get("temporal_segment_start"), row.get("temporal_segment_end")]
-            if "temporal_coordinates" in row:
-                times = json.loads(row["temporal_coordinates"])
-            shape = json.loads(row.get("spatial_coordinates", "[]"))
-            values = json.loads(row["metadata"])
-            entries.append((where, json.loads(row["file_list"]), times, shape, values))
-        except (ValueError, KeyError, csv.Error) as error:
-            raise file.error(where, f"is no line of VIA: {error}") from error
-    return entries, attributes

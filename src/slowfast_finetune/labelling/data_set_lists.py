@@ -9,7 +9,7 @@ from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.indexing.label_table import read_labels
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
 from slowfast_finetune.labelling.activitynet import cut_name
-from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile
+from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, reader_of
 
 _KINETICS = {"label", "youtube_id", "time_start", "time_end"}
 _UCF101 = re.compile(r"(?:.*/)?(\w+)/((v_\w+_g\d+)_c\d+\.avi)(?:\s+\d+)?")
@@ -45,18 +45,14 @@ def _split_in_name(file: SourceFile) -> Split | None:
     return splits.pop() if len(splits) == 1 else None
 
 
-def is_kinetics(file: SourceFile) -> bool:
-    """Whether a file is a CSV list of Kinetics."""
-    return set(file.header) >= _KINETICS
-
-
-def read_kinetics(file: SourceFile) -> Iterator[ListedLabel]:
+@reader_of("kinetics", "a list of Kinetics", lambda file: set(file.header) >= _KINETICS)
+def kinetics(file: SourceFile) -> Iterator[ListedLabel]:
     """Read a CSV list of Kinetics: ``label,youtube_id,time_start,time_end,split``.
 
     Downloads are cut and called ID_000038_000048.mp4 (Crawler/Kinetics/download.py in
     github.com/activitynet/ActivityNet); in a whole video, ID.mp4, the label is of a part.
     """
-    if not is_kinetics(file):
+    if not set(file.header) >= _KINETICS:
         raise file.error("line 1", f"expected columns {', '.join(sorted(_KINETICS))}")
     for where, row in file.table():
         start, end = (file.seconds(row[name], where) for name in ("time_start", "time_end"))
@@ -71,12 +67,8 @@ def read_kinetics(file: SourceFile) -> Iterator[ListedLabel]:
         )
 
 
-def is_ucf101(file: SourceFile) -> bool:
-    """Whether a file is a split list of UCF101, of UCF itself or of MMAction2."""
-    return _is_like(file, _UCF101)
-
-
-def read_ucf101(file: SourceFile) -> Iterator[ListedLabel]:
+@reader_of("ucf101", "a split list of UCF101", lambda file: _is_like(file, _UCF101))
+def ucf101(file: SourceFile) -> Iterator[ListedLabel]:
     """Read trainlist01.txt or testlist01.txt: ``Archery/v_Archery_g08_c01.avi 3``.
 
     The folder is the class, and the name of the file tells the split (torchvision.datasets.UCF101
@@ -91,12 +83,12 @@ def read_ucf101(file: SourceFile) -> Iterator[ListedLabel]:
         yield ListedLabel(where, f"{label}/{video}", label, split=split, group=group)
 
 
-def is_hmdb51(file: SourceFile) -> bool:
-    """Whether a file is a split list of HMDB51."""
-    return bool(_HMDB51_FILE.fullmatch(file.path.name)) and _is_like(file, _HMDB51)
-
-
-def read_hmdb51(file: SourceFile) -> Iterator[ListedLabel]:
+@reader_of(
+    "hmdb51",
+    "a split list of HMDB51",
+    lambda file: bool(_HMDB51_FILE.fullmatch(file.path.name)) and _is_like(file, _HMDB51),
+)
+def hmdb51(file: SourceFile) -> Iterator[ListedLabel]:
     """Read CLASS_test_split1.txt: ``NAME.avi 1``; 1 is for training, 2 for testing, 0 for neither.
 
     So torchvision.datasets.HMDB51 reads them. A video for neither is listed without a label, so
@@ -110,12 +102,8 @@ def read_hmdb51(file: SourceFile) -> Iterator[ListedLabel]:
         yield ListedLabel(where, f"{name[1]}/{match[1]}", name[1] if split else None, split=split)
 
 
-def is_path_list(file: SourceFile) -> bool:
-    """Whether a file is a list of paths and classes, without a header."""
-    return _is_like(file, _PATH)
-
-
-def read_path_list(file: SourceFile) -> Iterator[ListedLabel]:
+@reader_of("paths", "a list of paths and classes", lambda file: _is_like(file, _PATH))
+def paths(file: SourceFile) -> Iterator[ListedLabel]:
     """Read a list of PySlowFast or MMAction2: ``some/path/000.mp4 1``.
 
     PySlowFast (slowfast/datasets/DATASET.md and kinetics.py): train.csv, val.csv, test.csv,
@@ -136,12 +124,10 @@ def read_path_list(file: SourceFile) -> Iterator[ListedLabel]:
         yield ListedLabel(where, video, label, split=split)
 
 
-def is_labels_csv(file: SourceFile) -> bool:
-    """Whether a file is a labels.csv."""
-    return {"video", "label"} <= {name.lower() for name in file.header}
-
-
-def read_labels_csv(file: SourceFile) -> Iterator[ListedLabel]:
+@reader_of(
+    "csv", "a labels.csv", lambda file: {"video", "label"} <= set(map(str.lower, file.header))
+)
+def labels_csv(file: SourceFile) -> Iterator[ListedLabel]:
     """Read a labels.csv, to look for its videos anew."""
     for video, rows in read_labels(file.path).rows.items():
         for number, row in rows:
@@ -150,7 +136,7 @@ def read_labels_csv(file: SourceFile) -> Iterator[ListedLabel]:
 
 def is_class_list(file: SourceFile) -> bool:
     """Whether a file is a list such as UCF101's classInd.txt: ``1 ApplyEyeMakeup``."""
-    return _is_like(file, _CLASS) and not is_path_list(file)
+    return _is_like(file, _CLASS) and not _is_like(file, _PATH)
 
 
 def read_class_names(file: SourceFile) -> dict[int, str]:

@@ -5,24 +5,16 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.manifest_table import SPLITS
+from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS
 from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelRow
+from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.labelling.data_set_lists import is_class_list, read_class_names
-from slowfast_finetune.labelling.label_formats import recognise
+from slowfast_finetune.labelling.label_formats import format_of
 from slowfast_finetune.labelling.matching import Matches, VideoNames
 from slowfast_finetune.labelling.source_file import ListedLabel, Reading, SourceFile
-
-
-@dataclass(frozen=True)
-class Imported:
-    """The rows of a labels.csv, sorted by video and start, and what to say about them."""
-
-    rows: list[LabelRow]
-    notes: list[str]
 
 
 def import_labels(
@@ -34,8 +26,11 @@ def import_labels(
     track: str | None = None,
     fps: float | None = None,
     classes: Path | None = None,
-) -> Imported:
-    """Read files of one format and find the videos that they name.
+) -> tuple[list[LabelRow], list[str]]:
+    """Read files and find the videos that they name.
+
+    Returns:
+        The rows of a labels.csv, sorted by video and start, and what to say about them.
 
     Args:
         paths: the files; one such as classInd.txt among them has the names of the classes.
@@ -59,29 +54,24 @@ def import_labels(
     if not files or len(names) > 1:
         raise DataError(f"{paths[0]}: expected files of labels, and at most one of class names")
     reading.class_names = read_class_names(names[0]) if names else None
-    formats = [recognise(file, format_name) for file in files]
+    formats = [format_of(file, format_name) for file in files]
     notes = [f"{file.path}: {known.title}" for file, known in zip(files, formats, strict=True)]
     listed = [
         label._replace(where=f"{file.path}: {label.where}")
         for file, known in zip(files, formats, strict=True)
         for label in known.read(file)
     ]
-    notes += reading.remarks
-    listed = _of_track(listed, track)
-    rows, more = _rows(listed, VideoNames(videos, extensions))
+    if track is not None:
+        tracks = sorted({label.track for label in listed if label.track})
+        if track not in tracks:
+            raise DataError(f"--track: found {track!r}, expected {', '.join(tracks) or 'none'}")
+        listed = [label for label in listed if label.track == track]
+    rows, (summary, *more) = _rows(listed, VideoNames(videos, extensions))
+    notes += [*reading.remarks, summary]
     notes += [f"left out: {n} {what}" for what, n in reading.passed_over.items() if n]
     if unnamed := len(set(videos) - {row.video for row in rows}):
         more.append(f"{unnamed} videos of the folder are not named")
-    return Imported(rows, notes + more)
-
-
-def _of_track(listed: list[ListedLabel], track: str | None) -> list[ListedLabel]:
-    tracks = sorted({label.track for label in listed if label.track})
-    if track is None:
-        return listed
-    if track not in tracks:
-        raise DataError(f"--track: found {track!r}, expected {', '.join(tracks) or 'no track'}")
-    return [label for label in listed if label.track == track]
+    return rows, notes + more
 
 
 def _rows(listed: Sequence[ListedLabel], videos: VideoNames) -> tuple[list[LabelRow], list[str]]:
@@ -115,6 +105,9 @@ def _rows(listed: Sequence[ListedLabel], videos: VideoNames) -> tuple[list[Label
 
 
 def _row(label: ListedLabel, video: str) -> LabelRow:
+    name = label.label if label.label is None else composed(label.label).strip()
+    if name in ("", NONE_OF_THESE):
+        raise DataError(f"{label.where}: found the label {name!r}, expected the name of a class")
     start, end = (t if t is None else round(t, TIME_DIGITS) for t in (label.start, label.end))
     if end is not None and end <= (start or 0.0):
         raise DataError(
@@ -123,7 +116,7 @@ def _row(label: ListedLabel, video: str) -> LabelRow:
     if end is not None:
         start = start or 0.0
     return LabelRow(
-        video, label.label, start or None if end is None else start, end, label.split, label.group
+        video, name, start or None if end is None else start, end, label.split, label.group
     )
 
 

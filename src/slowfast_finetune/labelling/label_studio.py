@@ -28,7 +28,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from slowfast_finetune.indexing.label_table import LabelRow
-from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, has_keys
+from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, has_keys, reader_of
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 _COUNTS_FRAMES = (
@@ -38,12 +38,12 @@ _COUNTS_FRAMES = (
 Case = tuple[str, float | None, float | None]  # video, start and end of a part [s]
 
 
-def recognise(file: SourceFile) -> bool:
-    """Whether a file is such a JSON."""
-    return isinstance(file.json, list) and has_keys((file.json or [None])[0], "data")
-
-
-def read(file: SourceFile) -> Iterator[ListedLabel]:
+@reader_of(
+    "label-studio",
+    "JSON of Label Studio",
+    lambda file: isinstance(file.json, list) and has_keys((file.json or [None])[0], "data"),
+)
+def label_studio_json(file: SourceFile) -> Iterator[ListedLabel]:
     """Read the annotation of every task; predictions are no labels, and are passed over."""
     if not isinstance(file.json, list):
         raise file.error("top", "expected a list of tasks, as the export 'JSON' (not CSV) has it")
@@ -120,7 +120,7 @@ def _file_name(address: str) -> str:
     return parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
 
 
-def write(
+def write_label_studio(
     rows: Sequence[LabelRow],
     *,
     folder: str,

@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.indexing.label_table import LabelRow
 from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.labelling.label_studio import Case
+
+
+class CaseRow(Protocol):
+    """A row of a table about cases: of the manifest, of predictions.csv."""
+
+    @property
+    def video_path(self) -> str: ...
 
 
 def labels_of(
@@ -26,24 +35,24 @@ def labels_of(
         DataError: a video does not lie in the folder.
     """
     rows, paths = [], {}
-    for case in manifest:
-        name = name_in(root, case.video_path, project=project)
-        paths[name] = locate(case.video_path, project=project)
-        # Manifests of before there were parts have no times.
-        start, end = (getattr(case, time, None) for time in ("start_seconds", "end_seconds"))
-        rows.append(LabelRow(name, case.class_name, start, end, case.split, case.group))
+    for row in manifest:
+        video, start, end = case_of(row, root=root, project=project)
+        paths[video] = locate(row.video_path, project=project)
+        rows.append(LabelRow(video, row.class_name, start, end, row.split, row.group))
     rows.sort(key=lambda row: (row.video, row.start or 0.0))
     return rows, paths
 
 
-def name_in(root: Path, video_path: str, *, project: Path) -> str:
-    """The path of a video from the videos folder ``root``; raises as :func:`labels_of`."""
+def case_of(row: CaseRow, *, root: Path, project: Path) -> Case:
+    """The path of a row's video from the videos folder, and its times; see :func:`labels_of`."""
     # Path.resolve would follow links.
-    path = Path(os.path.abspath(locate(video_path, project=project)))  # noqa: PTH100
+    path = Path(os.path.abspath(locate(row.video_path, project=project)))  # noqa: PTH100
     folder = Path(os.path.abspath(root))  # noqa: PTH100
     if not path.is_relative_to(folder):
         raise DataError(
-            f"data.videos: {video_path} of the manifest is not in {root}; set data.videos to the "
-            "folder that the manifest was made from"
+            f"data.videos: {row.video_path} of the manifest is not in {root}; set data.videos to "
+            "the folder that the manifest was made from"
         )
-    return composed(path.relative_to(folder).as_posix())
+    # Tables of before there were parts have no times.
+    start, end = (getattr(row, name, None) for name in ("start_seconds", "end_seconds"))
+    return composed(path.relative_to(folder).as_posix()), start, end

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -122,31 +122,28 @@ class SourceFile:
     @cached_property
     def header(self) -> list[str]:
         """The cells of the first line of a table, which commas, semicolons or tabs separate."""
-        return self._cells[0][1] if self._cells else []
+        return [name.strip() for name in self._reader().fieldnames or []]
 
     def table(self) -> Iterator[tuple[str, dict[str, str]]]:
         """The rows below the header, each with its name for errors.
 
         Raises:
-            DataError: a row has more or fewer cells than the header.
+            DataError: it is not CSV, or a row has more or fewer cells than the header.
         """
-        for number, cells in self._cells[1:]:
-            if len(cells) != len(self.header):
-                raise self.error(
-                    f"line {number}", f"{len(cells)} cells, but the header has {len(self.header)}"
-                )
-            yield f"line {number}", dict(zip(self.header, cells, strict=True))
-
-    @cached_property
-    def _cells(self) -> list[tuple[int, list[str]]]:
-        first = self.text.partition("\n")[0]
-        separator = max(",;\t", key=first.count)
-        reader = csv.reader(self.text.splitlines(keepends=True), delimiter=separator, strict=True)
+        reader = self._reader()
         try:
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+            for row in reader:
+                where = f"line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise self.error(where, f"not as many cells as the {len(row)} of the header")
+                yield where, {name.strip(): cell.strip() for name, cell in row.items()}
         except csv.Error as error:
             raise self.error(f"line {reader.line_num}", f"is not CSV: {error}") from error
-        return [(number, cells) for number, cells in rows if any(cells)]
+
+    def _reader(self) -> csv.DictReader[str]:
+        separator = max(",;\t", key=self.text.partition("\n")[0].count)
+        lines = self.text.splitlines(keepends=True)
+        return csv.DictReader(lines, delimiter=separator, strict=True)
 
     def seconds(self, value: object, where: str, *, scale: float = 1.0) -> float:
         """A time as a number, times ``scale`` [s], rounded as labels.csv has it.
@@ -169,6 +166,25 @@ class SourceFile:
         except KeyError as error:
             expected = ", ".join(SPLIT_FOLDERS)
             raise self.error(where, f"split: found {value!r}, expected {expected}") from error
+
+
+class LabelFormat(NamedTuple):
+    """A format: its name, what it is, whether a file has it, and its reader."""
+
+    name: str
+    title: str
+    recognise: Callable[[SourceFile], bool]
+    read: Callable[[SourceFile], Iterator[ListedLabel]]
+
+
+def reader_of(
+    name: str, title: str, recognise: Callable[[SourceFile], bool]
+) -> Callable[[Callable[[SourceFile], Iterator[ListedLabel]]], LabelFormat]:
+    """Make a reader, which gives the labels of a file, into a format; see LabelFormat.
+
+    Readers raise DataError at the first line or element that is not of the format.
+    """
+    return lambda read: LabelFormat(name, title, recognise, read)
 
 
 def has_keys(value: object, *keys: str) -> bool:
