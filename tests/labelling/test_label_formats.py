@@ -479,6 +479,7 @@ FAULTS = [
         changed(TASKS, '"was_cancelled": true, ', ""),
         "task 8: has 2 annotations; mark one",
     ),
+    ("x.json", '{"a": {"annotations": 3}}', "after the start: is not JSON of ActivityNet or Kine"),
     ("b.csv", changed(BORIS_TABULAR, "run,START", "run,STOP"), "line 2: found STOP of 'run'"),
     ("b.csv", BORIS_TABULAR + "o1,x,0,,run,START,9,a.mp4\n", "line 7: 'run' starts and never st"),
     ("b.csv", changed(BORIS_TABULAR, "#1:a.mp4", "#1:a.mp4;b.mp4"), "are several files in one obs"),

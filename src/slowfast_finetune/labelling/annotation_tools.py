@@ -31,7 +31,7 @@ def boris(file: SourceFile) -> Iterator[ListedLabel]:
     are refused.
     """
     open_events: dict[tuple[str, ...], tuple[str, float]] = {}
-    aggregated = "Start (s)" in file.header
+    aggregated = {"Start (s)", "Stop (s)"} <= set(file.header)
     media = next((name for name in _BORIS_MEDIA if name in file.header), None)
     if not set(file.header) >= _BORIS or media is None or not (aggregated or "Time" in file.header):
         columns = [*sorted(_BORIS), "Start (s) and Stop (s), or Time", _BORIS_MEDIA[0]]
@@ -78,7 +78,7 @@ def elan(file: SourceFile) -> Iterator[ListedLabel]:
     if "<!DOCTYPE" in file.text or "<!ENTITY" in file.text:
         raise file.error("top", "has a document type; ELAN writes none, and entities are not read")
     try:
-        root = ElementTree.fromstring(file.text.encode())
+        root = ElementTree.fromstring(file.text)
     except ElementTree.ParseError as error:
         raise file.error("XML", f"is not well-formed: {error}") from error
     header = root.find("HEADER")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
@@ -14,7 +14,7 @@ from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.labelling.data_set_lists import is_class_list, read_class_names
 from slowfast_finetune.labelling.label_formats import format_of
 from slowfast_finetune.labelling.matching import Matches, VideoNames
-from slowfast_finetune.labelling.source_file import ListedLabel, Reading, SourceFile
+from slowfast_finetune.labelling.source_file import LabelFormat, ListedLabel, Reading, SourceFile
 
 
 def import_labels(
@@ -57,9 +57,7 @@ def import_labels(
     formats = [format_of(file, format_name) for file in files]
     notes = [f"{file.path}: {known.title}" for file, known in zip(files, formats, strict=True)]
     listed = [
-        label._replace(where=f"{file.path}: {label.where}")
-        for file, known in zip(files, formats, strict=True)
-        for label in known.read(file)
+        label for file, known in zip(files, formats, strict=True) for label in _listed(file, known)
     ]
     if track is not None:
         tracks = sorted({label.track for label in listed if label.track})
@@ -72,6 +70,18 @@ def import_labels(
     if unnamed := len(set(videos) - {row.video for row in rows}):
         more.append(f"{unnamed} videos of the folder are not named")
     return rows, notes + more
+
+
+def _listed(file: SourceFile, known: LabelFormat) -> Iterator[ListedLabel]:
+    where = "the start"
+    try:
+        for label in known.read(file):
+            where = label.where
+            yield label._replace(where=f"{file.path}: {where}")
+    except (AttributeError, KeyError, TypeError) as error:
+        # Readers check what people get wrong; that every list is a list is left to Python.
+        said = f"{type(error).__name__}: {error}"
+        raise file.error(f"after {where}", f"is not {known.title} any more ({said})") from error
 
 
 def _rows(listed: Sequence[ListedLabel], videos: VideoNames) -> tuple[list[LabelRow], list[str]]:

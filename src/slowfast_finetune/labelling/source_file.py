@@ -122,7 +122,10 @@ class SourceFile:
     @cached_property
     def header(self) -> list[str]:
         """The cells of the first line of a table, which commas, semicolons or tabs separate."""
-        return [name.strip() for name in self._reader().fieldnames or []]
+        try:
+            return [name.strip() for name in self._reader().fieldnames or []]
+        except csv.Error:
+            return []  # no table
 
     def table(self) -> Iterator[tuple[str, dict[str, str]]]:
         """The rows below the header, each with its name for errors.
