@@ -20,7 +20,7 @@ from slowfast_finetune.clips.clip_store import SUFFIX, ClipStore, EntryError, ra
 STALE_SECONDS = 3600
 # Only what bears such a name is ours to read, count or delete.
 CORNER_NAME = "[0-9a-f]{16}"
-ENTRY_NAME = rf"[0-9a-f]{{32}}\{SUFFIX}"
+ENTRY_KEY = r"[0-9a-f]{32}(/\d+-\d+)?"
 TEMPORARY_NAME = r"\.[0-9a-f]{32}\..*tmp"
 SETTINGS_NAME = "settings.json"
 
@@ -32,7 +32,7 @@ class Corner:
     Attributes:
         digest: name of its folder.
         settings: the ``clip:`` values, None where settings.json is missing or damaged.
-        num_entries: videos.
+        num_entries: whole videos, and ranges of others.
         num_bytes: of all entries.
         raw_bytes: what they would take without encoding; damaged ones are not counted.
     """
@@ -76,7 +76,13 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if re.fullmatch(ENTRY_NAME, path.name))
+    """The entries of a settings folder: of whole videos, and in their folders of ranges."""
+    found = [*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*/*{SUFFIX}")]
+    return sorted(path for path in found if re.fullmatch(ENTRY_KEY, _key(path, folder)))
+
+
+def _key(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix().removesuffix(SUFFIX)
 
 
 def size_of(paths: Iterable[Path]) -> int:
@@ -93,7 +99,7 @@ def _raw_bytes(folder: Path, entries: list[Path]) -> int:
     total = 0
     for path in entries:
         with suppress(EntryError):
-            info = store.info(path.stem)
+            info = store.info(_key(path, folder))
             total += raw_bytes(info.num_frames, info.height, info.width)
     return total
 
@@ -135,30 +141,31 @@ def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
     ]
     for store, path in progress(stores, total=len(stores), label="verifying", unit="clip"):
         try:
-            store.verify(path.stem)
+            store.verify(_key(path, store.folder))
         except EntryError as error:
             yield path, str(error)
 
 
-def find_leftovers(root: Path, *, current: str, content_hashes: set[str]) -> dict[str, list[Path]]:
+def find_leftovers(root: Path, *, current: str, keys: set[str]) -> dict[str, list[Path]]:
     """Files that neither these videos nor these settings refer to, by what they are.
 
     Args:
         current: digest of the settings to keep.
-        content_hashes: videos to keep.
+        keys: of the entries to keep.
     """
     found: dict[str, list[Path]] = defaultdict(list)
     now = time.time()
     for folder in _folders(root):
-        for path in sorted(folder.iterdir()):
-            is_entry = re.fullmatch(ENTRY_NAME, path.name)
+        entries = {path: _key(path, folder) for path in _entries(folder)}
+        for path in sorted({*folder.iterdir(), *entries}):
+            is_entry = path in entries
             if re.fullmatch(TEMPORARY_NAME, path.name):
                 if now - path.stat().st_mtime > STALE_SECONDS:
                     found["half-written by a process that was killed"].append(path)
             elif folder.name != current and (is_entry or path.name == SETTINGS_NAME):
                 found["of other clip settings than params.yaml has"].append(path)
-            elif is_entry and path.stem not in content_hashes:
-                found["of videos that data/manifest.csv does not list"].append(path)
+            elif is_entry and entries[path] not in keys:
+                found["of videos or parts that data/manifest.csv does not list"].append(path)
     return found
 
 
@@ -166,6 +173,9 @@ def remove(files: Sequence[Path]) -> None:
     """Delete the files, and the folders that are empty then."""
     for path in files:
         path.unlink(missing_ok=True)
-    for folder in {path.parent for path in files}:
+    # The deepest first: a folder of ranges lies in that of its settings.
+    folders = {path.parent for path in files}
+    folders |= {folder.parent for folder in folders if not re.fullmatch(CORNER_NAME, folder.name)}
+    for folder in sorted(folders, reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -168,7 +168,8 @@ def test_a_share_lies_between_0_and_1(tmp_path: Path, cell: str, fits: bool) -> 
 
 def test_a_column_of_choices_takes_no_other(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(
-        "video_path,class_name,label,split,group,content_hash\na,007,0,training,,ff\n"
+        "video_path,class_name,label,split,group,content_hash,start_seconds,end_seconds\n"
+        "a,007,0,training,,ff,,\n"
     )
     with pytest.raises(
         DataError, match="column split: found 'training', expected one of train, val, test"
@@ -204,13 +205,13 @@ def test_columns_of_classes_follow_in_order_and_as_exact_as_they_are(tmp_path: P
     view = ViewRow("v.mp4", 0, 1, 2)
     VIEWS.write(tmp_path / "t.csv", [view, view], class_names=names, class_values=logits)
     assert (tmp_path / "t.csv").read_text().splitlines() == [
-        'video_path,start,top,left,logit(NA),"logit(a, b)","logit(a""b)"',
-        "v.mp4,0,1,2,0.1,-2.5,1e-07",
-        "v.mp4,0,1,2,1.0,3.4028235e+38,0.3",
+        'video_path,start,top,left,start_seconds,end_seconds,logit(NA),"logit(a, b)","logit(a""b)"',
+        "v.mp4,0,1,2,,,0.1,-2.5,1e-07",
+        "v.mp4,0,1,2,,,1.0,3.4028235e+38,0.3",
     ]
     frame = VIEWS.read(tmp_path / "t.csv")
-    assert list(frame.columns)[4:] == [f"logit({name})" for name in names]
-    assert np.array_equal(frame.to_numpy()[:, 4:].astype(np.float32), logits)
+    assert list(frame.columns)[6:] == [f"logit({name})" for name in names]
+    assert np.array_equal(frame.to_numpy()[:, 6:].astype(np.float32), logits)
 
 
 @pytest.mark.process

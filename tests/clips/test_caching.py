@@ -260,7 +260,7 @@ def test_another_encoding_decodes_anew_into_a_corner_of_its_own(
     left = find_leftovers(
         root,
         current=settings_digest(AS_JPEG.clip),
-        content_hashes={row.content_hash for row in rows},
+        keys={row.content_hash for row in rows},
     )
     raw_names = {path.name for path in ClipStore(root, PARAMS.clip).folder.iterdir()}
     assert {path.name for files in left.values() for path in files} == raw_names

@@ -186,7 +186,8 @@ def test_probabilities_can_be_recomputed_from_the_views(
     run([*rows, *train], store, params, tmp_path, checkpoint=checkpoint)
     views = pd.read_csv(tmp_path / "views.csv")
     assert list(views.columns) == [
-        "video_path", "start", "top", "left", "logit(dark)", "logit(light)",
+        "video_path", "start", "top", "left", "start_seconds", "end_seconds",
+        "logit(dark)", "logit(light)",
     ]  # fmt: skip
     frame = PREDICTIONS.read(tmp_path / "predictions.csv")
     probabilities = Predictions.of(frame, source="predictions.csv").probabilities

@@ -296,3 +296,86 @@ def test_labels_in_either_unicode_form(tmp_path: Path) -> None:
     table = "video,label\n" + "".join(f"\xfc/{i}.mp4,{'ab'[i > 0]}\n" for i in range(3))
     with pytest.raises(DataError, match="class 'a' has 1 video"):
         build(tmp_path, table)
+
+
+# Parts
+
+
+def parts_of(manifest: Manifest) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in manifest.rows:
+        found.setdefault(row.class_name, []).append(row.case.removeprefix("videos/"))
+    return found
+
+
+def table_of_parts(*changes: tuple[str, str]) -> str:
+    """Eight videos with a walk from 10 to 12 s and a fall from 20 to 24 s."""
+    rows = [f"{i}.mp4,{label}" for i in range(8) for label in ("walk,10,12", "fall,20,24")]
+    text = "\n".join(["video,label,start,end", *rows])
+    for before, after in changes:
+        text = text.replace(before, after)
+    return text
+
+
+@pytest.fixture
+def long_videos(tmp_path: Path) -> Path:
+    return touch_videos(tmp_path / "videos", [f"{i}.mp4" for i in range(8)])
+
+
+def test_parts_are_cases(tmp_path: Path, long_videos: Path) -> None:
+    manifest = build(tmp_path, table_of_parts())
+    assert parts_of(manifest)["walk"] == [f"{i}.mp4#t=10,12" for i in range(8)]
+    assert parts_of(manifest)["fall"] == [f"{i}.mp4#t=20,24" for i in range(8)]
+    assert [(row.start_seconds, row.end_seconds) for row in manifest.rows[:2]] == [(20, 24)] * 2
+
+
+@pytest.mark.parametrize("fold", [None, 0, 1, 2])
+def test_parts_of_a_video_are_in_one_split(
+    tmp_path: Path, long_videos: Path, fold: int | None
+) -> None:
+    # Videos without bytes have no content that would tie their parts together.
+    for path in long_videos.glob("*.mp4"):
+        path.write_bytes(b"")
+    manifest = build(tmp_path, table_of_parts(), fold=fold)
+    splits_of: dict[str, set[str]] = {}
+    for row in manifest.rows:
+        splits_of.setdefault(row.video_path, set()).add(row.split)
+    assert all(len(found) == 1 for found in splits_of.values())
+    assert set().union(*splits_of.values()) == {"train", "val", "test"}
+
+
+def test_the_split_does_not_depend_on_boundaries(tmp_path: Path, long_videos: Path) -> None:
+    before = build(tmp_path, table_of_parts())
+    after = build(tmp_path, table_of_parts(("3.mp4,walk,10,12", "3.mp4,walk,9.5,14")))
+    split = {row.video_path: row.split for row in before.rows}
+    assert {row.video_path: row.split for row in after.rows} == split
+
+
+def test_background_lies_between_the_parts(tmp_path: Path, long_videos: Path) -> None:
+    manifest = build(tmp_path, table_of_parts(), background="nothing")
+    # Of 0 to 10 and 12 to 20 s the first is wider: 4 s in its middle, then 2 s in the other's.
+    expected = [f"{i}.mp4#t={times}" for i in range(8) for times in ("3,7", "15,17")]
+    assert parts_of(manifest)["nothing"] == expected
+    split_of = {row.video_path: row.split for row in manifest.rows if row.class_name == "walk"}
+    assert all(row.split == split_of[row.video_path] for row in manifest.rows)
+    note = "16 parts of the class 'nothing' from between those of 8 videos"
+    assert note in manifest.notes
+
+
+def test_background_where_there_is_little_room(tmp_path: Path, long_videos: Path) -> None:
+    unsure = ("0.mp4,walk,10,12", "0.mp4,,0,9\n0.mp4,walk,10,12\n0.mp4,,12.5,19")
+    manifest = build(tmp_path, table_of_parts(unsure), background="nothing", background_ratio=1.5)
+    found = parts_of(manifest)["nothing"]
+    assert not [case for case in found if case.startswith("0.mp4")]
+    # As long as the fall, the walk and the fall: the third finds the widest rest at 0 to 3 s.
+    assert [case for case in found if case.startswith("1.mp4")] == [
+        "1.mp4#t=0.5,2.5",
+        "1.mp4#t=3,7",
+        "1.mp4#t=14,18",
+    ]
+    assert any(note.endswith("; there is no room for 3 more") for note in manifest.notes)
+
+
+def test_background_needs_parts(tmp_path: Path, videos: Path) -> None:
+    found = build_refused(tmp_path, "video,label\njump/0.mp4,wave\n", background="nothing")
+    assert found.startswith("data.background: 'nothing' is what lies between labelled parts")

@@ -58,6 +58,8 @@ def test_rows_by_class_and_path(tmp_path: Path, videos: Path) -> None:
         "split",
         "group",
         "content_hash",
+        "start_seconds",
+        "end_seconds",
     ]
     assert [row.video_path for row in rows] == [
         *(f"videos/jump/{i}.mp4" for i in range(5)),

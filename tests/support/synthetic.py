@@ -26,7 +26,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.tables import Table
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.clips.decode_job import DecodeJob, decode_to_store, limit_memory
+from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, decode_to_store, limit_memory
 from slowfast_finetune.decoding import decoding
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
@@ -337,6 +337,8 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
             "val_fraction": 0.2,
             "test_fraction": 0.2,
             "labels": None,
+            "background": None,
+            "background_ratio": 1.0,
             "group_pattern": None,
             "split_seed": 0,
             "num_folds": 3,
@@ -451,8 +453,12 @@ def make_rows(num_rows: int, **changes: Any) -> list[ClipRow]:
                 "split": "train",
                 "group": None,
                 "content_hash": f"{index:032x}",
+                "start_seconds": None,
+                "end_seconds": None,
+                "first_frame": 0,
                 "num_frames": 20,
                 "num_sampled": 20,
+                "num_around": 0,
                 "height": 48,
                 "width": 64,
                 **make_facts().model_dump(),
@@ -516,14 +522,14 @@ HOSTILE_TABLE = Table("hostile.csv", HostileRow, version=1)
 # Workers that go wrong. They run in other processes, which import them by name.
 
 
-def decode_or_crash(job: DecodeJob) -> EntryInfo:
+def decode_or_crash(job: DecodeJob) -> Outcomes:
     """Decode, but die on ``crash.mp4`` as a decoder with a memory fault does."""
     if job.video.name == "crash.mp4":
         os.abort()
     return decode_to_store(job)
 
 
-def decode_or_hang(job: DecodeJob) -> EntryInfo:
+def decode_or_hang(job: DecodeJob) -> Outcomes:
     """Decode, but never come back from ``hang.mp4``, with half an entry written."""
     if job.video.name == "hang.mp4":
         with job.store.writer(job.content_hash, run_name=job.run_name) as writer:
@@ -532,14 +538,14 @@ def decode_or_hang(job: DecodeJob) -> EntryInfo:
     return decode_to_store(job)
 
 
-def decode_or_fail(job: DecodeJob) -> EntryInfo:
+def decode_or_fail(job: DecodeJob) -> Outcomes:
     """Decode, but stumble over ``fail.mp4`` in a way that nobody foresaw."""
     if job.video.name == "fail.mp4":
         raise LookupError("nobody\nforesaw this")
     return decode_to_store(job)
 
 
-def decode_or_eat(job: DecodeJob) -> EntryInfo:
+def decode_or_eat(job: DecodeJob) -> Outcomes:
     """Decode, but take ever more memory over ``eat.mp4``."""
     if job.video.name == "eat.mp4":
 
@@ -556,7 +562,7 @@ def decode_or_eat(job: DecodeJob) -> EntryInfo:
 FAULTS = ("crash", "spin", "eat")
 
 
-def decode_with_faults(job: DecodeJob) -> EntryInfo:
+def decode_with_faults(job: DecodeJob) -> Outcomes:
     """Decode, but go wrong in a way of FAULTS on files whose hash begins with 0, 1 or 2."""
     fault = {"0": "crash", "1": "spin", "2": "eat"}.get(job.content_hash[0])
     if fault == "crash":

@@ -1,4 +1,7 @@
-"""data/manifest.csv: one row per video, with its label, split, group and content hash."""
+"""data/manifest.csv: a row a case, with its label, split, group and content hash.
+
+A case is what has one label: a video, or a part of one.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,25 @@ Group = Annotated[
     str | None, "what `labels.csv`, `groups.csv` or `data.group_pattern` joins it with"
 ]
 ContentHash = Annotated[str, "BLAKE2b-128 of the file's bytes", "32 hex digits"]
+StartSeconds = Annotated[
+    float | None, "where the part of the video begins; none: the case is all of it", "seconds"
+]
+EndSeconds = Annotated[float | None, "where the part ends; none: where the video does", "seconds"]
+
+
+def case_name(video_path: str, start_seconds: float | None, end_seconds: float | None) -> str:
+    """Name a case: the path of its video, and of a part its times: ``a.mp4#t=3.2,8``.
+
+    The form is that of Media Fragments URI 1.0 (W3C, 2012), in seconds.
+    """
+    if start_seconds is None:
+        return video_path
+    times = [start_seconds] if end_seconds is None else [start_seconds, end_seconds]
+    return f"{video_path}#t={','.join(f'{time:.3f}'.rstrip('0').rstrip('.') for time in times)}"
 
 
 class ManifestRow(NamedTuple):
-    """One video."""
+    """A video, or a part of one."""
 
     video_path: VideoPath
     class_name: ClassName
@@ -32,6 +50,13 @@ class ManifestRow(NamedTuple):
     split: SplitName
     group: Group
     content_hash: ContentHash
+    start_seconds: StartSeconds = None
+    end_seconds: EndSeconds = None
+
+    @property
+    def case(self) -> str:
+        """The name of the case, see :func:`case_name`."""
+        return case_name(self.video_path, self.start_seconds, self.end_seconds)
 
 
-MANIFEST = Table("data/manifest.csv", ManifestRow, version=1)
+MANIFEST = Table("data/manifest.csv", ManifestRow, version=2)

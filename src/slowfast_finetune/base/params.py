@@ -50,6 +50,8 @@ class DataParams(_Section):
 
     videos: str = Field(min_length=1)
     labels: str | None = Field(min_length=1)
+    background: str | None = Field(min_length=1)
+    background_ratio: float = Field(gt=0, le=100)
     extensions: tuple[str, ...] = Field(min_length=1)
     exclude: tuple[Annotated[str, Field(min_length=1)], ...]
     val_fraction: Fraction

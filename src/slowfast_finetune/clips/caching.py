@@ -13,10 +13,21 @@ from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo
+from slowfast_finetune.clips.clip_store import (
+    ClipStore,
+    EntryError,
+    EntryInfo,
+    range_key,
+    range_of,
+)
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
-from slowfast_finetune.clips.decode_job import DecodeJob, Refusal
+from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, Refusal
+from slowfast_finetune.clips.parts import needed_range, part_range, place_clip, ranges_to_store
 from slowfast_finetune.clips.workers import decode_all, refusal_of
+from slowfast_finetune.decoding.sampling import FrameRange
+
+# Each of a job's entries is a file that is open until the video has been read.
+MAX_RANGES = 100
 
 
 def cache_videos(
@@ -29,7 +40,7 @@ def cache_videos(
     num_workers: int | Literal["auto"],
     engine: Engine = "local",
 ) -> tuple[list[ClipRow], list[RejectedRow]]:
-    """Bring every video of the manifest into the store and say what became of each.
+    """Bring every case of the manifest into the store and say what became of each.
 
     What the store already holds is not decoded again. Rows come in the manifest's order,
     whatever the number of workers.
@@ -41,22 +52,20 @@ def cache_videos(
         store.prepare()
     except OSError as error:
         raise DataError(f"the clip store {store.folder}: {error.strerror or error}") from error
-    outcomes: dict[str, EntryInfo | Refusal] = {
-        **held_entries(store, {row.content_hash for row in manifest})
-    }
-    # One job a content: copies of a video share an entry, made from one that is still there.
-    first_rows: dict[str, ManifestRow] = {}
-    for row in manifest:
-        known = first_rows.setdefault(row.content_hash, row)
-        if known is not row and not locate(known.video_path, project=project).is_file():
-            first_rows[row.content_hash] = row
-    wanted = [row for content_hash, row in first_rows.items() if content_hash not in outcomes]
-    jobs = _jobs(wanted, clip, cache, store, project)
-    say(f"{len(outcomes)} videos are in the clip store, {len(jobs)} to decode")
+    keys, held = entries_of(manifest, clip, store)
+    jobs = _jobs(keys.values() - held.keys(), manifest, clip, cache, store, project)
+    say(f"{_num_videos(held)} videos are in the clip store, {_num_videos(jobs)} to decode")
+    outcomes: Outcomes = {**held}
     results = decode_all(jobs, num_workers=num_workers, engine=engine)
-    for job, outcome in progress(results, total=len(jobs), label="decoding"):
-        outcomes[job.content_hash] = outcome
-    return _tables(manifest, outcomes, cache=cache, settings=store.folder.name)
+    for _, entries in progress(results, total=len(jobs), label="decoding"):
+        outcomes |= entries
+    return _tables(
+        manifest,
+        [outcomes[keys[row.case]] for row in manifest],
+        clip=clip,
+        cache=cache,
+        settings=store.folder.name,
+    )
 
 
 def restore_entries(
@@ -74,63 +83,126 @@ def restore_entries(
             "data/clips.csv was made with other clip: parameters than params.yaml holds now; "
             "run `dvc repro`"
         )
+    parts = [row for row in rows if row.start_seconds is not None]
+    keys, held = entries_of(parts, params.clip, store)
+    row_of = {keys[row.case]: row for row in parts if keys[row.case] not in held}
     # One look at the folder: opening a hundred thousand files would take seconds.
     sizes = store.sizes()
     suspected = {
-        row.content_hash: row for row in rows if sizes.get(row.content_hash) != row.stored_bytes
+        row.content_hash: row
+        for row in rows
+        if row.start_seconds is None and sizes.get(row.content_hash) != row.stored_bytes
     }
     # Another machine's JPEG library may give other bytes: then the header tells.
     held = held_entries(store, suspected.keys() & sizes.keys())
-    missing = {
+    row_of |= {
         key: row
         for key, row in suspected.items()
         if key not in held or _shape(held[key]) != _shape(row)
     }
-    if not missing:
+    if not row_of:
         return
-    say(f"{len(missing)} clips are missing from the clip store; decoding them again")
-    jobs = _jobs([*missing.values()], params.clip, params.cache, store, project)
+    say(f"{len(row_of)} clips are missing from the clip store; decoding them again")
+    jobs = _jobs(row_of, [*row_of.values()], params.clip, params.cache, store, project)
     results = decode_all(jobs, num_workers=params.runtime.num_workers, engine=params.runtime.engine)
-    for job, outcome in progress(results, total=len(jobs), label="decoding"):
-        row = missing[job.content_hash]
-        if isinstance(outcome, Refusal):
-            raise DataError(
-                f"{row.video_path}: its clip is missing and cannot be made again: {outcome.detail}"
-            )
-        if _shape(outcome) != _shape(row):
-            raise DataError(
-                f"{row.video_path}: gives another clip than data/clips.csv says; run `dvc repro`"
-            )
+    for _, entries in progress(results, total=len(jobs), label="decoding"):
+        for key, outcome in entries.items():
+            row = row_of[key]
+            if isinstance(outcome, Refusal):
+                raise DataError(
+                    f"{row.case}: its clip is missing and cannot be made again: {outcome.detail}"
+                )
+            if _shape(outcome) != _shape(row):
+                raise DataError(
+                    f"{row.case}: gives another clip than data/clips.csv says; run `dvc repro`"
+                )
 
 
-def _shape(clip: EntryInfo | ClipRow) -> tuple[int, int, int]:
-    return clip.num_frames, clip.height, clip.width
+def _shape(clip: EntryInfo | ClipRow) -> tuple[int, ...]:
+    size = clip.height, clip.width
+    is_part = isinstance(clip, ClipRow) and clip.start_seconds is not None
+    return size if is_part or getattr(clip, "frames", None) else (clip.num_frames, *size)
+
+
+def entries_of(
+    rows: Sequence[ManifestRow | ClipRow], clip: ClipParams, store: ClipStore
+) -> tuple[dict[str, str], dict[str, EntryInfo]]:
+    """The key of the entry of each case, and the sound entries of them that the store holds.
+
+    A part may lie in an entry that was made for others. Damaged entries of parts are deleted.
+    """
+    keys = {row.case: row.content_hash for row in rows if row.start_seconds is None}
+    held = held_entries(store, keys.values())
+    missing: dict[str, list[tuple[str, FrameRange]]] = defaultdict(list)
+    for row in rows:
+        if row.start_seconds is None:
+            continue
+        needed = needed_range(part_range(row, clip), clip)
+        while (key := store.find(row.content_hash, needed)) is not None and key not in held:
+            held |= held_entries(store, [key])
+            if key not in held:
+                store.path(key).unlink(missing_ok=True)
+        if key is None:
+            missing[row.content_hash].append((row.case, needed))
+        else:
+            keys[row.case] = key
+    for content_hash, cases in missing.items():
+        ranges = ranges_to_store((needed for _, needed in cases), clip)
+        for case, needed in cases:
+            made = next(each for each in ranges if each.covers(needed))
+            keys[case] = range_key(content_hash, made)
+    return keys, held
+
+
+def _num_videos(entries: Iterable[str | DecodeJob]) -> int:
+    hashes = (key if isinstance(key, str) else key.content_hash for key in entries)
+    return len({content_hash.partition("/")[0] for content_hash in hashes})
 
 
 def _jobs(
+    keys: Iterable[str],
     rows: Sequence[ManifestRow | ClipRow],
     clip: ClipParams,
     cache: CacheParams,
     store: ClipStore,
     project: Path,
 ) -> list[DecodeJob]:
-    videos = [locate(row.video_path, project=project) for row in rows]
-    hashes = {video: row.content_hash for video, row in zip(videos, rows, strict=True)}
+    """The jobs that make entries, in the order of the rows: one a video, if it has few parts."""
+    wanted: dict[str, list[FrameRange | None]] = defaultdict(list)
+    for key in keys:
+        wanted[key.partition("/")[0]].append(range_of(key))
+    # Copies of a video share an entry, made from one that is still there.
+    videos: dict[str, Path] = {}
+    for row in rows:
+        if row.content_hash in wanted and not (
+            row.content_hash in videos and videos[row.content_hash].is_file()
+        ):
+            path = locate(row.video_path, project=project)
+            if row.content_hash not in videos or path.is_file():
+                videos[row.content_hash] = path
     # What index has read and hashed is not read once more to hash it, unless it has changed.
-    hashed_as = HashMemo(store.folder.parent / MEMO_NAME).fingerprints(hashes) if rows else {}
-    return [
-        DecodeJob(
-            video=video,
-            content_hash=row.content_hash,
-            hashed_as=hashed_as.get(video),
-            store=store,
-            clip=clip,
-            max_megapixels=cache.max_megapixels,
-            timeout_seconds=cache.timeout_seconds,
-            worker_memory_mb=cache.worker_memory_mb,
-        )
-        for video, row in zip(videos, rows, strict=True)
-    ]
+    memo = HashMemo(store.folder.parent / MEMO_NAME)
+    hashed_as = memo.fingerprints({path: key for key, path in videos.items()}) if videos else {}
+    jobs = []
+    for content_hash, video in videos.items():
+        ranges = sorted(each for each in wanted[content_hash] if each is not None)
+        chunks: list[list[FrameRange]] = [[]] if None in wanted[content_hash] else []
+        chunks += [ranges[i : i + MAX_RANGES] for i in range(0, len(ranges), MAX_RANGES)]
+        jobs += [
+            DecodeJob(
+                video=video,
+                content_hash=content_hash,
+                hashed_as=hashed_as.get(video),
+                store=store,
+                clip=clip,
+                max_megapixels=cache.max_megapixels,
+                timeout_seconds=cache.timeout_seconds,
+                worker_memory_mb=cache.worker_memory_mb,
+                ranges=tuple(chunk),
+            )
+            for chunk in chunks
+        ]
+    return jobs
 
 
 def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, EntryInfo]:
@@ -146,17 +218,23 @@ def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, E
 
 def _tables(
     manifest: Sequence[ManifestRow],
-    outcomes: dict[str, EntryInfo | Refusal],
+    outcomes: Sequence[EntryInfo | Refusal],
     *,
+    clip: ClipParams,
     cache: CacheParams,
     settings: str,
 ) -> tuple[list[ClipRow], list[RejectedRow]]:
     clips: list[ClipRow] = []
     rejected: list[RejectedRow] = []
-    for row in manifest:
-        outcome = _judge(outcomes[row.content_hash], cache)
-        if isinstance(outcome, EntryInfo):
-            clips.append(_clip_row(row, outcome, settings))
+    for row, found in zip(manifest, outcomes, strict=True):
+        judged = _judge(found, cache)
+        outcome = (
+            judged
+            if isinstance(judged, Refusal)
+            else clip_row(row, judged, clip=clip, settings=settings)
+        )
+        if isinstance(outcome, ClipRow):
+            clips.append(outcome)
         else:
             rejected.append(
                 RejectedRow(
@@ -164,6 +242,8 @@ def _tables(
                     class_name=row.class_name,
                     split=row.split,
                     content_hash=row.content_hash,
+                    start_seconds=row.start_seconds,
+                    end_seconds=row.end_seconds,
                     reason=outcome.reason,
                     detail=outcome.detail,
                 )
@@ -187,16 +267,32 @@ def _judge(outcome: EntryInfo | Refusal, cache: CacheParams) -> EntryInfo | Refu
     return outcome
 
 
-def _clip_row(row: ManifestRow, info: EntryInfo, settings: str) -> ClipRow:
+def clip_row(
+    row: ManifestRow, info: EntryInfo, *, clip: ClipParams, settings: str
+) -> ClipRow | Refusal:
+    """The row of a case whose frames are in an entry, or why it has none."""
+    values = {**row._asdict(), **info.facts.model_dump()}
+    values |= {"height": info.height, "width": info.width, "settings": settings}
+    if info.frames is None:
+        return ClipRow(
+            **values,
+            first_frame=0,
+            num_frames=info.num_frames,
+            num_sampled=info.num_sampled,
+            num_around=0,
+            stored_bytes=info.stored_bytes,
+        )
+    try:
+        part = place_clip(row, clip, video_end=info.video_end)
+    except VideoError as error:
+        return refusal_of(error)
     return ClipRow(
-        **row._asdict(),
-        num_frames=info.num_frames,
-        num_sampled=info.num_sampled,
-        height=info.height,
-        width=info.width,
-        **info.facts.model_dump(),
-        stored_bytes=info.stored_bytes,
-        settings=settings,
+        **values | {"duration_seconds": part.seconds, "truncated": part.truncated},
+        first_frame=part.first_frame,
+        num_frames=part.num_frames,
+        num_sampled=part.num_sampled,
+        num_around=part.num_around,
+        stored_bytes=0,
     )
 
 
@@ -204,6 +300,7 @@ def summary(clips: Sequence[ClipRow], rejected: Sequence[RejectedRow]) -> str:
     """What became of the videos, by class and by reason, for a person to act on."""
     classes = sorted({row.class_name for row in clips} | {row.class_name for row in rejected})
     padded = Counter(row.class_name for row in clips if row.num_sampled < row.num_frames)
+    around = sum(row.num_around > 0 for row in clips)
     usable = Counter(row.class_name for row in clips)
     refused = Counter(row.class_name for row in rejected)
     width = max(len(name) for name in ["class", *classes])
@@ -213,6 +310,7 @@ def summary(clips: Sequence[ClipRow], rejected: Sequence[RejectedRow]) -> str:
     ]
     marks = [
         (sum(row.damaged for row in clips), "partly damaged, used as far as they decode"),
+        (around, "parts shorter than a clip, padded by what lies around them in the video"),
         (sum(row.truncated for row in clips), "longer than clip.max_seconds, used up to there"),
     ]
     lines += [f"{count} {text}" for count, text in marks if count]
@@ -220,7 +318,7 @@ def summary(clips: Sequence[ClipRow], rejected: Sequence[RejectedRow]) -> str:
     for row in rejected:
         by_reason[row.reason].append(row)
     for reason, rows in sorted(by_reason.items(), key=lambda pair: -len(pair[1])):
-        lines.append(f"{len(rows)} refused, {reason}: e.g. {rows[0].video_path}: {rows[0].detail}")
+        lines.append(f"{len(rows)} refused, {reason}: e.g. {rows[0].case}: {rows[0].detail}")
     return "\n".join(lines)
 
 

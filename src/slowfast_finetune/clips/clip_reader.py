@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips.clip_store import SUFFIX
+from slowfast_finetune.clips.clip_store import ClipStore, EntryError
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.clips.stored_frames import Frames, StoredFrames, open_frames
+from slowfast_finetune.clips.stored_frames import Frames, StoredFrames
 from slowfast_finetune.clips.windows import Window
 
 MAX_FREE_BUFFERS = 8  # as many batches as are usually read ahead and in use at once
@@ -61,7 +61,7 @@ class ClipReader:
         pin_memory: bool = False,
     ) -> None:
         self.rows = rows
-        self._folder = folder
+        self._store = ClipStore.of_folder(folder)
         self._num_frames = num_frames
         self._crop_size = crop_size
         self._pin_memory = pin_memory
@@ -121,20 +121,15 @@ class ClipReader:
     def _open(self, clip: int) -> StoredFrames:
         row = self.rows[clip]
         try:
-            frames = open_frames(self._path(clip))
-        except (OSError, ValueError) as error:
-            raise self._damaged(clip, error) from error
+            frames = self._store.clip(row)
+        except EntryError as error:
+            raise DataError(f"{row.case}: its clip is gone or damaged: {error}") from error
         if frames.shape[:3] != (row.num_frames, row.height, row.width):
             raise self._damaged(clip, f"it has the shape {frames.shape}")
         return frames
 
-    def _path(self, clip: int) -> Path:
-        return self._folder / f"{self.rows[clip].content_hash}{SUFFIX}"
-
     def _damaged(self, clip: int, what: object) -> DataError:
-        return DataError(
-            f"{self.rows[clip].video_path}: its clip {self._path(clip)} is gone or damaged: {what}"
-        )
+        return DataError(f"{self.rows[clip].case}: its clip is gone or damaged: {what}")
 
 
 def reading_threads(num_devices: int = 1) -> int:

@@ -2,6 +2,10 @@
 
     <root>/<settings digest>/settings.json
     <root>/<settings digest>/<content hash>.safetensors
+    <root>/<settings digest>/<content hash>/<first>-<end>.safetensors
+
+Of a video with labelled parts there is an entry for each range of frames that they need. The path
+from the settings' folder, without the suffix, is the key of an entry.
 
 An entry holds frames, RGB, upright, at ``sample_fps``, padded to at least ``num_frames``: raw, as
 uint8 (F, H, W, 3), or as one JPEG each; and, as metadata, what decoding found. The header is padded
@@ -14,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -27,6 +32,7 @@ import numpy as np
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import ClipParams
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import (
     HEADER_BYTES,
     Frames,
@@ -35,10 +41,12 @@ from slowfast_finetune.clips.stored_frames import (
     open_frames,
     read_header,
 )
+from slowfast_finetune.decoding.sampling import FrameRange
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
 FORMAT_VERSION = 4
 SUFFIX = ".safetensors"
+_RANGE = re.compile(rf"(\d+)-(\d+)\{SUFFIX}")
 CHECKED_AT_ONCE = 2**24  # bytes of an entry that verifying reads at a time
 
 
@@ -58,6 +66,7 @@ class EntryInfo:
         checksum: CRC-32 of all bytes after the header, 8 hex digits: against decay, not against
             people.
         stored_bytes: length of the file.
+        frames: which frames of the video were to be stored; None for all.
     """
 
     num_frames: int
@@ -67,6 +76,15 @@ class EntryInfo:
     facts: VideoFacts
     checksum: str
     stored_bytes: int
+    frames: FrameRange | None = None
+
+    @property
+    def video_end(self) -> int | None:
+        """How many frames the video has; None where the entry ends before it does."""
+        if self.frames is None:
+            return self.num_sampled
+        end = self.frames.first + self.num_sampled
+        return end if end < self.frames.end else None
 
 
 def settings_digest(clip: ClipParams) -> str:
@@ -76,6 +94,17 @@ def settings_digest(clip: ClipParams) -> str:
         del values["jpeg_quality"]  # changes nothing
     text = json.dumps({"format": FORMAT_VERSION, **values}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def range_key(content_hash: str, frames: FrameRange) -> str:
+    """The key of the entry of a range of a video's frames."""
+    return f"{content_hash}/{frames.first}-{frames.end}"
+
+
+def range_of(key: str) -> FrameRange | None:
+    """The range that a key names; None for the whole video."""
+    _, is_range, numbers = key.partition("/")
+    return FrameRange(*map(int, numbers.split("-"))) if is_range else None
 
 
 def raw_bytes(num_frames: int, height: int, width: int) -> int:
@@ -91,7 +120,7 @@ def stored_size(frame: Frames, clip: ClipParams) -> int:
 
 
 class ClipStore:
-    """The entries of one setting, by the content hash of their video."""
+    """The entries of one setting, by their keys: the content hash of the video, for the whole."""
 
     def __init__(self, root: Path, clip: ClipParams) -> None:
         self.folder = root / settings_digest(clip)
@@ -113,17 +142,48 @@ class ClipStore:
             values = {"format_version": FORMAT_VERSION, "clip": self._clip.model_dump()}
             write_text(settings, json.dumps(values, indent=2) + "\n")
 
-    def path(self, content_hash: str) -> Path:
-        """Where the entry of a video lies or will lie."""
-        return self.folder / f"{content_hash}{SUFFIX}"
+    def path(self, key: str) -> Path:
+        """Where an entry lies or will lie."""
+        return self.folder / f"{key}{SUFFIX}"
 
-    def info(self, content_hash: str) -> EntryInfo:
+    def find(self, content_hash: str, needed: FrameRange) -> str | None:
+        """The key of an entry that holds a range of a video's frames; None if none does.
+
+        What lies after the end of the video counts as held.
+        """
+        try:
+            names = [path.name for path in (self.folder / content_hash).iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        found = [FrameRange(*map(int, m.groups())) for n in names if (m := _RANGE.fullmatch(n))]
+        covering = [held for held in found if held.covers(needed)]
+        return range_key(content_hash, min(covering)) if covering else None
+
+    def clip(self, row: ClipRow) -> StoredFrames:
+        """Map the frames of a case's clip, (num_frames, H, W, 3), wherever they are stored.
+
+        Raises:
+            EntryError: there is no such entry, or it is cut short.
+        """
+        if row.start_seconds is None:
+            return self.frames(row.content_hash)
+        end = row.first_frame + row.num_frames
+        key = self.find(row.content_hash, FrameRange(row.first_frame, end))
+        held = None if key is None else range_of(key)
+        if key is None or held is None:
+            raise EntryError(f"{self.folder / row.content_hash}: holds no such part of the video")
+        try:
+            return self.frames(key).section(row.first_frame - held.first, row.num_frames)
+        except ValueError as error:
+            raise EntryError(f"{self.path(key)}: {error}") from error
+
+    def info(self, key: str) -> EntryInfo:
         """Read and check an entry's header: format, video, shape against the file's length.
 
         Raises:
             EntryError: missing, cut short, or not what its name says.
         """
-        path = self.path(content_hash)
+        path = self.path(key)
         try:
             with path.open("rb") as file:
                 info, owner = _parse_header(file.read(HEADER_BYTES))
@@ -136,14 +196,14 @@ class ClipStore:
             raise EntryError(f"{path}: {error}") from error
         except (ValueError, KeyError, TypeError, struct.error, RecursionError) as error:
             raise EntryError(f"{path}: the header is damaged") from error
-        if owner != content_hash:
+        if owner != key:
             raise EntryError(f"{path}: holds another video, {owner}")
         if size != info.stored_bytes:
             raise EntryError(f"{path}: has {size} bytes, its header tells {info.stored_bytes}")
         return info
 
     def sizes(self) -> dict[str, int]:
-        """The length of every entry's file by content hash [bytes], from one listing."""
+        """The length of the file of every whole video by key [bytes], from one listing."""
         sizes: dict[str, int] = {}
         if not self.folder.is_dir():
             return sizes
@@ -155,26 +215,26 @@ class ClipStore:
                         sizes[entry.name.removesuffix(SUFFIX)] = entry.stat().st_size
         return sizes
 
-    def frames(self, content_hash: str) -> StoredFrames:
+    def frames(self, key: str) -> StoredFrames:
         """Map an entry's frames, read-only; they are read from disk when touched.
 
         Raises:
             EntryError: the file is missing, cut short or no entry.
         """
-        path = self.path(content_hash)
+        path = self.path(key)
         try:
             return open_frames(path)
         except (OSError, ValueError) as error:
             raise EntryError(f"{path}: cannot be mapped: {error}") from error
 
-    def verify(self, content_hash: str) -> EntryInfo:
+    def verify(self, key: str) -> EntryInfo:
         """Read a whole entry and compare its checksum.
 
         Raises:
             EntryError: as :meth:`info`, or the bytes have changed since they were written.
         """
-        info = self.info(content_hash)
-        path = self.path(content_hash)
+        info = self.info(key)
+        path = self.path(key)
         checksum = 0
         try:
             with path.open("rb") as file:
@@ -188,7 +248,7 @@ class ClipStore:
         return info
 
     @contextmanager
-    def writer(self, content_hash: str, *, run_name: str = "") -> Iterator[EntryWriter]:
+    def writer(self, key: str, *, run_name: str = "") -> Iterator[EntryWriter]:
         """Write an entry frame by frame; it appears under its name only when finished.
 
         Args:
@@ -200,26 +260,28 @@ class ClipStore:
         assert self._clip is not None
         quality = self._clip.jpeg_quality if self._clip.encoding == "jpeg" else None
         self.prepare()
-        temporary = self._temporary(content_hash, run_name)
+        temporary = self._temporary(key, run_name)
         try:
             with temporary.open("w+b") as file:
                 file.seek(HEADER_BYTES)
-                writer = EntryWriter(file, content_hash, jpeg_quality=quality)
+                writer = EntryWriter(file, key, jpeg_quality=quality)
                 yield writer
                 if not writer.finished:
                     raise AssertionError("the entry was not finished")
             temporary.chmod(0o644)
-            temporary.replace(self.path(content_hash))
+            if range_of(key):
+                self.path(key).parent.mkdir(exist_ok=True)
+            temporary.replace(self.path(key))
         finally:
             temporary.unlink(missing_ok=True)
 
-    def discard_temporary(self, content_hash: str, *, run_name: str) -> None:
+    def discard_temporary(self, key: str, *, run_name: str) -> None:
         """Delete what a killed writer of this run left of an entry."""
         # By its name: to search the folder for it would take longer with every entry there is.
-        self._temporary(content_hash, run_name).unlink(missing_ok=True)
+        self._temporary(key, run_name).unlink(missing_ok=True)
 
-    def _temporary(self, content_hash: str, run_name: str) -> Path:
-        return self.folder / f".{content_hash}.{run_name}.tmp"
+    def _temporary(self, key: str, run_name: str) -> Path:
+        return self.folder / f".{key.replace('/', '.')}.{run_name}.tmp"
 
 
 class EntryWriter:
@@ -229,9 +291,9 @@ class EntryWriter:
         jpeg_quality: 1 to 100; None stores frames as they are.
     """
 
-    def __init__(self, file: Any, content_hash: str, *, jpeg_quality: int | None) -> None:
+    def __init__(self, file: Any, key: str, *, jpeg_quality: int | None) -> None:
         self._file = file
-        self._content_hash = content_hash
+        self._key = key
         self._jpeg_quality = jpeg_quality
         self._checksum = 0
         self._num_bytes = 0
@@ -286,9 +348,10 @@ class EntryWriter:
             facts=facts,
             checksum=f"{self._checksum:08x}",
             stored_bytes=HEADER_BYTES + self._num_bytes,
+            frames=range_of(self._key),
         )
         self._file.seek(0)
-        self._file.write(_format_header(info, self._content_hash, tensors))
+        self._file.write(_format_header(info, self._key, tensors))
         self.finished = True
         return info
 
@@ -298,15 +361,18 @@ class EntryWriter:
         self._num_bytes += len(data)
 
 
-def _format_header(
-    info: EntryInfo, content_hash: str, tensors: dict[str, tuple[str, list[int]]]
-) -> bytes:
+def _own(info: EntryInfo) -> dict[str, Any]:
+    """What the header holds of an entry; its range is in its key."""
+    return {name: value for name, value in vars(info).items() if name != "frames"}
+
+
+def _format_header(info: EntryInfo, key: str, tensors: dict[str, tuple[str, list[int]]]) -> bytes:
     header: dict[str, Any] = {
         "__metadata__": {
             "format_version": str(FORMAT_VERSION),
-            "content_hash": content_hash,
+            "content_hash": key,
             # safetensors allows text only as metadata, so the facts travel as one JSON text.
-            "info": json.dumps({**vars(info), "facts": info.facts.model_dump()}),
+            "info": json.dumps({**_own(info), "facts": info.facts.model_dump()}),
         }
     }
     end = 0
@@ -321,7 +387,7 @@ def _format_header(
 
 
 def _parse_header(data: bytes) -> tuple[EntryInfo, str]:
-    """What an entry says of itself, and the content hash of its video."""
+    """What an entry says of itself, and its key."""
     header = read_header(data)
     metadata = header.pop("__metadata__")
     version = metadata["format_version"]
@@ -331,7 +397,9 @@ def _parse_header(data: bytes) -> tuple[EntryInfo, str]:
             "`slowfast clips prune` to remove it"
         )
     values = json.loads(metadata["info"])
-    info = EntryInfo(**{**values, "facts": VideoFacts.model_validate(values["facts"])})
+    key = metadata["content_hash"]
+    facts = VideoFacts.model_validate(values["facts"])
+    info = EntryInfo(**{**values, "facts": facts, "frames": range_of(key)})
     shape = [info.num_frames, info.height, info.width, 3]
     if not all(type(side) is int for side in shape):
         raise ValueError("a shape of integers is expected")
@@ -340,4 +408,4 @@ def _parse_header(data: bytes) -> tuple[EntryInfo, str]:
         raise ValueError("shape and facts differ")
     if info.stored_bytes != HEADER_BYTES + max(each["data_offsets"][1] for each in header.values()):
         raise ValueError("length and shape differ")
-    return info, metadata["content_hash"]
+    return info, key

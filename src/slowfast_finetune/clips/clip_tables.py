@@ -1,4 +1,4 @@
-"""data/clips.csv and data/rejected.csv: every video of the manifest is a row in one of them."""
+"""data/clips.csv and data/rejected.csv: every case of the manifest is a row in one of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Annotated, NamedTuple
 from slowfast_finetune.base.manifest_table import (
     ClassName,
     ContentHash,
+    EndSeconds,
     Group,
     Label,
     SplitName,
+    StartSeconds,
     VideoPath,
+    case_name,
 )
 from slowfast_finetune.base.tables import Table
 from slowfast_finetune.decoding import video_facts
@@ -18,7 +21,7 @@ from slowfast_finetune.decoding.video_facts import VideoFacts
 
 
 class ClipRow(NamedTuple):
-    """One usable video: its columns of the manifest, the facts about it, and its stored clip."""
+    """One usable case: its columns of the manifest, the facts about it, and its stored clip."""
 
     video_path: VideoPath
     class_name: ClassName
@@ -26,6 +29,8 @@ class ClipRow(NamedTuple):
     split: SplitName
     group: Group
     content_hash: ContentHash
+    start_seconds: StartSeconds
+    end_seconds: EndSeconds
     source_height: video_facts.SourceHeight
     source_width: video_facts.SourceWidth
     source_fps: video_facts.SourceFps
@@ -40,12 +45,25 @@ class ClipRow(NamedTuple):
     interlaced: video_facts.IsInterlaced
     clock_leaps: video_facts.ClockLeaps
     remarks: video_facts.Remarks
-    num_frames: Annotated[int, "frames in the store, padding included"]
+    first_frame: Annotated[int, "the clip's first frame, counted from the video's first, from 0"]
+    num_frames: Annotated[int, "frames of the clip, padding included"]
     num_sampled: Annotated[int, "frames before padding; fewer than `num_frames` means padded"]
+    num_around: Annotated[
+        int, "frames of the padding that are the video's own, from around the part; others repeat"
+    ]
     height: Annotated[int, "height of the stored frames", "pixels"]
     width: Annotated[int, "width of the stored frames", "pixels"]
-    stored_bytes: Annotated[int, "length of the entry in the clip store", "bytes"]
+    stored_bytes: Annotated[
+        int,
+        "length of the entry in the clip store; 0 for a part, whose entry may hold others too",
+        "bytes",
+    ]
     settings: Annotated[str, "the folder in the clip store that holds the entry", "16 hex digits"]
+
+    @property
+    def case(self) -> str:
+        """The name of the case, see :func:`manifest_table.case_name`."""
+        return case_name(self.video_path, self.start_seconds, self.end_seconds)
 
     @property
     def facts(self) -> VideoFacts:
@@ -56,7 +74,7 @@ class ClipRow(NamedTuple):
 
 
 class RejectedRow(NamedTuple):
-    """One refused video."""
+    """One refused case."""
 
     video_path: VideoPath
     class_name: ClassName
@@ -64,7 +82,14 @@ class RejectedRow(NamedTuple):
     content_hash: ContentHash
     reason: Annotated[str, "a code of the list below"]
     detail: Annotated[str, "what was found, in a sentence"]
+    start_seconds: StartSeconds = None
+    end_seconds: EndSeconds = None
+
+    @property
+    def case(self) -> str:
+        """The name of the case, see :func:`manifest_table.case_name`."""
+        return case_name(self.video_path, self.start_seconds, self.end_seconds)
 
 
-CLIPS = Table("data/clips.csv", ClipRow, version=3)
-REJECTED = Table("data/rejected.csv", RejectedRow, version=1)
+CLIPS = Table("data/clips.csv", ClipRow, version=4)
+REJECTED = Table("data/rejected.csv", RejectedRow, version=2)

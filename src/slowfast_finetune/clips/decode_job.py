@@ -14,9 +14,9 @@ from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import hash_file
 from slowfast_finetune.base.hash_memo import Fingerprint, fingerprint
 from slowfast_finetune.base.params import ClipParams
-from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
+from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, EntryWriter, range_key
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.sampling import padded_indices
+from slowfast_finetune.decoding.sampling import FrameRange, padded_indices
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 TIMEOUT_SECONDS_PER_MEGABYTE = 2.0
@@ -27,7 +27,11 @@ RUN_NAME = f"{os.getpid():x}-{os.urandom(4).hex()}"
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """One video to decode: everything a worker needs, small enough to send."""
+    """One video to decode: everything a worker needs, small enough to send.
+
+    Attributes:
+        ranges: what to store of it, each as an entry, sorted and without overlap; empty for all.
+    """
 
     video: Path
     content_hash: str
@@ -37,7 +41,14 @@ class DecodeJob:
     max_megapixels: float
     timeout_seconds: float
     worker_memory_mb: int
+    ranges: tuple[FrameRange, ...] = ()
     run_name: str = RUN_NAME
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the entries to make."""
+        ranges = tuple(range_key(self.content_hash, each) for each in self.ranges)
+        return ranges or (self.content_hash,)
 
     @property
     def seconds_allowed(self) -> float:
@@ -53,6 +64,9 @@ class Refusal:
     detail: str
 
 
+Outcomes = dict[str, EntryInfo | Refusal]  # what became of entries, by their keys
+
+
 def seconds_allowed(video: Path, *, timeout_seconds: float) -> float:
     """How long a worker may take over a video: longer for larger files."""
     try:
@@ -62,8 +76,11 @@ def seconds_allowed(video: Path, *, timeout_seconds: float) -> float:
     return timeout_seconds + megabytes * TIMEOUT_SECONDS_PER_MEGABYTE
 
 
-def decode_to_store(job: DecodeJob) -> EntryInfo:
+def decode_to_store(job: DecodeJob) -> Outcomes:
     """Decode one video into the store. Runs in a worker; imports the decoder only there.
+
+    Returns:
+        what became of each entry, by its key.
 
     Raises:
         VideoError: the video is refused, with a reason code.
@@ -71,7 +88,7 @@ def decode_to_store(job: DecodeJob) -> EntryInfo:
     """
     found = check_bytes(job.video, content_hash=job.content_hash, hashed_as=job.hashed_as)
     with within_limits(job.worker_memory_mb, seconds=job.seconds_allowed):
-        return _decode(job, found)
+        return _decode_ranges(job, found) if job.ranges else {job.content_hash: _decode(job, found)}
 
 
 def _decode(job: DecodeJob, found: Fingerprint) -> EntryInfo:
@@ -86,14 +103,47 @@ def _decode(job: DecodeJob, found: Fingerprint) -> EntryInfo:
         for frame in sampled_frames(job.video, settings=settings, report=report):
             writer.append(frame)
         num_sampled = writer.num_frames
-        indices = padded_indices(
-            num_sampled, min_frames=job.clip.num_frames, padding=job.clip.padding
-        )
-        for index in indices[num_sampled:]:
-            writer.repeat(index)
+        _pad(writer, job.clip)
         if fingerprint(job.video) != found:
             raise VideoError("changed", CHANGED)
         return writer.finish(report.facts(), num_sampled=num_sampled)
+
+
+def _decode_ranges(job: DecodeJob, found: Fingerprint) -> Outcomes:
+    """Decode ranges of a video in one pass; their entries appear together, at its end."""
+    from slowfast_finetune.decoding.frame_ranges import sampled_ranges
+
+    settings = DecodeSettings.from_clip(job.clip, max_megapixels=job.max_megapixels)
+    report = DecodeReport()
+    outcomes: Outcomes = {}
+    with memory_refused(job.worker_memory_mb), contextlib.ExitStack() as stack:
+        writers: list[EntryWriter] = []
+        for position, frame, length in sampled_ranges(
+            job.video, job.ranges, settings=settings, report=report
+        ):
+            while len(writers) <= position:
+                entry = job.store.writer(job.keys[len(writers)], run_name=job.run_name)
+                writers.append(stack.enter_context(entry))
+            for _ in range(length):
+                writers[position].append(frame)
+        if fingerprint(job.video) != found:
+            raise VideoError("changed", CHANGED)
+        facts = report.facts()
+        for key, wanted, writer in zip(job.keys, job.ranges, writers, strict=False):
+            num_sampled = writer.num_frames
+            if wanted.first == 0:
+                _pad(writer, job.clip)
+            outcomes[key] = writer.finish(facts, num_sampled=num_sampled)
+    detail = f"the part begins after the end of the video at {facts.duration_seconds:.2f} s"
+    return {key: outcomes.get(key, Refusal("past_end", detail)) for key in job.keys}
+
+
+def _pad(writer: EntryWriter, clip: ClipParams) -> None:
+    """Bring an entry that holds all of a short video to the length of a clip."""
+    num_sampled = writer.num_frames
+    indices = padded_indices(num_sampled, min_frames=clip.num_frames, padding=clip.padding)
+    for index in indices[num_sampled:]:
+        writer.repeat(index)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips.clip_store import EntryInfo
-from slowfast_finetune.clips.decode_job import DecodeJob, Refusal, decode_to_store
-from slowfast_finetune.clips.workers import Decoded, job_refusal, timed_out
+from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, Refusal, decode_to_store
+from slowfast_finetune.clips.workers import Decoded, job_refusal, settled, timed_out
 
 RAY_RETRIES = 1  # a lost node is not the video's fault; a video that kills twice is refused
 
@@ -37,8 +36,8 @@ def decode_on_ray(jobs: Sequence[DecodeJob]) -> Iterator[Decoded]:
         done, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
         for reference in done:
             job, _ = running.pop(reference)
-            job.store.discard_temporary(job.content_hash, run_name=job.run_name)
-            yield job, _outcome_on_ray(ray, reference, job, is_overdue=reference in overdue)
+            outcome = _outcome_on_ray(ray, reference, job, is_overdue=reference in overdue)
+            yield settled(job, outcome)
         for reference, (_, deadline) in running.items():
             if time.monotonic() > deadline and reference not in overdue:
                 overdue.add(reference)
@@ -61,13 +60,13 @@ def _connect_to_ray() -> Any:
 
 def _outcome_on_ray(
     ray: Any, reference: Any, job: DecodeJob, *, is_overdue: bool
-) -> EntryInfo | Refusal:
+) -> Outcomes | Refusal:
     try:
-        info: EntryInfo = ray.get(reference)
+        entries: Outcomes = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         return timed_out(job) if is_overdue else job_refusal(error.cause, job)
     except ray.exceptions.RayError as error:
         if is_overdue:
             return timed_out(job)
         return Refusal("crashed", f"the decoder crashed ({type(error).__name__})")
-    return info
+    return entries

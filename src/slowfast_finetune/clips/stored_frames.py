@@ -38,6 +38,19 @@ class StoredFrames(Protocol):
         """One frame, RGB uint8 (H, W, 3)."""
         ...
 
+    def section(self, first: int, count: int) -> StoredFrames:
+        """``count`` frames from ``first`` on, counted from 0 anew.
+
+        Raises:
+            ValueError: there are not so many.
+        """
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """What the frames take in the store [bytes]."""
+        ...
+
     def copy_window(self, out: Frames, *, start: int, top: int, left: int) -> None:
         """Fill ``out``, uint8 (T, h, w, 3), with the box at (top, left) of T frames from start.
 
@@ -50,11 +63,23 @@ class StoredFrames(Protocol):
 class RawFrames:
     """Frames stored as they are; see :class:`StoredFrames`."""
 
-    def __init__(self, data: mmap.mmap, shape: Shape) -> None:
-        self.shape = shape
-        self._frames = np.frombuffer(
-            data, np.uint8, count=int(np.prod(shape)), offset=HEADER_BYTES
-        ).reshape(shape)
+    def __init__(self, frames: Frames) -> None:
+        self.shape: Shape = frames.shape
+        self._frames = frames
+
+    @classmethod
+    def of(cls, data: mmap.mmap, shape: Shape) -> RawFrames:
+        """The frames of a mapped entry."""
+        count = int(np.prod(shape))
+        frames = np.frombuffer(data, np.uint8, count=count, offset=HEADER_BYTES)
+        return cls(frames.reshape(shape))
+
+    @property
+    def nbytes(self) -> int:
+        return self._frames.nbytes
+
+    def section(self, first: int, count: int) -> RawFrames:
+        return RawFrames(self._frames[_checked(self.shape, first, count)])
 
     def __getitem__(self, index: int) -> Frames:
         frame: Frames = self._frames[index]
@@ -77,8 +102,18 @@ class JpegFrames:
 
     def __init__(self, data: mmap.mmap, spans: Spans, shape: Shape) -> None:
         self.shape = shape
+        self._mapped = data
         self._data = memoryview(data)[HEADER_BYTES:]
         self._spans = spans
+
+    @property
+    def nbytes(self) -> int:
+        # Of frames that share a JPEG, each counts.
+        return int(self._spans[:, 1].sum())
+
+    def section(self, first: int, count: int) -> JpegFrames:
+        spans = self._spans[_checked(self.shape, first, count)]
+        return JpegFrames(self._mapped, spans, (count, *self.shape[1:]))
 
     def __getitem__(self, index: int) -> Frames:
         frame: Frames = self._decode(self._spans[index]).copy()
@@ -106,6 +141,12 @@ class JpegFrames:
         if found.shape != self.shape[1:]:
             raise ValueError(f"a frame of {found.shape} in a clip of {self.shape[1:]}")
         return found
+
+
+def _checked(shape: Shape, first: int, count: int) -> slice:
+    if not 0 <= first <= first + count <= shape[0]:
+        raise ValueError(f"holds {shape[0]} frames, not {count} from {first}")
+    return slice(first, first + count)
 
 
 def encode_jpeg(frame: Frames, *, quality: int) -> bytes:
@@ -136,7 +177,7 @@ def open_frames(path: Path) -> StoredFrames:
     try:
         header = read_header(data[:HEADER_BYTES])
         if "frames" in header:
-            return RawFrames(data, tuple(header["frames"]["shape"]))
+            return RawFrames.of(data, tuple(header["frames"]["shape"]))
         info = json.loads(header["__metadata__"]["info"])
         shape = (info["num_frames"], info["height"], info["width"], 3)
         first, end = header["spans"]["data_offsets"]

@@ -10,11 +10,10 @@ from typing import Literal, Protocol, TypeVar
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.params import Engine
-from slowfast_finetune.clips.clip_store import EntryInfo
-from slowfast_finetune.clips.decode_job import DecodeJob, Refusal, decode_to_store
+from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, Refusal, decode_to_store
 
 DECODER_MODULE = "slowfast_finetune.decoding.decoding"
-Decoded = tuple[DecodeJob, EntryInfo | Refusal]
+Decoded = tuple[DecodeJob, Outcomes]
 
 
 class HasTimeLimit(Protocol):
@@ -31,7 +30,7 @@ ResultT = TypeVar("ResultT")
 def decode_all(
     jobs: Sequence[DecodeJob], *, num_workers: int | Literal["auto"], engine: Engine = "local"
 ) -> Iterator[Decoded]:
-    """Decode in worker processes; yield each job as it ends, in any order.
+    """Decode in worker processes; yield each job as it ends, in any order, with its entries.
 
     A worker that hangs or dies costs its video, not the run.
 
@@ -61,9 +60,17 @@ def worker_count(num_workers: int | Literal["auto"]) -> int:
 
 def _decode_here(jobs: Sequence[DecodeJob], *, workers: int) -> Iterator[Decoded]:
     for job, future in run_killable(jobs, decode_to_store, workers=workers):
-        job.store.discard_temporary(job.content_hash, run_name=job.run_name)
-        outcome = outcome_here(future, job, refusal=job_refusal)
-        yield job, outcome
+        outcome: Outcomes | Refusal = outcome_here(future, job, refusal=job_refusal)
+        yield settled(job, outcome)
+
+
+def settled(job: DecodeJob, outcome: Outcomes | Refusal) -> Decoded:
+    """A job with what became of its entries; what a killed worker left of them is removed."""
+    for key in job.keys:
+        job.store.discard_temporary(key, run_name=job.run_name)
+    if isinstance(outcome, Refusal):
+        return job, dict.fromkeys(job.keys, outcome)
+    return job, outcome
 
 
 def run_killable(

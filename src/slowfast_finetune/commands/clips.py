@@ -69,14 +69,13 @@ def _prune(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clip_maintenance import find_leftovers, remove, size_of
-    from slowfast_finetune.clips.clip_store import settings_digest
+    from slowfast_finetune.clips.caching import entries_of
+    from slowfast_finetune.clips.clip_store import ClipStore, settings_digest
 
     rows = MANIFEST.read_rows(Path("data/manifest.csv"))
-    leftovers = find_leftovers(
-        store_root(Path.cwd()),
-        current=settings_digest(load_params(Path("params.yaml")).clip),
-        content_hashes={row.content_hash for row in rows},
-    )
+    root, clip = store_root(Path.cwd()), load_params(Path("params.yaml")).clip
+    keys, _ = entries_of(rows, clip, ClipStore(root, clip))
+    leftovers = find_leftovers(root, current=settings_digest(clip), keys={*keys.values()})
     for kind, files in leftovers.items():
         say(f"{len(files)} files, {readable_bytes(size_of(files))}: {kind}")
     if not leftovers:

@@ -90,16 +90,21 @@ def _export(args: argparse.Namespace) -> None:
     from slowfast_finetune.labelling.manifest_labels import labels_of
 
     out = _writable(args.out or Path(_EXPORTS[args.format]), args)
-    root = locate(load_params(args.params).data.videos, project=Path.cwd())
-    rows, videos = labels_of(MANIFEST.read_rows(args.manifest), root=root, project=Path.cwd())
-    lost: list[str] = []
+    data = load_params(args.params).data
+    root = locate(data.videos, project=Path.cwd())
+    cases = MANIFEST.read_rows(args.manifest)
+    # What lies between labelled parts is made anew by `index`.
+    own = [row for row in cases if row.start_seconds is None or row.class_name != data.background]
+    rows, videos = labels_of(own, root=root, project=Path.cwd())
+    lost = [f"{len(cases) - len(own)} parts of data.background"] if len(own) < len(cases) else []
+    more: list[str] = []
     if args.format == "csv":
         text = csv_text([LabelRow._fields, *rows])
     elif args.format == "activitynet":
-        text, lost = write_activitynet(rows, durations=_durations(videos))
+        text, more = write_activitynet(rows, durations=_durations(videos))
     else:
         open_ended = {row.video: videos[row.video] for row in rows if row.start and not row.end}
-        text, lost = write_label_studio(
+        text, more = write_label_studio(
             rows,
             folder=root.resolve().name,
             fps=args.fps,
@@ -108,8 +113,8 @@ def _export(args: argparse.Namespace) -> None:
         )
     write_text(out, text)
     say(f"wrote {out}: {len(rows)} labels of {len(videos)} videos")
-    if lost:
-        say(f"the format does not hold: {', '.join(lost)}")
+    if lost := lost + more:
+        say(f"left out: {', '.join(lost)}")
 
 
 def _durations(videos: Mapping[str, Path]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.comparing.sources import check_same_classes
-from slowfast_finetune.evaluation.predictions_table import Predictions
+from slowfast_finetune.evaluation.predictions_table import Predictions, cases_of
 from slowfast_finetune.evaluation.resampling import (
     COVERAGE,
     NORMAL_QUANTILE,
@@ -88,9 +88,12 @@ def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Comparison:
 
 def _aligned(a: Predictions, b: Predictions) -> Predictions:
     """Sort B like A; refuse runs that cannot be compared."""
+    import pandas as pd
+
     names = f"{a.source} and {b.source}"
     check_same_classes([a, b])
-    both = a.frame[["video_path"]].merge(b.frame, on="video_path")
+    cases = pd.DataFrame({"case": cases_of(a.frame)})
+    both = cases.merge(b.frame.assign(case=cases_of(b.frame)), on="case")
     if len(both) < max(len(a.frame), len(b.frame)):
         raise DataError(
             f"{names} were tested on different videos: {len(a.frame)} and {len(b.frame)}, "
@@ -104,7 +107,7 @@ def _aligned(a: Predictions, b: Predictions) -> Predictions:
         )
     changed = both.assign(was=a.frame["actual"])[a.frame["actual"] != both["actual"]]
     if len(changed):
-        path, was, now = changed[["video_path", "was", "actual"]].iloc[0]
+        path, was, now = changed[["case", "was", "actual"]].iloc[0]
         raise DataError(
             f"{names} disagree on what {len(changed)} videos show: {path} is {was} and {now}"
         )

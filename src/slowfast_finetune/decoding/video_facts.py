@@ -21,7 +21,9 @@ SourceWidth = Annotated[int, "width of the upright original, in square pixels", 
 SourceFps = Annotated[float, "as the file states it; 0 where it does not", "frames a second"]
 HasAudio = Annotated[bool, "there is a sound track"]
 Seconds = Annotated[
-    float, "from the first frame shown to the end of the last that was read", "seconds"
+    float,
+    "from the first frame shown to the end of the last that was read; of a part its own length",
+    "seconds",
 ]
 Decoder = Annotated[str, "`pyav/` and FFmpeg's name of the codec"]
 DecodableFraction = Annotated[

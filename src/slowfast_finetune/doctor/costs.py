@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from slowfast_finetune.base.params import ClipParams, Params
+from slowfast_finetune.clips.parts import MARGIN_SECONDS
 from slowfast_finetune.clips.stored_frames import HEADER_BYTES
+from slowfast_finetune.decoding.sampling import exact_rate
 from slowfast_finetune.inspection.video_summary import VideoSummary
 
 # Measured speed of training (benchmarks/README.md, step; 2 cores of an AMD EPYC with AVX512, bf16):
@@ -20,10 +23,19 @@ MEASURED = {
 
 
 def cache_bytes(videos: Sequence[VideoSummary], clip: ClipParams) -> int:
-    """Compute the size of these videos in the clip store, where copies share an entry [bytes]."""
+    """Compute the size of these videos in the clip store, where copies share an entry [bytes].
+
+    Parts that lie so close together that they share an entry take less.
+    """
+    margins = 2 * math.ceil(MARGIN_SECONDS * exact_rate(clip.sample_fps))
+    cases = {(video.content_hash, video.start_seconds): video for video in videos}.values()
     return sum(
-        HEADER_BYTES + round(max(video.num_sampled, clip.num_frames) * video.frame_bytes)
-        for video in {video.content_hash: video for video in videos}.values()
+        HEADER_BYTES
+        + round(
+            (max(v.num_sampled, clip.num_frames) + margins * (v.start_seconds is not None))
+            * v.frame_bytes
+        )
+        for v in cases
     )
 
 

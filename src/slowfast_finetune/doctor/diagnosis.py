@@ -9,9 +9,9 @@ from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
-from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams, Params
-from slowfast_finetune.base.store_location import locate, store_root, written_path
+from slowfast_finetune.base.store_location import locate, store_root
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.clips.workers import worker_count
@@ -19,7 +19,7 @@ from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.summarising import summarise_videos
 from slowfast_finetune.indexing.discovery import GROUPS_FILE
-from slowfast_finetune.indexing.manifest import build_manifest, discover
+from slowfast_finetune.indexing.manifest import build_manifest, discover, manifest_rows
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import (
     SEEN_IN_PICTURES,
@@ -90,14 +90,14 @@ def examine(folder: str | None, *, params: Params, project: Path) -> Diagnosis:
     findings = worst_first([*chosen.findings, *checked])
     wanted = {path for finding in findings for path in pictured(finding)} - found.strips.keys()
     more = summarise_videos(
-        [row for row in chosen.rows if row.video_path in wanted],
+        [row for row in chosen.rows if row.case in wanted],
         params=params,
         store=store,
         project=project,
         with_strips=wanted,
         label="drawing",
     )
-    usable = {video.video_path for video in found.videos}
+    usable = {video.case for video in found.videos}
     epoch_seconds, epoch_basis = estimate_epoch(
         sum(video.split == "train" for video in found.videos),
         params,
@@ -138,7 +138,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
     notes = []
     configured = locate(data.videos, project=project).resolve()
     if folder is not None and (project / folder).resolve() != configured:
-        data = data.model_copy(update={"videos": folder, "labels": None})
+        data = data.model_copy(update={"videos": folder, "labels": None, "background": None})
         if data.group_pattern is not None and not _matches(data, project):
             notes.append(
                 f"data.group_pattern '{data.group_pattern}' matches none of these videos and was "
@@ -166,24 +166,15 @@ def _unsplit(data: DataParams, *, project: Path, memo: HashMemo) -> list[Manifes
     """Make rows of all videos, with those of no split folder in train."""
     _, found = discover(data, project=project)
     hashes = hash_files([video.path for video in found.videos], memo=memo)
-    return [
-        ManifestRow(
-            video_path=written_path(video.path, project=project),
-            class_name=video.class_name,
-            label=found.class_names.index(video.class_name),
-            split=video.given_split or "train",
-            group=None,
-            content_hash=content_hash,
-        )
-        for video, content_hash in zip(found.videos, hashes, strict=True)
-    ]
+    splits: list[Split] = [video.given_split or "train" for video in found.videos]
+    return manifest_rows(found, hashes, project=project, splits=splits, groups={})
 
 
 def _choose_sheets(rows: Sequence[ManifestRow]) -> dict[str, list[str]]:
     """Choose evenly spaced videos of each class for its contact sheet."""
     paths: dict[str, list[str]] = {}
     for row in rows:
-        paths.setdefault(row.class_name, []).append(row.video_path)
+        paths.setdefault(row.class_name, []).append(row.case)
     least, most = STRIPS_PER_CLASS
     wanted = min(most, max(least, MAX_STRIPS // len(paths)))
     return {

@@ -30,7 +30,7 @@ def doctor_page(diagnosis: Diagnosis) -> str:
         pictured=pictured,
         pictures=_pictures(diagnosis),
         marks=_marks(diagnosis),
-        videos={video.video_path: video for video in diagnosis.videos},
+        videos={video.case: video for video in diagnosis.videos},
         most=max([1, *(line.num_videos for line in diagnosis.classes)]),
         max_paths=MAX_PATHS,
         max_rejected=MAX_REJECTED,

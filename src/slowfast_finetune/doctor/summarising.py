@@ -13,23 +13,26 @@ from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.clips.caching import held_entries
-from slowfast_finetune.clips.clip_store import ClipStore, stored_size
-from slowfast_finetune.clips.clip_tables import RejectedRow
+from slowfast_finetune.clips.caching import clip_row, entries_of
+from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, stored_size
+from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import (
     check_bytes,
     memory_refused,
     seconds_allowed,
     within_limits,
 )
+from slowfast_finetune.clips.parts import part_range, place_clip
 from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable, worker_count
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.sampling import exact_rate, instants_before
+from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
+from slowfast_finetune.decoding.video_facts import DecodeReport, VideoFacts
 from slowfast_finetune.inspection.video_summary import (
     NUM_FRAMES,
     Frames,
     VideoSummary,
     make_summary,
+    middle_indices,
     summarise_entry,
 )
 from slowfast_finetune.pictures.contact_sheets import strip
@@ -55,7 +58,7 @@ class _Task:
     video: Path
     params: Params
     store: ClipStore
-    is_held: bool
+    stored: ClipRow | None
     wants_strip: bool
 
     @property
@@ -79,15 +82,15 @@ def summarise_videos(
         with_strips: paths of the videos to make a strip of.
         label: of the progress bar.
     """
-    held = held_entries(store, {row.content_hash for row in rows})
+    keys, held = entries_of(rows, params.clip, store)
     tasks = [
         _Task(
             row=row,
             video=locate(row.video_path, project=project),
             params=params,
             store=store,
-            is_held=row.content_hash in held,
-            wants_strip=row.video_path in with_strips,
+            stored=_stored_clip(row, held.get(keys[row.case]), params, store),
+            wants_strip=row.case in with_strips,
         )
         for row in rows
     ]
@@ -102,7 +105,7 @@ def summarise_videos(
         if isinstance(outcome, tuple):
             found.videos.append(outcome[0])
             if outcome[1] is not None:
-                found.strips[row.video_path] = outcome[1]
+                found.strips[row.case] = outcome[1]
         else:
             found.rejected.append(
                 RejectedRow(
@@ -112,12 +115,24 @@ def summarise_videos(
                     content_hash=row.content_hash,
                     reason=outcome.reason,
                     detail=outcome.detail,
+                    start_seconds=row.start_seconds,
+                    end_seconds=row.end_seconds,
                 )
             )
     # Workers finish in any order, on which the result must not depend.
-    found.videos.sort(key=lambda video: (video.class_name, video.video_path))
-    found.rejected.sort(key=lambda video: (video.class_name, video.video_path))
+    found.videos.sort(key=lambda video: (video.class_name, video.case))
+    found.rejected.sort(key=lambda video: (video.class_name, video.case))
     return found
+
+
+def _stored_clip(
+    row: ManifestRow, info: EntryInfo | None, params: Params, store: ClipStore
+) -> ClipRow | None:
+    """The clip of a row if the store holds it."""
+    if info is None:
+        return None
+    made = clip_row(row, info, clip=params.clip, settings=store.folder.name)
+    return made if isinstance(made, ClipRow) else None
 
 
 def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
@@ -128,8 +143,8 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
     """
     limit = task.params.cache.worker_memory_mb
     with within_limits(limit, seconds=task.seconds_allowed):
-        if task.is_held:
-            summary, frames = summarise_entry(task.row, task.store)
+        if task.stored is not None:
+            summary, frames = summarise_entry(task.stored, task.store)
         else:
             check_bytes(task.video, content_hash=None)
             with memory_refused(limit):
@@ -147,10 +162,13 @@ def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
         short_side=max(SUMMARY_SIDE, clip.short_side),
         max_megapixels=cache.max_megapixels,
     )
-    decoded, facts = glimpses(task.video, count=NUM_FRAMES, settings=settings)
+    if task.row.start_seconds is None:
+        decoded, facts = glimpses(task.video, count=NUM_FRAMES, settings=settings)
+        seconds = min(facts.duration_seconds, clip.max_seconds)
+        instants = instants_before(Fraction(seconds), sample_fps=exact_rate(clip.sample_fps))
+    else:
+        decoded, facts, instants = _of_part(task, settings)
     facts.check_decodable(min_fraction=cache.min_decodable_fraction)
-    seconds = min(facts.duration_seconds, clip.max_seconds)
-    instants = instants_before(Fraction(seconds), sample_fps=exact_rate(clip.sample_fps))
     sizes = [stored_size(_scaled(frame, clip.short_side), clip) for frame in decoded]
     frames = [_scaled(frame, SUMMARY_SIDE) for frame in decoded]
     summary = make_summary(
@@ -161,6 +179,39 @@ def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
         frame_bytes=float(np.mean(sizes)),
     )
     return summary, frames
+
+
+def _of_part(task: _Task, settings: DecodeSettings) -> tuple[list[Frames], VideoFacts, int]:
+    """Frames spread over a part of a video, facts about it, and its sampled frames.
+
+    Raises:
+        VideoError: nothing can be decoded, or the part reaches past the end of the video.
+    """
+    from slowfast_finetune.decoding.frame_ranges import sampled_ranges
+
+    clip, row = task.params.clip, task.row
+    part = place_clip(row, clip, video_end=None)
+    first = part_range(row, clip).first
+    while True:
+        indices = [first + index for index in middle_indices(part.num_sampled, NUM_FRAMES)]
+        chosen = sorted(set(indices))
+        report = DecodeReport()
+        found = sampled_ranges(
+            task.video,
+            [FrameRange(index, index + 1) for index in chosen],
+            settings=settings,
+            report=report,
+        )
+        frames = {chosen[position]: frame for position, frame, _ in found}
+        if len(frames) == len(chosen):
+            break
+        end = Fraction(report.duration_seconds).limit_denominator(1_000_000)
+        video_end = max(1, instants_before(end, sample_fps=exact_rate(clip.sample_fps)))
+        # It is shorter now than what was looked for, or the part is refused.
+        part = place_clip(row, clip, video_end=min(video_end, chosen[-1]))
+    facts = {"duration_seconds": part.seconds, "truncated": part.truncated}
+    decoded = [frames[index] for index in indices]
+    return decoded, report.facts().model_copy(update=facts), part.num_sampled
 
 
 def _scaled(frame: Frames, short_side: int) -> Frames:

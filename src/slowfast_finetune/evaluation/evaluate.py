@@ -107,12 +107,15 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], files: Evalua
     num_views = len(views.windows) // len(outcome.rows)
     view_rows = [
         ViewRow(
-            video_path=outcome.rows[window.clip].video_path,
+            video_path=row.video_path,
+            start_seconds=row.start_seconds,
+            end_seconds=row.end_seconds,
             start=window.start,
             top=window.top,
             left=window.left,
         )
         for window in views.windows
+        for row in (outcome.rows[window.clip],)
     ]
     VIEWS.write(files.table("views"), view_rows, class_names=class_names, class_values=views.logits)
     PREDICTIONS.write(

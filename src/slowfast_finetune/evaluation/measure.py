@@ -285,6 +285,8 @@ def prediction_rows(
             confidence=float(outcome.confidence[i]),
             probability_of_actual=float(outcome.probabilities[i, row.label]),
             num_views=num_views,
+            start_seconds=row.start_seconds,
+            end_seconds=row.end_seconds,
         )
         rows.append(_rounded(made))
     return rows

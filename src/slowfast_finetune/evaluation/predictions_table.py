@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.manifest_table import Group, VideoPath
+from slowfast_finetune.base.manifest_table import (
+    EndSeconds,
+    Group,
+    StartSeconds,
+    VideoPath,
+    case_name,
+)
 from slowfast_finetune.base.tables import SHARE, Column, Table
 from slowfast_finetune.evaluation.resampling import units_of
 from slowfast_finetune.scoring.metrics import Floats, Labels
@@ -34,12 +40,19 @@ class PredictionRow(NamedTuple):
     confidence: Annotated[float, "the probability of `predicted`", SHARE]
     probability_of_actual: Annotated[float, "the probability of `actual`", SHARE]
     num_views: Annotated[int, "how many views its probabilities are averaged over"]
+    start_seconds: StartSeconds = None
+    end_seconds: EndSeconds = None
+
+    @property
+    def case(self) -> str:
+        """The name of the case, see :func:`manifest_table.case_name`."""
+        return case_name(self.video_path, self.start_seconds, self.end_seconds)
 
 
 PREDICTIONS = Table(
     "metrics/predictions.csv",
     PredictionRow,
-    version=1,
+    version=2,
     per_class=Column(
         "p",
         float,
@@ -73,9 +86,9 @@ class Predictions:
         """
         if frame.empty:
             raise DataError(f"{source}: holds no video")
-        paths = frame["video_path"]
-        if paths.duplicated().any():
-            raise DataError(f"{source}: {paths[paths.duplicated()].iloc[0]!r} is there twice")
+        cases = cases_of(frame)
+        if cases.duplicated().any():
+            raise DataError(f"{source}: {cases[cases.duplicated()].iloc[0]!r} is there twice")
         names = tuple(name[2:-1] for name in frame.columns if name.startswith("p("))
         if strange := {*frame["actual"], *frame["predicted"]} - set(names):
             raise DataError(f"{source}: column p({min(strange)}) is missing; run `dvc repro`")
@@ -102,5 +115,17 @@ class Predictions:
 
     @property
     def units(self) -> Labels:
-        """Unit of each video (N,), see :func:`resampling.units_of`."""
-        return units_of(self.frame["group"])
+        """Unit of each case (N,), see :func:`resampling.units_of`: its group, else its video."""
+        return units_of(self.frame["group"].fillna(self.frame["video_path"]))
+
+
+def cases_of(frame: pd.DataFrame) -> pd.Series:
+    """The name of the case of each row; a table of an older version has no parts of videos."""
+    import pandas as pd
+
+    if "start_seconds" not in frame.columns:
+        return frame["video_path"]
+    times = frame[["start_seconds", "end_seconds"]].astype(object)
+    times = times.where(times.notna(), None)
+    names = map(case_name, frame["video_path"], times["start_seconds"], times["end_seconds"])
+    return pd.Series([*names], index=frame.index, dtype=object)

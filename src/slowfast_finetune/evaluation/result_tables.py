@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from slowfast_finetune.base.manifest_table import VideoPath
+from slowfast_finetune.base.manifest_table import EndSeconds, StartSeconds, VideoPath
 from slowfast_finetune.base.tables import SHARE, Column, Table
 
 
@@ -14,9 +14,11 @@ class ViewRow(NamedTuple):
     """One view of a test video."""
 
     video_path: VideoPath
-    start: Annotated[int, "the first frame of the view"]
+    start: Annotated[int, "the first frame of the view, counted from the clip's first"]
     top: Annotated[int, "upper edge of its square", "pixels"]
     left: Annotated[int, "left edge of its square", "pixels"]
+    start_seconds: StartSeconds = None
+    end_seconds: EndSeconds = None
 
 
 class ScoreRow(NamedTuple):
@@ -77,7 +79,7 @@ class ReliabilityRow(NamedTuple):
 VIEWS = Table(
     "metrics/views.csv",
     ViewRow,
-    version=1,
+    version=2,
     per_class=Column("logit", float, "the model's answer for the class, exact as float32"),
 )
 SCORES = Table("metrics/scores.csv", ScoreRow, version=1)

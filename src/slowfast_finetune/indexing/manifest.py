@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from slowfast_finetune.base.hash_memo import HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams
 from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
+from slowfast_finetune.indexing.background import add_background
 from slowfast_finetune.indexing.discovery import (
     Discovery,
     FoundVideo,
@@ -48,25 +49,37 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
             f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
             f"telling actions apart needs at least two class folders{discovery.advice}"
         )
-    if any(video.start is not None for video in discovery.videos):
-        raise DataError("parts of videos (start and end in a table of labels) are not read yet")
     notes = [*_ignored_notes(discovery), *discovery.warnings]
     hashes = hash_files([video.path for video in discovery.videos], memo=memo)
     groups, group_notes = find_groups(discovery.videos, root=root, pattern=params.group_pattern)
     splits, split_notes = _split(discovery.videos, hashes=hashes, groups=groups, params=params)
+    rows = manifest_rows(discovery, hashes, project=project, splits=splits, groups=groups)
+    return Manifest(rows, notes + group_notes + split_notes)
+
+
+def manifest_rows(
+    discovery: Discovery,
+    hashes: Sequence[str],
+    *,
+    project: Path,
+    splits: Sequence[Split],
+    groups: Mapping[str, str],
+) -> list[ManifestRow]:
+    """The rows of found videos, from the hash and the split of each and the groups of names."""
     label_of = {name: label for label, name in enumerate(discovery.class_names)}
-    rows = [
+    return [
         ManifestRow(
             video_path=written_path(video.path, project=project),
             class_name=video.class_name,
             label=label_of[video.class_name],
-            split=splits[video.name],
+            split=split,
             group=groups.get(video.name),
             content_hash=content_hash,
+            start_seconds=video.start,
+            end_seconds=video.end,
         )
-        for video, content_hash in zip(discovery.videos, hashes, strict=True)
+        for video, content_hash, split in zip(discovery.videos, hashes, splits, strict=True)
     ]
-    return Manifest(rows, notes + group_notes + split_notes)
 
 
 def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
@@ -76,13 +89,17 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
     """
     root = _videos_folder(params, project=project)
     table = locate(params.labels, project=project) if params.labels else root / LABELS_FILE
+    labels = read_labels(table) if params.labels or table.exists() else None
     discovery = find_videos(
         root,
         extensions=params.extensions,
         exclude=params.exclude,
         not_videos=_own_folders(project),
-        labels=read_labels(table) if params.labels or table.exists() else None,
+        labels=labels,
     )
+    if params.background is not None:
+        ratio = params.background_ratio
+        add_background(discovery, labels, class_name=params.background, ratio=ratio)
     return root, discovery
 
 
@@ -124,16 +141,22 @@ def _split(
     hashes: Sequence[str],
     groups: dict[str, str],
     params: DataParams,
-) -> tuple[dict[str, Split], list[str]]:
-    """Split of each video's name, and what to tell about duplicates and given splits."""
+) -> tuple[list[Split], list[str]]:
+    """Split of each video or part, and what to tell about duplicates and given splits."""
     given = {video.name: video.given_split for video in videos}
     notes = _honour_duplicates(videos, hashes=hashes, given=given)
     present = [split for split in SPLITS if split in given.values()]
     missing = [split for split in SPLITS if split not in present]
     val, test = params.val_fraction, params.test_fraction
+    # Numbered, not named by their times: the split does not change when a boundary is moved.
+    seen: Counter[str] = Counter()
+    keys = []
+    for video in videos:
+        keys.append(f"{video.name}#{seen[video.name]}" if seen[video.name] else video.name)
+        seen[video.name] += 1
     items = [
-        Item(video.name, video.class_name, ties, given[video.name])
-        for video, content_hash in zip(videos, hashes, strict=True)
+        Item(key, video.class_name, ties, given[video.name])
+        for key, video, content_hash in zip(keys, videos, hashes, strict=True)
         for ties in [_ties(groups.get(video.name), content_hash, video)]
     ]
     check_given_splits(items)
@@ -146,7 +169,8 @@ def _split(
             )
         notes.append(f"fold {params.fold} of {params.num_folds} (from 0) is the test split")
         folds = {"fold": params.fold, "num_folds": params.num_folds}
-        return assign_fold(items, **folds, val_fraction=val, seed=params.split_seed), notes
+        dealt = assign_fold(items, **folds, val_fraction=val, seed=params.split_seed)
+        return [dealt[key] for key in keys], notes
     if present:
         taken = f"; {' and '.join(missing)} taken from train" if missing else ""
         notes.append(f"folders or labels fix the split: {', '.join(present)}{taken}")
@@ -168,11 +192,13 @@ def _split(
         if names:
             classes = ", ".join(repr(name) for name in sorted(names))
             notes.append(f"WARNING: the given {split} split lacks {classes}; taken from train")
-    return splits, notes
+    return [splits[key] for key in keys], notes
 
 
 def _ties(group: str | None, content_hash: str, video: FoundVideo) -> tuple[str, ...]:
     ties = () if group is None else (f"group {group}",)
+    if video.start is not None:
+        ties = (*ties, f"video {video.name}")
     return ties if _is_empty(video.path) else (*ties, f"content {content_hash}")
 
 
@@ -188,12 +214,12 @@ def _honour_duplicates(
 
     Changes ``given`` in place; returns a note for copies within, across classes and splits.
     """
-    copies: dict[str, list[FoundVideo]] = defaultdict(list)
+    copies: dict[str, dict[str, FoundVideo]] = defaultdict(dict)
     for video, content_hash in zip(videos, hashes, strict=True):
         if not _is_empty(video.path):
-            copies[content_hash].append(video)
+            copies[content_hash].setdefault(video.name, video)
     notes = []
-    sets = [same for same in copies.values() if len(same) > 1]
+    sets = [[*same.values()] for same in copies.values() if len(same) > 1]
     if sets:
         example = " = ".join(repr(video.name) for video in sets[0][:3])
         notes.append(f"{len(sets)} sets of copies of one video, each kept in one split: {example}")
@@ -204,7 +230,7 @@ def _honour_duplicates(
             crossing |= {str(split) for split in splits}
             strongest = max(splits, key=lambda split: SPLITS.index(split) if split else -1)
             given.update((video.name, strongest) for video in same)
-        if len(classes := sorted({video.class_name for video in same})) > 1:
+        if len(classes := sorted({v.class_name for v in same if v.start is None})) > 1:
             names = " and ".join(repr(video.name) for video in same[:3])
             notes.append(f"WARNING: {names} are the same video in classes {', '.join(classes)}")
     if crossing:

@@ -52,7 +52,7 @@ def count_findings(
     if clip is not None:
         yield from _too_short(videos, clip)
         yield from _too_slow(videos, clip)
-    upright = [v.video_path for v in videos if v.facts.source_height > v.facts.source_width]
+    upright = [v.case for v in videos if v.facts.source_height > v.facts.source_width]
     if 0 < len(upright) < len(videos):
         yield make_finding(
             "orientation", "note", sorted(upright), upright=len(upright), total=len(videos)
@@ -68,7 +68,7 @@ def _rejected(
     return make_finding(
         "unreadable",
         "problem" if too_many else "warning",
-        [video.video_path for video in rejected],
+        [video.case for video in rejected],
         rejected=rejected,
         total=total,
         reasons=Counter(video.reason for video in rejected).most_common(),
@@ -100,7 +100,7 @@ def _too_short(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Fin
     yield make_finding(
         "padded",
         "warning" if short_of[worst] >= MOSTLY * total_of[worst] else "note",
-        [video.video_path for video in short],
+        [video.case for video in short],
         short=len(short),
         total=len(videos),
         seconds=f"{clip.num_frames / clip.sample_fps:.2g}",
@@ -119,7 +119,7 @@ def _too_slow(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Find
         yield make_finding(
             "slow",
             "warning" if len(slow) >= MOSTLY * len(videos) else "note",
-            [video.video_path for video in slow],
+            [video.case for video in slow],
             slow=len(slow),
             sample_fps=f"{clip.sample_fps:g}",
             slowest=f"{slow[0].facts.source_fps:g}",

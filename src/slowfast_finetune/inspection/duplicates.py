@@ -41,31 +41,36 @@ def duplicate_findings(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
                 yield make_finding(
                     code + suffix,
                     "problem" if suffix else "note",
-                    [video.video_path for s in found for video in s],
+                    [video.case for s in found for video in s],
                     sets=len(found),
                     same=same,
                     plural=plural,
                     classes=sorted({video.class_name for s in found for video in s}),
-                    example=" = ".join(video.video_path for video in found[0][:3]),
+                    example=" = ".join(video.case for video in found[0][:3]),
                 )
 
 
 def exact_copies(videos: Sequence[VideoSummary]) -> DuplicateSets:
     """Find the sets of videos with identical bytes."""
-    by_hash: dict[str, list[int]] = defaultdict(list)
+    # Parts of one video are no copies of each other.
+    by_hash: dict[str, dict[str, int]] = defaultdict(dict)
     for index, video in enumerate(videos):
-        by_hash[video.content_hash].append(index)
-    return [same for same in by_hash.values() if len(same) > 1]
+        by_hash[video.content_hash].setdefault(video.video_path, index)
+    return [[*same.values()] for same in by_hash.values() if len(same) > 1]
 
 
 def near_copies(videos: Sequence[VideoSummary]) -> DuplicateSets:
     """Find the sets of videos with different bytes and nearly the same pictures."""
-    first_of = {video.content_hash: index for index, video in reversed(list(enumerate(videos)))}
+    first_of = {
+        (video.content_hash, video.start_seconds): index
+        for index, video in reversed(list(enumerate(videos)))
+    }
     kept = sorted(index for index in first_of.values() if not _is_flat(videos[index]))
     pairs = [
         (kept[i], kept[j])
         for i, j in _close_hashes([videos[index].hashes for index in kept])
-        if _moves_alike(videos[kept[i]], videos[kept[j]])
+        if videos[kept[i]].content_hash != videos[kept[j]].content_hash
+        and _moves_alike(videos[kept[i]], videos[kept[j]])
     ]
     return connected_sets(pairs)
 

@@ -22,6 +22,8 @@ MIN_VIDEOS_PER_NUMBER = 1.5  # a number that hardly ever repeats is a counter, n
 
 def group_hint(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
     """Suggest ``data.group_pattern`` if file names imply groups and no video has a group."""
+    cases = videos
+    videos = [*{video.video_path: video for video in videos}.values()]
     if any(video.group is not None for video in videos) or len(videos) < 4:
         return
     values: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
@@ -42,7 +44,7 @@ def group_hint(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
     yield make_finding(
         "groups",
         "warning",
-        [path for path, found in number_of.items() if found == number],
+        [video.case for video in cases if number_of.get(video.video_path) == number],
         example=f"{word}{separator}{number}",
         distinct=len(set(number_of.values())),
         alike=alike,

@@ -171,10 +171,10 @@ def _mislabelled(predicted: CrossPrediction) -> Iterator[Finding]:
     yield make_finding(
         "mislabelled",
         "warning",
-        [video.video_path for video in videos],
+        [video.case for video in videos],
         suspects=len(found),
         moves=[f"{number} of {one} like {other}" for (one, other), number in moves.most_common()],
-        first=videos[0].video_path,
+        first=videos[0].case,
         alike=alike[0],
     )
 
@@ -195,7 +195,7 @@ def _alike_classes(predicted: CrossPrediction) -> Iterator[Finding]:
             yield make_finding(
                 "alike-classes",
                 "warning",
-                [v.video_path for v in predicted.videos if v.class_name in (one, other)],
+                [v.case for v in predicted.videos if v.class_name in (one, other)],
                 one=one,
                 other=other,
                 others=others,

@@ -49,7 +49,7 @@ def seen_scenes(videos: Sequence[VideoSummary]) -> dict[str, str]:
         nearest = alike.argmax(axis=1).tolist()
         for row, column in enumerate(nearest):
             if alike[row, column] >= SAME_SCENE:
-                found[part[row].video_path] = trained[column].video_path
+                found[part[row].case] = trained[column].case
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.base.manifest_table import ManifestRow, Split
+from slowfast_finetune.base.manifest_table import ManifestRow, Split, case_name
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.decoding.video_facts import VideoFacts
@@ -27,7 +27,8 @@ class VideoSummary:
     """Metadata and tiny pictures of one decodable video.
 
     Attributes:
-        video_path, class_name, label, split, group, content_hash: as in the manifest.
+        video_path, class_name, label, split, group, content_hash, start_seconds, end_seconds: as in
+            the manifest.
         facts: the decoder's metadata.
         num_sampled: frames at ``clip.sample_fps``, before padding.
         hashes: perceptual hash of each of K frames, uint64 (K,).
@@ -48,6 +49,13 @@ class VideoSummary:
     thumbnails: Frames
     colours: Frames
     frame_bytes: float
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+
+    @property
+    def case(self) -> str:
+        """The name of the case, see :func:`manifest_table.case_name`."""
+        return case_name(self.video_path, self.start_seconds, self.end_seconds)
 
 
 def sample(videos: Sequence[VideoSummary]) -> list[VideoSummary]:
@@ -64,20 +72,18 @@ def middle_indices(num_frames: int, count: int) -> list[int]:
     return [math.floor((2 * part + 1) * num_frames / (2 * count)) for part in range(count)]
 
 
-def summarise_entry(
-    row: ManifestRow | ClipRow, store: ClipStore
-) -> tuple[VideoSummary, list[Frames]]:
-    """Summarise an entry, and return the frames used, each uint8 (H, W, 3).
+def summarise_entry(row: ClipRow, store: ClipStore) -> tuple[VideoSummary, list[Frames]]:
+    """Summarise a stored clip, and return the frames used, each uint8 (H, W, 3).
 
     Raises:
         EntryError: the entry is missing or cut short.
     """
-    info = store.info(row.content_hash)
-    stored = store.frames(row.content_hash)
-    frames = [stored[index] for index in middle_indices(info.num_sampled, NUM_FRAMES)]
-    size = info.stored_bytes / info.num_frames
+    stored = store.clip(row)
+    shown = row.num_sampled + row.num_around
+    frames = [stored[index] for index in middle_indices(shown, NUM_FRAMES)]
+    size = (row.stored_bytes or stored.nbytes) / row.num_frames
     summary = make_summary(
-        row, frames, facts=info.facts, num_sampled=info.num_sampled, frame_bytes=size
+        row, frames, facts=row.facts, num_sampled=row.num_sampled, frame_bytes=size
     )
     return summary, frames
 
@@ -114,4 +120,6 @@ def make_summary(
         thumbnails=np.stack(grey),
         colours=np.mean(colours, axis=0).round().astype(np.uint8),
         frame_bytes=frame_bytes,
+        start_seconds=row.start_seconds,
+        end_seconds=row.end_seconds,
     )

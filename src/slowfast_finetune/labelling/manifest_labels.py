@@ -21,6 +21,12 @@ class CaseRow(Protocol):
     @property
     def video_path(self) -> str: ...
 
+    @property
+    def start_seconds(self) -> float | None: ...
+
+    @property
+    def end_seconds(self) -> float | None: ...
+
 
 def labels_of(
     manifest: Iterable[ManifestRow], *, root: Path, project: Path
@@ -53,6 +59,4 @@ def case_of(row: CaseRow, *, root: Path, project: Path) -> Case:
             f"data.videos: {row.video_path} of the manifest is not in {root}; set data.videos to "
             "the folder that the manifest was made from"
         )
-    # Tables of before there were parts have no times.
-    start, end = (getattr(row, name, None) for name in ("start_seconds", "end_seconds"))
-    return composed(path.relative_to(folder).as_posix()), start, end
+    return composed(path.relative_to(folder).as_posix()), row.start_seconds, row.end_seconds

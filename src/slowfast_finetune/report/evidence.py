@@ -66,9 +66,9 @@ def gather_evidence(
     from slowfast_finetune.model.checkpoint import load_checkpoint
     from slowfast_finetune.model.device import choose_device
 
-    by_path = {row.video_path: row for row in test_rows}
+    by_path = {row.case: row for row in test_rows}
     chosen = to_explain(predictions, limit=MAX_CLIPS)
-    rows = [by_path[video.row.video_path] for video in chosen]
+    rows = [by_path[video.row.case] for video in chosen]
     checkpoint = load_checkpoint(checkpoint_path)
     if unknown := {video.row.predicted for video in chosen} - set(checkpoint.class_names):
         raise CheckpointError(f"{checkpoint_path}: has no class {min(unknown)}; run `dvc repro`")

@@ -106,7 +106,7 @@ def compose(
     seen_scenes: Collection[str] | None = None,
 ) -> str:
     """Render the page; it is never longer than MAX_BYTES and states what it leaves out."""
-    clips = {row.video_path: row for row in results.clips}
+    clips = {row.case: row for row in results.clips}
     uncertain = least_certain(results.predictions)
     run_params = run_of(results.summary).get("params", {})
     by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
@@ -138,8 +138,8 @@ def compose(
     # Names of files and classes may contain anything, so that everything is escaped.
     template = template_environment("report", autoescape=True).get_template("report_page.html")
     for max_videos, max_classes in LIMITS:
-        shown = [v.row.video_path for v in most_informative(results.predictions)[:max_videos]]
-        paths = dict.fromkeys([*shown, *(video.row.video_path for video in uncertain[:LISTED])])
+        shown = [v.row.case for v in most_informative(results.predictions)[:max_videos]]
+        paths = dict.fromkeys([*shown, *(video.row.case for video in uncertain[:LISTED])])
         sheets = make_sheets(
             [*paths],
             lambda path, num: stored_frames(store, clips[path], num),
@@ -161,8 +161,8 @@ def _joined(results: Results, others: Sequence[Finding]) -> list[Finding]:
 
 def stored_frames(store: ClipStore, row: ClipRow, num_frames: int) -> Frames:
     """Read evenly spaced frames of a video without its padding, uint8 (N, H, W, 3)."""
-    frames = store.frames(row.content_hash)
-    chosen = evenly_spaced(max(1, row.num_sampled), num_frames)
+    frames = store.clip(row)
+    chosen = evenly_spaced(max(1, row.num_sampled + row.num_around), num_frames)
     return np.stack([frames[index] for index in chosen])
 
 
@@ -170,8 +170,8 @@ def _scene_subsets(results: Results, seen_scenes: Collection[str] | None) -> lis
     """Measure the accuracy on scenes seen and not seen in training; empty if unknown."""
     if seen_scenes is None:
         return []
-    clips = {row.video_path: row for row in results.clips}
-    paths = [video.row.video_path for video in results.predictions]
+    clips = {row.case: row for row in results.clips}
+    paths = [video.row.case for video in results.predictions]
     units = units_of([clips[path].group or clips[path].content_hash for path in paths])
     right = np.array([video.is_right for video in results.predictions])
     seen = np.array([path in seen_scenes for path in paths])

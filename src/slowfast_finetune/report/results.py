@@ -93,8 +93,8 @@ def read_results(files: ResultFiles) -> Results:
     """
     class_names, predictions = read_predictions(files.table("predictions"))
     clips = CLIPS.read_rows(files.clips)
-    tested = {clip.video_path for clip in clips if clip.split == "test"}
-    if stray := {video.row.video_path for video in predictions} - tested:
+    tested = {clip.case for clip in clips if clip.split == "test"}
+    if stray := {video.row.case for video in predictions} - tested:
         raise DataError(
             f"{files.table('predictions')}: {min(stray)} is no test video of {files.clips}; "
             "run `dvc repro`"

@@ -68,7 +68,7 @@ def shared_groups(clips: Sequence[ClipRow]) -> Iterator[Finding]:
     trained = {clip.group for clip in clips if clip.split == "train" and clip.group}
     shared = [clip for clip in clips if clip.split == "test" and clip.group in trained]
     if shared:
-        paths = [clip.video_path for clip in shared]
+        paths = [clip.case for clip in shared]
         names = sorted({str(clip.group) for clip in shared})
         yield make_finding("group-on-both-sides", "problem", paths, names=names)
 
@@ -113,7 +113,7 @@ def confused_classes(
                 "taken-for-another",
                 "problem",
                 [
-                    video.row.video_path
+                    video.row.case
                     for video in surest_mistakes(predictions)
                     if (video.row.actual, video.row.predicted) == (actual, worst.predicted)
                 ],
@@ -145,7 +145,7 @@ def imbalance(training: Mapping[str, int], scores: Scores) -> Iterator[Finding]:
 
 def sure_mistakes(predictions: Sequence[VideoResult]) -> Iterator[Finding]:
     """Report wrong predictions of high confidence."""
-    paths = [v.row.video_path for v in surest_mistakes(predictions) if v.row.confidence >= SURE]
+    paths = [v.row.case for v in surest_mistakes(predictions) if v.row.confidence >= SURE]
     if paths:
         yield make_finding("sure-mistakes", "warning", paths, number=len(paths), limit=SURE)
 

@@ -42,8 +42,9 @@ def provenance(
 def data_digest(rows: Sequence[ClipRow]) -> str:
     """BLAKE2b over content, label and split of every clip and the settings it was decoded with."""
     digest = hashlib.blake2b(digest_size=16)
-    for row in sorted(rows, key=lambda row: (row.content_hash, row.video_path)):
-        digest.update(f"{row.content_hash} {row.label} {row.split} {row.settings}\n".encode())
+    for row in sorted(rows, key=lambda row: (row.content_hash, row.case)):
+        part = "" if row.start_seconds is None else f" {row.start_seconds} {row.end_seconds}"
+        digest.update(f"{row.content_hash} {row.label} {row.split} {row.settings}{part}\n".encode())
     return digest.hexdigest()
 
 

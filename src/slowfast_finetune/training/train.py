@@ -128,7 +128,7 @@ def train_model(
             feed_of=lambda epoch: data.feed(epoch, size=size),
             val_loader=data.validation(size=size),
             progress=run.progress,
-            name_of_clip=lambda clip: train_rows[clip].video_path,
+            name_of_clip=lambda clip: train_rows[clip].case,
             after_step=run.after_step,
             after_epoch=run.after_epoch,
         )

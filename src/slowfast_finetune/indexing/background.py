@@ -1,0 +1,91 @@
+"""A class for what lies between the labelled parts of videos."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import NONE_OF_THESE
+from slowfast_finetune.indexing.discovery import Discovery, FoundVideo
+from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelTable
+
+Stretch = tuple[float, float]  # from and until [s]
+
+
+def add_background(
+    discovery: Discovery, labels: LabelTable | None, *, class_name: str, ratio: float
+) -> None:
+    """Add parts of a class for what lies before and between the labelled parts of each video.
+
+    A video gets ``ratio`` times as many as it has labelled parts, and as long as these, so that the
+    length does not tell the class; fewer where there is no room. What follows the last labelled
+    part is not used: the table does not say where the video ends.
+
+    Raises:
+        DataError: there are no labelled parts.
+    """
+    parts: dict[str, list[FoundVideo]] = defaultdict(list)
+    for video in discovery.videos:
+        if video.start is not None:
+            parts[video.name].append(video)
+    if not parts or labels is None:
+        raise DataError(
+            f"data.background: {class_name!r} is what lies between labelled parts of videos, and "
+            "no table of labels has parts (docs/labels.md)"
+        )
+    if class_name == NONE_OF_THESE:
+        raise DataError(f"data.background: {class_name!r} is given to videos of no class")
+    found: list[FoundVideo] = []
+    wanted = 0
+    for name, own in sorted(parts.items()):
+        lengths = [part.end - (part.start or 0.0) for part in own if part.end is not None]
+        number = round(ratio * len(own)) if lengths else 0
+        wanted += number
+        chosen = [lengths[index % len(lengths)] for index in range(number)]
+        # Parts without a label are left out of the background too.
+        gaps = _gaps([(row.start or 0.0, row.end) for _, row in labels.rows[name]])
+        found += [
+            replace(own[0], class_name=class_name, start=start, end=end)
+            for start, end in _placed(chosen, gaps)
+        ]
+    discovery.videos += found
+    discovery.videos.sort(key=lambda video: (video.class_name, video.name, video.start or 0.0))
+    discovery.class_names = sorted({video.class_name for video in discovery.videos})
+    lacking = f"; there is no room for {wanted - len(found)} more" if wanted > len(found) else ""
+    discovery.warnings.append(
+        f"{len(found)} parts of the class {class_name!r} from between those of "
+        f"{len(parts)} videos{lacking}"
+    )
+
+
+def _gaps(labelled: Sequence[tuple[float, float | None]]) -> list[Stretch]:
+    """What lies before and between parts that are sorted and do not overlap."""
+    gaps = []
+    end: float | None = 0.0
+    for start, next_end in labelled:
+        if end is not None and start > end:
+            gaps.append((end, start))
+        end = next_end
+    return gaps
+
+
+def _placed(lengths: Sequence[float], gaps: list[Stretch]) -> list[Stretch]:
+    """Put stretches of these lengths [s], the longest first, each in the middle of the widest gap.
+
+    So they keep off the labelled parts, whose boundaries are set by eye. One that fits nowhere is
+    left out.
+    """
+    gaps = [*gaps]
+    placed = []
+    for length in sorted(lengths, reverse=True):
+        first, last = max(gaps, key=lambda gap: (gap[1] - gap[0], -gap[0]), default=(0.0, 0.0))
+        if length > last - first:
+            continue
+        start = round((first + last - length) / 2, TIME_DIGITS)
+        end = min(round(start + length, TIME_DIGITS), last)
+        placed.append((start, end))
+        gaps.remove((first, last))
+        gaps += [(first, start), (end, last)]
+    return sorted(placed)
