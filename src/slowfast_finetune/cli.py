@@ -12,6 +12,7 @@ from slowfast_finetune.commands import (
     crossval,
     doctor,
     export,
+    labels,
     pool,
     predict,
     preset,
@@ -32,7 +33,9 @@ def _run_command() -> None:
     )
     parser.add_argument("--version", action="version", version=f"slowfast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (preset, doctor, clips, compare, pool, crossval, predict, serve, export):
+    for command in (
+        preset, labels, doctor, clips, compare, pool, crossval, predict, serve, export,
+    ):  # fmt: skip
         command.add(commands)
     args = parser.parse_args()
     args.handler(args)

@@ -11,7 +11,7 @@ import synthetic
 from synthetic import touch_videos
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.indexing.discovery import Discovery, find_videos
+from slowfast_finetune.indexing.discovery import Discovery, find_videos, videos_anywhere
 
 
 def find(root: Path, *extensions: str) -> Discovery:
@@ -393,3 +393,13 @@ def test_class_named_as_the_answer_to_no_class_is_refused(tmp_path: Path) -> Non
         (tmp_path / name / "a.mp4").touch()
     with pytest.raises(DataError, match="has the name that is given to videos of no class"):
         find_videos(tmp_path, extensions=[".mp4"])
+
+
+def test_videos_anywhere_are_those_that_a_table_may_name(tmp_path: Path) -> None:
+    touch_videos(
+        tmp_path, ["top.mp4", "e\u0301/deep/1.MP4", "notes.txt", "raw/2.mp4", ".dvc/3.mp4"]
+    )
+    found = videos_anywhere(tmp_path, [".mp4"], ["raw"], [])
+    assert found == ["top.mp4", "\u00e9/deep/1.MP4"]
+    with pytest.raises(DataError, match="nowhere: is no folder"):
+        videos_anywhere(tmp_path / "nowhere", [".mp4"], [], [])

@@ -35,7 +35,7 @@ SYSTEM_NAMES = frozenset(
 _LISTS = {".csv", ".txt", ".json", ".list"}
 _LISTS_ARE_NOT_READ = (
     "not read: classes are folders, and train/, val/ and test/ of class folders keep a split; "
-    f"or write a {LABELS_FILE} (docs/labels.md)"
+    f"or write a {LABELS_FILE}, or let `slowfast labels import` do so (docs/labels.md)"
 )
 
 
@@ -154,6 +154,20 @@ def find_videos(
         walk.warnings,
         advice=_advice(root, walk) if len(spellings) == 1 else "",
     )
+
+
+def videos_anywhere(
+    root: Path, extensions: Sequence[str], exclude: Sequence[str], not_videos: Collection[Path]
+) -> list[str]:
+    """Paths from ``root`` of all videos below it, composed and sorted; see ``find_videos``.
+
+    Raises:
+        DataError: no such folder, unreadable folder, a name that is not UTF-8.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: is no folder; expected the folder of the videos")
+    walk = _Walk(root, extensions, exclude, frozenset(path.resolve() for path in not_videos))
+    return sorted(walk.every_video())
 
 
 def _labelled(labels: LabelTable, videos: Sequence[FoundVideo], walk: _Walk) -> list[FoundVideo]:

@@ -13,7 +13,12 @@ from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams
 from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
 from slowfast_finetune.indexing.background import add_background
-from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
+from slowfast_finetune.indexing.discovery import (
+    Discovery,
+    FoundVideo,
+    find_videos,
+    videos_anywhere,
+)
 from slowfast_finetune.indexing.groups import find_groups
 from slowfast_finetune.indexing.label_table import LABELS_FILE, read_labels
 from slowfast_finetune.indexing.splits import Item, assign_fold, assign_splits, check_given_splits
@@ -82,23 +87,42 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
 
     The table of labels is ``params.labels``, or labels.csv in the folder if there is one.
     """
-    if "://" in params.videos:
-        raise DataError(f"data.videos: {params.videos!r} is an address; save the videos as files")
-    root = locate(params.videos, project=project)
-    cache = dvc_cache(project)
+    root = _videos_folder(params, project=project)
     table = locate(params.labels, project=project) if params.labels else root / LABELS_FILE
     labels = read_labels(table) if params.labels or table.exists() else None
     discovery = find_videos(
         root,
         extensions=params.extensions,
         exclude=params.exclude,
-        not_videos=[store_root(project), *([] if cache is None else [cache])],
+        not_videos=_own_folders(project),
         labels=labels,
     )
     if params.background is not None:
         ratio = params.background_ratio
         add_background(discovery, labels, class_name=params.background, ratio=ratio)
     return root, discovery
+
+
+def every_video(params: DataParams, *, project: Path) -> tuple[Path, list[str]]:
+    """The folder ``params.videos``, and the path from there of every video, of a class or not.
+
+    These are the names that a table of labels may give.
+    """
+    root = _videos_folder(params, project=project)
+    own = _own_folders(project)
+    return root, videos_anywhere(root, params.extensions, params.exclude, own)
+
+
+def _videos_folder(params: DataParams, *, project: Path) -> Path:
+    if "://" in params.videos:
+        raise DataError(f"data.videos: {params.videos!r} is an address; save the videos as files")
+    return locate(params.videos, project=project)
+
+
+def _own_folders(project: Path) -> list[Path]:
+    """The clip store and DVC's cache, which hold no videos."""
+    cache = dvc_cache(project)
+    return [store_root(project), *([] if cache is None else [cache])]
 
 
 def _ignored_notes(discovery: Discovery) -> list[str]:

@@ -1,0 +1,159 @@
+"""``slowfast labels``: labels from and for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slowfast_finetune.base.console import say
+
+if TYPE_CHECKING:
+    from slowfast_finetune.labelling.label_studio import Case
+
+# Format, and the file that it is written to.
+_EXPORTS = {"activitynet": "activitynet.json", "csv": "labels.csv", "label-studio": "tasks.json"}
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    labels = commands.add_parser(
+        "labels",
+        help="turn lists and exports of annotation tools into a labels.csv, and back",
+        description="Labels from and for other programs; docs/labels.md lists the formats.",
+    )
+    actions = labels.add_subparsers(title="actions", metavar="ACTION", required=True)
+    said = "make a labels.csv from lists of data sets or exports of annotation tools"
+    importing = actions.add_parser("import", help=said, description=said)
+    importing.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    said = "write the labels of data/manifest.csv for another program"
+    exporting = actions.add_parser("export", help=said, description=said)
+    exporting.add_argument("--format", required=True, choices=_EXPORTS)
+    exporting.add_argument(
+        "--manifest", type=Path, default=Path("data/manifest.csv"), metavar="FILE"
+    )
+    rate = "frames a second, where a format counts frames"
+    exporting.add_argument("--fps", type=float, default=25.0, metavar="N", help=f"{rate} (25)")
+    importing.add_argument("--fps", type=float, metavar="N", help=rate)
+    for option, metavar, said in (
+        ("--videos", "FOLDER", "where the videos lie (data.videos of params.yaml)"),
+        ("--format", "NAME", "the format (found by the content)"),
+        ("--track", "NAME", "take one tier, subject, attribute or control alone"),
+    ):
+        importing.add_argument(option, metavar=metavar, help=said)
+    importing.add_argument(
+        "--classes", type=Path, metavar="FILE", help="names of classes, for lists with numbers"
+    )
+    for action, handler in ((importing, _import), (exporting, _export)):
+        action.add_argument("--out", type=Path, metavar="FILE", help="the file to write")
+        action.add_argument("--force", action="store_true", help="overwrite the file")
+        action.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+        action.set_defaults(handler=handler)
+
+
+def _import(args: argparse.Namespace) -> None:
+    from slowfast_finetune.base.params import load_params
+    from slowfast_finetune.base.store_location import locate
+    from slowfast_finetune.indexing.label_table import LABELS, LABELS_FILE
+    from slowfast_finetune.indexing.manifest import every_video
+    from slowfast_finetune.labelling.importing import import_labels
+
+    data = load_params(args.params).data
+    if args.videos:
+        data = data.model_copy(update={"videos": args.videos, "labels": None})
+    root, videos = every_video(data, project=Path.cwd())
+    table = locate(data.labels, project=Path.cwd()) if data.labels else root / LABELS_FILE
+    out = _writable(args.out or table, args)
+    rows, notes = import_labels(
+        args.files,
+        videos=videos,
+        extensions=data.extensions,
+        format_name=args.format,
+        track=args.track,
+        fps=args.fps,
+        classes=args.classes,
+    )
+    LABELS.write(out, rows)
+    say("\n".join([*notes, f"wrote {out}"]))
+
+
+def _export(args: argparse.Namespace) -> None:
+    from slowfast_finetune.base.files import write_text
+    from slowfast_finetune.base.manifest_table import MANIFEST
+    from slowfast_finetune.base.params import load_params
+    from slowfast_finetune.base.store_location import locate
+    from slowfast_finetune.base.tables import csv_text
+    from slowfast_finetune.indexing.label_table import LabelRow
+    from slowfast_finetune.labelling.activitynet import write_activitynet
+    from slowfast_finetune.labelling.label_studio import write_label_studio
+    from slowfast_finetune.labelling.manifest_labels import labels_of
+
+    out = _writable(args.out or Path(_EXPORTS[args.format]), args)
+    data = load_params(args.params).data
+    root = locate(data.videos, project=Path.cwd())
+    cases = MANIFEST.read_rows(args.manifest)
+    # What lies between labelled parts is made anew by `index`.
+    own = [row for row in cases if row.start_seconds is None or row.class_name != data.background]
+    rows, videos = labels_of(own, root=root, project=Path.cwd())
+    lost = [f"{len(cases) - len(own)} parts of data.background"] if len(own) < len(cases) else []
+    more: list[str] = []
+    if args.format == "csv":
+        text = csv_text([LabelRow._fields, *rows])
+    elif args.format == "activitynet":
+        text, more = write_activitynet(rows, durations=_durations(videos))
+    else:
+        open_ended = {row.video: videos[row.video] for row in rows if row.start and not row.end}
+        text, more = write_label_studio(
+            rows,
+            folder=root.resolve().name,
+            fps=args.fps,
+            durations=_durations(open_ended),
+            predictions=_predictions(root),
+        )
+    write_text(out, text)
+    say(f"wrote {out}: {len(rows)} labels of {len(videos)} videos")
+    if lost := lost + more:
+        say(f"left out: {', '.join(lost)}")
+
+
+def _durations(videos: Mapping[str, Path]) -> dict[str, float]:
+    """Durations of the videos that can be opened, as their files state them [s]."""
+    import av
+
+    from slowfast_finetune.base.errors import VideoError
+    from slowfast_finetune.decoding.opening import open_video
+
+    durations = {}
+    for name, path in videos.items():
+        try:
+            with open_video(path) as container:
+                if container.duration:
+                    durations[name] = round(container.duration / av.time_base, 3)
+        except VideoError as error:
+            say(f"WARNING: {name}: {error}")
+    return durations
+
+
+def _predictions(root: Path) -> dict[Case, tuple[str, float]]:
+    """Predicted class and its probability of each test case; none before `evaluate` has run."""
+    from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
+    from slowfast_finetune.labelling.manifest_labels import case_of
+
+    if not (path := Path(PREDICTIONS.file)).exists():
+        say(f"{path} is not there: the tasks have no predictions")
+        return {}
+    rows = PREDICTIONS.rows(PREDICTIONS.read(path))
+    cases = (case_of(row, root=root, project=Path.cwd()) for row in rows)
+    return {case: (row.predicted, row.confidence) for case, row in zip(cases, rows, strict=True)}
+
+
+def _writable(path: Path, args: argparse.Namespace) -> Path:
+    """Refuse a file that is there, and a rate that is none."""
+    from slowfast_finetune.base.errors import DataError
+
+    if path.exists() and not args.force:
+        raise DataError(f"{path} exists; name another file with --out, or overwrite with --force")
+    if args.fps is not None and not 0 < args.fps < 1e6:
+        raise DataError(f"--fps: found {args.fps:g}, expected frames a second, more than 0")
+    return path

@@ -1,0 +1,201 @@
+"""Exports of programs in which people watch videos and note what happens: BORIS, ELAN, VIA."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+from slowfast_finetune.labelling.source_file import (
+    ListedLabel,
+    SourceFile,
+    has_keys,
+    reader_of,
+)
+
+_BORIS = {"Observation id", "Behavior", "Behavior type"}
+_BORIS_MEDIA = ("Media file name", "Media file", "Source")
+_CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)")
+_ELAN_MEDIA = re.compile(r"\"?#(.+?)(?: -- offset: (\d+))?\"?")
+
+
+@reader_of("boris", "events of BORIS", lambda file: set(file.header) >= _BORIS)
+def boris(file: SourceFile) -> Iterator[ListedLabel]:
+    """Read tabular or aggregated events of BORIS, CSV or TSV.
+
+    As boris/export_observation.py and export_events.py of BORIS 8.27 write them: aggregated events
+    have ``Start (s)`` and ``Stop (s)``; tabular ones a row for the START and one for the STOP of a
+    behaviour of a subject. Events of a moment (POINT) have no length. Times count from the start
+    of the observation, so observations of several files one after the other, or with an offset,
+    are refused.
+    """
+    open_events: dict[tuple[str, ...], tuple[str, float]] = {}
+    aggregated = {"Start (s)", "Stop (s)"} <= set(file.header)
+    media = next((name for name in _BORIS_MEDIA if name in file.header), None)
+    if not set(file.header) >= _BORIS or media is None or not (aggregated or "Time" in file.header):
+        columns = [*sorted(_BORIS), "Start (s) and Stop (s), or Time", _BORIS_MEDIA[0]]
+        raise file.error("line 1", f"expected columns {', '.join(columns)}")
+    for where, row in file.table():
+        source = row.get("Source", "")
+        if ";" in source:
+            raise file.error(where, f"{source!r} are several files in one observation; cut it up")
+        offset = row.get("Time offset (s)", "").strip() or "0"
+        if file.seconds(offset.lstrip("-"), where):
+            raise file.error(where, f"the observation has a time offset of {offset} s; expected 0")
+        kind = row["Behavior type"].upper()
+        if kind == "POINT":
+            file.reading.passed_over["events of a moment (POINT)"] += 1
+            continue
+        video = row[media].partition("|")[0].removeprefix("player #1:")
+        modifiers = (cell for name, cell in row.items() if name.startswith("Modifier"))
+        event = (row["Observation id"], row.get("Subject", ""), row["Behavior"], *modifiers)
+        if aggregated:
+            start, stop = (file.seconds(row[name], where) for name in ("Start (s)", "Stop (s)"))
+        elif kind == "START":
+            if event in open_events:
+                raise file.error(where, f"{row['Behavior']!r} starts twice without a STOP")
+            open_events[event] = where, file.seconds(row["Time"], where)
+            continue
+        elif kind != "STOP" or event not in open_events:
+            raise file.error(where, f"found {kind} of {row['Behavior']!r}, expected its START")
+        else:
+            start, stop = open_events.pop(event)[1], file.seconds(row["Time"], where)
+        track = row.get("Subject", "") or None
+        yield ListedLabel(where, video, row["Behavior"], start, stop, track=track)
+    for event, (where, _) in open_events.items():
+        raise file.error(where, f"{event[2]!r} starts and never stops")
+
+
+@reader_of("elan", "a document of ELAN", lambda file: "<ANNOTATION_DOCUMENT" in file.text[:2000])
+def elan(file: SourceFile) -> Iterator[ListedLabel]:
+    """Read an ELAN document, .eaf (EAF 2.x and 3.0: mpi.nl/tools/elan/EAF_Annotation_Format_3.0).
+
+    The annotations with times of their own, of every tier; their texts are the labels. The first
+    linked video is the one they belong to, as in ELAN. Media with an origin (TIME_ORIGIN) start
+    that many milliseconds before the annotations' clock.
+    """
+    if "<!DOCTYPE" in file.text or "<!ENTITY" in file.text:
+        raise file.error("top", "has a document type; ELAN writes none, and entities are not read")
+    try:
+        root = ElementTree.fromstring(file.text)
+    except ElementTree.ParseError as error:
+        raise file.error("XML", f"is not well-formed: {error}") from error
+    header = root.find("HEADER")
+    units = "milliseconds" if header is None else header.get("TIME_UNITS", "milliseconds")
+    if units != "milliseconds":
+        raise file.error("HEADER", f"TIME_UNITS: found {units!r}, expected milliseconds")
+    media = {
+        unquote(element.get("RELATIVE_MEDIA_URL") or element.get("MEDIA_URL") or ""): element
+        for element in root.iter("MEDIA_DESCRIPTOR")
+    }
+    videos = [name for name in media if file.reading.is_video(name)]
+    video = _linked_video(file, videos)
+    origin = file.seconds(media[video].get("TIME_ORIGIN", 0) if videos else 0, "MEDIA_DESCRIPTOR")
+    times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
+    for tier in root.iter("TIER"):
+        dependent = len(tier.findall("ANNOTATION/REF_ANNOTATION"))
+        file.reading.passed_over["annotations that refer to others, without times"] += dependent
+        for annotation in tier.findall("ANNOTATION/ALIGNABLE_ANNOTATION"):
+            where = f"annotation {annotation.get('ANNOTATION_ID')}"
+            label = (annotation.findtext("ANNOTATION_VALUE") or "").strip()
+            if not label:
+                file.reading.passed_over["annotations without a text"] += 1
+                continue
+            start, end = (
+                file.seconds(times.get(annotation.get(name)), where, scale=0.001) + origin / 1000
+                for name in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")
+            )
+            yield ListedLabel(where, video, label, start, end, track=tier.get("TIER_ID"))
+
+
+def _linked_video(file: SourceFile, videos: list[str]) -> str:
+    """The first of the videos that ELAN names, or the name of the file itself."""
+    if len(videos) > 1:
+        file.reading.remark(f"{file.path}: of {len(videos)} videos the first, {videos[0]!r}")
+    if not videos:
+        file.reading.remark(f"{file.path} names no video; {file.path.stem!r} is looked for")
+    return videos[0] if videos else file.path.stem
+
+
+def _is_elan_text(file: SourceFile) -> bool:
+    lines = [line for _, line in file.lines[:20] if not _ELAN_MEDIA.fullmatch(line)]
+    cells = lines[0].split("\t") if lines else []
+    return any(cell.startswith("Begin Time - ") for cell in cells) or (
+        sum(bool(_CLOCK.fullmatch(cell)) for cell in cells) > 1
+    )
+
+
+@reader_of("elan-text", "tab-delimited text of ELAN", _is_elan_text)
+def elan_text(file: SourceFile) -> Iterator[ListedLabel]:
+    """Read ELAN's "tab-delimited text" (mpi.nl/tools/elan/docs/manual, "Exporting a document").
+
+    Without a header: tier, participant, begin, end, duration, each in the chosen forms of time,
+    and the annotation; hh:mm:ss.ms must be among the forms. Or one column a tier, with a header of
+    ``Begin Time - hh:mm:ss.ms`` and so on. Lines with # name the media files; without them the
+    video has the name of the file.
+    """
+    videos = []
+    for number, line in file.lines:
+        if media := _ELAN_MEDIA.fullmatch(line):
+            videos += [media[1]] if file.reading.is_video(media[1]) else []
+            if media[2] and int(media[2]):
+                raise file.error(f"line {number}", f"{media[1]} has an offset; import the .eaf")
+    video = _linked_video(file, videos)
+    header: list[str] = []
+    for number, line in file.lines:
+        if _ELAN_MEDIA.fullmatch(line):
+            continue
+        cells, where = [cell.strip() for cell in line.split("\t")], f"line {number}"
+        if any(cell.startswith("Begin Time - ") for cell in cells):
+            header = cells
+            continue
+        clocks = [match for cell in cells if (match := _CLOCK.fullmatch(cell))]
+        if len(clocks) < 2 or (header and len(cells) != len(header)):
+            raise file.error(where, "expected begin and end in the form hh:mm:ss.ms, and a label")
+        start, end = (
+            round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 3)
+            for hours, minutes, seconds in (match.groups() for match in clocks[:2])
+        )
+        if header:
+            tiers = [(n, c) for n, c in zip(header, cells, strict=True) if " Time - " not in n]
+            found = [(n, c) for n, c in tiers if c and not n.startswith(("Duration - ", "File "))]
+        else:
+            found = [(cells[0], cells[-1])] if cells[-1] else []
+        if not found:
+            file.reading.passed_over["annotations without a text"] += 1
+        for tier, label in found:
+            yield ListedLabel(where, video, label, start, end, track=tier)
+
+
+@reader_of(
+    "via",
+    "a project of VIA 3",
+    lambda file: has_keys(file.json, "attribute", "file", "metadata", "view"),
+)
+def via(file: SourceFile) -> Iterator[ListedLabel]:
+    """Read temporal segments of a project of VIA 3, the JSON that it saves.
+
+    As via-3.x.y/src/js/_via_metadata.js, _via_attribute.js and _via_view.js in
+    github.com/ox-vgg/via have it. Each attribute is a track; a value is the text, or the number of
+    one of the options. What belongs to a moment or a region in the picture is no label of a part.
+    """
+    project = file.json
+    for key, entry in project["metadata"].items():
+        where = f"metadata {key!r}"
+        try:
+            (media,) = (project["file"][fid] for fid in project["view"][entry["vid"]]["fid_list"])
+            video, times, shape = str(media["fname"] or media["src"]), entry["z"], entry["xy"]
+            values = [(project["attribute"][aid], value) for aid, value in entry["av"].items()]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise file.error(where, f"expected one file, times and attributes: {error}") from error
+        if len(times) not in (0, 2) or shape:
+            file.reading.passed_over["marks of a moment or a region in the picture"] += 1
+            continue
+        start, end = (file.seconds(time, where) for time in times) if times else (None, None)
+        for attribute, value in values:
+            label = str((attribute.get("options") or {}).get(str(value), value)).strip()
+            if label:
+                yield ListedLabel(where, video, label, start, end, track=attribute.get("aname"))
+            else:
+                file.reading.passed_over["annotations without a text"] += 1

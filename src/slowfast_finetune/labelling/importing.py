@@ -1,0 +1,192 @@
+"""Turn files of labels of other programs into the rows of a labels.csv."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS
+from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelRow
+from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.labelling.data_set_lists import is_class_list, read_class_names
+from slowfast_finetune.labelling.label_formats import format_of
+from slowfast_finetune.labelling.matching import Matches, VideoNames
+from slowfast_finetune.labelling.source_file import LabelFormat, ListedLabel, Reading, SourceFile
+
+
+def import_labels(
+    paths: Sequence[Path],
+    *,
+    videos: Collection[str],
+    extensions: Sequence[str],
+    format_name: str | None = None,
+    track: str | None = None,
+    fps: float | None = None,
+    classes: Path | None = None,
+) -> tuple[list[LabelRow], list[str]]:
+    """Read files and find the videos that they name.
+
+    Returns:
+        The rows of a labels.csv, sorted by video and start, and what to say about them.
+
+    Args:
+        paths: the files; one such as classInd.txt among them has the names of the classes.
+        videos: paths from the videos folder.
+        extensions: of videos, in lower case with their dots.
+        format_name: one of label_formats.FORMATS; none: by the content.
+        track: takes the labels of this tier, subject, attribute or control alone.
+        fps: frames a second, for files that count frames.
+        classes: the names of the classes by number.
+
+    Raises:
+        DataError: a file cannot be read, its labels contradict each other, or there is no video of
+            any label.
+    """
+    reading = Reading(extensions, fps)
+    files = [SourceFile.load(path, reading) for path in paths]
+    names = [SourceFile.load(classes, reading)] if classes else []
+    if not format_name:
+        names += [file for file in files if is_class_list(file)]
+        files = [file for file in files if file not in names]
+    if not files or len(names) > 1:
+        raise DataError(f"{paths[0]}: expected files of labels, and at most one of class names")
+    reading.class_names = read_class_names(names[0]) if names else None
+    formats = [format_of(file, format_name) for file in files]
+    notes = [f"{file.path}: {known.title}" for file, known in zip(files, formats, strict=True)]
+    listed = [
+        label for file, known in zip(files, formats, strict=True) for label in _listed(file, known)
+    ]
+    if track is not None:
+        tracks = sorted({label.track for label in listed if label.track})
+        if track not in tracks:
+            raise DataError(f"--track: found {track!r}, expected {', '.join(tracks) or 'none'}")
+        listed = [label for label in listed if label.track == track]
+    rows, (summary, *more) = _rows(listed, VideoNames(videos, extensions))
+    notes += [*reading.remarks, summary]
+    notes += [f"left out: {n} {what}" for what, n in reading.passed_over.items() if n]
+    if unnamed := len(set(videos) - {row.video for row in rows}):
+        more.append(f"{unnamed} videos of the folder are not named")
+    return rows, notes + more
+
+
+def _listed(file: SourceFile, known: LabelFormat) -> Iterator[ListedLabel]:
+    where = "the start"
+    try:
+        for label in known.read(file):
+            where = label.where
+            yield label._replace(where=f"{file.path}: {where}")
+    except (AttributeError, KeyError, TypeError) as error:
+        # Readers check what people get wrong; that every list is a list is left to Python.
+        said = f"{type(error).__name__}: {error}"
+        raise file.error(f"after {where}", f"is not {known.title} any more ({said})") from error
+
+
+def _rows(listed: Sequence[ListedLabel], videos: VideoNames) -> tuple[list[LabelRow], list[str]]:
+    """The rows of the labels whose videos are there, and what to say."""
+    # A file that is cut already is all of what the label is about.
+    listed = [
+        label._replace(video=label.trimmed, start=None, end=None)
+        if label.trimmed and videos.has(label.trimmed)
+        else label
+        for label in listed
+    ]
+    matches = videos.match({label.video: label.also for label in listed})
+    by_video: dict[str, list[tuple[ListedLabel, LabelRow]]] = defaultdict(list)
+    for label in listed:
+        if video := matches.found.get(label.video):
+            by_video[video].append((label, _row(label, video)))
+    if not by_video:
+        example = f", e.g. {listed[0].video!r}" if listed else ""
+        raise DataError(f"none of the {len(listed)} labels is of a video in the folder{example}")
+    _check_splits([pair for labels in by_video.values() for pair in labels])
+    rows = []
+    for _, labels in sorted(by_video.items()):
+        labels.sort(key=lambda pair: (pair[1].start or 0.0, pair[1].end or 0.0))
+        kept = [next(same) for _, same in itertools.groupby(labels, key=lambda pair: pair[1])]
+        _check_parts(kept)
+        rows += [row for _, row in kept]
+    repeated = sum(map(len, by_video.values())) - len(rows)
+    notes = [_summary(rows)]
+    notes += [f"left out: {repeated} repeated labels"] if repeated else []
+    return rows, notes + _about(matches)
+
+
+def _row(label: ListedLabel, video: str) -> LabelRow:
+    name = label.label if label.label is None else composed(label.label).strip()
+    if name in ("", NONE_OF_THESE):
+        raise DataError(f"{label.where}: found the label {name!r}, expected the name of a class")
+    start, end = (t if t is None else round(t, TIME_DIGITS) for t in (label.start, label.end))
+    if end is not None and end <= (start or 0.0):
+        raise DataError(
+            f"{label.where}: ends at {end:g} s, not after its start at {start or 0:g} s"
+        )
+    if end is not None:
+        start = start or 0.0
+    return LabelRow(
+        video, name, start or None if end is None else start, end, label.split, label.group
+    )
+
+
+def _check_parts(pairs: Sequence[tuple[ListedLabel, LabelRow]]) -> None:
+    """Refuse parts of one video, sorted by start, that overlap, as labels.csv does."""
+    for (one, before), (other, row) in itertools.pairwise(pairs):
+        if before.end is None or (row.start or 0.0) < before.end:
+            tracks = sorted({label.track for label, _ in pairs if label.track})
+            choose = f"; choose one of {', '.join(tracks)} with --track" if len(tracks) > 1 else ""
+            raise DataError(
+                f"{other.where}: {row.label!r} overlaps {before.label!r} ({one.where}); parts of "
+                f"one video must not, for now{choose}"
+            )
+
+
+def _check_splits(pairs: Sequence[tuple[ListedLabel, LabelRow]]) -> None:
+    """Refuse a video in two splits, and splits for some videos alone."""
+    first: dict[str, ListedLabel] = {}
+    for label, row in pairs:
+        known = first.setdefault(row.video, label)
+        if row.label is not None and known.split != label.split:
+            raise DataError(
+                f"{label.where}: {row.video!r} is in split {label.split or 'none'}, but in "
+                f"{known.split or 'none'} by {known.where}"
+            )
+    without = [label for label, row in pairs if row.split is None and row.label is not None]
+    if without and len(without) < sum(row.label is not None for _, row in pairs):
+        raise DataError(
+            f"{without[0].where}: has no split, but labels of other files or lines have; give one "
+            "to all or to none"
+        )
+
+
+def _summary(rows: Sequence[LabelRow]) -> str:
+    parts = sum(not row.is_whole for row in rows)
+    splits = Counter(row.split for row in rows)
+    text = f"{len(rows)} labels of {len({row.video for row in rows})} videos"
+    text += f", {parts} of them of parts" if parts else ""
+    shown = ", ".join(f"{splits[split]} {split}" for split in SPLITS if splits[split])
+    return text + (f"; {shown}" if shown else "")
+
+
+def _about(matches: Matches) -> list[str]:
+    """What to say about names that do not plainly mean one video."""
+    notes = []
+    if matches.elsewhere:
+        name = matches.elsewhere[0]
+        notes.append(
+            f"{len(matches.elsewhere)} videos lie in other folders or have another extension than "
+            f"listed, e.g. {name!r} is {matches.found[name]!r}"
+        )
+    if matches.missing:
+        shown = ", ".join(map(repr, matches.missing[:3]))
+        notes.append(
+            f"WARNING: left out: {len(matches.missing)} videos are not there, e.g. {shown}"
+        )
+    if matches.ambiguous:
+        name, candidates = next(iter(matches.ambiguous.items()))
+        notes.append(
+            f"WARNING: left out: {len(matches.ambiguous)} names may mean several videos or share "
+            f"one, e.g. {name!r}: {', '.join(map(repr, candidates[:3]))}"
+        )
+    return notes

@@ -1,0 +1,62 @@
+"""The labels of a manifest, as a labels.csv has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.store_location import locate
+from slowfast_finetune.indexing.label_table import LabelRow
+from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.labelling.label_studio import Case
+
+
+class CaseRow(Protocol):
+    """A row of a table about cases: of the manifest, of predictions.csv."""
+
+    @property
+    def video_path(self) -> str: ...
+
+    @property
+    def start_seconds(self) -> float | None: ...
+
+    @property
+    def end_seconds(self) -> float | None: ...
+
+
+def labels_of(
+    manifest: Iterable[ManifestRow], *, root: Path, project: Path
+) -> tuple[list[LabelRow], dict[str, Path]]:
+    """The label of every case, sorted by video and start, and the videos by their names there.
+
+    Args:
+        root: the videos folder, from which a labels.csv names videos.
+        project: where relative paths of the manifest start.
+
+    Raises:
+        DataError: a video does not lie in the folder.
+    """
+    rows, paths = [], {}
+    for row in manifest:
+        video, start, end = case_of(row, root=root, project=project)
+        paths[video] = locate(row.video_path, project=project)
+        rows.append(LabelRow(video, row.class_name, start, end, row.split, row.group))
+    rows.sort(key=lambda row: (row.video, row.start or 0.0))
+    return rows, paths
+
+
+def case_of(row: CaseRow, *, root: Path, project: Path) -> Case:
+    """The path of a row's video from the videos folder, and its times; see :func:`labels_of`."""
+    # Path.resolve would follow links.
+    path = Path(os.path.abspath(locate(row.video_path, project=project)))  # noqa: PTH100
+    folder = Path(os.path.abspath(root))  # noqa: PTH100
+    if not path.is_relative_to(folder):
+        raise DataError(
+            f"data.videos: {row.video_path} of the manifest is not in {root}; set data.videos to "
+            "the folder that the manifest was made from"
+        )
+    return composed(path.relative_to(folder).as_posix()), row.start_seconds, row.end_seconds
