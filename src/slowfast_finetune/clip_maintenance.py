@@ -36,14 +36,14 @@ class Corner:
         settings: the ``clip:`` values, None where settings.json is missing or damaged.
         num_entries: whole videos, and ranges of others.
         num_bytes: of all entries.
-        raw_bytes: what they would take without encoding; damaged ones are not counted.
+        raw_bytes: what they would take without encoding; None where one cannot be read.
     """
 
     digest: str
     settings: ClipParams | None
     num_entries: int
     num_bytes: int
-    raw_bytes: int
+    raw_bytes: int | None
 
 
 def corners(root: Path) -> list[Corner]:
@@ -96,14 +96,13 @@ def size_of(paths: Iterable[Path]) -> int:
     return total
 
 
-def _raw_bytes(folder: Path, entries: list[Path]) -> int:
+def _raw_bytes(folder: Path, entries: list[Path]) -> int | None:
     store = ClipStore.of_folder(folder)
-    total = 0
-    for path in entries:
-        with suppress(EntryError):
-            info = store.info(_key(path, folder))
-            total += raw_bytes(info.num_frames, info.height, info.width)
-    return total
+    try:
+        found = [store.info(_key(path, folder)) for path in entries]
+    except EntryError:
+        return None
+    return sum(raw_bytes(info.num_frames, info.height, info.width) for info in found)
 
 
 def _settings(folder: Path) -> ClipParams | None:
@@ -127,7 +126,8 @@ def describe_corners(found: Iterable[Corner], *, current: str) -> str:
                 f"{'raw' if clip.encoding == 'raw' else f'JPEG {clip.jpeg_quality}'}"
             )
         mark = "  ← params.yaml" if corner.digest == current else ""
-        size, raw = readable_bytes(corner.num_bytes), readable_bytes(corner.raw_bytes)
+        size = readable_bytes(corner.num_bytes)
+        raw = "unknown" if corner.raw_bytes is None else readable_bytes(corner.raw_bytes)
         lines.append(
             f"{corner.digest:16}  {corner.num_entries:7}  {size:>9}  {raw:>9}  {what}{mark}"
         )
@@ -193,12 +193,15 @@ def find_leftovers(root: Path, *, current: str, keys: set[str]) -> dict[str, lis
     for folder, clips in clips_of.items():
         is_clips = clips == folder.name
         entries = {path: _key(path, folder) for path in _entries(folder)}
-        for path in sorted({*folder.iterdir(), *entries}):
+        temporary = [p for p in folder.iterdir() if re.fullmatch(TEMPORARY_NAME, p.name)]
+        stale = [p for p in temporary if now - p.stat().st_mtime > STALE_SECONDS]
+        if stale:
+            found["half-written by a process that was killed"] += sorted(stale)
+        # Without its settings a folder is not known again: they go last.
+        settings_file = [folder / SETTINGS_NAME] if len(stale) == len(temporary) else []
+        for path in [*settings_file, *entries]:
             is_entry = path in entries
-            if re.fullmatch(TEMPORARY_NAME, path.name):
-                if now - path.stat().st_mtime > STALE_SECONDS:
-                    found["half-written by a process that was killed"].append(path)
-            elif clips != current and (is_entry or path.name == SETTINGS_NAME):
+            if clips != current:
                 found["of other clip settings than params.yaml has"].append(path)
             elif is_entry and not (
                 entries[path] in keys if is_clips else entries[path][:HASH_DIGITS] in videos

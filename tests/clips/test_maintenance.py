@@ -16,7 +16,7 @@ from synthetic import make_manifest, make_params, steady, write_params, write_vi
 from slowfast_finetune.base.console import readable_bytes
 from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.clip_maintenance import corners
+from slowfast_finetune.clip_maintenance import corners, find_leftovers, remove
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.features.feature_store import FeatureSettings, FeatureStore
@@ -94,7 +94,7 @@ def test_verify_finds_one_changed_byte_and_removes_only_that(project: Path) -> N
     result = slowfast(project, "clips", "verify")
     assert result.returncode == 1
     assert result.stdout.strip() == f"{victim}: the checksum does not match"
-    assert "1 clips or features are damaged" in result.stderr
+    assert "1 files are damaged or of another format" in result.stderr
     assert slowfast(project, "clips", "verify", "--remove").returncode == 0
     assert len(entries(store)) == 3
     assert victim not in entries(store)
@@ -123,6 +123,34 @@ def test_prune_first_only_tells_then_deletes_what_nothing_refers_to(project: Pat
     assert fresh.exists(), "another run may be writing it"
     assert not old.exists()
     assert "nothing to delete" in slowfast(project, "clips", "prune", "--yes").stdout
+
+
+def test_a_folder_keeps_its_settings_while_something_may_be_writing_there(project: Path) -> None:
+    other = fill(project, make_params(clip={"sample_fps": 5}), NAMES[:2])
+    half = other.folder / f".{'0' * 32}.run.tmp"
+    half.write_text("half")
+    known = {"current": "0" * 16, "keys": set[str]()}
+    for files in find_leftovers(project / "store", **known).values():
+        remove(files)
+    assert {path.name for path in other.folder.iterdir()} == {half.name, "settings.json"}
+    os.utime(half, (0, 0))  # its writer was killed long ago
+    for files in find_leftovers(project / "store", **known).values():
+        remove(files)
+    assert not other.folder.exists()
+
+
+@pytest.mark.process
+def test_status_and_verify_do_not_take_an_older_format_for_damage(project: Path) -> None:
+    store = fill(project, make_params(), NAMES[:2])
+    for entry in entries(store):
+        data = entry.read_bytes()
+        entry.write_bytes(data.replace(b'"format_version": "4"', b'"format_version": "3"'))
+    status = slowfast(project, "clips", "status").stdout
+    assert "unknown" in status
+    verify = slowfast(project, "clips", "verify")
+    assert verify.returncode == 1
+    assert verify.stdout.count("has format 3; this version reads 4") == 2
+    assert "2 files are damaged or of another format" in verify.stderr
 
 
 @pytest.mark.process

@@ -123,13 +123,16 @@ class ClipReader:
         try:
             frames = self._store.clip(row)
         except EntryError as error:
-            raise DataError(f"{row.case}: its clip is gone or damaged: {error}") from error
+            raise self._damaged(clip, error) from error
         if frames.shape[:3] != (row.num_frames, row.height, row.width):
             raise self._damaged(clip, f"it has the shape {frames.shape}")
         return frames
 
     def _damaged(self, clip: int, what: object) -> DataError:
-        return DataError(f"{self.rows[clip].case}: its clip is gone or damaged: {what}")
+        return DataError(
+            f"{self.rows[clip].case}: its clip is gone or damaged: {what}; `slowfast clips verify "
+            "--remove` deletes damaged clips, and `dvc repro` decodes them again"
+        )
 
 
 def reading_threads(num_devices: int = 1) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 from multiprocessing import get_context
 from typing import Literal, Protocol, TypeVar
 
@@ -59,23 +60,34 @@ def worker_count(num_workers: int | Literal["auto"]) -> int:
 
 
 def _decode_here(jobs: Sequence[DecodeJob], *, workers: int) -> Iterator[Decoded]:
-    for job, future in run_killable(jobs, decode_to_store, workers=workers):
-        outcome: Outcomes | Refusal = outcome_here(future, job, refusal=job_refusal)
-        yield settled(job, outcome)
+    try:
+        with closing(run_killable(jobs, decode_to_store, workers=workers)) as ended:
+            for job, future in ended:
+                outcome: Outcomes | Refusal = outcome_here(future, job, refusal=job_refusal)
+                yield settled(job, outcome)
+    except BaseException:
+        # The workers are killed by now; on a full disk what they leave would only fill it.
+        for job in jobs:
+            _discard_temporary(job)
+        raise
 
 
 def settled(job: DecodeJob, outcome: Outcomes | Refusal) -> Decoded:
     """A job with what became of its entries; what a killed worker left of them is removed."""
-    for key in job.keys:
-        job.store.discard_temporary(key, run_name=job.run_name)
+    _discard_temporary(job)
     if isinstance(outcome, Refusal):
         return job, dict.fromkeys(job.keys, outcome)
     return job, outcome
 
 
+def _discard_temporary(job: DecodeJob) -> None:
+    for key in job.keys:
+        job.store.discard_temporary(key, run_name=job.run_name)
+
+
 def run_killable(
     jobs: Sequence[JobT], work: Callable[[JobT], ResultT], *, workers: int
-) -> Iterator[tuple[JobT, Future[ResultT]]]:
+) -> Generator[tuple[JobT, Future[ResultT]]]:
     """Do ``work`` in processes that are killed after their job's time; yield jobs as they end."""
     from pebble import ProcessFuture, ProcessPool
 

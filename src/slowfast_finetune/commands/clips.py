@@ -62,8 +62,10 @@ def _verify(args: argparse.Namespace) -> None:
         if args.remove:
             path.unlink(missing_ok=True)
     if damaged and not args.remove:
-        raise DataError(f"{len(damaged)} clips or features are damaged; --remove deletes them")
-    say(f"removed {len(damaged)} damaged files" if damaged else "every clip is as it was written")
+        raise DataError(
+            f"{len(damaged)} files are damaged or of another format; --remove deletes them"
+        )
+    say(f"removed {len(damaged)} files" if damaged else "every clip is as it was written")
 
 
 def _prune(args: argparse.Namespace) -> None:

@@ -25,15 +25,16 @@ MEASURED = {
 def cache_bytes(videos: Sequence[VideoSummary], clip: ClipParams) -> int:
     """Compute the size of these videos in the clip store, where copies share an entry [bytes].
 
-    Parts that lie so close together that they share an entry take less.
+    Parts that lie so close together that they share an entry take less. Padding repeats frames,
+    which take no further room as JPEG.
     """
+    padded = clip.num_frames if clip.encoding == "raw" else 0
     margins = 2 * math.ceil(MARGIN_SECONDS * exact_rate(clip.sample_fps))
     cases = {(video.content_hash, video.start_seconds): video for video in videos}.values()
     return sum(
         HEADER_BYTES
         + round(
-            (max(v.num_sampled, clip.num_frames) + margins * (v.start_seconds is not None))
-            * v.frame_bytes
+            (max(v.num_sampled, padded) + margins * (v.start_seconds is not None)) * v.frame_bytes
         )
         for v in cases
     )
