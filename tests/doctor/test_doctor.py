@@ -40,6 +40,23 @@ def test_the_size_of_the_store_is_exact_and_copies_count_once() -> None:
     assert cache_bytes(videos, CLIP) == expected
 
 
+def test_padding_takes_no_room_as_jpeg_and_parts_that_lie_close_share_theirs() -> None:
+    jpeg = CLIP.model_copy(update={"encoding": "jpeg"})
+    short = dataclasses.replace(SOUND[0], num_sampled=5, frame_bytes=1000.0)
+    assert cache_bytes([short], jpeg) == 4096 + 5 * 1000
+
+    def part(start: float, num_sampled: int) -> VideoSummary:
+        end = start + num_sampled / 15
+        return dataclasses.replace(
+            short, start_seconds=start, end_seconds=end, num_sampled=num_sampled
+        )
+
+    # At 15 a second, with 2 s before and after: frames 120 to 225; then 1770 to 1890 and 1800 to
+    # 1920, which overlap, as one. Parts of 45 and 60 frames need no padding of the clip's 8.
+    parts = [part(10.0, 45), part(120.0, 60), part(122.0, 60)]
+    assert cache_bytes(parts, jpeg) == (4096 + 105 * 1000) + (4096 + 150 * 1000)
+
+
 def test_an_epoch_is_guessed_from_the_last_run_of_the_same_model(tmp_path: Path) -> None:
     params = make_params()
     summary = tmp_path / "metrics" / "train.json"

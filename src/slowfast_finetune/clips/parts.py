@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import ManifestRow
@@ -32,7 +32,16 @@ class PartClip(NamedTuple):
     seconds: float
 
 
-def part_range(row: ManifestRow | ClipRow, clip: ClipParams) -> FrameRange:
+class HasTimes(Protocol):
+    """A row about a case, such as ManifestRow, ClipRow or VideoSummary."""
+
+    @property
+    def start_seconds(self) -> float | None: ...
+    @property
+    def end_seconds(self) -> float | None: ...
+
+
+def part_range(row: HasTimes, clip: ClipParams) -> FrameRange:
     """The sampled instants in a part, at least one, and at most ``max_seconds`` of them."""
     fps = exact_rate(clip.sample_fps)
     most = instants_before(Fraction(clip.max_seconds), sample_fps=fps)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from slowfast_finetune.base.params import ClipParams, Params
-from slowfast_finetune.clips.parts import MARGIN_SECONDS
+from slowfast_finetune.clips.parts import needed_range, part_range, ranges_to_store
 from slowfast_finetune.clips.stored_frames import HEADER_BYTES
-from slowfast_finetune.decoding.sampling import exact_rate
+from slowfast_finetune.decoding.sampling import FrameRange
 from slowfast_finetune.inspection.video_summary import VideoSummary
 
 # Measured speed of training (benchmarks/README.md, step; 2 cores of an AMD EPYC with AVX512, bf16):
@@ -25,19 +25,28 @@ MEASURED = {
 def cache_bytes(videos: Sequence[VideoSummary], clip: ClipParams) -> int:
     """Compute the size of these videos in the clip store, where copies share an entry [bytes].
 
-    Parts that lie so close together that they share an entry take less. Padding repeats frames,
-    which take no further room as JPEG.
+    Padding repeats frames, which take no further room as JPEG. What is stored around a part that
+    reaches the end of its video is counted in full.
     """
     padded = clip.num_frames if clip.encoding == "raw" else 0
-    margins = 2 * math.ceil(MARGIN_SECONDS * exact_rate(clip.sample_fps))
-    cases = {(video.content_hash, video.start_seconds): video for video in videos}.values()
-    return sum(
-        HEADER_BYTES
-        + round(
-            (max(v.num_sampled, padded) + margins * (v.start_seconds is not None)) * v.frame_bytes
-        )
-        for v in cases
-    )
+    sizes: list[float] = []
+    by_content: dict[str, list[VideoSummary]] = defaultdict(list)
+    for video in videos:
+        by_content[video.content_hash].append(video)
+    for cases in by_content.values():
+        parts = [video for video in cases if video.start_seconds is not None]
+        if len(parts) < len(cases):
+            whole = next(video for video in cases if video.start_seconds is None)
+            sizes.append(max(whole.num_sampled, padded) * whole.frame_bytes)
+        starts = [part_range(part, clip).first for part in parts]
+        needed = [
+            needed_range(FrameRange(first, first + part.num_sampled), clip)
+            for first, part in zip(starts, parts, strict=True)
+        ]
+        sizes += [
+            (held.end - held.first) * parts[0].frame_bytes for held in ranges_to_store(needed, clip)
+        ]
+    return sum(HEADER_BYTES + round(size) for size in sizes)
 
 
 def estimate_epoch(
