@@ -105,6 +105,7 @@ def _too_short(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Fin
         total=len(videos),
         seconds=f"{clip.num_frames / clip.sample_fps:.2g}",
         padding=clip.padding,
+        parts=any(video.start_seconds is not None for video in short),
         worst=worst,
         short_in_worst=short_of[worst],
         total_in_worst=total_of[worst],
