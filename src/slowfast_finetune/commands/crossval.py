@@ -41,12 +41,8 @@ def _run(args: argparse.Namespace) -> None:
         curve_text,
         learning_curve,
     )
-    from slowfast_finetune.comparing.pooling import describe
-    from slowfast_finetune.evaluation.predictions_table import (
-        PREDICTIONS,
-        PROBABILITY_DIGITS,
-        Predictions,
-    )
+    from slowfast_finetune.comparing.pooling import describe, together
+    from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
 
     params = load_params(Path("params.yaml"))
     rows = CLIPS.read_rows(Path("data/clips.csv"))
@@ -55,17 +51,13 @@ def _run(args: argparse.Namespace) -> None:
     features = all_features(rows, params=params, store=store, project=Path.cwd())
     found = cross_validated(rows, features, params=params)
     folds = found.predictions(names, num_views=features.unmirrored.shape[1])
-
-    import pandas as pd
-
-    frame = pd.concat([fold.frame for fold in folds], ignore_index=True)
-    together = Predictions("together", tuple(names), frame)
-    say(describe(folds, together))
+    pooled = together(folds)
+    say(describe(folds, pooled))
     curve, right = learning_curve(found, features, params=params)
     say(curve_text(curve, right, rows, names))
     if args.out:
-        values = np.round(together.probabilities, PROBABILITY_DIGITS)
-        rows_of = PREDICTIONS.rows(frame)
+        values = np.round(pooled.probabilities, PROBABILITY_DIGITS)
+        rows_of = PREDICTIONS.rows(pooled.frame)
         PREDICTIONS.write(args.out, rows_of, class_names=names, class_values=values)
         say(f"wrote {args.out}")
     if args.curve:

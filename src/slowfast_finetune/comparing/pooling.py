@@ -16,8 +16,6 @@ def pool(sources: Sequence[str]) -> tuple[list[Predictions], Predictions]:
     Raises:
         DataError: one cannot be read, the classes differ, or a video or group is in two folds.
     """
-    import pandas as pd
-
     folds = [read_predictions(source) for source in sources]
     check_same_classes(folds)
     _check_nothing_is_in_two(folds)
@@ -25,8 +23,15 @@ def pool(sources: Sequence[str]) -> tuple[list[Predictions], Predictions]:
     for fold in folds:
         if list(fold.frame.columns) != list(first.frame.columns):
             raise DataError(f"{fold.source}: has other columns than {first.source}")
+    return folds, together(folds)
+
+
+def together(folds: Sequence[Predictions]) -> Predictions:
+    """The predictions of all folds as one table, in the order of the folds."""
+    import pandas as pd
+
     frame = pd.concat([fold.frame for fold in folds], ignore_index=True)
-    return folds, Predictions("together", first.class_names, frame)
+    return Predictions("together", folds[0].class_names, frame)
 
 
 def _check_nothing_is_in_two(folds: Sequence[Predictions]) -> None:
@@ -42,14 +47,14 @@ def _check_nothing_is_in_two(folds: Sequence[Predictions]) -> None:
                 seen[name] = fold.source
 
 
-def describe(folds: Sequence[Predictions], together: Predictions) -> str:
+def describe(folds: Sequence[Predictions], pooled: Predictions) -> str:
     """Format each fold's top-1 accuracy, and that of all with its 95 % confidence interval."""
-    runs = [*folds, together]
+    runs = [*folds, pooled]
     width = max(len(run.source) for run in runs)
     lines = [f"{'':{width}}  videos  top-1 accuracy"]
     lines += [
         f"{run.source:{width}}  {len(run.frame):6}  {(run.actual == run.predicted).mean():14.3f}"
         for run in runs
     ]
-    low, high = interval_of_accuracy(together.actual == together.predicted, together.units)
+    low, high = interval_of_accuracy(pooled.actual == pooled.predicted, pooled.units)
     return "\n".join(lines) + f" [{low:.3f}, {high:.3f}]"

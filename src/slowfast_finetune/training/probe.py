@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,31 +118,22 @@ def train_probe(
     save_checkpoint(outputs.best_checkpoint, best)
     export_program(best, outputs.best_model)
     chosen = history[probe.best]
-    summary = {
-        "best_epoch": chosen.epoch,
-        "best_val_loss": round(chosen.val_loss, 4),
-        "best_val_accuracy": round(chosen.val_accuracy, 4),
-        "train_minutes": round((feature_seconds + fit_seconds) / 60, 2),
-        "run": [
-            {
-                "method": "probe",
-                "penalty": chosen.penalty,
-                "penalties": len(history),
-                "folds": probe.num_folds,
-                "fitted_videos": len(rows),
-                "views": features.settings.num_views,
-                "features": features.values.shape[2],
-                "features_computed": features.num_computed,
-                "feature_seconds": round(feature_seconds, 2),
-                "fit_seconds": round(fit_seconds, 2),
-                "parameters_trained": sum(p.numel() for p in head_of(network).parameters()),
-                "peak_memory_mb": round(chosen.peak_memory_mb),
-                **best.provenance,
-                "params": best.params,
-            }
-        ],
+    minutes = (feature_seconds + fit_seconds) / 60
+    run = {
+        "method": "probe",
+        "penalty": chosen.penalty,
+        "penalties": len(history),
+        "folds": probe.num_folds,
+        "fitted_videos": len(rows),
+        "views": features.settings.num_views,
+        "features": features.values.shape[2],
+        "features_computed": features.num_computed,
+        "feature_seconds": round(feature_seconds, 2),
+        "fit_seconds": round(fit_seconds, 2),
+        "parameters_trained": sum(p.numel() for p in head_of(network).parameters()),
+        "peak_memory_mb": round(chosen.peak_memory_mb),
     }
-    write_text(outputs.summary, json.dumps(summary, indent=2) + "\n")
+    _write_summary(outputs.summary, chosen, best, minutes=minutes, run=run)
     recorder.note(
         f"penalty {chosen.penalty:g} chosen by {probe.num_folds}-fold cross-validation: loss "
         f"{chosen.val_loss:.3f}, accuracy {chosen.val_accuracy:.3f} of videos left out; fitted to "
@@ -149,6 +141,20 @@ def train_probe(
         f"{best.temperature:.2f}, threshold {best.threshold:.2f}; wrote {outputs.best_checkpoint}, "
         f"{outputs.best_model}"
     )
+
+
+def _write_summary(
+    path: Path, chosen: EpochRow, best: Checkpoint, *, minutes: float, run: Mapping[str, Any]
+) -> None:
+    """Write metrics/train.json; ``run`` is what it says of how the probe was fitted."""
+    summary = {
+        "best_epoch": chosen.epoch,
+        "best_val_loss": round(chosen.val_loss, 4),
+        "best_val_accuracy": round(chosen.val_accuracy, 4),
+        "train_minutes": round(minutes, 2),
+        "run": [{**run, **best.provenance, "params": best.params}],
+    }
+    write_text(path, json.dumps(summary, indent=2) + "\n")
 
 
 def unused(params: Params) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import Params
@@ -49,7 +50,7 @@ def train_model(
     project: Path,
     outputs: TrainingOutputs,
 ) -> None:
-    """Fine-tune on the training rows, keep the epoch with the lowest validation loss.
+    """Fine-tune, and keep the epoch with the lowest validation loss; or fit a probe.
 
     With several devices every process runs this; the first one writes.
 
@@ -123,35 +124,57 @@ def train_model(
                 outputs=outputs,
                 recorder=recorder,
             )
-            return
-        data = TrainingData(train_rows, val_rows, params, store.folder, fabric)
-        learner = build_learner(
-            network,
-            recipe=params.train,
-            augment=params.augment,
-            criterion=training_criterion(train_rows, class_names, params.train),
-            steps_per_epoch=data.steps_per_epoch,
-            fabric=fabric,
-        )
-        size = try_a_step(learner, data, recorder.note)
-        unfinished = UnfinishedRun(
-            outputs.best_checkpoint.parent / FOLDER,
-            fingerprint(learner, description, batch_size_per_device=size),
-        )
-        minutes = params.runtime.save_minutes
-        run = TrainingRun(learner, description, outputs, recorder, unfinished, minutes)
-        run.resume()
-        fit(
-            learner,
-            feed_of=lambda epoch: data.feed(epoch, size=size),
-            val_loader=data.validation(size=size),
-            progress=run.progress,
-            name_of_clip=lambda clip: train_rows[clip].case,
-            after_step=run.after_step,
-            after_epoch=run.after_epoch,
-        )
-        if fabric.is_global_zero:
-            run.finish(lambda best: calibrated(best, data))
+        else:
+            _fine_tune(
+                network,
+                TrainingData(train_rows, val_rows, params, store.folder, fabric),
+                description=description,
+                outputs=outputs,
+                recorder=recorder,
+            )
+
+
+def _fine_tune(
+    network: nn.Module,
+    data: TrainingData,
+    *,
+    description: Checkpoint,
+    outputs: TrainingOutputs,
+    recorder: Recorder,
+) -> None:
+    """Train the network, or go on with an unfinished run of the same description.
+
+    Args:
+        description: the checkpoint of the run, without weights.
+    """
+    params = data.params
+    learner = build_learner(
+        network,
+        recipe=params.train,
+        augment=params.augment,
+        criterion=training_criterion(data.rows, description.class_names, params.train),
+        steps_per_epoch=data.steps_per_epoch,
+        fabric=data.fabric,
+    )
+    size = try_a_step(learner, data, recorder.note)
+    unfinished = UnfinishedRun(
+        outputs.best_checkpoint.parent / FOLDER,
+        fingerprint(learner, description, batch_size_per_device=size),
+    )
+    minutes = params.runtime.save_minutes
+    run = TrainingRun(learner, description, outputs, recorder, unfinished, minutes)
+    run.resume()
+    fit(
+        learner,
+        feed_of=lambda epoch: data.feed(epoch, size=size),
+        val_loader=data.validation(size=size),
+        progress=run.progress,
+        name_of_clip=lambda clip: data.rows[clip].case,
+        after_step=run.after_step,
+        after_epoch=run.after_epoch,
+    )
+    if data.fabric.is_global_zero:
+        run.finish(lambda best: calibrated(best, data))
 
 
 def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
