@@ -66,7 +66,15 @@ def paint_room(
     step = rng.uniform(0.12, 0.3) * unit
     for x in np.arange(-rng.random() * step, width, step):  # stripes show how the camera moves
         draw.rectangle((x, 0, x + 0.5 * step, height), fill=_darker(wall, 0.95))
-    draw.rectangle((0, floor_y - rng.uniform(0.06, 0.2) * unit, width, height), fill=floor)
+    edge = floor_y - rng.uniform(0.06, 0.2) * unit
+    # Pictures on the wall tell rooms apart, as they are apart in real videos.
+    for x in np.arange(-rng.random() * unit, width, rng.uniform(0.4, 0.7) * unit):
+        across, down = rng.uniform(0.15, 0.35, size=2) * unit
+        y = edge - rng.uniform(0.4, 1.0) * unit
+        paper = _hsv(rng.random(), rng.uniform(0.1, 0.5), rng.uniform(0.4, 0.95))
+        frame = (x, y, x + across, y + down)
+        draw.rectangle(frame, fill=paper, outline=_darker(wall, 0.75), width=3)
+    draw.rectangle((0, edge, width, height), fill=floor)
     return picture
 
 
