@@ -45,6 +45,7 @@ from slowfast_finetune.scoring.metrics import (
     negative_log_likelihood,
     scores_of_sums,
 )
+from slowfast_finetune.scoring.novelty import FAMILIAR
 
 DIGITS = 4  # decimals of a score
 # The content of metrics.json: `dvc metrics show` and `dvc exp show` print a column for each.
@@ -68,12 +69,14 @@ class Outcome:
         probabilities: float64 (N, classes), calibrated, averaged over views.
         train_rows: usable videos of the training split.
         threshold: confidence below which the answer is "none of these".
+        novelty: (N,) above 1 it is too; None where it was not measured.
     """
 
     rows: Sequence[ClipRow]
     probabilities: Probabilities
     train_rows: Sequence[ClipRow]
     threshold: float
+    novelty: Floats | None = None
 
     @cached_property
     def true(self) -> Labels:
@@ -107,8 +110,9 @@ class Outcome:
 
     @cached_property
     def answered(self) -> npt.NDArray[np.bool_]:
-        """Tells whether the confidence reaches the threshold (N,)."""
-        return self.confidence >= self.threshold
+        """Tells whether a video is like the training videos, and confidence suffices (N,)."""
+        sure = self.confidence >= self.threshold
+        return sure if self.novelty is None else sure & (self.novelty <= FAMILIAR)
 
 
 def score_rows(outcome: Outcome) -> list[ScoreRow]:
@@ -287,6 +291,7 @@ def prediction_rows(
             num_views=num_views,
             start_seconds=row.start_seconds,
             end_seconds=row.end_seconds,
+            novelty=None if outcome.novelty is None else float(outcome.novelty[i]),
         )
         rows.append(_rounded(made))
     return rows

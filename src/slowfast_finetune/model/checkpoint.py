@@ -74,6 +74,8 @@ class Checkpoint:
         provenance: seed, versions, digest of the data, commit, device, first weights.
         temperature: logits are divided by it before the softmax.
         threshold: an answer less probable is "none of these"; from 0 to 1.
+        neighbours: what tells how unlike the training videos a video is, see
+            :class:`scoring.novelty.Neighbours`; None in files written before there was such.
     """
 
     model_state: dict[str, Tensor]
@@ -85,6 +87,7 @@ class Checkpoint:
     provenance: dict[str, Any]
     temperature: float = 1.0
     threshold: float = 0.0
+    neighbours: dict[str, Any] | None = None
 
     @property
     def model_name(self) -> ModelName:
@@ -125,6 +128,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: has format {version}; this version reads {FORMAT_VERSION}")
+    content.setdefault("neighbours", None)
     lacking = [name for name in Checkpoint.__dataclass_fields__ if name not in content]
     if lacking:
         raise CheckpointError(f"{path}: lacks {', '.join(lacking)}")

@@ -36,9 +36,10 @@ from slowfast_finetune.predicting.clip_selection import (
 from slowfast_finetune.predicting.decoded_video import FrameRequest
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_order
 from slowfast_finetune.predicting.frame_pipe import FrameRun
-from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
+from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
 from slowfast_finetune.predicting.timeline import segments_of, smooth, window_spans
-from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
+from slowfast_finetune.scoring.novelty import FAMILIAR, Neighbours
+from slowfast_finetune.scoring.ready import head_inputs, ready_classifier, views_at_once
 from slowfast_finetune.scoring.views import Views
 
 Logits = npt.NDArray[np.float32]
@@ -48,11 +49,12 @@ OnClip = Callable[[SelectedClip, Logits], None]
 
 @dataclass
 class _ScoredVideo:
-    """A video, its clips, and the logits (classes,) of those the model has been shown."""
+    """A video, its clips, and logits (classes,) and novelty of those that were shown."""
 
     path: Path
     clips: VideoClips = field(default_factory=VideoClips)
     logits: dict[Place, Logits] = field(default_factory=dict)
+    novelty: dict[Place, float] = field(default_factory=dict)
     refusal: RefusedVideo | None = None
 
 
@@ -62,6 +64,7 @@ class Predictor:
     Attributes:
         class_names: name of each label.
         threshold: an answer less probable than this is "none of these".
+        neighbours: what tells which videos are unlike the training videos, if anything.
         preprocessing: how a clip is made from a video, geometry and rates.
         frame_request: how frames of a video must be sampled for this model.
         clips_at_once: number of clips in a batch.
@@ -74,6 +77,8 @@ class Predictor:
         self._checkpoint = checkpoint
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
         self._classifier, self._device = ready_classifier(checkpoint, runtime)
+        self.neighbours = Neighbours.of(checkpoint)
+        self._latest_features = head_inputs(self._classifier) if self.neighbours else None
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
@@ -95,6 +100,7 @@ class Predictor:
         *,
         stride_seconds: float | None = None,
         threshold: float | None = None,
+        max_novelty: float = FAMILIAR,
     ) -> Prediction:
         """Predict one video; the arguments are those of :meth:`predict_many`.
 
@@ -102,7 +108,9 @@ class Predictor:
             VideoError: it cannot be decoded.
         """
         paths = [Path(path)]
-        (result,) = self.predict_many(paths, stride_seconds=stride_seconds, threshold=threshold)
+        (result,) = self.predict_many(
+            paths, stride_seconds=stride_seconds, threshold=threshold, max_novelty=max_novelty
+        )
         if isinstance(result, RefusedVideo):
             raise VideoError(result.reason, f"{result.path}: {result.detail}")
         return result
@@ -113,6 +121,7 @@ class Predictor:
         *,
         stride_seconds: float | None = None,
         threshold: float | None = None,
+        max_novelty: float = FAMILIAR,
         num_workers: int | Literal["auto"] = "auto",
     ) -> Generator[Prediction | RefusedVideo]:
         """Predict videos in order, the next ones decoded meanwhile.
@@ -121,6 +130,8 @@ class Predictor:
             stride_seconds: from one window of the timeline to the next, at most a window; half a
                 window if None.
             threshold: an answer less probable is "none of these"; the fitted one if None.
+            max_novelty: a video of more has no answer, for it is unlike the training videos;
+                ``math.inf`` answers to any.
             num_workers: processes that decode; "auto" is one for each core.
         """
         streams = decode_in_order(
@@ -128,7 +139,12 @@ class Predictor:
         )
         # The decoders end however this generator ends.
         with contextlib.closing(streams):
-            yield from self._results(streams, stride_seconds=stride_seconds, threshold=threshold)
+            yield from self._results(
+                streams,
+                stride_seconds=stride_seconds,
+                threshold=threshold,
+                max_novelty=max_novelty,
+            )
 
     def predict_runs(
         self, path: Path, runs: Iterable[FrameRun], *, on_clip: OnClip | None = None
@@ -155,12 +171,13 @@ class Predictor:
         *,
         stride_seconds: float | None = None,
         threshold: float | None = None,
+        max_novelty: float = FAMILIAR,
         on_clip: OnClip | None = None,
     ) -> Iterator[Prediction | RefusedVideo]:
         plan = self._plan(stride_seconds)
         threshold = self.threshold if threshold is None else threshold
         for video in self._scored(streams, plan, on_clip):
-            yield video.refusal or self._prediction(video, plan, threshold)
+            yield video.refusal or self._prediction(video, plan, threshold, max_novelty)
 
     def _scored(
         self,
@@ -195,6 +212,11 @@ class Predictor:
         if not batch:
             return
         logits = self.logits(np.stack([clip.clip for _, clip in batch]))
+        if self.neighbours is not None and self._latest_features is not None:
+            features = self._latest_features()[: len(batch)].cpu().numpy()
+            novelty = self.neighbours.novelty(features)
+            for (video, clip), value in zip(batch, novelty.tolist(), strict=True):
+                video.novelty[clip.place] = value
         for (video, clip), values in zip(batch, logits, strict=True):
             video.logits[clip.place] = values
             if on_clip is not None:
@@ -216,7 +238,9 @@ class Predictor:
             stride=min(max(1, stride), shape.num_frames),
         )
 
-    def _prediction(self, video: _ScoredVideo, plan: ClipPlan, threshold: float) -> Prediction:
+    def _prediction(
+        self, video: _ScoredVideo, plan: ClipPlan, threshold: float, max_novelty: float
+    ) -> Prediction:
         clips, fps, names = video.clips, plan.shape.sample_fps, self.class_names
         cells, edges = self._cells(video, plan)
         if clips.views:
@@ -226,18 +250,34 @@ class Predictor:
             probabilities = np.average(cells, axis=0, weights=np.diff(edges))
         label = int(probabilities.argmax())
         confidence = float(probabilities[label])
+        novelty = self._novelty(video)
+        doubt: Doubt | None = None
+        if novelty is not None and novelty > max_novelty:
+            doubt = "unlike the training videos"
+        elif confidence < threshold:
+            doubt = "between classes"
         segments = segments_of(
             cells, [edge / fps for edge in edges], class_names=names, threshold=threshold
         )
         return Prediction(
             path=video.path,
             label=names[label],
-            answer=names[label] if confidence >= threshold else None,
+            answer=names[label] if doubt is None else None,
             confidence=confidence,
             probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
             segments=tuple(segments),
             duration_seconds=clips.num_frames / fps,
+            novelty=novelty,
+            doubt=doubt,
         )
+
+    def _novelty(self, video: _ScoredVideo) -> float | None:
+        """The mean over the clips whose probabilities are averaged."""
+        if self.neighbours is None:
+            return None
+        clips = video.clips
+        places = clips.views or [run.place for run in clips.timeline]
+        return float(np.mean([video.novelty[clips.shown_as.get(p, p)] for p in places]))
 
     def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> tuple[Probabilities, list[int]]:
         """Smoothed probabilities (cells, classes), and the frames between which they lie."""

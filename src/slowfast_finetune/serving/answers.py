@@ -56,8 +56,16 @@ class Answer(BaseModel):
 
     name: str | None = Field(description="the file's name as the client gave it; text, not a path")
     label: str = Field(description="the most probable class")
-    answer: str | None = Field(description="label, or null where it is below the threshold")
+    answer: str | None = Field(description="label, or null for the reason in doubt")
     confidence: float = Field(description="the probability of label")
+    doubt: Literal["unlike the training videos", "between classes"] | None = Field(
+        description="why there is no answer: too far from the training videos, or below the "
+        "threshold"
+    )
+    novelty: float | None = Field(
+        description="distance from the training videos; above 1 it is unlike them; null where the "
+        "model cannot tell"
+    )
     probabilities: dict[str, float] = Field(description="of every class, surest first")
     segments: list[SegmentAnswer]
     duration_seconds: float = Field(description="of what was predicted")

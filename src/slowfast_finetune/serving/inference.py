@@ -94,6 +94,8 @@ class InferenceEngine:
             label=result.label,
             answer=result.answer,
             confidence=round(result.confidence, DIGITS),
+            doubt=result.doubt,
+            novelty=None if result.novelty is None else round(result.novelty, DIGITS),
             probabilities={
                 name: round(value, DIGITS) for name, value in result.top(len(result.probabilities))
             },

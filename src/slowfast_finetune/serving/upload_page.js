@@ -128,8 +128,11 @@
     get("answer").style.setProperty("color", known ? colour(answer.label) : "");
     get("confidence").textContent = known
       ? `with a probability of ${percent(answer.confidence)}`
+      : answer.doubt === "unlike the training videos"
+      ? `Unlike the training videos: ${answer.novelty.toFixed(1)} times as far from them as nearly all ` +
+        `videos like them. Of the classes most like ${spoken(answer.label)}.`
       : (parts.length ? `In parts: ${parts.map(spoken).join(", ")}. ` : "") +
-        `As a whole most probably ${spoken(answer.label)}, but ${percent(answer.confidence)} ` +
+        `As a whole between classes: most probably ${spoken(answer.label)}, but ${percent(answer.confidence)} ` +
         `is below ${percent(answer.model.threshold)}.`;
     bars(answer);
     timeline(answer);
