@@ -22,20 +22,14 @@ from slowfast_finetune.decoding.video_facts import DecodeReport
 
 
 def sampled_frames(
-    path: Path,
-    *,
-    settings: DecodeSettings,
-    report: DecodeReport | None = None,
-    container_format: str | None = None,
+    path: Path, *, settings: DecodeSettings, report: DecodeReport | None = None
 ) -> Iterator[Frame]:
     """Yield the frame shown at each sampled instant: upright, scaled, RGB uint8 (H, W, 3).
 
     The same array is yielded again where a frame is shown at several instants. Arguments and
     errors are those of :func:`sampled_runs`.
     """
-    for frame, length in sampled_runs(
-        path, settings=settings, report=report, container_format=container_format
-    ):
+    for frame, length in sampled_runs(path, settings=settings, report=report):
         yield from itertools.repeat(frame, length)
 
 

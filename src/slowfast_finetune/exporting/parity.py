@@ -18,7 +18,7 @@ from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.clips.windows import plan_views
-from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
+from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.model.exported import ClipProbabilities, example_clips
 
 Clips = npt.NDArray[np.uint8]
@@ -66,22 +66,19 @@ def measure_parity(checkpoint: Checkpoint, runner: Runner, *, project: Path) -> 
     shape = (NUM_RANDOM, *example_clips(checkpoint).shape[1:])
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     real = _real_clips(checkpoint, project=project)
-    model = ClipProbabilities(
-        classifier_from(checkpoint), temperature=checkpoint.temperature
-    ).eval()
-    differences, turned = {}, 0
-    for name, clips in (("noise", noise), ("real", real)):
-        with torch.inference_mode():
-            wanted = _joined([model(torch.from_numpy(clip[None])).numpy() for clip in clips])
-        # The first clip alone and the others as one batch, since any batch size must work.
-        found = _joined([runner(part) for part in (clips[:1], clips[1:]) if len(part)])
-        differences[name] = float(np.abs(wanted - found).max(initial=0))
-        turned += int((wanted.argmax(1) != found.argmax(1)).sum())
-    return Parity(len(real), differences["noise"], differences["real"], turned)
-
-
-def _joined(parts: list[Probabilities]) -> Probabilities:
-    return np.concatenate(parts or [np.zeros((0, 1), np.float32)])
+    clips = np.concatenate([noise, real])
+    model = ClipProbabilities(checkpoint)
+    with torch.inference_mode():
+        wanted = np.concatenate([model(torch.from_numpy(clip[None])).numpy() for clip in clips])
+    # The first clip alone and the others as one batch, since any batch size must work.
+    found = np.concatenate([runner(clips[:1]), runner(clips[1:])])
+    differences = np.abs(wanted - found).max(axis=1)
+    return Parity(
+        num_real=len(real),
+        random_difference=float(differences[:NUM_RANDOM].max()),
+        real_difference=float(differences[NUM_RANDOM:].max(initial=0)),
+        num_turned=int((wanted.argmax(1) != found.argmax(1)).sum()),
+    )
 
 
 def _real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
