@@ -31,18 +31,12 @@ NUM_REAL = 8
 
 @dataclass(frozen=True)
 class Parity:
-    """Differences between the probabilities of an exported model and of its checkpoint.
+    """Differences between the probabilities of an exported model and of its checkpoint."""
 
-    Attributes:
-        num_real: number of clips from test videos, beside NUM_RANDOM of random pixels.
-        random_difference, real_difference: largest absolute difference over clips and classes.
-        num_turned: clips whose most probable class differs.
-    """
-
-    num_real: int
-    random_difference: float
-    real_difference: float
-    num_turned: int
+    num_real: int  # clips from test videos, beside NUM_RANDOM of random pixels
+    random_difference: float  # largest absolute difference over the random clips and classes
+    real_difference: float  # the same over the real clips
+    num_turned: int  # clips whose most probable class differs
 
     @property
     def difference(self) -> float:

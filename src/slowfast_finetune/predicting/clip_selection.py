@@ -18,21 +18,13 @@ Place = tuple[int, int, int]  # start [frames], top, left [px] of a clip in its 
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """Which clips are taken.
+    """Which clips are taken."""
 
-    Attributes:
-        shape: of the model's clips.
-        temporal_views, spatial_crops: those that evaluate averages.
-        kept_frames: how many frames the clip store keeps of a video; of a longer one evaluate
-            never sees the rest.
-        stride: frames from one window of the timeline to the next.
-    """
-
-    shape: Preprocessing
-    temporal_views: int
-    spatial_crops: int
-    kept_frames: int
-    stride: int
+    shape: Preprocessing  # of the model's clips
+    temporal_views: int  # that evaluate averages
+    spatial_crops: int  # that evaluate averages
+    kept_frames: int  # that the clip store keeps of a video; evaluate never sees the rest
+    stride: int  # frames from one window of the timeline to the next
 
 
 class SelectedClip(NamedTuple):
@@ -55,19 +47,14 @@ class WindowRun(NamedTuple):
 
 @dataclass
 class VideoClips:
-    """What is known of a video once all of its frames have come.
+    """What is known of a video once all of its frames have come."""
 
-    Attributes:
-        num_frames: sampled, before padding.
-        views: places that evaluate averages; empty for a video longer than the store keeps.
-        timeline: the windows of the timeline, in order.
-        shown_as: for a place whose clip holds the same frames as an earlier one, that one's
-            place: the model is not shown the same clip twice.
-    """
-
-    num_frames: int = 0
+    num_frames: int = 0  # sampled, before padding
+    # The places that evaluate averages; empty for a video longer than the store keeps.
     views: list[Place] = field(default_factory=list)
-    timeline: list[WindowRun] = field(default_factory=list)
+    timeline: list[WindowRun] = field(default_factory=list)  # its windows, in order
+    # For a place whose clip holds the same frames as an earlier one, that one's place: the model
+    # is not shown the same clip twice.
     shown_as: dict[Place, Place] = field(default_factory=dict)
 
 
