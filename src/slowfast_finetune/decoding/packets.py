@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import av
 import av.error
@@ -101,20 +101,16 @@ def _packets(video: OpenedVideo, sound: SoundTimes) -> Iterator[av.Packet[av.Vid
     others = container.streams.audio if has_leaping_clock(container) else ()
     try:
         for packet in container.demux(stream, *others):
-            if packet.stream.index != stream.index:
-                _note_sound(packet, sound)
-            elif packet.size:
-                yield cast("av.Packet[av.VideoStream]", packet)
+            if packet.stream.index == stream.index:
+                if packet.size:
+                    yield cast("av.Packet[av.VideoStream]", packet)
+            elif packet.pts is not None and packet.time_base is not None:
+                time = packet.pts * packet.time_base
+                if not sound or abs(time - sound[-1]) >= SOUND_STEP_SECONDS:
+                    sound.append(time)
     except (av.error.FFmpegError, OSError):
         video.report.num_errors += 1
     yield None
-
-
-def _note_sound(packet: av.Packet[Any], sound: SoundTimes) -> None:
-    if packet.pts is not None and packet.time_base is not None:
-        time = packet.pts * packet.time_base
-        if not sound or abs(time - sound[-1]) >= SOUND_STEP_SECONDS:
-            sound.append(time)
 
 
 def _missing_packets(video: OpenedVideo, *, num_read: int, end_slot: int) -> int:

@@ -114,18 +114,11 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], files: Evalua
     scores = score_rows(outcome)
     classes = class_rows(outcome, class_names)
     num_views = len(views.windows) // len(outcome.rows)
-    view_rows = [
-        ViewRow(
-            video_path=row.video_path,
-            start_seconds=row.start_seconds,
-            end_seconds=row.end_seconds,
-            start=window.start,
-            top=window.top,
-            left=window.left,
-        )
-        for window in views.windows
-        for row in (outcome.rows[window.clip],)
-    ]
+    view_rows = []
+    for window in views.windows:
+        row = outcome.rows[window.clip]
+        place = (window.start, window.top, window.left)
+        view_rows.append(ViewRow(row.video_path, *place, row.start_seconds, row.end_seconds))
     VIEWS.write(files.table("views"), view_rows, class_names=class_names, class_values=views.logits)
     PREDICTIONS.write(
         files.table("predictions"),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.base.tables import RowT
@@ -33,6 +32,7 @@ from slowfast_finetune.evaluation.result_tables import (
 )
 from slowfast_finetune.scoring.metrics import (
     NUM_BINS,
+    Bools,
     Floats,
     Labels,
     Probabilities,
@@ -90,7 +90,7 @@ class Outcome:
         return np.asarray(self.probabilities.max(axis=1))
 
     @cached_property
-    def right(self) -> npt.NDArray[np.bool_]:
+    def right(self) -> Bools:
         """Tells whether ``predicted`` is correct (N,)."""
         return np.equal(self.predicted, self.true)
 
@@ -100,7 +100,7 @@ class Outcome:
         return design_effect(self.right, self.units)
 
     @cached_property
-    def answered(self) -> npt.NDArray[np.bool_]:
+    def answered(self) -> Bools:
         """Tells whether the confidence reaches the threshold (N,)."""
         return self.confidence >= self.threshold
 
@@ -192,7 +192,7 @@ def subset_rows(outcome: Outcome) -> list[SubsetRow]:
 
 
 def accuracy_of_subsets(
-    right: npt.NDArray[np.bool_], units: Labels, subsets: Mapping[str, npt.NDArray[np.bool_]]
+    right: Bools, units: Labels, subsets: Mapping[str, Bools]
 ) -> list[SubsetRow]:
     """Compute the accuracy of each subset that has videos.
 
@@ -285,7 +285,7 @@ def prediction_rows(
     return rows
 
 
-def _interval_within(outcome: Outcome, chosen: npt.NDArray[np.bool_]) -> Interval:
+def _interval_within(outcome: Outcome, chosen: Bools) -> Interval:
     return interval_of_part(
         outcome.right[chosen], outcome.units[chosen], design_effect=outcome.design_effect
     )

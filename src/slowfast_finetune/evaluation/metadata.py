@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_finetune.decoding.video_facts import VideoFacts
+from slowfast_finetune.scoring.metrics import Floats, Labels
 
 FACTS = (
     "resolution",
@@ -37,7 +38,8 @@ FEW_VIDEOS = 1_000
 MIN_UNITS = 5  # groups or single videos of a class
 SEED = 0
 
-Fold = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # positions inside and outside
+Units = npt.NDArray[np.object_]
+Fold = tuple[Labels, Labels]  # positions inside and outside
 
 
 class HasFacts(Protocol):
@@ -70,9 +72,7 @@ class Giveaway:
         return (self.balanced_accuracy - self.chance) / (1 - self.chance)
 
 
-def predict_from_facts(
-    train: Sequence[HasFacts], test: Sequence[HasFacts]
-) -> npt.NDArray[np.int64]:
+def predict_from_facts(train: Sequence[HasFacts], test: Sequence[HasFacts]) -> Labels:
     """Predict the labels of ``test`` by a random forest fitted to ``train``, int64 (N,).
 
     Deterministic. A single class in ``train``, which must not be empty, is always predicted.
@@ -83,13 +83,7 @@ def predict_from_facts(
     return _predict(features[0], labels, features[1], balanced=False)
 
 
-def _predict(
-    features: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64],
-    unseen: npt.NDArray[np.float64],
-    *,
-    balanced: bool,
-) -> npt.NDArray[np.int64]:
+def _predict(features: Floats, labels: Labels, unseen: Floats, *, balanced: bool) -> Labels:
     """Fit a random forest, in which classes can have the same weight, and predict ``unseen``."""
     from sklearn.ensemble import RandomForestClassifier
 
@@ -109,9 +103,7 @@ def _predict(
     return np.asarray(forest.predict(unseen), np.int64)
 
 
-def _features(
-    rows: Sequence[HasFacts], facts: Sequence[str], codecs: Sequence[str]
-) -> npt.NDArray[np.float64]:
+def _features(rows: Sequence[HasFacts], facts: Sequence[str], codecs: Sequence[str]) -> Floats:
     """Make the features, float64 (N, D); a codec that is not in ``codecs`` is -1."""
     lines = []
     for row in rows:
@@ -132,7 +124,7 @@ def _features(
     return np.array(lines, np.float64)
 
 
-def fold_units(rows: Sequence[HasFacts]) -> npt.NDArray[np.object_]:
+def fold_units(rows: Sequence[HasFacts]) -> Units:
     """Name the unit that stays in one fold: the group of a video, else its bytes, object (N,)."""
     return np.array([row.group or f"content {row.content_hash}" for row in rows], object)
 
@@ -169,22 +161,20 @@ def giveaways(rows: Sequence[HasFacts]) -> list[Giveaway]:
                     features[inside], labels[inside], features[outside], balanced=True
                 )
         compared = [compare_with_chance(labels, guessed, units) for guessed in guesses]
-        accuracy, errors = np.mean(compared, axis=0).tolist()
+        balanced_accuracy, standard_errors = np.mean(compared, axis=0).tolist()
         giveaway = Giveaway(
             facts=facts,
             accuracy=float((guesses == labels).mean()),
             majority=float(np.bincount(labels).max() / len(labels)),
-            balanced_accuracy=accuracy,
+            balanced_accuracy=balanced_accuracy,
             chance=1 / len(set(labels.tolist())),
-            standard_errors=errors,
+            standard_errors=standard_errors,
         )
         found.append(giveaway)
     return found
 
 
-def folds(
-    labels: npt.NDArray[np.int64], units: npt.NDArray[np.object_], *, count: int, seed: int = SEED
-) -> list[Fold]:
+def folds(labels: Labels, units: Units, *, count: int, seed: int = SEED) -> list[Fold]:
     """Split into stratified folds that keep units whole."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -196,11 +186,7 @@ def folds(
     return [(inside, outside) for inside, outside in found if len(outside)]
 
 
-def compare_with_chance(
-    labels: npt.NDArray[np.int64],
-    guesses: npt.NDArray[np.int64],
-    units: npt.NDArray[np.object_],
-) -> tuple[float, float]:
+def compare_with_chance(labels: Labels, guesses: Labels, units: Units) -> tuple[float, float]:
     """Compute the balanced accuracy, and its distance from chance in standard errors.
 
     If guesses are independent of the class, and class c is guessed at the rate q_c, its recall has

@@ -97,18 +97,11 @@ def make_summary(
     bits = [np.packbits(imagehash.phash(image).hash.ravel()).tobytes() for image in images]
     colours = [np.asarray(image.resize((COLOUR_SIDE, COLOUR_SIDE), box)) for image in images]
     return VideoSummary(
-        video_path=row.video_path,
-        class_name=row.class_name,
-        label=row.label,
-        split=row.split,
-        group=row.group,
-        content_hash=row.content_hash,
+        **{name: getattr(row, name) for name in ManifestRow._fields},
         facts=facts,
         num_sampled=num_sampled,
         hashes=np.array([int.from_bytes(each, "big") for each in bits], np.uint64),
         thumbnails=np.stack(grey),
         colours=np.mean(colours, axis=0).round().astype(np.uint8),
         frame_bytes=frame_bytes,
-        start_seconds=row.start_seconds,
-        end_seconds=row.end_seconds,
     )

@@ -42,13 +42,8 @@ class Preprocessing:
     @classmethod
     def from_params(cls, clip: ClipParams, *, crop_size: int) -> Preprocessing:
         """Collect the values that params.yaml holds in two sections."""
-        return cls(
-            num_frames=clip.num_frames,
-            sample_fps=clip.sample_fps,
-            short_side=clip.short_side,
-            crop_size=crop_size,
-            padding=clip.padding,
-        )
+        shared = {"num_frames", "sample_fps", "short_side", "padding"}
+        return cls(**clip.model_dump(include=shared), crop_size=crop_size)
 
 
 @dataclass(frozen=True)
@@ -125,15 +120,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def _check_values(checkpoint: Checkpoint) -> None:
     """Raise ValueError or TypeError for values that no run of this project writes."""
     shape, names = checkpoint.preprocessing, checkpoint.class_names
-    ClipParams.restored(
-        {
-            "num_frames": shape.num_frames,
-            "sample_fps": shape.sample_fps,
-            "short_side": shape.short_side,
-            "padding": shape.padding,
-            "max_seconds": 1,
-        }
-    )
+    shared = ("num_frames", "sample_fps", "short_side", "padding")
+    ClipParams.restored({name: getattr(shape, name) for name in shared} | {"max_seconds": 1})
     is_sound = (
         isinstance(shape.crop_size, int)
         and 1 <= shape.crop_size <= shape.short_side
