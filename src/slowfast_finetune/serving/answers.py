@@ -23,7 +23,7 @@ class ExplainedFrame(BaseModel):
     """A frame with high Grad-CAM weight, and its maps for the label."""
 
     seconds: float = Field(description="from the first frame")
-    weight: float = Field(description="its Grad-CAM weight, relative to that of the frame with the highest")
+    weight: float = Field(description="its Grad-CAM weight, relative to the highest of all frames")
     frame: str = Field(description="the frame, a JPEG as a data: URI")
     slow: str = Field(description="the frame overlaid with the slow pathway's Grad-CAM map")
     fast: str = Field(description="the frame overlaid with the fast pathway's Grad-CAM map")
@@ -59,12 +59,12 @@ class Answer(BaseModel):
 
     name: str | None = Field(description="the file's name as the client gave it; text, not a path")
     label: str = Field(description="the most probable class")
-    answer: str | None = Field(description="label, or null if its probability is below the threshold")
+    answer: str | None = Field(description="label, or null if confidence is below the threshold")
     confidence: Rounded = Field(description="the probability of label")
-    probabilities: dict[str, Rounded] = Field(description="probability of every class, in descending order")
+    probabilities: dict[str, Rounded] = Field(description="of every class, in descending order")
     segments: list[SegmentAnswer]
     duration_seconds: Rounded = Field(description="length of the part that was predicted")
-    truncated: bool = Field(description="whether the video is longer, and its rest was not predicted")
+    truncated: bool = Field(description="whether the rest of a longer video was not predicted")
     explanation: Explanation | None = Field(description="null unless requested with explain")
     model: ModelInfo
     timing: Timing

@@ -53,7 +53,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "The upload is too large"},
     422: {"model": Problem, "description": "The video cannot be read; reason is its code"},
     500: {"model": Problem, "description": "An error in the server"},
-    503: {"model": Problem, "description": "The server is busy, or its model is stuck", "headers": RETRY_AFTER},
+    503: {"model": Problem, "description": "The server is busy or stuck", "headers": RETRY_AFTER},
     504: {"model": Problem, "description": "No answer within the limit"},
 }
 
