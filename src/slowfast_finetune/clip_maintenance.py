@@ -29,21 +29,13 @@ SETTINGS_NAME = "settings.json"
 
 @dataclass(frozen=True)
 class Corner:
-    """A settings folder of the store: the clips decoded with one set of parameters.
+    """A settings folder of the store: the clips decoded with one set of parameters."""
 
-    Attributes:
-        digest: name of its folder.
-        settings: the ``clip:`` values, None where settings.json is missing or damaged.
-        num_entries: whole videos, and ranges of others.
-        num_bytes: of all entries.
-        raw_bytes: what they would take without encoding; None where one cannot be read.
-    """
-
-    digest: str
-    settings: ClipParams | None
-    num_entries: int
-    num_bytes: int
-    raw_bytes: int | None
+    digest: str  # name of its folder
+    settings: ClipParams | None  # the ``clip:`` values; None where settings.json is damaged
+    num_entries: int  # whole videos, and ranges of others
+    num_bytes: int  # of all entries
+    raw_bytes: int | None  # what they take without encoding; None where one cannot be read
 
 
 def corners(root: Path) -> list[Corner]:

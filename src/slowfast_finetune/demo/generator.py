@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import string
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,15 +18,8 @@ from pathlib import Path
 from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.errors import InputError
 
-CLASS_NAMES = (
-    "jumping_jacks",
-    "sitting_down",
-    "squatting",
-    "standing_up",
-    "walking",
-    "waving",
-)
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+CLASS_NAMES = ("jumping_jacks", "sitting_down", "squatting", "standing_up", "walking", "waving")
+LETTERS = string.ascii_lowercase
 
 
 def generate_demo(

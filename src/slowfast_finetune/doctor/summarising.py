@@ -107,18 +107,7 @@ def summarise_videos(
             if outcome[1] is not None:
                 found.strips[row.case] = outcome[1]
         else:
-            found.rejected.append(
-                RejectedRow(
-                    video_path=row.video_path,
-                    class_name=row.class_name,
-                    split=row.split,
-                    content_hash=row.content_hash,
-                    reason=outcome.reason,
-                    detail=outcome.detail,
-                    start_seconds=row.start_seconds,
-                    end_seconds=row.end_seconds,
-                )
-            )
+            found.rejected.append(RejectedRow.of(row, reason=outcome.reason, detail=outcome.detail))
     # Workers finish in any order, on which the result must not depend.
     found.videos.sort(key=lambda video: (video.class_name, video.case))
     found.rejected.sort(key=lambda video: (video.class_name, video.case))

@@ -62,18 +62,12 @@ HEADLINES = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The predictions for the N test videos ``rows``.
-
-    Attributes:
-        probabilities: float64 (N, classes), calibrated, averaged over views.
-        train_rows: usable videos of the training split.
-        threshold: confidence below which the answer is "none of these".
-    """
+    """The predictions for the N test videos ``rows``."""
 
     rows: Sequence[ClipRow]
-    probabilities: Probabilities
-    train_rows: Sequence[ClipRow]
-    threshold: float
+    probabilities: Probabilities  # float64 (N, classes), calibrated, averaged over views
+    train_rows: Sequence[ClipRow]  # usable videos of the training split
+    threshold: float  # confidence below which the answer is "none of these"
 
     @cached_property
     def true(self) -> Labels:
@@ -211,9 +205,8 @@ def accuracy_of_subsets(
     for name, chosen in subsets.items():
         if chosen.any():
             ends = interval_of_part(right[chosen], units[chosen], design_effect=effect)
-            row = SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends)
-            rows.append(_rounded(row))
-    return rows
+            rows.append(SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends))
+    return [_rounded(row) for row in rows]
 
 
 def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ClassRow]:

@@ -55,22 +55,14 @@ class HasFacts(Protocol):
 
 @dataclass(frozen=True)
 class Giveaway:
-    """How well some properties predict the class, by cross-validation.
+    """How well some properties predict the class, by cross-validation."""
 
-    Attributes:
-        facts: the properties, of FACTS.
-        majority: accuracy of always predicting the most frequent class.
-        balanced_accuracy: mean recall of the classes.
-        chance: balanced accuracy of guessing, 1 / classes.
-        standard_errors: (balanced_accuracy - chance) / its standard error.
-    """
-
-    facts: tuple[str, ...]
+    facts: tuple[str, ...]  # the properties, of FACTS
     accuracy: float
-    majority: float
-    balanced_accuracy: float
-    chance: float
-    standard_errors: float
+    majority: float  # accuracy of always predicting the most frequent class
+    balanced_accuracy: float  # mean recall of the classes
+    chance: float  # balanced accuracy of guessing, 1 / classes
+    standard_errors: float  # (balanced_accuracy - chance) / its standard error
 
     @property
     def skill(self) -> float:

@@ -48,19 +48,12 @@ MAX_SUSPECTS = 0.2
 
 @dataclass(frozen=True)
 class CrossPrediction:
-    """Probabilities by a simple model for videos that it was not fitted to.
-
-    Attributes:
-        videos: the N videos.
-        labels: int64 (N,).
-        probabilities: float64 (N, classes), in the order of ``classes``.
-        classes: the labels that occur, ascending.
-    """
+    """Probabilities by a simple model for N videos that it was not fitted to."""
 
     videos: list[VideoSummary]
-    labels: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float64]
-    classes: list[int]
+    labels: npt.NDArray[np.int64]  # (N,)
+    probabilities: npt.NDArray[np.float64]  # (N, classes), in the order of ``classes``
+    classes: list[int]  # the labels that occur, ascending
 
 
 def label_findings(videos: Sequence[VideoSummary]) -> list[Finding]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+
+Rounded = Annotated[float, AfterValidator(lambda number: round(number, 6))]
+Milliseconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
 
 
 class SegmentAnswer(BaseModel):
     """A stretch of the video with one answer."""
 
     answer: str | None = Field(description="a class, or null for none of these")
-    start_seconds: float
-    end_seconds: float
-    confidence: float = Field(description="mean probability of the answer over the stretch")
+    start_seconds: Rounded
+    end_seconds: Rounded
+    confidence: Rounded = Field(description="mean probability of the answer over the stretch")
 
 
 class ExplainedFrame(BaseModel):
@@ -46,9 +49,9 @@ class ModelInfo(BaseModel):
 class Timing(BaseModel):
     """Where the time went."""
 
-    upload_seconds: float
-    waiting_seconds: float = Field(description="in the queue")
-    predicting_seconds: float = Field(description="decoding, the model, and the explanation")
+    upload_seconds: Milliseconds
+    waiting_seconds: Milliseconds = Field(description="in the queue")
+    predicting_seconds: Milliseconds = Field(description="decoding, the model, and the explanation")
 
 
 class Answer(BaseModel):
@@ -57,10 +60,10 @@ class Answer(BaseModel):
     name: str | None = Field(description="the file's name as the client gave it; text, not a path")
     label: str = Field(description="the most probable class")
     answer: str | None = Field(description="label, or null where it is below the threshold")
-    confidence: float = Field(description="the probability of label")
-    probabilities: dict[str, float] = Field(description="of every class, surest first")
+    confidence: Rounded = Field(description="the probability of label")
+    probabilities: dict[str, Rounded] = Field(description="of every class, surest first")
     segments: list[SegmentAnswer]
-    duration_seconds: float = Field(description="of what was predicted")
+    duration_seconds: Rounded = Field(description="of what was predicted")
     truncated: bool = Field(description="longer than the server predicts; the rest was left out")
     explanation: Explanation | None = Field(description="null unless asked for")
     model: ModelInfo

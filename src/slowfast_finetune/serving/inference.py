@@ -14,12 +14,7 @@ from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor
-from slowfast_finetune.serving.answers import (
-    Answer,
-    ModelInfo,
-    SegmentAnswer,
-    Timing,
-)
+from slowfast_finetune.serving.answers import Answer, ModelInfo, SegmentAnswer, Timing
 from slowfast_finetune.serving.card import card_text
 from slowfast_finetune.serving.explaining import Explainer, KeptClips
 from slowfast_finetune.serving.limits import ServeLimits
@@ -27,7 +22,6 @@ from slowfast_finetune.serving.problems import RequestRefusedError
 from slowfast_finetune.serving.uploads import Upload
 
 AHEAD_BYTES = 16 * 2**20  # of each open video: 64 frames of 256 × 340 px
-DIGITS = 6  # of probabilities and seconds
 
 
 class InferenceEngine:
@@ -93,27 +87,17 @@ class InferenceEngine:
             name=upload.name,
             label=result.label,
             answer=result.answer,
-            confidence=round(result.confidence, DIGITS),
-            probabilities={
-                name: round(value, DIGITS) for name, value in result.top(len(result.probabilities))
-            },
-            segments=[
-                SegmentAnswer(
-                    answer=segment.answer,
-                    start_seconds=round(segment.start_seconds, DIGITS),
-                    end_seconds=round(segment.end_seconds, DIGITS),
-                    confidence=round(segment.confidence, DIGITS),
-                )
-                for segment in result.segments
-            ],
-            duration_seconds=round(result.duration_seconds, DIGITS),
+            confidence=result.confidence,
+            probabilities=dict(result.top(len(result.probabilities))),
+            segments=[SegmentAnswer(**vars(segment)) for segment in result.segments],
+            duration_seconds=result.duration_seconds,
             truncated=beginning.is_truncated,
             explanation=explanation,
             model=self.model_info,
             timing=Timing(
-                upload_seconds=round(upload.seconds, 3),
-                waiting_seconds=round(waiting_seconds, 3),
-                predicting_seconds=round(time.monotonic() - began, 3),
+                upload_seconds=upload.seconds,
+                waiting_seconds=waiting_seconds,
+                predicting_seconds=time.monotonic() - began,
             ),
         )
 
