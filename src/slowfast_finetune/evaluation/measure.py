@@ -30,21 +30,8 @@ from slowfast_finetune.evaluation.result_tables import (
     ScoreRow,
     SubsetRow,
 )
-from slowfast_finetune.scoring.metrics import (
-    NUM_BINS,
-    Bools,
-    Floats,
-    Labels,
-    Probabilities,
-    bin_of,
-    bin_sums,
-    calibration_error,
-    class_scores,
-    in_top,
-    label_sums,
-    negative_log_likelihood,
-    scores_of_sums,
-)
+from slowfast_finetune.scoring import metrics
+from slowfast_finetune.scoring.metrics import NUM_BINS, Bools, Floats, Labels, Probabilities
 
 DIGITS = 4  # decimals of a score
 # The content of metrics.json: `dvc metrics show` and `dvc exp show` print a column for each.
@@ -132,17 +119,19 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     """Compute every score (1 + NUM_RESAMPLES,): of all videos, then of each resample."""
     units, right = outcome.units, outcome.right
     num_classes = outcome.probabilities.shape[1]
-    labels = label_sums(outcome.true, outcome.predicted, num_classes=num_classes, units=units)
-    bins = bin_sums(outcome.confidence, right, units=units)
+    labels = metrics.label_sums(
+        outcome.true, outcome.predicted, num_classes=num_classes, units=units
+    )
+    bins = metrics.bin_sums(outcome.confidence, right, units=units)
     # The most frequent training class, the lowest label in a tie.
     majority = np.bincount([row.label for row in outcome.train_rows]).argmax()
     metadata = predict_from_facts(outcome.train_rows, outcome.rows)
     columns = {
         "videos": np.ones(len(right)),
-        "loss": negative_log_likelihood(outcome.true, outcome.probabilities),
+        "loss": metrics.negative_log_likelihood(outcome.true, outcome.probabilities),
         "answered": outcome.answered,
         "right_answers": outcome.answered & right,
-        "top5": in_top(outcome.true, outcome.probabilities, k=5),
+        "top5": metrics.in_top(outcome.true, outcome.probabilities, k=5),
         "majority": outcome.true == majority,
         "metadata": outcome.true == metadata,
     }
@@ -154,7 +143,7 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     total = dict(zip(columns, others.T, strict=True))
     num_videos = total["videos"]
 
-    scores = scores_of_sums(labels)
+    scores = metrics.scores_of_sums(labels)
     accuracy = scores.pop("accuracy")
     values = {"top1_accuracy": accuracy}
     if num_classes > 5:
@@ -163,7 +152,7 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     values["balanced_accuracy"] = scores["macro_recall"]
     values |= scores
     values["loss"] = total["loss"] / num_videos
-    values["calibration_error"] = calibration_error(bins, num_videos)
+    values["calibration_error"] = metrics.calibration_error(bins, num_videos)
     values["answered"] = total["answered"] / num_videos
     with np.errstate(invalid="ignore"):
         values["accuracy_when_answered"] = total["right_answers"] / total["answered"]
@@ -211,8 +200,8 @@ def accuracy_of_subsets(
 
 def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ClassRow]:
     """Compute the scores of every class."""
-    sums = label_sums(outcome.true, outcome.predicted, num_classes=len(class_names))
-    scores = {name: values[0].tolist() for name, values in class_scores(sums).items()}
+    sums = metrics.label_sums(outcome.true, outcome.predicted, num_classes=len(class_names))
+    scores = {name: values[0].tolist() for name, values in metrics.class_scores(sums).items()}
     rows = []
     for label, class_name in enumerate(class_names):
         own = outcome.true == label
@@ -245,7 +234,7 @@ def confusion_rows(outcome: Outcome, class_names: Sequence[str]) -> list[Confusi
 
 def reliability_rows(outcome: Outcome) -> list[ReliabilityRow]:
     """Compute mean confidence and accuracy of every bin of confidence that has videos."""
-    bins = bin_of(outcome.confidence)
+    bins = metrics.bin_of(outcome.confidence)
     rows = []
     for number in np.unique(bins).tolist():
         inside = bins == number

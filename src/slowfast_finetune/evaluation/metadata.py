@@ -193,13 +193,9 @@ def compare_with_chance(labels: Labels, guesses: Labels, units: Units) -> tuple[
     mean q_c and variance q_c (1 - q_c) / n_c, and the balanced accuracy has mean 1 / classes. n_c
     counts units, because videos of one group are not independent.
     """
-    classes = sorted(set(labels.tolist()))
-    recalls, variance = [], 0.0
-    for label in classes:
-        of_class = labels == label
-        recalls.append(float((guesses[of_class] == label).mean()))
-        rate = float((guesses == label).mean())
-        variance += rate * (1 - rate) / len(set(units[of_class]))
-    accuracy = sum(recalls) / len(classes)
-    error = math.sqrt(variance) / len(classes)
+    classes = np.unique(labels)
+    num_units = np.array([len(set(units[labels == label])) for label in classes])
+    rates = np.array([(guesses == label).mean() for label in classes])
+    accuracy = float(np.mean([(guesses[labels == label] == label).mean() for label in classes]))
+    error = math.sqrt((rates * (1 - rates) / num_units).sum()) / len(classes)
     return accuracy, (accuracy - 1 / len(classes)) / error if error > 0 else 0.0
