@@ -94,7 +94,8 @@ def position_prior(
             inside = np.minimum(edges[1:], end / seconds) - np.maximum(edges[:-1], start / seconds)
             shares[:, label] += np.maximum(inside, 0) * POSITIONS
     shares[:, -1] = len(videos) - shares.sum(axis=1)
-    return shares / max(len(videos), 1)
+    # Rounded, so that equal shares are equal and the first of them is taken.
+    return np.round(shares / max(len(videos), 1), 9)
 
 
 def _seconds(video: LabelledVideo, project: Path) -> float:
