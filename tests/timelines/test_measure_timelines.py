@@ -47,9 +47,14 @@ def case(
 
 
 def test_cases_become_segments_of_their_video() -> None:
-    rows = [case("b.mp4", "jump", 4, None), case("b.mp4", "clap", 1, 3),
-            case("a.mp4", "clap", 0, 2), case("b.mp4", "nothing", 3, 4), case("c.mp4", "clap", None, None),
-            case("d.mp4", "clap", 0, 1, split="val")]  # fmt: skip
+    rows = [
+        case("b.mp4", "jump", 4, None),
+        case("b.mp4", "clap", 1, 3),
+        case("a.mp4", "clap", 0, 2),
+        case("b.mp4", "nothing", 3, 4),
+        case("c.mp4", "clap", None, None),
+        case("d.mp4", "clap", 0, 1, split="val"),
+    ]
     videos = labelled_videos(rows, "test")
     assert [video.path for video in videos] == ["a.mp4", "b.mp4", "c.mp4"]
     assert [video.path for video in in_parts(videos)] == ["a.mp4", "b.mp4"]
