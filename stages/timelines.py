@@ -11,7 +11,8 @@ from pathlib import Path
 from slowfast_finetune.base.console import run
 from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import load_params
-from slowfast_finetune.timelines.measure_timelines import TimelineFiles, measure_timelines
+from slowfast_finetune.evaluation.result_tables import EvaluationFiles
+from slowfast_finetune.timelines.measure_timelines import measure_timelines
 
 
 def main() -> None:
@@ -25,9 +26,10 @@ def main() -> None:
     params = load_params(args.params)
     measure_timelines(
         MANIFEST.read_rows(args.manifest),
+        checkpoint_path=args.checkpoint,
         runtime=params.runtime,
         project=Path.cwd(),
-        files=TimelineFiles(args.checkpoint, args.results),
+        files=EvaluationFiles(args.results),
     )
 
 

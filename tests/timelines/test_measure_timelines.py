@@ -16,6 +16,7 @@ from tiny_model import CLASS_NAMES, write_checkpoint
 from slowfast_finetune import load_model
 from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.manifest_table import ManifestRow, Split
+from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.predicting.predictor import Predictor, TimelineCells
 from slowfast_finetune.predicting.timeline import segments_of
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings
@@ -28,11 +29,7 @@ from slowfast_finetune.timelines.labelled_videos import (
     most_frequent,
     position_prior,
 )
-from slowfast_finetune.timelines.measure_timelines import (
-    TimelineFiles,
-    measure_timelines,
-    score_rows,
-)
+from slowfast_finetune.timelines.measure_timelines import measure_timelines, score_rows
 from slowfast_finetune.timelines.segment_scores import BACKGROUND, Stretch, Timeline
 from slowfast_finetune.timelines.timeline_tables import TIMELINE_SCORES, TIMELINES
 
@@ -142,7 +139,7 @@ def test_the_parameters_with_the_highest_f1_are_chosen(
     # Only with a part of at least 0.5 s, and all of it as one segment: the moment of jump goes to
     # its neighbour. IoU of 0-20 s with 0-10 s is 0.5. Of equal settings the first.
     chosen = choose_settings(videos, model=model, labels=LABELS, project=tmp_path)
-    assert chosen == TimelineSettings(0.5, 0.0, 0.0, 0.5)
+    assert chosen == TimelineSettings(stride_seconds=0.5, threshold=0, shortest_seconds=0.5)
     assert "F1 at IoU 0.25 1.000 there, 0.000 without a choice" in capsys.readouterr().out
     assert choose_settings([], model=model, labels=LABELS, project=tmp_path) is None
 
@@ -156,10 +153,12 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def measure(project: Path, rows: list[ManifestRow]) -> TimelineFiles:
-    files = TimelineFiles(project / "best.pt", project / "metrics")
+def measure(project: Path, rows: list[ManifestRow]) -> EvaluationFiles:
+    files = EvaluationFiles(project / "metrics")
     runtime = make_params(runtime={"device": "cpu"}).runtime
-    measure_timelines(rows, runtime=runtime, project=project, files=files)
+    measure_timelines(
+        rows, checkpoint_path=project / "best.pt", runtime=runtime, project=project, files=files
+    )
     return files
 
 
@@ -170,9 +169,9 @@ def test_the_stage_writes_what_predict_gives(
             case("c.mp4", "jump", 1, 4, split="val"), case("gone.mp4", "clap", 0, 1)]  # fmt: skip
     files = measure(project, rows)
     said = capsys.readouterr().out
-    assert "gone.mp4: not measured: " in said
+    assert "gone.mp4: not used: " in said
     assert "timelines of 2 test videos with labelled parts:" in said
-    segments = TIMELINES.read_rows(files.segments)
+    segments = TIMELINES.read_rows(files.table("timelines"))
     true = [row[:5] for row in segments if row.source == "true" and row.video_path == "a.mp4"]
     assert true == [
         ("a.mp4", "true", 0.0, 0.5, None), ("a.mp4", "true", 0.5, 2.0, "clap"),
@@ -184,8 +183,11 @@ def test_the_stage_writes_what_predict_gives(
         for row in segments
         if row.source == "predicted" and row.video_path == "a.mp4"
     ] == [(round(p.start_seconds, 3), round(p.end_seconds, 3), p.answer) for p in answer.segments]
-    scores = {(row.method, row.score): row for row in TIMELINE_SCORES.read_rows(files.scores)}
-    metrics = json.loads(files.metrics.read_text())
+    scores = {
+        (row.method, row.score): row
+        for row in TIMELINE_SCORES.read_rows(files.table("timeline_scores"))
+    }
+    metrics = json.loads((files.folder / "timelines.json").read_text())
     assert metrics["f1_25"] == scores["model", "f1_25"].value
     assert metrics["f1_25_low"] == scores["model", "f1_25"].low
     assert metrics["positions_f1_25"] == scores["positions", "f1_25"].value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -267,7 +267,8 @@ class Predictor:
         confidence = float(probabilities[label])
         settings, sure_enough = self.timeline, self.threshold
         if threshold is not None:
-            settings, sure_enough = replace(settings, threshold=threshold), threshold
+            settings = settings.model_copy(update={"threshold": threshold})
+            sure_enough = threshold
         return Prediction(
             path=video.path,
             label=names[label],

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+
+import pydantic
 
 from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.files import hash_file, write_text
 
+Seconds = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 
-@dataclass(frozen=True)
-class TimelineSettings:
+
+class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
     """The parameters of a timeline.
 
     Attributes:
@@ -20,12 +21,14 @@ class TimelineSettings:
         smoothing_seconds: probabilities are averaged over so long; 0 for not.
         threshold: an answer less probable is "none of these"; the checkpoint's if None.
         shortest_seconds: what is shorter goes to a neighbour.
+        checkpoint: hash of the checkpoint that they were chosen for.
     """
 
-    stride_seconds: float | None = None
-    smoothing_seconds: float = 0.0
-    threshold: float | None = None
-    shortest_seconds: float = 0.0
+    stride_seconds: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = None
+    smoothing_seconds: Seconds = 0.0
+    threshold: Annotated[float, pydantic.Field(ge=0, le=1)] | None = None
+    shortest_seconds: Seconds = 0.0
+    checkpoint: str = ""
 
     def described(self) -> str:
         """The values that are set, in words."""
@@ -43,10 +46,13 @@ def settings_path(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.stem}_timeline.json")
 
 
-def write_settings(path: Path, settings: TimelineSettings | None, *, checkpoint: Path) -> None:
+def write_settings(checkpoint: Path, settings: TimelineSettings | None) -> None:
     """Write the settings that were chosen for a checkpoint; an empty object for None."""
-    content = {} if settings is None else {"checkpoint": hash_file(checkpoint), **asdict(settings)}
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    text = "{}"
+    if settings is not None:
+        settings = settings.model_copy(update={"checkpoint": hash_file(checkpoint)})
+        text = settings.model_dump_json(indent=2)
+    write_text(settings_path(checkpoint), text + "\n")
 
 
 def read_settings(checkpoint: Path) -> tuple[TimelineSettings, str]:
@@ -59,21 +65,17 @@ def read_settings(checkpoint: Path) -> tuple[TimelineSettings, str]:
     """
     path = settings_path(checkpoint)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not content:
-            return TimelineSettings(), ""
-        if content.pop("checkpoint") != hash_file(checkpoint):
-            return TimelineSettings(), f"{path}: is of another checkpoint and is not used"
-        settings = TimelineSettings(**content)
-        values = [value for value in asdict(settings).values() if value is not None]
-        if not all(0 <= value < math.inf for value in values) or settings.stride_seconds == 0:
-            raise ValueError("out of range")
+        settings = TimelineSettings.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return TimelineSettings(), ""
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except pydantic.ValidationError as error:
         raise CheckpointError(
             f"{path}: is not as this project writes it; run `dvc repro`, or delete it"
         ) from error
+    if settings == TimelineSettings():
+        return settings, ""
+    if settings.checkpoint != hash_file(checkpoint):
+        return TimelineSettings(), f"{path}: is of another checkpoint and is not used"
     return settings, f"timeline chosen on validation videos: {settings.described()}"

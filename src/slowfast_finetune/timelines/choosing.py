@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_finetune.base.console import printable, say
-from slowfast_finetune.predicting.prediction import RefusedVideo
-from slowfast_finetune.predicting.predictor import Predictor, TimelineCells
+from slowfast_finetune.base.console import say
+from slowfast_finetune.predicting.predictor import Predictor
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings
-from slowfast_finetune.timelines.labelled_videos import LabelledVideo, stretches_of
+from slowfast_finetune.timelines.labelled_videos import (
+    LabelledVideo,
+    readable,
+    stretches_of,
+)
 from slowfast_finetune.timelines.segment_scores import (
     Timeline,
     f1_of_counts,
@@ -34,11 +37,16 @@ def choose_settings(
     """
     shape = model.preprocessing
     window = shape.num_frames / shape.sample_fps
+    paths = [project / video.path for video in videos]
     thresholds = dict.fromkeys((model.threshold, *THRESHOLDS))
     scored: dict[TimelineSettings, float] = {}
     num_videos = 0
     for stride in STRIDES:
-        read = _cells(videos, model=model, stride_seconds=stride * window, project=project)
+        answers = model.timeline_cells(paths, stride_seconds=stride * window)
+        read = [
+            (cells, video.stretches(cells.edges_seconds[-1], labels))
+            for video, cells in readable(videos, answers)
+        ]
         num_videos = len(read)
         for threshold, smoothing, shortest in itertools.product(thresholds, LENGTHS, LENGTHS):
             settings = TimelineSettings(
@@ -47,7 +55,10 @@ def choose_settings(
                 threshold=threshold,
                 shortest_seconds=round(shortest * window, 6),
             )
-            lines = [_timeline(video, cells, settings, model, labels) for video, cells in read]
+            lines = []
+            for (_, cells, edges), true in read:
+                parts = stretches_of(model.segments(cells, edges, settings), labels)
+                lines.append(Timeline(true, parts, edges[-1]))
             counts = segment_counts(lines, overlap=OVERLAP).sum(axis=0)
             scored[settings] = float(f1_of_counts(counts))
     if not num_videos:
@@ -60,29 +71,3 @@ def choose_settings(
         f"{OVERLAP} {scored[best]:.3f} there, {scored[first]:.3f} without a choice"
     )
     return best
-
-
-def _cells(
-    videos: Sequence[LabelledVideo], *, model: Predictor, stride_seconds: float, project: Path
-) -> list[tuple[LabelledVideo, TimelineCells]]:
-    paths = [project / video.path for video in videos]
-    read = []
-    answers = model.timeline_cells(paths, stride_seconds=stride_seconds)
-    for video, answer in zip(videos, answers, strict=True):
-        if isinstance(answer, RefusedVideo):
-            say(f"{printable(video.path)}: not used: {answer.reason}: {answer.detail}")
-        else:
-            read.append((video, answer))
-    return read
-
-
-def _timeline(
-    video: LabelledVideo,
-    cells: TimelineCells,
-    settings: TimelineSettings,
-    model: Predictor,
-    labels: dict[str, int],
-) -> Timeline:
-    seconds = cells.edges_seconds[-1]
-    segments = model.segments(cells.cells, cells.edges_seconds, settings)
-    return Timeline(video.stretches(seconds, labels), stretches_of(segments, labels), seconds)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from slowfast_finetune.base.console import printable, say
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.timelines.segment_scores import BACKGROUND, Floats, Stretch
 
 if TYPE_CHECKING:
+    from slowfast_finetune.predicting.prediction import RefusedVideo
     from slowfast_finetune.predicting.timeline import Segment
 
+AnswerT = TypeVar("AnswerT")
 POSITIONS = 100  # into so many stretches of equal length the prior of positions divides a video
 
 
@@ -77,6 +80,19 @@ def labelled_videos(rows: Iterable[ManifestRow], split: str) -> list[LabelledVid
 def in_parts(videos: Iterable[LabelledVideo]) -> list[LabelledVideo]:
     """Those videos whose cases are parts of them."""
     return [video for video in videos if video.rows[0].start_seconds is not None]
+
+
+def readable(
+    videos: Sequence[LabelledVideo], answers: Iterable[AnswerT | RefusedVideo]
+) -> Iterator[tuple[LabelledVideo, AnswerT]]:
+    """Each video with its answer, but for refused ones, which are said."""
+    from slowfast_finetune.predicting.prediction import RefusedVideo
+
+    for video, answer in zip(videos, answers, strict=True):
+        if isinstance(answer, RefusedVideo):
+            say(f"{printable(video.path)}: not used: {answer.reason}: {printable(answer.detail)}")
+        else:
+            yield video, answer
 
 
 def position_prior(

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slowfast_finetune.base.console import printable, say
+from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import RuntimeParams
+from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.timelines.labelled_videos import (
-    LabelledVideo,
     by_position,
     filled,
     in_parts,
     labelled_videos,
     most_frequent,
     position_prior,
+    readable,
     stretches_of,
 )
 from slowfast_finetune.timelines.segment_scores import (
@@ -43,38 +43,19 @@ from slowfast_finetune.timelines.timeline_tables import (
 )
 
 if TYPE_CHECKING:
-    from slowfast_finetune.predicting.predictor import Predictor
     from slowfast_finetune.predicting.timeline import Segment
 
 DIGITS = 4  # decimals of a score
 BASELINES = ("most_frequent", "positions")
 
 
-@dataclass(frozen=True)
-class TimelineFiles:
-    """The files that the stage reads and writes; dvc.yaml lists them."""
-
-    checkpoint: Path
-    folder: Path
-
-    @property
-    def metrics(self) -> Path:
-        """The main scores, as JSON."""
-        return self.folder / "timelines.json"
-
-    @property
-    def segments(self) -> Path:
-        """The table of segments."""
-        return self.folder / "timelines.csv"
-
-    @property
-    def scores(self) -> Path:
-        """The table of all scores."""
-        return self.folder / "timeline_scores.csv"
-
-
 def measure_timelines(
-    rows: Sequence[ManifestRow], *, runtime: RuntimeParams, project: Path, files: TimelineFiles
+    rows: Sequence[ManifestRow],
+    *,
+    checkpoint_path: Path,
+    runtime: RuntimeParams,
+    project: Path,
+    files: EvaluationFiles,
 ) -> None:
     """Choose the timeline's parameters on validation videos, and measure it on test videos.
 
@@ -82,12 +63,11 @@ def measure_timelines(
         CheckpointError: the checkpoint cannot be used or has other classes than the manifest.
         DataError: none of the test videos can be read.
     """
-    from slowfast_finetune.predicting.timeline_settings import settings_path, write_settings
+    from slowfast_finetune.predicting.timeline_settings import write_settings
 
     videos = in_parts(labelled_videos(rows, "test"))
-    target = settings_path(files.checkpoint)
     if not videos:
-        write_settings(target, None, checkpoint=files.checkpoint)
+        write_settings(checkpoint_path, None)
         _write(files, [], [])
         say("no test video has labelled parts; no timeline is measured")
         return
@@ -95,46 +75,35 @@ def measure_timelines(
     from slowfast_finetune.predicting.predictor import Predictor
     from slowfast_finetune.timelines.choosing import choose_settings
 
-    checkpoint = load_checkpoint(files.checkpoint)
+    checkpoint = load_checkpoint(checkpoint_path)
     model = Predictor(checkpoint, device=runtime.device)
     if unknown := {row.class_name for row in rows} - {*model.class_names}:
-        raise CheckpointError(f"{files.checkpoint}: has no class {min(unknown)!r}; run `dvc repro`")
+        raise CheckpointError(f"{checkpoint_path}: has no class {min(unknown)!r}; run `dvc repro`")
     background = checkpoint.params["data"].get("background")
     names = [name for name in model.class_names if name != background]
     labels = {name: label for label, name in enumerate(names)}
     chosen = choose_settings(
         in_parts(labelled_videos(rows, "val")), model=model, labels=labels, project=project
     )
-    write_settings(target, chosen, checkpoint=files.checkpoint)
+    write_settings(checkpoint_path, chosen)
     if chosen is not None:
         model.timeline = chosen
-    timelines, segments, measured = [], [], []
-    for video, found, seconds in predicted(videos, model=model, project=project):
-        timelines.append(
-            Timeline(video.stretches(seconds, labels), stretches_of(found, labels), seconds)
+    timelines, segments, units = [], [], []
+    answers = model.predict_many([project / video.path for video in videos])
+    for video, found in readable(videos, answers):
+        seconds = found.duration_seconds
+        line = Timeline(
+            video.stretches(seconds, labels), stretches_of(found.segments, labels), seconds
         )
-        segments += segment_rows(video.path, timelines[-1], names, found)
-        measured.append(video)
+        segments += segment_rows(video.path, line, names, found.segments)
+        timelines.append(line)
+        units.append(video.unit)
     if not timelines:
         raise DataError("none of the test videos with labelled parts can be read")
     prior = position_prior(labelled_videos(rows, "train"), labels, project=project)
-    scores = score_rows(timelines, prior, [video.unit for video in measured])
+    scores = score_rows(timelines, prior, units)
     _write(files, segments, scores)
     say(described(scores, num_videos=len(timelines)))
-
-
-def predicted(
-    videos: Sequence[LabelledVideo], *, model: Predictor, project: Path
-) -> Iterator[tuple[LabelledVideo, Sequence[Segment], float]]:
-    """Each readable video, its predicted segments, and its length [s]; says which are not."""
-    from slowfast_finetune.predicting.prediction import RefusedVideo
-
-    answers = model.predict_many([project / video.path for video in videos])
-    for video, answer in zip(videos, answers, strict=True):
-        if isinstance(answer, RefusedVideo):
-            say(f"{printable(video.path)}: not measured: {answer.reason}: {answer.detail}")
-        else:
-            yield video, answer.segments, answer.duration_seconds
 
 
 def segment_rows(
@@ -203,38 +172,30 @@ def scores_of(timelines: Sequence[Timeline], weights: Floats) -> dict[str, Float
 
 def headline(scores: Sequence[TimelineScoreRow]) -> dict[str, float | None]:
     """The scores for timelines.json, of which `dvc metrics show` prints a column each."""
-    by_name = {(row.method, row.score): row for row in scores}
     values: dict[str, float | None] = {}
-    for (method, score), row in by_name.items():
+    for method, score, value, low, high in scores:
         if method == "model":
-            values[score] = row.value
-            if score == "f1_25":
-                values |= {"f1_25_low": row.low, "f1_25_high": row.high}
-        elif method in BASELINES and score in ("frame_accuracy", "f1_25"):
-            values[f"{method}_{score}"] = row.value
+            values[score] = value
+        if (method, score) == ("model", "f1_25"):
+            values |= {"f1_25_low": low, "f1_25_high": high}
+        if method in BASELINES and score in ("frame_accuracy", "f1_25"):
+            values[f"{method}_{score}"] = value
     return values
 
 
 def described(scores: Sequence[TimelineScoreRow], *, num_videos: int) -> str:
     """The result as lines of text."""
-    by_name: dict[tuple[str, str], TimelineScoreRow]
-    by_name = {(row.method, row.score): row for row in scores}
     lines = [f"timelines of {num_videos} test videos with labelled parts:"]
-    for score, name in (("frame_accuracy", "frame accuracy"), ("f1_25", "F1 at IoU 0.25")):
-        row = by_name["model", score]
-        ends = (
-            f" (95 % confidence interval {row.low:.3f} to {row.high:.3f})"
-            if row.low is not None
-            else ""
-        )
-        others = ", ".join(f"{by_name[b, score].value:.3f} {b}" for b in BASELINES)
-        lines.append(f"  {name} {row.value:.3f}{ends}; baselines: {others}")
+    for method, score, value, low, high in scores:
+        if score in ("frame_accuracy", "f1_25") and method != "above_positions":
+            ends = "" if low is None else f" (95 % confidence interval {low:.3f} to {high:.3f})"
+            lines.append(f"  {score} of {method}: {value:.3f}{ends}")
     return "\n".join(lines)
 
 
 def _write(
-    files: TimelineFiles, segments: Sequence[TimelineRow], scores: Sequence[TimelineScoreRow]
+    files: EvaluationFiles, segments: Sequence[TimelineRow], scores: Sequence[TimelineScoreRow]
 ) -> None:
-    TIMELINES.write(files.segments, segments)
-    TIMELINE_SCORES.write(files.scores, scores)
-    write_text(files.metrics, json.dumps(headline(scores), indent=2) + "\n")
+    TIMELINES.write(files.table("timelines"), segments)
+    TIMELINE_SCORES.write(files.table("timeline_scores"), scores)
+    write_text(files.folder / "timelines.json", json.dumps(headline(scores), indent=2) + "\n")

@@ -179,20 +179,12 @@ def _iou(one: Stretch, other: Stretch) -> float:
 
 def disagreements(timeline: Timeline) -> list[tuple[int, Stretch]]:
     """Stretches with one wrong answer throughout: the true label, and what is predicted there."""
-    parts = [*timeline.true, *timeline.predicted]
-    inner = {time for part in parts for time in (part.start, part.end) if time < timeline.seconds}
-    edges = sorted({0.0, *inner, timeline.seconds})
-    pieces = [
-        (_label_at(timeline.true, start), _label_at(timeline.predicted, start), start, end)
-        for start, end in itertools.pairwise(edges)
-    ]
-    runs = [list(run) for _, run in itertools.groupby(pieces, key=lambda piece: piece[:2])]
+    true, predicted, seconds = timeline
+    labels = np.stack([frame_labels(part, seconds) for part in (true, predicted)])
+    cuts = np.flatnonzero(np.any(np.diff(labels, axis=1) != 0, axis=0)) + 1
     return [
-        (run[0][0], Stretch(run[0][1], run[0][2], run[-1][3]))
-        for run in runs
-        if run[0][0] != run[0][1]
+        (true_label, Stretch(label, start * FRAME_SECONDS, min(end * FRAME_SECONDS, seconds)))
+        for start, end in itertools.pairwise([0, *cuts.tolist(), labels.shape[1]])
+        for true_label, label in [labels[:, start].tolist()]
+        if true_label != label
     ]
-
-
-def _label_at(stretches: Sequence[Stretch], time: float) -> int:
-    return next((p.label for p in stretches if p.start <= time < p.end), BACKGROUND)
