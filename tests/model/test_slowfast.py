@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -21,6 +24,26 @@ from slowfast_finetune.model.speed import to_channels_last
 def shallow() -> nn.Module:
     torch.manual_seed(0)
     return build_slowfast("slowfast_shallow", num_classes=5).eval()
+
+
+@pytest.mark.process
+def test_building_a_network_imports_neither_torchvision_nor_the_compiler() -> None:
+    code = """
+import sys
+from slowfast_finetune.model.slowfast import build_slowfast
+build_slowfast("slowfast_shallow", num_classes=2)
+assert not {"torchvision", "torchvision.ops", "torch._dynamo"} & set(sys.modules)
+from slowfast_finetune.model.torchvision_schemas import import_torchvision
+import_torchvision()
+from torchvision.transforms import v2
+from torchvision.ops import RoIAlign
+print(v2.RandAugment.__module__, RoIAlign.__module__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [
+        "torchvision.transforms.v2._auto_augment",
+        "torchvision.ops.roi_align",
+    ]
 
 
 def test_slow_pathway_takes_the_published_frames() -> None:

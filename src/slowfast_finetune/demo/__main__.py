@@ -38,10 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--if-used-by", metavar="PARAMS", type=Path, help="draw only if its data.videos is FOLDER"
     )
     given = parser.parse_args(arguments)
-    if given.if_used_by is not None and not _is_used(given.folder, given.if_used_by):
-        write_text(given.folder / "README.txt", "Empty: data.videos in params.yaml is elsewhere.\n")
-        say(f"{given.if_used_by}: data.videos is elsewhere; the demo is not drawn")
-        return
+    if params := given.if_used_by:
+        used = locate(load_params(params).data.videos, project=params.parent)
+        if used.resolve() != given.folder.resolve():
+            write_text(
+                given.folder / "README.txt", "Empty: data.videos in params.yaml is elsewhere.\n"
+            )
+            say(f"{params}: data.videos is elsewhere; the demo is not drawn")
+            return
     videos = generate_demo(
         given.folder,
         people=given.people,
@@ -51,13 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         long=given.long,
     )
     say(f"{len(videos)} videos of {given.people} people in {given.folder}")
-
-
-def _is_used(folder: Path, params: Path) -> bool:
-    """Tell whether the parameters name this folder as that of the videos."""
-    return (
-        locate(load_params(params).data.videos, project=params.parent).resolve() == folder.resolve()
-    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import string
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,16 +21,9 @@ from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.tables import csv_text
 
-CLASS_NAMES = (
-    "jumping_jacks",
-    "sitting_down",
-    "squatting",
-    "standing_up",
-    "walking",
-    "waving",
-)
+CLASS_NAMES = ("jumping_jacks", "sitting_down", "squatting", "standing_up", "walking", "waving")
 LONG_COLUMNS = ("video", "label", "start", "end")
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LETTERS = string.ascii_lowercase
 
 
 def generate_demo(

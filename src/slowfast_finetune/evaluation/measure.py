@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.base.tables import RowT
@@ -31,20 +30,8 @@ from slowfast_finetune.evaluation.result_tables import (
     ScoreRow,
     SubsetRow,
 )
-from slowfast_finetune.scoring.metrics import (
-    NUM_BINS,
-    Floats,
-    Labels,
-    Probabilities,
-    bin_of,
-    bin_sums,
-    calibration_error,
-    class_scores,
-    in_top,
-    label_sums,
-    negative_log_likelihood,
-    scores_of_sums,
-)
+from slowfast_finetune.scoring import metrics
+from slowfast_finetune.scoring.metrics import NUM_BINS, Bools, Floats, Labels, Probabilities
 
 DIGITS = 4  # decimals of a score
 # The content of metrics.json: `dvc metrics show` and `dvc exp show` print a column for each.
@@ -62,18 +49,12 @@ HEADLINES = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The predictions for the N test videos ``rows``.
-
-    Attributes:
-        probabilities: float64 (N, classes), calibrated, averaged over views.
-        train_rows: usable videos of the training split.
-        threshold: confidence below which the answer is "none of these".
-    """
+    """The predictions for the N test videos ``rows``."""
 
     rows: Sequence[ClipRow]
-    probabilities: Probabilities
-    train_rows: Sequence[ClipRow]
-    threshold: float
+    probabilities: Probabilities  # float64 (N, classes), calibrated, averaged over views
+    train_rows: Sequence[ClipRow]  # usable videos of the training split
+    threshold: float  # confidence below which the answer is "none of these"
 
     @cached_property
     def true(self) -> Labels:
@@ -96,7 +77,7 @@ class Outcome:
         return np.asarray(self.probabilities.max(axis=1))
 
     @cached_property
-    def right(self) -> npt.NDArray[np.bool_]:
+    def right(self) -> Bools:
         """Tells whether ``predicted`` is correct (N,)."""
         return np.equal(self.predicted, self.true)
 
@@ -106,7 +87,7 @@ class Outcome:
         return design_effect(self.right, self.units)
 
     @cached_property
-    def answered(self) -> npt.NDArray[np.bool_]:
+    def answered(self) -> Bools:
         """Tells whether the confidence reaches the threshold (N,)."""
         return self.confidence >= self.threshold
 
@@ -138,17 +119,19 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     """Compute every score (1 + NUM_RESAMPLES,): of all videos, then of each resample."""
     units, right = outcome.units, outcome.right
     num_classes = outcome.probabilities.shape[1]
-    labels = label_sums(outcome.true, outcome.predicted, num_classes=num_classes, units=units)
-    bins = bin_sums(outcome.confidence, right, units=units)
+    labels = metrics.label_sums(
+        outcome.true, outcome.predicted, num_classes=num_classes, units=units
+    )
+    bins = metrics.bin_sums(outcome.confidence, right, units=units)
     # The most frequent training class, the lowest label in a tie.
     majority = np.bincount([row.label for row in outcome.train_rows]).argmax()
     metadata = predict_from_facts(outcome.train_rows, outcome.rows)
     columns = {
         "videos": np.ones(len(right)),
-        "loss": negative_log_likelihood(outcome.true, outcome.probabilities),
+        "loss": metrics.negative_log_likelihood(outcome.true, outcome.probabilities),
         "answered": outcome.answered,
         "right_answers": outcome.answered & right,
-        "top5": in_top(outcome.true, outcome.probabilities, k=5),
+        "top5": metrics.in_top(outcome.true, outcome.probabilities, k=5),
         "majority": outcome.true == majority,
         "metadata": outcome.true == metadata,
     }
@@ -160,7 +143,7 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     total = dict(zip(columns, others.T, strict=True))
     num_videos = total["videos"]
 
-    scores = scores_of_sums(labels)
+    scores = metrics.scores_of_sums(labels)
     accuracy = scores.pop("accuracy")
     values = {"top1_accuracy": accuracy}
     if num_classes > 5:
@@ -169,7 +152,7 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     values["balanced_accuracy"] = scores["macro_recall"]
     values |= scores
     values["loss"] = total["loss"] / num_videos
-    values["calibration_error"] = calibration_error(bins, num_videos)
+    values["calibration_error"] = metrics.calibration_error(bins, num_videos)
     values["answered"] = total["answered"] / num_videos
     with np.errstate(invalid="ignore"):
         values["accuracy_when_answered"] = total["right_answers"] / total["answered"]
@@ -198,7 +181,7 @@ def subset_rows(outcome: Outcome) -> list[SubsetRow]:
 
 
 def accuracy_of_subsets(
-    right: npt.NDArray[np.bool_], units: Labels, subsets: Mapping[str, npt.NDArray[np.bool_]]
+    right: Bools, units: Labels, subsets: Mapping[str, Bools]
 ) -> list[SubsetRow]:
     """Compute the accuracy of each subset that has videos.
 
@@ -211,15 +194,14 @@ def accuracy_of_subsets(
     for name, chosen in subsets.items():
         if chosen.any():
             ends = interval_of_part(right[chosen], units[chosen], design_effect=effect)
-            row = SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends)
-            rows.append(_rounded(row))
-    return rows
+            rows.append(SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends))
+    return [_rounded(row) for row in rows]
 
 
 def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ClassRow]:
     """Compute the scores of every class."""
-    sums = label_sums(outcome.true, outcome.predicted, num_classes=len(class_names))
-    scores = {name: values[0].tolist() for name, values in class_scores(sums).items()}
+    sums = metrics.label_sums(outcome.true, outcome.predicted, num_classes=len(class_names))
+    scores = {name: values[0].tolist() for name, values in metrics.class_scores(sums).items()}
     rows = []
     for label, class_name in enumerate(class_names):
         own = outcome.true == label
@@ -252,7 +234,7 @@ def confusion_rows(outcome: Outcome, class_names: Sequence[str]) -> list[Confusi
 
 def reliability_rows(outcome: Outcome) -> list[ReliabilityRow]:
     """Compute mean confidence and accuracy of every bin of confidence that has videos."""
-    bins = bin_of(outcome.confidence)
+    bins = metrics.bin_of(outcome.confidence)
     rows = []
     for number in np.unique(bins).tolist():
         inside = bins == number
@@ -292,7 +274,7 @@ def prediction_rows(
     return rows
 
 
-def _interval_within(outcome: Outcome, chosen: npt.NDArray[np.bool_]) -> Interval:
+def _interval_within(outcome: Outcome, chosen: Bools) -> Interval:
     return interval_of_part(
         outcome.right[chosen], outcome.units[chosen], design_effect=outcome.design_effect
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.params import ModelName
+from slowfast_finetune.model.pytorchvideo_import import import_pytorchvideo
 
 # Of the Kinetics-400 checkpoints: the same for all three channels.
 MEAN = 0.45
@@ -34,17 +35,14 @@ def build_slowfast(name: ModelName, *, num_classes: int, dropout_rate: float = 0
     equal the fixed ones of the paper. It takes ``[slow, fast]``, each (B, 3, T, H, W), changes
     that list, and gives logits (B, num_classes).
     """
-    from slowfast_finetune.model.torchvision_schemas import import_torchvision
-
-    import_torchvision()
-    from pytorchvideo.models import hub, slowfast
-
     builder: Callable[..., nn.Module]
     if name == "slowfast_shallow":
         # One block a stage and half the width: learns small videos from scratch in minutes.
-        builder = partial(slowfast.create_slowfast, model_depth=18, stem_dim_outs=(32, 4))
+        builder = partial(
+            import_pytorchvideo("slowfast").create_slowfast, model_depth=18, stem_dim_outs=(32, 4)
+        )
     else:
-        builder = getattr(hub, name)
+        builder = getattr(import_pytorchvideo("hub"), name)
     return builder(
         model_num_class=num_classes, dropout_rate=dropout_rate, head_pool=nn.AdaptiveAvgPool3d
     )
@@ -72,14 +70,14 @@ def block_of(parameter: str) -> int:
     return int(found.group(1)) if found else HEAD_BLOCK
 
 
-def pack_pathways(clips: Tensor, *, alpha: int = ALPHA) -> list[Tensor]:
-    """Split clips (B, C, T, H, W) into a new list ``[slow (B, C, T // alpha, H, W), fast]``.
+def pack_pathways(clips: Tensor) -> list[Tensor]:
+    """Split clips (B, C, T, H, W) into a new list ``[slow (B, C, T // ALPHA, H, W), fast]``.
 
-    The slow frames stand at ``linspace(0, T - 1, T // alpha)`` rounded down, as in PySlowFast:
-    for T = 32 and alpha = 4 at 0, 4, 8, 13, 17, 22, 26, 31.
+    The slow frames stand at ``linspace(0, T - 1, T // ALPHA)`` rounded down, as in PySlowFast:
+    for T = 32 at 0, 4, 8, 13, 17, 22, 26, 31.
     """
     num_frames = clips.shape[2]
-    index = torch.linspace(0, num_frames - 1, num_frames // alpha, device=clips.device).long()
+    index = torch.linspace(0, num_frames - 1, num_frames // ALPHA, device=clips.device).long()
     return [clips.index_select(2, index), clips]
 
 

@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,9 @@ def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> tupl
     Raises:
         WeightsError: the weights cannot be fetched or read, or are of another architecture.
     """
+    build = partial(build_slowfast, params.name, dropout_rate=params.dropout_rate)
     if params.weights == "none":
-        network = build_slowfast(
-            params.name, num_classes=len(class_names), dropout_rate=params.dropout_rate
-        )
+        network = build(num_classes=len(class_names))
         return network, f"{params.name} with random weights; nothing was loaded"
     path, is_download = locate_weights(params)
     try:
@@ -70,9 +70,7 @@ def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> tupl
         old_classes = len(head_weight)
         if len(old_names) != old_classes:
             old_names = []
-        network = build_slowfast(
-            params.name, num_classes=old_classes, dropout_rate=params.dropout_rate
-        )
+        network = build(num_classes=old_classes)
         _load_strictly(network, state, path=path, name=params.name)
     except WeightsError:
         if is_download:
@@ -169,22 +167,17 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         raise WeightsError(f"model.weights: {path} cannot be used: {error}") from error
     except OSError as error:
         raise WeightsError(f"model.weights: {path} cannot be read: {error.strerror}") from error
-    class_names: Any = []
-    if isinstance(checkpoint, dict):
-        class_names = checkpoint.get("class_names")
-        if not isinstance(class_names, list) or not all(isinstance(n, str) for n in class_names):
-            class_names = []
-        for key in STATE_KEYS:
-            if isinstance(checkpoint.get(key), dict):
-                checkpoint = checkpoint[key]
-                break
-    if not isinstance(checkpoint, dict) or not all(
-        isinstance(value, Tensor) for value in checkpoint.values()
-    ):
+    content: dict[str, Any] = checkpoint if isinstance(checkpoint, dict) else {"": None}
+    names: Any = content.get("class_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        names = []
+    keys = [key for key in STATE_KEYS if isinstance(content.get(key), dict)]
+    state = content[keys[0]] if keys else content
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(
             f"model.weights: {path} holds no dictionary of tensors under {' or '.join(STATE_KEYS)}"
         )
-    return {_plain_key(key): value for key, value in checkpoint.items()}, class_names
+    return {_plain_key(key): value for key, value in state.items()}, names
 
 
 def _plain_key(key: str) -> str:

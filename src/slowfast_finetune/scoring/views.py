@@ -21,15 +21,10 @@ from slowfast_finetune.scoring.ready import views_at_once
 
 @dataclass(frozen=True)
 class Views:
-    """The V views of some videos, and their logits.
+    """The V views of some videos, and their logits."""
 
-    Attributes:
-        windows: the views, grouped by video; ``clip`` is the position of the video, from 0.
-        logits: float32 (V, classes).
-    """
-
-    windows: Sequence[Window]
-    logits: npt.NDArray[np.float32]
+    windows: Sequence[Window]  # grouped by video; ``clip`` is the position of the video, from 0
+    logits: npt.NDArray[np.float32]  # (V, classes)
 
     def probabilities(self, *, temperature: float) -> npt.NDArray[np.float64]:
         """Average softmax(logits / temperature) over the views: (videos, classes)."""

@@ -15,12 +15,7 @@ from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor
 from slowfast_finetune.predicting.timeline_settings import read_settings
-from slowfast_finetune.serving.answers import (
-    Answer,
-    ModelInfo,
-    SegmentAnswer,
-    Timing,
-)
+from slowfast_finetune.serving.answers import Answer, ModelInfo, SegmentAnswer, Timing
 from slowfast_finetune.serving.card import card_text
 from slowfast_finetune.serving.explaining import Explainer, KeptClips
 from slowfast_finetune.serving.limits import ServeLimits
@@ -28,7 +23,6 @@ from slowfast_finetune.serving.problems import RequestRefusedError
 from slowfast_finetune.serving.uploads import Upload
 
 AHEAD_BYTES = 16 * 2**20  # of each open video: 64 frames of 256 × 340 px
-DIGITS = 6  # of probabilities and seconds
 
 
 class InferenceEngine:
@@ -95,27 +89,17 @@ class InferenceEngine:
             name=upload.name,
             label=result.label,
             answer=result.answer,
-            confidence=round(result.confidence, DIGITS),
-            probabilities={
-                name: round(value, DIGITS) for name, value in result.top(len(result.probabilities))
-            },
-            segments=[
-                SegmentAnswer(
-                    answer=segment.answer,
-                    start_seconds=round(segment.start_seconds, DIGITS),
-                    end_seconds=round(segment.end_seconds, DIGITS),
-                    confidence=round(segment.confidence, DIGITS),
-                )
-                for segment in result.segments
-            ],
-            duration_seconds=round(result.duration_seconds, DIGITS),
+            confidence=result.confidence,
+            probabilities=dict(result.top(len(result.probabilities))),
+            segments=[SegmentAnswer(**vars(segment)) for segment in result.segments],
+            duration_seconds=result.duration_seconds,
             truncated=beginning.is_truncated,
             explanation=explanation,
             model=self.model_info,
             timing=Timing(
-                upload_seconds=round(upload.seconds, 3),
-                waiting_seconds=round(waiting_seconds, 3),
-                predicting_seconds=round(time.monotonic() - began, 3),
+                upload_seconds=upload.seconds,
+                waiting_seconds=waiting_seconds,
+                predicting_seconds=time.monotonic() - began,
             ),
         )
 

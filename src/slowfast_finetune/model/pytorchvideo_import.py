@@ -1,0 +1,33 @@
+"""Import pytorchvideo's models without torchvision."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _NoRoIAlign:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("RoIAlign is for detection, which this project does not do")
+
+
+def import_pytorchvideo(name: str) -> Any:
+    """Import ``pytorchvideo.models.<name>``.
+
+    pytorchvideo's heads import torchvision for RoIAlign, which only detection uses. Importing
+    torchvision loads torch's compiler, two seconds of processor time, and fails where it was built
+    for CUDA beside a torch for CPUs. So a stand-in takes its place meanwhile, unless it is loaded.
+    """
+    if "torchvision.ops" in sys.modules:
+        return importlib.import_module(f"pytorchvideo.models.{name}")
+    names = ("torchvision", "torchvision.ops")
+    stand_ins = {name: ModuleType(name) for name in names}
+    stand_ins["torchvision.ops"].RoIAlign = _NoRoIAlign  # type: ignore[attr-defined]
+    try:
+        sys.modules.update(stand_ins)
+        return importlib.import_module(f"pytorchvideo.models.{name}")
+    finally:
+        for name in names:
+            del sys.modules[name]
