@@ -210,7 +210,7 @@ def _add_real(add_parser: AddParser) -> argparse.ArgumentParser:
 
 def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser(
-        "serve", help="slowfast serve besieged by good, broken, oversized and slow uploads"
+        "serve", help="load test of slowfast serve with good, broken, oversized and slow uploads"
     )
     parser.add_argument("--checkpoint", type=Path, default=Path("models/best.pt"))
     parser.add_argument("--clients", type=_positive, default=64, help="at once [%(default)s]")

@@ -15,35 +15,25 @@ from slowfast_finetune.base.console import progress, readable_bytes
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_store import SUFFIX, ClipStore, EntryError, raw_bytes
-from slowfast_finetune.features.feature_store import feature_stores
+from slowfast_finetune.features.feature_store import CORNER_NAME, SETTINGS_NAME, feature_stores
 
 # A writer that is still alive has touched its file since; an older one was killed.
 STALE_SECONDS = 3600
 # Only what bears such a name is ours to read, count or delete.
-CORNER_NAME = "[0-9a-f]{16}"
 HASH_DIGITS = 32
 ENTRY_KEY = r"[0-9a-f]{32}([/.]\d+-\d+)?"
 TEMPORARY_NAME = r"\.[0-9a-f]{32}\..*tmp"
-SETTINGS_NAME = "settings.json"
 
 
 @dataclass(frozen=True)
 class Corner:
-    """A settings folder of the store: the clips decoded with one set of parameters.
+    """A settings folder of the store: the clips decoded with one set of parameters."""
 
-    Attributes:
-        digest: name of its folder.
-        settings: the ``clip:`` values, None where settings.json is missing or damaged.
-        num_entries: whole videos, and ranges of others.
-        num_bytes: of all entries.
-        raw_bytes: what they would take without encoding; None where one cannot be read.
-    """
-
-    digest: str
-    settings: ClipParams | None
-    num_entries: int
-    num_bytes: int
-    raw_bytes: int | None
+    digest: str  # name of its folder
+    settings: ClipParams | None  # the ``clip:`` values; None where settings.json is damaged
+    num_entries: int  # whole videos, and ranges of others
+    num_bytes: int  # of all entries
+    raw_bytes: int | None  # what they take without encoding; None where one cannot be read
 
 
 def corners(root: Path) -> list[Corner]:
@@ -52,16 +42,19 @@ def corners(root: Path) -> list[Corner]:
     Raises:
         DataError: there is no store.
     """
-    return [
-        Corner(
-            digest=folder.name,
-            settings=_settings(folder),
-            num_entries=len(entries := _entries(folder)),
-            num_bytes=size_of(entries),
-            raw_bytes=_raw_bytes(folder, entries),
-        )
-        for folder in _folders(root)
-    ]
+    return [_corner(folder) for folder in _folders(root)]
+
+
+def _corner(folder: Path) -> Corner:
+    entries, store = _entries(folder), ClipStore.of_folder(folder)
+    settings = raw = None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        values = json.loads((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
+        settings = ClipParams.restored(values["clip"])
+    with suppress(EntryError):
+        found = [store.info(_key(path, folder)) for path in entries]
+        raw = sum(raw_bytes(info.num_frames, info.height, info.width) for info in found)
+    return Corner(folder.name, settings, len(entries), size_of(entries), raw)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -94,23 +87,6 @@ def size_of(paths: Iterable[Path]) -> int:
         with suppress(OSError):  # a running stage has just renamed or removed it
             total += path.stat().st_size
     return total
-
-
-def _raw_bytes(folder: Path, entries: list[Path]) -> int | None:
-    store = ClipStore.of_folder(folder)
-    try:
-        found = [store.info(_key(path, folder)) for path in entries]
-    except EntryError:
-        return None
-    return sum(raw_bytes(info.num_frames, info.height, info.width) for info in found)
-
-
-def _settings(folder: Path) -> ClipParams | None:
-    try:
-        values = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        return ClipParams.restored(values["clip"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def describe_corners(found: Iterable[Corner], *, current: str) -> str:
@@ -148,9 +124,8 @@ def describe_features(root: Path, *, current: str) -> str:
             what = (
                 f"{found.model}, weights {found.weights[:8]}, {found.num_views} views of "
                 f"{found.crop_size} px of {found.clips}, {found.precision}"
-                + "  ← params.yaml"
-                * (found.clips == current)
             )
+            what += "  ← params.yaml" if found.clips == current else ""
         size = readable_bytes(size_of(entries))
         lines.append(f"{store.folder.name:16}  {len(entries):7}  {size:>9}  {what}")
     head = f"{'features':16}  {'videos':>7}  {'size':>9}  network, views @ clips of"

@@ -27,10 +27,8 @@ def list_presets(project: Path) -> list[tuple[str, str]]:
     paths = sorted((project / "presets").glob("*.yaml"))
     if not paths:
         raise ParamsError(f"{project}: holds no presets/*.yaml; run this in the project's folder")
-    first_lines = [path.read_text(encoding="utf-8").split("\n", 1)[0] for path in paths]
-    return [
-        (path.stem, line.removeprefix("# ")) for path, line in zip(paths, first_lines, strict=True)
-    ]
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in paths}
+    return [(name, text.split("\n", 1)[0].removeprefix("# ")) for name, text in texts.items()]
 
 
 def apply_preset(project: Path, name: str, *, videos: Path | None) -> str:

@@ -6,9 +6,9 @@ pipeline's clip store gives the same frames hundreds of times faster.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
+from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -22,19 +22,14 @@ from torch.utils.data import Dataset
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Padding
+from slowfast_finetune.decoding import orientation
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.decoding.opening import open_video, video_stream
 from slowfast_finetune.decoding.orientation import Frame as Frames
-from slowfast_finetune.decoding.orientation import (
-    display_matrix,
-    dynamic_range,
-    plausible_aspect,
-    scaled_size,
-    stated_aspect,
-)
 from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampling import (
+    TOLERANCE_SECONDS,
     exact_rate,
     instants_before,
     padded_indices,
@@ -109,9 +104,13 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
 
     def _read_with_decord(self, reader: Any) -> Frames | None:
         """The chosen frames; None where decord has numbered frames otherwise than times."""
-        times, end_time = frame_times(reader)
+        stamps = reader.get_frame_timestamp(range(len(reader))).astype(np.float64)
+        # decord keeps times as 32-bit floats; a microsecond is as fine as those are.
+        micro = np.rint(stamps * 1e6).astype(int).tolist()
+        times = [Fraction(start, 1_000_000) for start, _ in micro]
         if not times or min(times) < 0:
             return None  # the container's edit list hides frames, which decord counts
+        end_time = Fraction(max(micro[-1]), 1_000_000)
         sampled = shown_frames(times, end_time=end_time, sample_fps=self._sample_fps)
         frames = reader.get_batch([sampled[index] for index in self._window(len(sampled))])
         array: Frames = frames.asnumpy()
@@ -150,47 +149,31 @@ def is_plain(path: Path) -> bool:
             frame = next(container.decode(stream), None)
             if frame is None or has_leaping_clock(container) or len(container.streams.video) > 1:
                 return False
-            if plausible_aspect(stated_aspect(stream), frame) != 1 or dynamic_range(frame) != "sdr":
+            aspect = orientation.plausible_aspect(orientation.stated_aspect(stream), frame)
+            if aspect != 1 or orientation.dynamic_range(frame) != "sdr":
                 return False
-            matrix = display_matrix(frame)
+            matrix = orientation.display_matrix(frame)
     except (VideoError, av.error.FFmpegError, OSError, ValueError):
         return False
     return matrix is None or matrix[0] * matrix[3] - matrix[1] * matrix[2] > 0
 
 
-def frame_times(reader: Any) -> tuple[list[Fraction], Fraction]:
-    """When each of decord's frames is shown, and when the last one ends [s].
-
-    Times are negative for frames that the container's edit list hides.
-    """
-    stamps = reader.get_frame_timestamp(range(len(reader))).astype(np.float64)
-    # decord keeps times as 32-bit floats; a microsecond is as fine as those are.
-    micro = [[Fraction(round(time * 1e6), 1_000_000) for time in pair] for pair in stamps.tolist()]
-    times = [start for start, _ in micro]
-    return times, max(micro[-1]) if micro else Fraction(0)
-
-
 def shown_frames(
     frame_times: Sequence[Fraction], *, end_time: Fraction, sample_fps: Fraction
 ) -> list[int]:
-    """Index of the frame shown at each sampled instant.
+    """Index of the frame shown at each sampled instant, at least of the first one.
 
     Frame i is shown from its time until the next frame's; the last one until ``end_time``.
-    Instants run from the first frame's time in steps of 1/``sample_fps``. At least the first
-    frame is taken.
+    Instants run from the first frame's time in steps of 1/``sample_fps``.
 
     Args:
         frame_times: presentation times, not decreasing [s].
         end_time: when the last frame disappears [s].
     """
     start = frame_times[0]
-    bounds = [instants_before(time - start, sample_fps=sample_fps) for time in frame_times]
-    bounds.append(max(1, instants_before(end_time - start, sample_fps=sample_fps)))
-    return [
-        index
-        for index, (first, last) in enumerate(itertools.pairwise(bounds))
-        for _ in range(first, last)
-    ]
+    num_instants = max(1, instants_before(end_time - start, sample_fps=sample_fps))
+    instants = (start + number / sample_fps for number in range(num_instants))
+    return [bisect_right(frame_times, time + TOLERANCE_SECONDS) - 1 for time in instants]
 
 
 def scale(frames: Frames, *, short_side: int) -> Frames:
@@ -199,7 +182,7 @@ def scale(frames: Frames, *, short_side: int) -> Frames:
     from av.video.reformatter import Interpolation, VideoReformatter
 
     height, width = frames.shape[1:3]
-    new_width, new_height = scaled_size(width, height, short_side=short_side)
+    new_width, new_height = orientation.scaled_size(width, height, short_side=short_side)
     if (new_width, new_height) == (width, height):
         return frames
     reformatter = VideoReformatter()

@@ -152,7 +152,7 @@ def test_refusals_are_told_in_words(open_page: Opened, video: Path, served: Serv
     problem = page.locator("#problem")
     drop(page, "a.mp4", b"x" * 300_001)
     problem.wait_for()
-    assert problem.inner_text() == "a.mp4: has 0.30 MB, and 0.30 MB are allowed."
+    assert problem.inner_text() == "a.mp4 has 0.30 MB; at most 0.30 MB are allowed."
     drop(page, "<u>b</u>.mp4", b"no video")
     wait_until(page, "document.getElementById('problem').textContent.includes('not_a_video')")
     assert problem.inner_text().startswith("<u>b</u>.mp4: cannot be opened")
@@ -172,7 +172,7 @@ def test_a_busy_server_is_asked_again(
     with monkeypatch.context() as patch:
         patch.setattr(type(served.service), "queue_room", property(lambda _: 0))
         page.set_input_files("#file", video)
-        page.get_by_text("Server busy").wait_for()
+        page.get_by_text("The server is busy").wait_for()
     answer(page)
     assert len(open_page.faults) == 1
     assert "503" in open_page.faults.pop()

@@ -336,7 +336,7 @@ def test_slow_uploads_end_and_hold_no_worker(
         for answer in (silent.result(), drip.result()):
             assert answer.startswith(b"HTTP/1.1 408 ")
             assert b'"upload_too_slow"' in answer
-        assert b"nothing came for 0.6 s" in silent.result()
+        assert b"no data arrived for 0.6 s" in silent.result()
         assert b"more than 1.5 s" in drip.result()
 
 

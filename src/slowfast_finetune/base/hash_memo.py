@@ -36,7 +36,7 @@ class HashMemo:
     It is only a shortcut: a memo that cannot be read or written is as good as an empty one.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
 
     def fingerprints(self, hashes: Mapping[Path, str]) -> dict[Path, Fingerprint]:
@@ -50,7 +50,7 @@ class HashMemo:
 
     def known(self) -> dict[str, tuple[Fingerprint, str]]:
         """Fingerprint and hash of every remembered file, by absolute path."""
-        if self._path is None or not self._path.exists():
+        if not self._path.exists():
             return {}
         with contextlib.suppress(sqlite3.Error, OSError), self._connect() as connection:
             rows = connection.execute("SELECT path, size, mtime_ns, inode, hash FROM hashes")
@@ -67,8 +67,6 @@ class HashMemo:
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        if self._path is None:
-            raise OSError("no memo is kept")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=10)
         try:
@@ -100,9 +98,8 @@ def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[s
     Raises:
         DataError: a file cannot be read.
     """
-    memo = memo or HashMemo(None)
     prints = {path: _settled(path) for path in paths}
-    remembered = memo.known()
+    remembered = memo.known() if memo else {}
     known = {
         path: remembered[_key(path)][1]
         for path, found in prints.items()
@@ -114,7 +111,8 @@ def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[s
         hashes = pool.map(hash_file, unknown)
         counted = progress(hashes, total=len(unknown), label="hashing videos")
         known |= dict(zip(unknown, counted, strict=True))
-    memo.remember([(path, found, known[path]) for path in unknown if (found := prints[path])])
+    if memo:
+        memo.remember([(path, found, known[path]) for path in unknown if (found := prints[path])])
     return [known[path] for path in paths]
 
 

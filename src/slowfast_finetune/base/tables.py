@@ -41,20 +41,14 @@ _EXPECTED = {str: "some text", int: "a whole number", float: "a number", bool: "
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
-
-    Attributes:
-        kind: str, int, float or bool.
-        nullable: a cell may be empty.
-        choices: the texts that a cell may hold; empty for any.
-    """
+    """One column."""
 
     name: str
-    kind: type
+    kind: type  # str, int, float or bool
     meaning: str
     unit: str = ""
-    nullable: bool = False
-    choices: tuple[str, ...] = ()
+    nullable: bool = False  # a cell may be empty
+    choices: tuple[str, ...] = ()  # the texts that a cell may hold; empty for any
 
     @classmethod
     def of(cls, name: str, hint: object) -> Column:
@@ -122,19 +116,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table(Generic[RowT]):
-    """The description of one CSV file.
+    """The description of one CSV file."""
 
-    Attributes:
-        file: where the pipeline keeps it, from the project's folder.
-        row: its columns in order, as the annotated fields of a NamedTuple; see :meth:`Column.of`.
-        version: counts the changes of the columns.
-        per_class: describes further columns, one for each class: ``name(class)``.
-    """
-
-    file: str
-    row: type[RowT]
-    version: int
-    per_class: Column | None = None
+    file: str  # where the pipeline keeps it, from the project's folder
+    row: type[RowT]  # a NamedTuple, whose annotated fields are the columns; see Column.of
+    version: int  # counts the changes of the columns
+    per_class: Column | None = None  # describes further columns, one for each class: name(class)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:

@@ -236,18 +236,7 @@ def _tables(
         if isinstance(outcome, ClipRow):
             clips.append(outcome)
         else:
-            rejected.append(
-                RejectedRow(
-                    video_path=row.video_path,
-                    class_name=row.class_name,
-                    split=row.split,
-                    content_hash=row.content_hash,
-                    start_seconds=row.start_seconds,
-                    end_seconds=row.end_seconds,
-                    reason=outcome.reason,
-                    detail=outcome.detail,
-                )
-            )
+            rejected.append(RejectedRow.of(row, reason=outcome.reason, detail=outcome.detail))
     return clips, rejected
 
 

@@ -10,6 +10,7 @@ from slowfast_finetune.base.manifest_table import (
     EndSeconds,
     Group,
     Label,
+    ManifestRow,
     SplitName,
     StartSeconds,
     VideoPath,
@@ -84,6 +85,12 @@ class RejectedRow(NamedTuple):
     detail: Annotated[str, "what was found, in a sentence"]
     start_seconds: StartSeconds = None
     end_seconds: EndSeconds = None
+
+    @classmethod
+    def of(cls, row: ManifestRow, *, reason: str, detail: str) -> RejectedRow:
+        """The row of a case of the manifest."""
+        shared = {name: getattr(row, name) for name in cls._fields if hasattr(row, name)}
+        return cls(**shared, reason=reason, detail=detail)
 
     @property
     def case(self) -> str:

@@ -12,19 +12,12 @@ FOREVER_SECONDS = 7 * 86_400
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """How frames are taken from a video.
+    """How frames are taken from a video."""
 
-    Attributes:
-        sample_fps: instants a second.
-        short_side: shorter side of the upright, scaled frame; None for as filmed [px].
-        max_megapixels: larger frames are refused before memory is taken [10⁶ px].
-        max_seconds: what lies later is left out [s].
-    """
-
-    sample_fps: float
-    short_side: int | None
-    max_megapixels: float
-    max_seconds: float = FOREVER_SECONDS
+    sample_fps: float  # instants a second
+    short_side: int | None  # shorter side of the upright, scaled frame; None for as filmed [px]
+    max_megapixels: float  # larger frames are refused before memory is taken [10⁶ px]
+    max_seconds: float = FOREVER_SECONDS  # what lies later is left out [s]
 
     @classmethod
     def from_clip(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
-from slowfast_finetune.decoding.opening import open_video, prepared_stream
+from slowfast_finetune.decoding.opening import OpenedVideo, opened
 from slowfast_finetune.decoding.orientation import Frame, Reshaper
 from slowfast_finetune.decoding.sampling import TOLERANCE_SECONDS, exact_rate, instants_before
 from slowfast_finetune.decoding.timing import TimedFrame, timed_frames
@@ -22,20 +22,14 @@ from slowfast_finetune.decoding.video_facts import DecodeReport
 
 
 def sampled_frames(
-    path: Path,
-    *,
-    settings: DecodeSettings,
-    report: DecodeReport | None = None,
-    container_format: str | None = None,
+    path: Path, *, settings: DecodeSettings, report: DecodeReport | None = None
 ) -> Iterator[Frame]:
     """Yield the frame shown at each sampled instant: upright, scaled, RGB uint8 (H, W, 3).
 
     The same array is yielded again where a frame is shown at several instants. Arguments and
     errors are those of :func:`sampled_runs`.
     """
-    for frame, length in sampled_runs(
-        path, settings=settings, report=report, container_format=container_format
-    ):
+    for frame, length in sampled_runs(path, settings=settings, report=report):
         yield from itertools.repeat(frame, length)
 
 
@@ -58,11 +52,11 @@ def sampled_runs(
         VideoError: with a reason code where nothing can be decoded.
     """
     report = DecodeReport() if report is None else report
-    with open_video(path, container_format) as container:
-        stream = prepared_stream(container, settings=settings, report=report)
-        shape = Reshaper(settings.short_side, stream)
-        with closing(timed_frames(container, stream, report=report, settings=settings)) as timed:
-            yield from _take_shown(timed, shape, settings=settings, report=report)
+    with (
+        opened(path, settings, report, container_format=container_format) as video,
+        closing(timed_frames(video)) as timed,
+    ):
+        yield from _take_shown(timed, video)
     if report.num_decoded == 0:
         raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
 
@@ -72,28 +66,24 @@ def every_frame(
 ) -> Iterator[tuple[Frame, Fraction, Fraction]]:
     """Yield each decoded frame, upright, RGB uint8 (H, W, 3), from when and until when it is shown.
 
-    Both times are counted from the first frame [s].
-
-    ``settings.sample_fps`` and ``max_seconds`` are not used.
+    Both times are counted from the first frame [s]. ``settings.sample_fps`` and ``max_seconds`` are
+    not used.
 
     Raises:
         VideoError: with a reason code where nothing can be decoded.
     """
-    report = DecodeReport()
-    with open_video(path) as container:
-        stream = prepared_stream(container, settings=settings, report=report)
-        shape = Reshaper(settings.short_side, stream)
-        for timed in timed_frames(container, stream, report=report, settings=settings):
-            yield shape.upright(timed.frame, report), timed.time, timed.end
+    with opened(path, settings, DecodeReport()) as video:
+        shape = Reshaper(video)
+        for timed in timed_frames(video):
+            yield shape.upright(timed.frame), timed.time, timed.end
 
 
-def _take_shown(
-    timed: Iterator[TimedFrame], shape: Reshaper, *, settings: DecodeSettings, report: DecodeReport
-) -> Iterator[tuple[Frame, int]]:
+def _take_shown(timed: Iterator[TimedFrame], video: OpenedVideo) -> Iterator[tuple[Frame, int]]:
     """Yield each frame that is shown at a sampled instant, and the number of these instants.
 
     A frame is shown from its time until the next one's. Memory stays at two frames.
     """
+    settings, report, shape = video.settings, video.report, Reshaper(video)
     fps = exact_rate(settings.sample_fps)
     longest = Fraction(min(settings.max_seconds, FOREVER_SECONDS))
     limit = instants_before(longest, sample_fps=fps)
@@ -104,7 +94,7 @@ def _take_shown(
     for current in timed:
         due = min(limit, instants_before(current.end, sample_fps=fps))
         if due > taken:
-            yield shape.upright(current.frame, report), due - taken
+            yield shape.upright(current.frame), due - taken
             taken = due
         if current.time >= max_time:
             report.truncated = True
@@ -114,4 +104,4 @@ def _take_shown(
     report.truncated |= current.end > longest + TOLERANCE_SECONDS
     report.duration_seconds = float(current.end)
     if taken == 0:
-        yield shape.upright(current.frame, report), 1
+        yield shape.upright(current.frame), 1

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import av.error
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.opening import open_video, prepared_stream
+from slowfast_finetune.decoding.opening import opened
 from slowfast_finetune.decoding.orientation import Frame, Reshaper
 from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
 from slowfast_finetune.decoding.timing import TimedFrame, timed_frames
@@ -45,78 +44,92 @@ def sampled_ranges(
     fps = exact_rate(settings.sample_fps)
     report.in_ranges = True
     with ExitStack() as stack:
-        container = stack.enter_context(open_video(path))
-        stream = prepared_stream(container, settings=settings, report=report)
-        shape = Reshaper(settings.short_side, stream)
-        frames = stack.enter_context(
-            closing(timed_frames(container, stream, report=report, settings=settings))
-        )
-        current = next(frames, None)
-        if current is None:
-            raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
-        origin = _stamp(current)
-        is_searchable = container.format.name in _SEARCHABLE and origin is not None
+        reader = _JumpingReader(path, settings, report, stack)
         taken = 0
         for position, wanted in enumerate(ranges):
-            start = wanted.first / fps
-            if is_searchable and origin is not None and start - current.end > SHORTEST_JUMP_SECONDS:
-                frames.close()
-                found = _jump(container, stream, start, origin, report=report, settings=settings)
-                if found is None:
-                    # From the start, in a container that was never sought.
-                    is_searchable = False
-                    container = stack.enter_context(open_video(path))
-                    stream = prepared_stream(container, settings=settings, report=report)
-                    again = timed_frames(container, stream, report=report, settings=settings)
-                    first = next(again, None)
-                    found = None if first is None else (first, again)
-                if found is None:
-                    return
-                current, frames = found
-                stack.enter_context(closing(frames))
+            if not reader.skip_to(wanted.first / fps):
+                return
             while True:
-                first_instant = max(
-                    wanted.first, taken, instants_before(current.time, sample_fps=fps)
-                )
-                due = min(wanted.end, instants_before(current.end, sample_fps=fps))
-                if due > first_instant:
-                    yield position, shape.upright(current.frame, report), due - first_instant
+                shown = reader.current
+                first = max(wanted.first, taken, instants_before(shown.time, sample_fps=fps))
+                due = min(wanted.end, instants_before(shown.end, sample_fps=fps))
+                if due > first:
+                    yield position, reader.shape.upright(shown.frame), due - first
                     taken = due
+                report.duration_seconds = float(shown.end)
                 if due == wanted.end:
                     break
-                following = next(frames, None)
-                if following is None:
+                if not reader.advance():
                     if taken == 0 and wanted.first == 0:  # too short for any instant
-                        yield position, shape.upright(current.frame, report), 1
-                    report.duration_seconds = float(current.end)
+                        yield position, reader.shape.upright(shown.frame), 1
                     return
-                current = following
-            report.duration_seconds = float(current.end)
 
 
-def _jump(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    time: Fraction,
-    origin: Fraction,
-    *,
-    report: DecodeReport,
-    settings: DecodeSettings,
-) -> tuple[TimedFrame, Generator[TimedFrame]] | None:
-    """The first frame from a key frame before ``time`` on, and those after it; None if none is."""
-    assert stream.time_base is not None
-    for lead in _LEADS_SECONDS:
-        stamp = int((time - lead + origin) / stream.time_base)
-        try:
-            container.seek(stamp, stream=stream)
-        except (av.error.FFmpegError, OSError):
-            return None
-        frames = timed_frames(container, stream, report=report, settings=settings, origin=origin)
-        first = next(frames, None)
-        if first is not None and _stamp(first) is not None and first.time <= time:
-            return first, frames
-        frames.close()
-    return None
+class _JumpingReader:
+    """Reads a video from frame to frame, and jumps over long gaps where the container allows it.
+
+    Everything that it opens is closed by ``stack``.
+
+    Raises:
+        VideoError: with a reason code where nothing can be decoded.
+    """
+
+    def __init__(
+        self, path: Path, settings: DecodeSettings, report: DecodeReport, stack: ExitStack
+    ) -> None:
+        self._path, self._settings, self._report, self._stack = path, settings, report, stack
+        self._open()
+        first = next(self._frames, None)
+        if first is None:
+            raise VideoError("no_frames", f"none of {report.num_packets} frames can be decoded")
+        self.current = first
+        self.shape = Reshaper(self._video)
+        # The stamp of the video's first frame, from which a container that was sought counts.
+        is_searchable = self._video.container.format.name in _SEARCHABLE
+        self._origin = _stamp(first) if is_searchable else None
+
+    def _open(self) -> None:
+        self._video = self._stack.enter_context(opened(self._path, self._settings, self._report))
+        self._frames = self._stack.enter_context(closing(timed_frames(self._video)))
+
+    def advance(self) -> bool:
+        """Make the next frame the current one; False at the end of the video."""
+        following = next(self._frames, None)
+        if following is not None:
+            self.current = following
+        return following is not None
+
+    def skip_to(self, time: Fraction) -> bool:
+        """Jump if ``time`` [s] is far ahead; False if no frame can be read any more."""
+        if self._origin is None or time - self.current.end <= SHORTEST_JUMP_SECONDS:
+            return True
+        self._frames.close()
+        if self._jump(time, self._origin):
+            return True
+        # From the start, in a container that was never sought.
+        self._origin = None
+        self._open()
+        return self.advance()
+
+    def _jump(self, time: Fraction, origin: Fraction) -> bool:
+        """Go on from a key frame before ``time``; False if none is found."""
+        container, stream = self._video.container, self._video.stream
+        assert stream.time_base is not None
+        for lead in _LEADS_SECONDS:
+            stamp = int((time - lead + origin) / stream.time_base)
+            try:
+                container.seek(stamp, stream=stream)
+            except (av.error.FFmpegError, OSError):
+                return False
+            self._frames = self._stack.enter_context(
+                closing(timed_frames(self._video, origin=origin))
+            )
+            first = next(self._frames, None)
+            if first is not None and _stamp(first) is not None and first.time <= time:
+                self.current = first
+                return True
+            self._frames.close()
+        return False
 
 
 def _stamp(timed: TimedFrame) -> Fraction | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,21 +57,56 @@ def open_video(path: Path, container_format: str | None = None) -> av.container.
         raise VideoError("not_a_video", detail) from error
 
 
-def prepared_stream(
-    container: av.container.InputContainer, *, settings: DecodeSettings, report: DecodeReport
-) -> av.VideoStream:
-    """The stream that is the video, ready to be decoded; what it says of itself is reported."""
-    stream = video_stream(container, report)
-    check_frame_size(stream.codec_context.width, stream.codec_context.height, settings)
-    # One thread a video: many videos are decoded at once, which wastes less.
-    stream.codec_context.thread_count = 1
-    stream.codec_context.thread_type = "NONE"
-    # Frames then carry what their packet was marked with.
-    stream.codec_context.copy_opaque = True
-    report.codec = stream.codec_context.name
-    report.source_fps = round(float(stated_rate(stream)), 3)
-    report.has_audio = bool(container.streams.audio)
-    return stream
+@dataclass(frozen=True)
+class OpenedVideo:
+    """A file that is open for decoding; ``report`` is filled while it is decoded."""
+
+    container: av.container.InputContainer
+    stream: av.VideoStream
+    settings: DecodeSettings
+    report: DecodeReport
+
+    def check_frame_size(self, width: int, height: int) -> None:
+        """Refuse frames that are too large or too narrow [px].
+
+        Raises:
+            VideoError: with the reason ``too_large`` or ``too_narrow``.
+        """
+        if width * height > self.settings.max_megapixels * 1e6:
+            raise frame_too_large(width, height, max_megapixels=self.settings.max_megapixels)
+        if width and height and max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+            raise VideoError(
+                "too_narrow", f"frames of {width}×{height} px; 1:{MAX_ASPECT_RATIO} at most"
+            )
+
+
+@contextmanager
+def opened(
+    path: Path,
+    settings: DecodeSettings,
+    report: DecodeReport,
+    *,
+    container_format: str | None = None,
+) -> Iterator[OpenedVideo]:
+    """Open a file for decoding while the block runs, and report what its video stream states.
+
+    Raises:
+        VideoError: with a reason code.
+    """
+    with open_video(path, container_format) as container:
+        stream = video_stream(container, report)
+        context = stream.codec_context
+        video = OpenedVideo(container, stream, settings, report)
+        video.check_frame_size(context.width, context.height)
+        # One thread a video: many videos are decoded at once, which wastes less.
+        context.thread_count = 1
+        context.thread_type = "NONE"
+        # Frames then carry what their packet was marked with.
+        context.copy_opaque = True
+        report.codec = context.name
+        report.source_fps = round(float(stated_rate(stream)), 3)
+        report.has_audio = bool(container.streams.audio)
+        yield video
 
 
 def video_stream(container: av.container.InputContainer, report: DecodeReport) -> av.VideoStream:
@@ -113,15 +150,6 @@ def _rank(stream: av.VideoStream) -> tuple[bool, int]:
     """What `ffmpeg` chooses a stream by: that it is the default one, then its area [px]."""
     is_default = bool(stream.disposition & av.stream.Disposition.default)
     return is_default, stream.codec_context.width * stream.codec_context.height
-
-
-def check_frame_size(width: int, height: int, settings: DecodeSettings) -> None:
-    if width * height > settings.max_megapixels * 1e6:
-        raise frame_too_large(width, height, max_megapixels=settings.max_megapixels)
-    if width and height and max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        raise VideoError(
-            "too_narrow", f"frames of {width}×{height} px; 1:{MAX_ASPECT_RATIO} at most"
-        )
 
 
 def stated_rate(stream: av.VideoStream) -> Fraction:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
 
-from slowfast_finetune.decoding.opening import MAX_ASPECT_RATIO
+from slowfast_finetune.decoding.opening import MAX_ASPECT_RATIO, OpenedVideo
 from slowfast_finetune.decoding.tone_mapping import tone_map
-from slowfast_finetune.decoding.video_facts import DecodeReport, DynamicRange
+from slowfast_finetune.decoding.video_facts import DynamicRange
 
 Frame = npt.NDArray[np.uint8]
 DisplayMatrix = tuple[int, int, int, int]  # a, b, c, d of FFmpeg's display.h, in 1/65536
@@ -26,23 +26,21 @@ class Reshaper:
     """Turns decoded frames into upright RGB arrays of one fixed size.
 
     The first frame fixes the size. A later one of another shape is fitted into it between black
-    bars.
-
-    Args:
-        short_side: of the arrays; None for as filmed, in pixels as high as the source's [px].
-        stream: tells the shape of the source's pixels.
+    bars. Without ``settings.short_side`` they are as filmed, in pixels as high as the source's.
     """
 
-    def __init__(self, short_side: int | None, stream: av.VideoStream) -> None:
-        self._short_side = short_side
-        self._stream = stream
+    def __init__(self, video: OpenedVideo) -> None:
+        self._short_side = video.settings.short_side
+        self._stream = video.stream
+        self._report = video.report
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
         self._matrix: DisplayMatrix | None = None
         self._coded_aspect: Fraction | None = None  # what the codec said at the first frame
 
-    def upright(self, frame: av.VideoFrame, report: DecodeReport) -> Frame:
+    def upright(self, frame: av.VideoFrame) -> Frame:
         """The frame as it is shown: scaled, upright, RGB uint8 (H, W, 3)."""
+        report = self._report
         stated = self._stated_aspect()
         aspect = plausible_aspect(stated, frame)
         if aspect is None:

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import av
 import av.error
 from av.format import Flags
 
-from slowfast_finetune.decoding.video_facts import DecodeReport
+from slowfast_finetune.decoding.opening import OpenedVideo
 
 _SILENT, _SHOWN, _FAILED, _HIDDEN = range(4)  # outcomes of a packet
 MOST_REORDERED = 16  # frames that a decoder of H.264 or HEVC holds back, at most
@@ -29,12 +29,7 @@ def has_leaping_clock(container: av.container.InputContainer) -> bool:
 
 
 def decoded_frames(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    report: DecodeReport,
-    sound: SoundTimes,
-    *,
-    after_jump: bool = False,
+    video: OpenedVideo, sound: SoundTimes, *, after_jump: bool = False
 ) -> Generator[av.VideoFrame]:
     """Decode every packet; a damaged one is counted and passed over, as a player does.
 
@@ -48,13 +43,14 @@ def decoded_frames(
         after_jump: the container was sought: what is shown before the first packet, a key frame,
             may lack what it is predicted from, and is passed over without being counted.
     """
+    report = video.report
     first_stamp: int | None = None
     outcomes = bytearray()  # of the packets, in the order of decoding
     num_failed = 0
     end_slot = 0
     missing: int | None = None
     try:
-        for packet in _packets(container, stream, report, sound):
+        for packet in _packets(video, sound):
             if packet is not None:
                 packet.opaque = len(outcomes)
                 if after_jump and not outcomes:
@@ -64,7 +60,7 @@ def decoded_frames(
                 report.num_packets += not is_hidden
                 end_slot = packet.dts + 1 if packet.dts is not None else end_slot
             try:
-                for frame in stream.codec_context.decode(packet):
+                for frame in video.stream.codec_context.decode(packet):
                     if _is_before(frame.pts, first_stamp):
                         continue
                     if isinstance(frame.opaque, int):
@@ -82,7 +78,7 @@ def decoded_frames(
                     outcomes[-1] = _FAILED
         missing = 0
         if not after_jump:
-            missing = _missing_packets(container, stream, num_read=len(outcomes), end_slot=end_slot)
+            missing = _missing_packets(video, num_read=len(outcomes), end_slot=end_slot)
         report.num_packets += missing
     finally:
         # Closed before the end, the decoder still holds frames: their packets are not lost.
@@ -99,46 +95,36 @@ def _is_before(stamp: int | None, first: int | None) -> bool:
     return stamp is not None and first is not None and stamp < first
 
 
-def _packets(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    report: DecodeReport,
-    sound: SoundTimes,
-) -> Iterator[av.Packet[av.VideoStream] | None]:
+def _packets(video: OpenedVideo, sound: SoundTimes) -> Iterator[av.Packet[av.VideoStream] | None]:
     """The stream's packets as far as they can be read, then None, to flush the decoder."""
+    container, stream = video.container, video.stream
     others = container.streams.audio if has_leaping_clock(container) else ()
     try:
         for packet in container.demux(stream, *others):
-            if packet.stream.index != stream.index:
-                _note_sound(packet, sound)
-            elif packet.size:
-                yield cast("av.Packet[av.VideoStream]", packet)
+            if packet.stream.index == stream.index:
+                if packet.size:
+                    yield cast("av.Packet[av.VideoStream]", packet)
+            elif packet.pts is not None and packet.time_base is not None:
+                time = packet.pts * packet.time_base
+                if not sound or abs(time - sound[-1]) >= SOUND_STEP_SECONDS:
+                    sound.append(time)
     except (av.error.FFmpegError, OSError):
-        report.num_errors += 1
+        video.report.num_errors += 1
     yield None
 
 
-def _note_sound(packet: av.Packet[Any], sound: SoundTimes) -> None:
-    if packet.pts is not None and packet.time_base is not None:
-        time = packet.pts * packet.time_base
-        if not sound or abs(time - sound[-1]) >= SOUND_STEP_SECONDS:
-            sound.append(time)
-
-
-def _missing_packets(
-    container: av.container.InputContainer, stream: av.VideoStream, *, num_read: int, end_slot: int
-) -> int:
+def _missing_packets(video: OpenedVideo, *, num_read: int, end_slot: int) -> int:
     """How many packets the file has lost at its end, as far as its header can be believed.
 
     MP4 lists every packet. AVI has but a number, in which packets without data count; it is
     believed only where the file is shorter than its first RIFF chunk says, and as many of the
     missing ones are taken to hold data as of those that were read.
     """
-    name = container.format.name
+    name, num_stated = video.container.format.name, video.stream.frames
     if "mp4" in name:
-        return max(0, stream.frames - num_read)
-    if name == "avi" and _is_cut_off_riff(Path(container.name)):
-        missing = max(0, stream.frames - end_slot)
+        return max(0, num_stated - num_read)
+    if name == "avi" and _is_cut_off_riff(Path(video.container.name)):
+        missing = max(0, num_stated - end_slot)
         return round(missing * num_read / end_slot) if end_slot else missing
     return 0
 

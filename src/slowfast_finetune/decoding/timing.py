@@ -24,15 +24,13 @@ from fractions import Fraction
 
 import av
 
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.opening import check_frame_size, stated_rate
+from slowfast_finetune.decoding.opening import OpenedVideo, stated_rate
 from slowfast_finetune.decoding.packets import (
     MOST_SOUND_TIMES,
     SoundTimes,
     decoded_frames,
     has_leaping_clock,
 )
-from slowfast_finetune.decoding.video_facts import DecodeReport
 
 LONGEST_STEP_WHERE_CLOCKS_LEAP = Fraction(10)
 LONGEST_STEP = Fraction(30 * 3600)
@@ -138,35 +136,29 @@ class FrameClock:
         return own if own is not None and fits else self._end
 
 
-def timed_frames(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    *,
-    report: DecodeReport,
-    settings: DecodeSettings,
-    origin: Fraction | None = None,
-) -> Generator[TimedFrame]:
+def timed_frames(video: OpenedVideo, *, origin: Fraction | None = None) -> Generator[TimedFrame]:
     """Decode frames in the order of showing, each with its time and its end.
 
-    Who stops before the end closes it: ``report`` is complete then.
+    A caller that stops before the end must close the generator: ``video.report`` is complete then.
 
     Args:
         origin: where the container was sought, the stamp of the video's first frame [s].
     """
     sound: SoundTimes = deque(maxlen=MOST_SOUND_TIMES)
-    leaping = has_leaping_clock(container)
+    report, stream = video.report, video.stream
+    leaping = has_leaping_clock(video.container)
     clock = FrameClock(
         1 / (stated_rate(stream) or Fraction(30)),
         longest_step=LONGEST_STEP_WHERE_CLOCKS_LEAP if leaping else LONGEST_STEP,
         is_held=lambda start, end: _sounds_between(sound, start, end),
         origin=origin,
     )
-    is_avi = container.format.name == "avi"
+    is_avi = video.container.format.name == "avi"
     before: tuple[av.VideoFrame, Fraction] | None = None
-    found = decoded_frames(container, stream, report, sound, after_jump=origin is not None)
+    found = decoded_frames(video, sound, after_jump=origin is not None)
     with closing(found) as frames:
         for frame in frames:
-            check_frame_size(frame.width, frame.height, settings)
+            video.check_frame_size(frame.width, frame.height)
             # Frames that were held back until the end of the file come without a time base.
             time_base = frame.time_base or stream.time_base or Fraction(0)
             # AVI numbers packets in the order of decoding. The one that made the decoder give out
@@ -184,7 +176,7 @@ def timed_frames(
                 yield TimedFrame(*before, end=time)
             before = frame, time
     if before is not None:
-        yield TimedFrame(*before, end=clock.last_end(_own_duration(container, stream)))
+        yield TimedFrame(*before, end=clock.last_end(own_duration(video)))
 
 
 def _sounds_between(sound: SoundTimes, start: Fraction, end: Fraction) -> bool:
@@ -193,10 +185,9 @@ def _sounds_between(sound: SoundTimes, start: Fraction, end: Fraction) -> bool:
     return any(start + quarter < time < end - quarter for time in sound)
 
 
-def _own_duration(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> Fraction | None:
+def own_duration(video: OpenedVideo) -> Fraction | None:
     """How long the file says that the video lasts [s]; None where it does not say."""
+    container, stream = video.container, video.stream
     if stream.duration and stream.time_base:
         return stream.duration * stream.time_base
     if container.duration and len(container.streams) == 1:

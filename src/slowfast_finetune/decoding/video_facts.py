@@ -90,34 +90,25 @@ class VideoFacts(pydantic.BaseModel):
 class DecodeReport:
     """What is found while a video is decoded; complete once the frames are exhausted.
 
-    Attributes not listed are those of :class:`VideoFacts`.
-
-    Attributes:
-        codec: FFmpeg's name of the decoder.
-        num_packets: packets that hold frames to show, as far as was read, and those missing.
-        num_lost: packets among them that gave no frame and should have.
-        num_decoded: frames that were decoded.
-        num_errors: packets that failed to decode, and frames decoded with faults.
-        num_leaps: leaps of the file's clock that were closed.
-        in_ranges: parts of the video are read; frames held back at the end of one are not lost.
+    The fields without a comment are those of :class:`VideoFacts`.
     """
 
-    codec: str = ""
+    codec: str = ""  # FFmpeg's name of the decoder
     source_width: int = 0
     source_height: int = 0
     source_fps: float = 0.0
     has_audio: bool = False
-    num_packets: int = 0
-    num_lost: int = 0
-    num_decoded: int = 0
-    num_errors: int = 0
+    num_packets: int = 0  # that hold frames to show, as far as was read, and those missing
+    num_lost: int = 0  # packets among them that gave no frame and should have
+    num_decoded: int = 0  # frames that were decoded
+    num_errors: int = 0  # packets that failed to decode, and frames decoded with faults
     duration_seconds: float = 0.0
     truncated: bool = False
     pixel_aspect: float = 1.0
     dynamic_range: DynamicRange = "sdr"
     interlaced: bool = False
-    num_leaps: int = 0
-    in_ranges: bool = False
+    num_leaps: int = 0  # leaps of the file's clock that were closed
+    in_ranges: bool = False  # parts are read; frames held back at the end of one are not lost
     remarks: list[str] = field(default_factory=list)
 
     @property

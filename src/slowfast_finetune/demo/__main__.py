@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_finetune.base.console import run, say
@@ -13,7 +12,7 @@ from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.demo.generator import CLASS_NAMES, generate_demo
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Generate the data set that the command line asks for."""
     parser = argparse.ArgumentParser(
         prog="python -m slowfast_finetune.demo",
@@ -31,28 +30,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         parser.add_argument(flag, metavar="N", type=int, default=default, help=text)
     parser.add_argument(
+        "--long", action="store_true",
+        help="one long video of each person, several actions with pauses, and labels.csv",
+    )  # fmt: skip
+    parser.add_argument(
         "--if-used-by", metavar="PARAMS", type=Path, help="draw only if its data.videos is FOLDER"
     )
-    given = parser.parse_args(arguments)
-    if given.if_used_by is not None and not _is_used(given.folder, given.if_used_by):
-        write_text(given.folder / "README.txt", "Empty: data.videos in params.yaml is elsewhere.\n")
-        say(f"{given.if_used_by}: data.videos is elsewhere; the demo is not drawn")
-        return
+    given = parser.parse_args()
+    if params := given.if_used_by:
+        used = locate(load_params(params).data.videos, project=params.parent)
+        if used.resolve() != given.folder.resolve():
+            write_text(
+                given.folder / "README.txt", "Empty: data.videos in params.yaml is elsewhere.\n"
+            )
+            say(f"{params}: data.videos is elsewhere; the demo is not drawn")
+            return
     videos = generate_demo(
         given.folder,
         people=given.people,
         videos_per_person=given.videos_per_person,
         seed=given.seed,
         num_workers=given.workers,
+        long=given.long,
     )
     say(f"{len(videos)} videos of {given.people} people in {given.folder}")
-
-
-def _is_used(folder: Path, params: Path) -> bool:
-    """Tell whether the parameters name this folder as that of the videos."""
-    return (
-        locate(load_params(params).data.videos, project=params.parent).resolve() == folder.resolve()
-    )
 
 
 if __name__ == "__main__":

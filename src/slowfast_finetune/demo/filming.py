@@ -7,14 +7,13 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slowfast_finetune.demo.drawing import Person, draw_figure, paint_room, random_person
 from slowfast_finetune.demo.encoding import write_video
-from slowfast_finetune.demo.poses import Body, Floats, Joint, Manner, joint_positions
+from slowfast_finetune.demo.poses import WAVING_ARMS, Body, Floats, Joint, Manner, joint_positions
 
 FRAME_RATES = tuple(Fraction(rate) for rate in (12, 15, 24, 25, Fraction(30_000, 1001), 50))
 SIZES = ((160, 120), (128, 128), (176, 144), (120, 160))  # width and height of the videos
@@ -34,7 +33,10 @@ YAW_DEGREES: dict[str, tuple[float, float]] = {
     "walking": (70, 90),
     "waving": (0, 30),
 }
-Option = TypeVar("Option")
+# What follows one another in a long video without standing in between.
+TAKES = [("jumping_jacks",), ("sitting_down", "standing_up"), ("squatting",), ("walking",)]
+TAKES += [("waving",)]
+NUM_TAKES = 6  # of a long video
 
 
 def film_video(path: Path, *, seed: int) -> None:
@@ -46,9 +48,54 @@ def film_video(path: Path, *, seed: int) -> None:
     person = random_person(named_generator(seed, "person", person_number))
     rng = named_generator(seed, class_name, person_number, letter)
     frame_rate, joints = perform(class_name, body=person.body, rng=rng)
-    size = _choose(SIZES, rng=rng)
+    size = SIZES[rng.integers(len(SIZES))]
     frames = film(joints, person=person, size=size, rng=rng)
     write_video(path, frames, frame_rate=frame_rate, size=size, crf=int(rng.integers(20, 27)))
+
+
+def film_long_video(path: Path, *, seed: int) -> list[tuple[str, float, float]]:
+    """Write a long video, `<folder>/person_<NNN>.mp4`, and return its parts: class, start, end [s].
+
+    Several actions one after the other; in pauses before, between and after them the figure stands,
+    or sits until it stands up. The people are others than those of the short videos.
+    """
+    number = path.stem.removeprefix("person_")
+    person = random_person(named_generator(seed, "person of a long video", number))
+    rng = named_generator(seed, "long video", number)
+    frame_rate = FRAME_RATES[rng.integers(len(FRAME_RATES))]
+    standing = joint_positions("sitting_down", phase=0.0, body=person.body, manner=Manner())
+    pieces, parts, num_frames, last = [], [], 0, standing
+    for classes in [TAKES[rng.integers(len(TAKES))] for _ in range(NUM_TAKES)] + [()]:
+        for class_name in classes or ("",):
+            joints = standing[None]
+            if class_name:
+                _, joints = perform(class_name, body=person.body, rng=rng, frame_rate=frame_rate)
+            # It begins where the last one ended.
+            here = np.array((last[Joint.PELVIS, 0], 0.0, 0.0))
+            joints = joints - joints[0, Joint.PELVIS] * (1, 0, 0) + here
+            still = last if class_name == "standing_up" else standing + here
+            pause = _moved([last, still, still, joints[0]], frame_rate=frame_rate, rng=rng)
+            pieces += [pause, joints]
+            ends = num_frames + len(pause), num_frames + len(pause) + len(joints)
+            if class_name:
+                start, end = (round(float(n / frame_rate), 3) for n in ends)
+                parts.append((class_name, start, end))
+            num_frames, last = ends[1], joints[-1]
+    size = SIZES[rng.integers(len(SIZES))]
+    frames = film(np.concatenate(pieces), person=person, size=size, rng=rng)
+    write_video(path, frames, frame_rate=frame_rate, size=size, crf=int(rng.integers(20, 27)))
+    return parts
+
+
+def _moved(keys: Sequence[Floats], *, frame_rate: Fraction, rng: np.random.Generator) -> Floats:
+    """Joints of a pause (num_frames, 17, 3): to the second key pose, a while there, to the last."""
+    times = np.cumsum([0.0, 0.4, rng.uniform(0.5, 1.6), 0.4])
+    now = np.arange(round(times[-1] * frame_rate)) / float(frame_rate)
+    place = np.interp(now, times, np.arange(len(keys)))
+    first = np.minimum(place.astype(int), len(keys) - 2)
+    share = (place - first)[:, None, None]
+    poses = np.stack(keys)
+    return np.asarray((1 - share) * poses[first] + share * poses[first + 1])
 
 
 def named_generator(seed: int, *names: str) -> np.random.Generator:
@@ -58,24 +105,26 @@ def named_generator(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()))
 
 
-def perform(class_name: str, *, body: Body, rng: np.random.Generator) -> tuple[Fraction, Floats]:
+def perform(
+    class_name: str, *, body: Body, rng: np.random.Generator, frame_rate: Fraction | None = None
+) -> tuple[Fraction, Floats]:
     """Random performance of an action: frames a second, and joints float64 (num_frames, 17, 3).
 
     World axes: x to the right of the picture, y up, z towards the viewer; the floor is y = 0.
     """
     action = "sitting_down" if class_name == "standing_up" else class_name
-    frame_rate = _choose(FRAME_RATES, rng=rng)
+    frame_rate = frame_rate or FRAME_RATES[rng.integers(len(FRAME_RATES))]
     manner = Manner(
         effort=rng.uniform(0.85, 1.08),
         arms_forward=bool(rng.random() < 0.5),
-        waving_arms=_choose(("left", "right", "both"), rng=rng),
+        waving_arms=WAVING_ARMS[rng.integers(len(WAVING_ARMS))],
         stride=rng.uniform(0.30, 0.40),
     )
     phases = random_phases(action, frame_rate=frame_rate, rng=rng)
     joints = np.stack(
         [joint_positions(action, phase=phase, body=body, manner=manner) for phase in phases]
     )
-    yaw = math.radians(rng.uniform(*YAW_DEGREES[action])) * _choose((-1, 1), rng=rng)
+    yaw = math.radians(rng.uniform(*YAW_DEGREES[action])) * (-1, 1)[rng.integers(2)]
     turn, side = math.cos(yaw), math.sin(yaw)
     joints = joints @ np.array(((turn, 0.0, -side), (0.0, 1.0, 0.0), (side, 0.0, turn)))
     return frame_rate, joints[::-1] if class_name == "standing_up" else joints
@@ -129,8 +178,3 @@ def film(
         draw_figure(picture, pose, person=person, unit=unit, origin=(x, y))
         frame = np.asarray(picture.reduce(SUPERSAMPLING)) * light.astype(np.float32)
         yield frame.clip(0, 255).astype(np.uint8)
-
-
-def _choose(options: Sequence[Option], *, rng: np.random.Generator) -> Option:
-    """One of the options; unlike `rng.choice`, it keeps their type."""
-    return options[int(rng.integers(len(options)))]

@@ -10,13 +10,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]  # (3,)
 Floats = NDArray[np.float64]
+WavingArms = Literal["left", "right", "both"]
+WAVING_ARMS: tuple[WavingArms, ...] = get_args(WavingArms)
 
 # Row of each joint in an array (17, 3). Each side is a block in the same order.
 Joint = IntEnum(
@@ -48,7 +49,7 @@ class Manner:
 
     effort: float = 1.0  # scales how far the limbs travel
     arms_forward: bool = False  # while sitting down and squatting; otherwise they hang
-    waving_arms: Literal["left", "right", "both"] = "right"
+    waving_arms: WavingArms = "right"
     stride: float = 0.36  # floor covered by one foot while it stands
 
 
@@ -89,7 +90,7 @@ def joint_positions(action: str, *, phase: float, body: Body, manner: Manner) ->
     return np.stack(joints)
 
 
-def _leg(hip: Vector, ankle: Vector, *, sign: float, body: Body) -> list[Vector]:
+def _leg(hip: Floats, ankle: Floats, *, sign: float, body: Body) -> list[Floats]:
     """Hip, knee, ankle and toe: the knee bends forwards so that the ankle is where it should be."""
     distance = math.dist(hip, ankle)
     straight = (ankle - hip) / distance
@@ -209,8 +210,8 @@ def _height_over(sideways: float, body: Body) -> float:
     return math.sqrt((0.995 * (body.thigh + body.shin)) ** 2 - sideways**2)
 
 
-def _direction(sign: float, forwards: float, outwards: float) -> Vector:
-    """Unit vector from straight down, swung forwards and then away from the body."""
+def _direction(sign: float, forwards: float, outwards: float) -> Floats:
+    """Unit vector (3,) from straight down, swung forwards and then away from the body."""
     level = math.cos(outwards)
     return np.array(
         (sign * math.sin(outwards), -level * math.cos(forwards), level * math.sin(forwards))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
@@ -28,7 +29,7 @@ from slowfast_finetune.inspection.findings import (
     make_finding,
     worst_first,
 )
-from slowfast_finetune.inspection.video_summary import VideoSummary
+from slowfast_finetune.inspection.video_summary import VideoSummary, middle_indices
 
 MAX_STRIPS = 480  # 16 KB each, less than 10 MB
 STRIPS_PER_CLASS = (2, 8)  # minimum, maximum
@@ -76,26 +77,15 @@ def examine(folder: str | None, *, params: Params, project: Path) -> Diagnosis:
     store = ClipStore(store_root(project), params.clip)
     sheets = _choose_sheets(chosen.rows)
     shown = {path for paths in sheets.values() for path in paths}
-    found = summarise_videos(
-        chosen.rows,
-        params=params,
-        store=store,
-        project=project,
-        with_strips=shown,
-        label="examining",
-    )
+    summarised = partial(summarise_videos, params=params, store=store, project=project)
+    found = summarised(chosen.rows, with_strips=shown, label="examining")
     checked = check_videos(
         found.videos, rejected=found.rejected, clip=params.clip, cache=params.cache
     )
     findings = worst_first([*chosen.findings, *checked])
     wanted = {path for finding in findings for path in pictured(finding)} - found.strips.keys()
-    more = summarise_videos(
-        [row for row in chosen.rows if row.case in wanted],
-        params=params,
-        store=store,
-        project=project,
-        with_strips=wanted,
-        label="drawing",
+    more = summarised(
+        [row for row in chosen.rows if row.case in wanted], with_strips=wanted, label="drawing"
     )
     usable = {video.case for video in found.videos}
     epoch_seconds, epoch_basis = estimate_epoch(
@@ -178,9 +168,7 @@ def _choose_sheets(rows: Sequence[ManifestRow]) -> dict[str, list[str]]:
     least, most = STRIPS_PER_CLASS
     wanted = min(most, max(least, MAX_STRIPS // len(paths)))
     return {
-        name: [found[(2 * i + 1) * len(found) // (2 * wanted)] for i in range(wanted)]
-        if len(found) > wanted
-        else found
+        name: [found[i] for i in middle_indices(len(found), min(wanted, len(found)))]
         for name, found in sorted(paths.items())
     }
 

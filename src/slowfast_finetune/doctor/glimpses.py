@@ -13,11 +13,11 @@ import av.error
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
-from slowfast_finetune.decoding.opening import check_frame_size, open_video, prepared_stream
+from slowfast_finetune.decoding.opening import OpenedVideo, opened
 from slowfast_finetune.decoding.orientation import Frame, Reshaper
 from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampling import TOLERANCE_SECONDS
-from slowfast_finetune.decoding.timing import TimedFrame, timed_frames
+from slowfast_finetune.decoding.timing import TimedFrame, own_duration, timed_frames
 from slowfast_finetune.decoding.video_facts import MOST_FRAMES_A_SECOND, DecodeReport, VideoFacts
 
 # Up to this many frames, decoding all takes no longer than seeking.
@@ -40,15 +40,11 @@ def glimpses(path: Path, *, count: int, settings: DecodeSettings) -> tuple[list[
     """
     longest = float(min(settings.max_seconds, FOREVER_SECONDS))
     report = DecodeReport()
-    with open_video(path) as container:
-        stream = prepared_stream(container, settings=settings, report=report)
-        stated = _stated_seconds(container, stream)
+    with opened(path, settings, report) as video:
+        stated = _stated_seconds(video)
         rate = min(report.source_fps or 30, MOST_FRAMES_A_SECOND)
         if stated is not None and min(stated, longest) * rate > FRAMES_READ_THROUGH:
-            instants = _middles(min(stated, longest), count)
-            frames = _by_jumping(
-                container, stream, instants=instants, settings=settings, report=report
-            )
+            frames = _by_jumping(video, _middles(min(stated, longest), count))
             if frames:
                 report.duration_seconds = stated
                 report.truncated = stated > longest
@@ -73,49 +69,36 @@ def _middles(seconds: float, count: int) -> list[Fraction]:
     return [length * (2 * part + 1) / (2 * count) for part in range(count)]
 
 
-def _stated_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
-    """How long the file says it lasts; None where it does not say."""
-    if stream.duration and stream.time_base:
-        seconds = float(stream.duration * stream.time_base)
-    elif container.duration:
-        seconds = container.duration / av.time_base
-    else:
-        return None
+def _stated_seconds(video: OpenedVideo) -> float | None:
+    """How long the file says it lasts; None where it does not say, or cannot be believed."""
+    container = video.container
+    seconds = float(own_duration(video) or Fraction(container.duration or 0, av.time_base))
     if has_leaping_clock(container) and container.size < seconds * FEWEST_BYTES_A_SECOND:
         return None
     return seconds if 0 < seconds <= FOREVER_SECONDS else None
 
 
-def _by_jumping(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    *,
-    instants: Sequence[Fraction],
-    settings: DecodeSettings,
-    report: DecodeReport,
-) -> list[Frame]:
+def _by_jumping(video: OpenedVideo, instants: Sequence[Fraction]) -> list[Frame]:
     """The frames at ``instants`` after the start [s]; none where the file cannot be jumped in."""
-    shape = Reshaper(settings.short_side, stream)
+    shape, report = Reshaper(video), video.report
     frames: list[Frame] = []
     stamps: set[int] = set()
     for instant in instants:
-        frame = _frame_after_jump(container, stream, instant)
+        frame = _frame_after_jump(video, instant)
         # A file that cannot be jumped in goes back to its start each time.
         if frame is None or frame.pts is None or frame.pts in stamps:
-            report.num_decoded = 0
             return []
-        check_frame_size(frame.width, frame.height, settings)
+        video.check_frame_size(frame.width, frame.height)
         stamps.add(frame.pts)
         report.num_decoded += 1
         report.interlaced |= bool(frame.interlaced_frame)
-        frames.append(shape.upright(frame, report))
+        frames.append(shape.upright(frame))
     return frames
 
 
-def _frame_after_jump(
-    container: av.container.InputContainer, stream: av.VideoStream, instant: Fraction
-) -> av.VideoFrame | None:
+def _frame_after_jump(video: OpenedVideo, instant: Fraction) -> av.VideoFrame | None:
     """The frame shown at an instant after the start [s], or one up to ten seconds before it."""
+    container, stream = video.container, video.stream
     assert stream.time_base is not None
     stamp = (stream.start_time or 0) + int(instant / stream.time_base)
     shown = None
@@ -143,16 +126,14 @@ def _by_reading(
     frames: list[Frame] = []
     due = deque(instants)
     shown: TimedFrame | None = None
-    with open_video(path) as container:
-        stream = prepared_stream(container, settings=settings, report=report)
-        shape = Reshaper(settings.short_side, stream)
-        with closing(timed_frames(container, stream, report=report, settings=settings)) as timed:
-            for shown in timed:
-                while due and due[0] < shown.end:
-                    due.popleft()
-                    frames.append(shape.upright(shown.frame, report))
-                if shown.time >= longest - TOLERANCE_SECONDS:
-                    report.truncated = True
-                    break
+    with opened(path, settings, report) as video, closing(timed_frames(video)) as timed:
+        shape = Reshaper(video)
+        for shown in timed:
+            while due and due[0] < shown.end:
+                due.popleft()
+                frames.append(shape.upright(shown.frame))
+            if shown.time >= longest - TOLERANCE_SECONDS:
+                report.truncated = True
+                break
     report.duration_seconds = float(shown.end) if shown else 0.0
     return frames, report

@@ -58,7 +58,7 @@ class _Task:
     video: Path
     params: Params
     store: ClipStore
-    stored: ClipRow | None
+    info: EntryInfo | None  # of the entry in the clip store, if it is there
     wants_strip: bool
 
     @property
@@ -89,7 +89,7 @@ def summarise_videos(
             video=locate(row.video_path, project=project),
             params=params,
             store=store,
-            stored=_stored_clip(row, held.get(keys[row.case]), params, store),
+            info=held.get(keys[row.case]),
             wants_strip=row.case in with_strips,
         )
         for row in rows
@@ -107,32 +107,11 @@ def summarise_videos(
             if outcome[1] is not None:
                 found.strips[row.case] = outcome[1]
         else:
-            found.rejected.append(
-                RejectedRow(
-                    video_path=row.video_path,
-                    class_name=row.class_name,
-                    split=row.split,
-                    content_hash=row.content_hash,
-                    reason=outcome.reason,
-                    detail=outcome.detail,
-                    start_seconds=row.start_seconds,
-                    end_seconds=row.end_seconds,
-                )
-            )
+            found.rejected.append(RejectedRow.of(row, reason=outcome.reason, detail=outcome.detail))
     # Workers finish in any order, on which the result must not depend.
     found.videos.sort(key=lambda video: (video.class_name, video.case))
     found.rejected.sort(key=lambda video: (video.class_name, video.case))
     return found
-
-
-def _stored_clip(
-    row: ManifestRow, info: EntryInfo | None, params: Params, store: ClipStore
-) -> ClipRow | None:
-    """The clip of a row if the store holds it."""
-    if info is None:
-        return None
-    made = clip_row(row, info, clip=params.clip, settings=store.folder.name)
-    return made if isinstance(made, ClipRow) else None
 
 
 def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
@@ -142,9 +121,11 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
         VideoError: the video is rejected, with a reason code.
     """
     limit = task.params.cache.worker_memory_mb
+    settings = task.store.folder.name
+    stored = task.info and clip_row(task.row, task.info, clip=task.params.clip, settings=settings)
     with within_limits(limit, seconds=task.seconds_allowed):
-        if task.stored is not None:
-            summary, frames = summarise_entry(task.stored, task.store)
+        if isinstance(stored, ClipRow):
+            summary, frames = summarise_entry(stored, task.store)
         else:
             check_bytes(task.video, content_hash=None)
             with memory_refused(limit):
@@ -158,9 +139,7 @@ def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
 
     clip, cache = task.params.clip, task.params.cache
     settings = DecodeSettings.from_clip(
-        clip,
-        short_side=max(SUMMARY_SIDE, clip.short_side),
-        max_megapixels=cache.max_megapixels,
+        clip, short_side=max(SUMMARY_SIDE, clip.short_side), max_megapixels=cache.max_megapixels
     )
     if task.row.start_seconds is None:
         decoded, facts = glimpses(task.video, count=NUM_FRAMES, settings=settings)

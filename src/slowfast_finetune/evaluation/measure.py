@@ -8,22 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.base.tables import RowT
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.evaluation import resampling
 from slowfast_finetune.evaluation.metadata import predict_from_facts
 from slowfast_finetune.evaluation.predictions_table import PredictionRow
-from slowfast_finetune.evaluation.resampling import (
-    Interval,
-    design_effect,
-    interval_of_part,
-    interval_of_share,
-    percentile_interval,
-    resampled,
-    units_of,
-)
+from slowfast_finetune.evaluation.resampling import Interval, design_effect
 from slowfast_finetune.evaluation.result_tables import (
     ClassRow,
     ConfusionRow,
@@ -31,20 +23,8 @@ from slowfast_finetune.evaluation.result_tables import (
     ScoreRow,
     SubsetRow,
 )
-from slowfast_finetune.scoring.metrics import (
-    NUM_BINS,
-    Floats,
-    Labels,
-    Probabilities,
-    bin_of,
-    bin_sums,
-    calibration_error,
-    class_scores,
-    in_top,
-    label_sums,
-    negative_log_likelihood,
-    scores_of_sums,
-)
+from slowfast_finetune.scoring import metrics
+from slowfast_finetune.scoring.metrics import NUM_BINS, Bools, Floats, Labels, Probabilities
 from slowfast_finetune.scoring.novelty import FAMILIAR
 
 DIGITS = 4  # decimals of a score
@@ -63,20 +43,13 @@ HEADLINES = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The predictions for the N test videos ``rows``.
-
-    Attributes:
-        probabilities: float64 (N, classes), calibrated, averaged over views.
-        train_rows: usable videos of the training split.
-        threshold: confidence below which the answer is "none of these".
-        novelty: (N,) above 1 it is too; None where it was not measured.
-    """
+    """The predictions for the N test videos ``rows``."""
 
     rows: Sequence[ClipRow]
-    probabilities: Probabilities
-    train_rows: Sequence[ClipRow]
-    threshold: float
-    novelty: Floats | None = None
+    probabilities: Probabilities  # float64 (N, classes), calibrated, averaged over views
+    train_rows: Sequence[ClipRow]  # usable videos of the training split
+    threshold: float  # confidence below which the answer is "none of these"
+    novelty: Floats | None = None  # (N,) above 1 the answer is that too; None: not measured
 
     @cached_property
     def true(self) -> Labels:
@@ -86,7 +59,7 @@ class Outcome:
     @cached_property
     def units(self) -> Labels:
         """Unit of each video (N,), see :func:`resampling.units_of`; copies share one."""
-        return units_of([row.group or row.content_hash for row in self.rows])
+        return resampling.units_of([row.group or row.content_hash for row in self.rows])
 
     @cached_property
     def predicted(self) -> Labels:
@@ -99,7 +72,7 @@ class Outcome:
         return np.asarray(self.probabilities.max(axis=1))
 
     @cached_property
-    def right(self) -> npt.NDArray[np.bool_]:
+    def right(self) -> Bools:
         """Tells whether ``predicted`` is correct (N,)."""
         return np.equal(self.predicted, self.true)
 
@@ -109,8 +82,8 @@ class Outcome:
         return design_effect(self.right, self.units)
 
     @cached_property
-    def answered(self) -> npt.NDArray[np.bool_]:
-        """Tells whether a video is like the training videos, and confidence suffices (N,)."""
+    def answered(self) -> Bools:
+        """Tells whether a video is like the training videos and its confidence suffices (N,)."""
         sure = self.confidence >= self.threshold
         return sure if self.novelty is None else sure & (self.novelty <= FAMILIAR)
 
@@ -123,11 +96,13 @@ def score_rows(outcome: Outcome) -> list[ScoreRow]:
         value, resamples = float(values[0]), values[1:]
         if name in ("loss", "calibration_error", "above_metadata"):
             # Resampling a single group always gives the same videos, and no interval.
-            ends = percentile_interval(resamples) if num_units > 1 else (math.nan, math.nan)
+            ends = (
+                resampling.percentile_interval(resamples) if num_units > 1 else (math.nan, math.nan)
+            )
         elif name == "chance_baseline":
             ends = value, value
         else:
-            ends = interval_of_share(
+            ends = resampling.interval_of_share(
                 value,
                 resamples,
                 num_units=num_units,
@@ -142,29 +117,31 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     """Compute every score (1 + NUM_RESAMPLES,): of all videos, then of each resample."""
     units, right = outcome.units, outcome.right
     num_classes = outcome.probabilities.shape[1]
-    labels = label_sums(outcome.true, outcome.predicted, num_classes=num_classes, units=units)
-    bins = bin_sums(outcome.confidence, right, units=units)
+    labels = metrics.label_sums(
+        outcome.true, outcome.predicted, num_classes=num_classes, units=units
+    )
+    bins = metrics.bin_sums(outcome.confidence, right, units=units)
     # The most frequent training class, the lowest label in a tie.
     majority = np.bincount([row.label for row in outcome.train_rows]).argmax()
     metadata = predict_from_facts(outcome.train_rows, outcome.rows)
     columns = {
         "videos": np.ones(len(right)),
-        "loss": negative_log_likelihood(outcome.true, outcome.probabilities),
+        "loss": metrics.negative_log_likelihood(outcome.true, outcome.probabilities),
         "answered": outcome.answered,
         "right_answers": outcome.answered & right,
-        "top5": in_top(outcome.true, outcome.probabilities, k=5),
+        "top5": metrics.in_top(outcome.true, outcome.probabilities, k=5),
         "majority": outcome.true == majority,
         "metadata": outcome.true == metadata,
     }
     others = np.zeros((len(labels), len(columns)))
     np.add.at(others, units, np.stack(list(columns.values()), axis=1).astype(np.float64))
     sums = np.hstack([labels, bins, others])
-    sums = np.concatenate([sums.sum(axis=0)[None], resampled(sums)])
+    sums = np.concatenate([sums.sum(axis=0)[None], resampling.resampled(sums)])
     labels, bins, others = np.split(sums, [labels.shape[1], labels.shape[1] + bins.shape[1]], 1)
     total = dict(zip(columns, others.T, strict=True))
     num_videos = total["videos"]
 
-    scores = scores_of_sums(labels)
+    scores = metrics.scores_of_sums(labels)
     accuracy = scores.pop("accuracy")
     values = {"top1_accuracy": accuracy}
     if num_classes > 5:
@@ -173,7 +150,7 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     values["balanced_accuracy"] = scores["macro_recall"]
     values |= scores
     values["loss"] = total["loss"] / num_videos
-    values["calibration_error"] = calibration_error(bins, num_videos)
+    values["calibration_error"] = metrics.calibration_error(bins, num_videos)
     values["answered"] = total["answered"] / num_videos
     with np.errstate(invalid="ignore"):
         values["accuracy_when_answered"] = total["right_answers"] / total["answered"]
@@ -202,7 +179,7 @@ def subset_rows(outcome: Outcome) -> list[SubsetRow]:
 
 
 def accuracy_of_subsets(
-    right: npt.NDArray[np.bool_], units: Labels, subsets: Mapping[str, npt.NDArray[np.bool_]]
+    right: Bools, units: Labels, subsets: Mapping[str, Bools]
 ) -> list[SubsetRow]:
     """Compute the accuracy of each subset that has videos.
 
@@ -214,16 +191,15 @@ def accuracy_of_subsets(
     rows = []
     for name, chosen in subsets.items():
         if chosen.any():
-            ends = interval_of_part(right[chosen], units[chosen], design_effect=effect)
-            row = SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends)
-            rows.append(_rounded(row))
-    return rows
+            ends = resampling.interval_of_part(right[chosen], units[chosen], design_effect=effect)
+            rows.append(SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends))
+    return [_rounded(row) for row in rows]
 
 
 def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ClassRow]:
     """Compute the scores of every class."""
-    sums = label_sums(outcome.true, outcome.predicted, num_classes=len(class_names))
-    scores = {name: values[0].tolist() for name, values in class_scores(sums).items()}
+    sums = metrics.label_sums(outcome.true, outcome.predicted, num_classes=len(class_names))
+    scores = {name: values[0].tolist() for name, values in metrics.class_scores(sums).items()}
     rows = []
     for label, class_name in enumerate(class_names):
         own = outcome.true == label
@@ -256,7 +232,7 @@ def confusion_rows(outcome: Outcome, class_names: Sequence[str]) -> list[Confusi
 
 def reliability_rows(outcome: Outcome) -> list[ReliabilityRow]:
     """Compute mean confidence and accuracy of every bin of confidence that has videos."""
-    bins = bin_of(outcome.confidence)
+    bins = metrics.bin_of(outcome.confidence)
     rows = []
     for number in np.unique(bins).tolist():
         inside = bins == number
@@ -297,8 +273,8 @@ def prediction_rows(
     return rows
 
 
-def _interval_within(outcome: Outcome, chosen: npt.NDArray[np.bool_]) -> Interval:
-    return interval_of_part(
+def _interval_within(outcome: Outcome, chosen: Bools) -> Interval:
+    return resampling.interval_of_part(
         outcome.right[chosen], outcome.units[chosen], design_effect=outcome.design_effect
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_finetune.decoding.video_facts import VideoFacts
+from slowfast_finetune.scoring.metrics import Floats, Labels
 
 FACTS = (
     "resolution",
@@ -37,7 +38,8 @@ FEW_VIDEOS = 1_000
 MIN_UNITS = 5  # groups or single videos of a class
 SEED = 0
 
-Fold = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # positions inside and outside
+Units = npt.NDArray[np.object_]
+Fold = tuple[Labels, Labels]  # positions inside and outside
 
 
 class HasFacts(Protocol):
@@ -55,22 +57,14 @@ class HasFacts(Protocol):
 
 @dataclass(frozen=True)
 class Giveaway:
-    """How well some properties predict the class, by cross-validation.
+    """How well some properties predict the class, by cross-validation."""
 
-    Attributes:
-        facts: the properties, of FACTS.
-        majority: accuracy of always predicting the most frequent class.
-        balanced_accuracy: mean recall of the classes.
-        chance: balanced accuracy of guessing, 1 / classes.
-        standard_errors: (balanced_accuracy - chance) / its standard error.
-    """
-
-    facts: tuple[str, ...]
+    facts: tuple[str, ...]  # the properties, of FACTS
     accuracy: float
-    majority: float
-    balanced_accuracy: float
-    chance: float
-    standard_errors: float
+    majority: float  # accuracy of always predicting the most frequent class
+    balanced_accuracy: float  # mean recall of the classes
+    chance: float  # balanced accuracy of guessing, 1 / classes
+    standard_errors: float  # (balanced_accuracy - chance) / its standard error
 
     @property
     def skill(self) -> float:
@@ -78,9 +72,7 @@ class Giveaway:
         return (self.balanced_accuracy - self.chance) / (1 - self.chance)
 
 
-def predict_from_facts(
-    train: Sequence[HasFacts], test: Sequence[HasFacts]
-) -> npt.NDArray[np.int64]:
+def predict_from_facts(train: Sequence[HasFacts], test: Sequence[HasFacts]) -> Labels:
     """Predict the labels of ``test`` by a random forest fitted to ``train``, int64 (N,).
 
     Deterministic. A single class in ``train``, which must not be empty, is always predicted.
@@ -91,13 +83,7 @@ def predict_from_facts(
     return _predict(features[0], labels, features[1], balanced=False)
 
 
-def _predict(
-    features: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64],
-    unseen: npt.NDArray[np.float64],
-    *,
-    balanced: bool,
-) -> npt.NDArray[np.int64]:
+def _predict(features: Floats, labels: Labels, unseen: Floats, *, balanced: bool) -> Labels:
     """Fit a random forest, in which classes can have the same weight, and predict ``unseen``."""
     from sklearn.ensemble import RandomForestClassifier
 
@@ -117,9 +103,7 @@ def _predict(
     return np.asarray(forest.predict(unseen), np.int64)
 
 
-def _features(
-    rows: Sequence[HasFacts], facts: Sequence[str], codecs: Sequence[str]
-) -> npt.NDArray[np.float64]:
+def _features(rows: Sequence[HasFacts], facts: Sequence[str], codecs: Sequence[str]) -> Floats:
     """Make the features, float64 (N, D); a codec that is not in ``codecs`` is -1."""
     lines = []
     for row in rows:
@@ -140,7 +124,7 @@ def _features(
     return np.array(lines, np.float64)
 
 
-def fold_units(rows: Sequence[HasFacts]) -> npt.NDArray[np.object_]:
+def fold_units(rows: Sequence[HasFacts]) -> Units:
     """Name the unit that stays in one fold: the group of a video, else its bytes, object (N,)."""
     return np.array([row.group or f"content {row.content_hash}" for row in rows], object)
 
@@ -177,22 +161,20 @@ def giveaways(rows: Sequence[HasFacts]) -> list[Giveaway]:
                     features[inside], labels[inside], features[outside], balanced=True
                 )
         compared = [compare_with_chance(labels, guessed, units) for guessed in guesses]
-        accuracy, errors = np.mean(compared, axis=0).tolist()
+        balanced_accuracy, standard_errors = np.mean(compared, axis=0).tolist()
         giveaway = Giveaway(
             facts=facts,
             accuracy=float((guesses == labels).mean()),
             majority=float(np.bincount(labels).max() / len(labels)),
-            balanced_accuracy=accuracy,
+            balanced_accuracy=balanced_accuracy,
             chance=1 / len(set(labels.tolist())),
-            standard_errors=errors,
+            standard_errors=standard_errors,
         )
         found.append(giveaway)
     return found
 
 
-def folds(
-    labels: npt.NDArray[np.int64], units: npt.NDArray[np.object_], *, count: int, seed: int = SEED
-) -> list[Fold]:
+def folds(labels: Labels, units: Units, *, count: int, seed: int = SEED) -> list[Fold]:
     """Split into stratified folds that keep units whole."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -204,24 +186,16 @@ def folds(
     return [(inside, outside) for inside, outside in found if len(outside)]
 
 
-def compare_with_chance(
-    labels: npt.NDArray[np.int64],
-    guesses: npt.NDArray[np.int64],
-    units: npt.NDArray[np.object_],
-) -> tuple[float, float]:
+def compare_with_chance(labels: Labels, guesses: Labels, units: Units) -> tuple[float, float]:
     """Compute the balanced accuracy, and its distance from chance in standard errors.
 
     If guesses are independent of the class, and class c is guessed at the rate q_c, its recall has
     mean q_c and variance q_c (1 - q_c) / n_c, and the balanced accuracy has mean 1 / classes. n_c
     counts units, because videos of one group are not independent.
     """
-    classes = sorted(set(labels.tolist()))
-    recalls, variance = [], 0.0
-    for label in classes:
-        of_class = labels == label
-        recalls.append(float((guesses[of_class] == label).mean()))
-        rate = float((guesses == label).mean())
-        variance += rate * (1 - rate) / len(set(units[of_class]))
-    accuracy = sum(recalls) / len(classes)
-    error = math.sqrt(variance) / len(classes)
+    classes = np.unique(labels)
+    num_units = np.array([len(set(units[labels == label])) for label in classes])
+    rates = np.array([(guesses == label).mean() for label in classes])
+    accuracy = float(np.mean([(guesses[labels == label] == label).mean() for label in classes]))
+    error = math.sqrt((rates * (1 - rates) / num_units).sum()) / len(classes)
     return accuracy, (accuracy - 1 / len(classes)) / error if error > 0 else 0.0

@@ -70,17 +70,11 @@ PREDICTIONS = Table(
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The predictions of one run for N different test videos.
+    """The predictions of one run for N different test videos."""
 
-    Attributes:
-        source: the file or revision, as the user named it.
-        class_names: by label.
-        frame: the columns of PREDICTIONS, (N rows).
-    """
-
-    source: str
-    class_names: tuple[str, ...]
-    frame: pd.DataFrame
+    source: str  # the file or revision, as the user named it
+    class_names: tuple[str, ...]  # by label
+    frame: pd.DataFrame  # the columns of PREDICTIONS, (N rows)
 
     @classmethod
     def of(cls, frame: pd.DataFrame, *, source: str) -> Predictions:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-from slowfast_finetune.scoring.metrics import Floats, Labels
+from slowfast_finetune.scoring.metrics import Bools, Floats, Labels
 
 NUM_RESAMPLES = 2000
 COVERAGE = 0.95
@@ -74,7 +73,7 @@ def wilson_interval(share: float, count: float) -> Interval:
     return max(0.0, float(centre - spread)), min(1.0, float(centre + spread))
 
 
-def design_effect(right: npt.NDArray[np.bool_], units: Labels) -> float:
+def design_effect(right: Bools, units: Labels) -> float:
     """Compute the design effect: correlated videos per effective independent one; at least 1.
 
     The variance of the share right (N,) over units, as a ratio estimate, divided by that of N
@@ -91,9 +90,7 @@ def design_effect(right: npt.NDArray[np.bool_], units: Labels) -> float:
     return float(np.clip(variance / (share * (1 - share) / count), 1.0, worst))
 
 
-def interval_of_part(
-    right: npt.NDArray[np.bool_], units: Labels, *, design_effect: float
-) -> Interval:
+def interval_of_part(right: Bools, units: Labels, *, design_effect: float) -> Interval:
     """Compute the interval of the share right (N,) of some test videos, such as a class or a bin.
 
     Wilson's with the effective number of videos, at least one per unit; some videos are often too
@@ -120,7 +117,7 @@ def interval_of_share(
     return low, high
 
 
-def interval_of_accuracy(right: npt.NDArray[np.bool_], units: Labels) -> Interval:
+def interval_of_accuracy(right: Bools, units: Labels) -> Interval:
     """Compute the interval of the share right (N,) of all test videos."""
     sums = np.stack([np.bincount(units, right), np.bincount(units)], axis=1)
     totals = resampled(sums.astype(np.float64))

@@ -61,7 +61,7 @@ def _read_onnx_metadata(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
     except (DecodeError, ValueError) as error:
-        raise ExportError(f"{path}: is cut short or damaged, or no ONNX file") from error
+        raise ExportError(f"{path}: is no ONNX file, or is cut short or damaged") from error
     texts = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in texts:
         raise ExportError(f"{path}: is not an export of this project, or is cut short")

@@ -52,7 +52,7 @@ def export(
     parity = measure_parity(checkpoint, runner, project=project)
     if not parity.difference <= TOLERANCE[precision]:
         raise ExportError(
-            f"the exported model is not the checkpoint's: probabilities differ by "
+            "the probabilities of the exported model and of the checkpoint differ by "
             f"{parity.difference:.2g}, {TOLERANCE[precision]:g} is allowed; nothing was written"
         )
     ending = "" if precision == "fp32" else f"_{precision}"

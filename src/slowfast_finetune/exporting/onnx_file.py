@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from slowfast_finetune.base.errors import ExportError
-from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
+from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.model.exported import (
     ClipProbabilities,
     example_clips,
@@ -22,7 +22,6 @@ from slowfast_finetune.model.exported import (
 
 OPSET = 20  # what torch's exporter writes without converting; onnxruntime reads it since 1.17
 METADATA_KEY = "slowfast"
-INPUT, OUTPUT = "clips", "probabilities"
 
 
 def need(*modules: str) -> None:
@@ -48,25 +47,17 @@ def onnx_bytes(checkpoint: Checkpoint) -> bytes:
     need("onnx", "onnxscript")
     import onnx
 
-    model = ClipProbabilities(
-        # Not sped up: onnxruntime folds the batch norms itself.
-        classifier_from(checkpoint),
-        temperature=checkpoint.temperature,
-    ).eval()
+    model = ClipProbabilities(checkpoint)  # not sped up: onnxruntime folds the batch norms itself
     # The exporter prints its progress and gives deprecation warnings.
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        torch.no_grad(),
-    ):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
             (example_clips(checkpoint),),
             dynamo=True,
             dynamic_shapes=free_batch(),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
+            input_names=["clips"],
+            output_names=["probabilities"],
             opset_version=OPSET,
             verbose=False,
         )
@@ -96,10 +87,9 @@ def weights_digest(proto: Any) -> str:
     return digest.hexdigest()
 
 
-def _forget_origin(proto: object) -> None:
+def _forget_origin(proto: Any) -> None:
     """Remove the exporter's stack traces, which hold paths of this machine."""
-    graph = proto.graph  # type: ignore[attr-defined]
-    for part in [graph, *graph.node, *graph.value_info, *graph.input, *graph.output]:
+    graph = proto.graph
+    values = (*graph.initializer, *graph.value_info, *graph.input, *graph.output)
+    for part in (graph, *graph.node, *values):
         del part.metadata_props[:]
-    for value in graph.initializer:
-        del value.metadata_props[:]

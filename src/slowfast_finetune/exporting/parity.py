@@ -18,7 +18,7 @@ from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.clips.windows import plan_views
-from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
+from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.model.exported import ClipProbabilities, example_clips
 
 Clips = npt.NDArray[np.uint8]
@@ -31,18 +31,12 @@ NUM_REAL = 8
 
 @dataclass(frozen=True)
 class Parity:
-    """Differences between the probabilities of an exported model and of its checkpoint.
+    """Differences between the probabilities of an exported model and of its checkpoint."""
 
-    Attributes:
-        num_real: number of clips from test videos, beside NUM_RANDOM of random pixels.
-        random_difference, real_difference: largest absolute difference over clips and classes.
-        num_turned: clips whose most probable class differs.
-    """
-
-    num_real: int
-    random_difference: float
-    real_difference: float
-    num_turned: int
+    num_real: int  # clips from test videos, beside NUM_RANDOM of random pixels
+    random_difference: float  # largest absolute difference over the random clips and classes
+    real_difference: float  # the same over the real clips
+    num_turned: int  # clips whose most probable class differs
 
     @property
     def difference(self) -> float:
@@ -66,22 +60,19 @@ def measure_parity(checkpoint: Checkpoint, runner: Runner, *, project: Path) -> 
     shape = (NUM_RANDOM, *example_clips(checkpoint).shape[1:])
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     real = _real_clips(checkpoint, project=project)
-    model = ClipProbabilities(
-        classifier_from(checkpoint), temperature=checkpoint.temperature
-    ).eval()
-    differences, turned = {}, 0
-    for name, clips in (("noise", noise), ("real", real)):
-        with torch.inference_mode():
-            wanted = _joined([model(torch.from_numpy(clip[None])).numpy() for clip in clips])
-        # The first clip alone and the others as one batch, since any batch size must work.
-        found = _joined([runner(part) for part in (clips[:1], clips[1:]) if len(part)])
-        differences[name] = float(np.abs(wanted - found).max(initial=0))
-        turned += int((wanted.argmax(1) != found.argmax(1)).sum())
-    return Parity(len(real), differences["noise"], differences["real"], turned)
-
-
-def _joined(parts: list[Probabilities]) -> Probabilities:
-    return np.concatenate(parts or [np.zeros((0, 1), np.float32)])
+    clips = np.concatenate([noise, real])
+    model = ClipProbabilities(checkpoint)
+    with torch.inference_mode():
+        wanted = np.concatenate([model(torch.from_numpy(clip[None])).numpy() for clip in clips])
+    # The first clip alone and the others as one batch, since any batch size must work.
+    found = np.concatenate([runner(clips[:1]), runner(clips[1:])])
+    differences = np.abs(wanted - found).max(axis=1)
+    return Parity(
+        num_real=len(real),
+        random_difference=float(differences[:NUM_RANDOM].max()),
+        real_difference=float(differences[NUM_RANDOM:].max(initial=0)),
+        num_turned=int((wanted.argmax(1) != found.argmax(1)).sum()),
+    )
 
 
 def _real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
@@ -109,12 +100,7 @@ def pt2_runner(content: bytes | memoryview) -> Runner:
     """Load a torch.export program that this process has just exported."""
     program = torch.export.load(io.BytesIO(content)).module()
 
-    def run(clips: Clips) -> Probabilities:
-        with torch.no_grad():
-            probabilities: Probabilities = program(torch.from_numpy(clips)).numpy()
-        return probabilities
-
-    return run
+    return torch.no_grad()(lambda clips: program(torch.from_numpy(clips)).numpy())
 
 
 def onnx_runner(content: bytes) -> Runner:
@@ -128,9 +114,4 @@ def onnx_runner(content: bytes) -> Runner:
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
-    def run(clips: Clips) -> Probabilities:
-        (output,) = session.run(None, {"clips": clips})
-        probabilities: Probabilities = output
-        return probabilities
-
-    return run
+    return lambda clips: session.run(None, {"clips": clips})[0]

@@ -94,23 +94,14 @@ def _close_hashes(hashes: Sequence[npt.NDArray[np.uint64]]) -> list[tuple[int, i
     pairs = []
     for start in range(0, len(table), CHUNK):
         left = slice(start, start + CHUNK)
-        rows, columns = np.nonzero(_bits(middle[left, None] ^ middle[None, start:]) <= limit)
+        differing = np.bitwise_count(middle[left, None] ^ middle[None, start:])
+        rows, columns = np.nonzero(differing <= limit)
         rows, columns = rows + start, columns + start
         rows, columns = rows[rows < columns], columns[rows < columns]
-        total = _bits(table[rows] ^ table[columns]).sum(axis=1, dtype=np.int64)
+        total = np.bitwise_count(table[rows] ^ table[columns]).sum(axis=1, dtype=np.int64)
         close = total <= limit
         pairs += list(zip(rows[close].tolist(), columns[close].tolist(), strict=True))
     return pairs
-
-
-def _bits(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """Count the set bits of each number."""
-    if hasattr(np, "bitwise_count"):
-        return np.asarray(np.bitwise_count(numbers), np.uint8)
-    # For NumPy before 2.0.
-    of_byte = np.array([byte.bit_count() for byte in range(256)], np.uint8)
-    counts = of_byte[np.ascontiguousarray(numbers)[..., None].view(np.uint8)]
-    return np.asarray(counts.sum(axis=-1, dtype=np.uint8))
 
 
 def _moves_alike(one: VideoSummary, other: VideoSummary) -> bool:

@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 
 from slowfast_finetune.inspection.readable import template_environment
 
+# problem: the measured accuracy is wrong or training fails; warning: the accuracy may mislead;
+# note: for information.
 Level = Literal["problem", "warning", "note"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 # Beginnings of the codes of findings that a person can confirm by looking at the frames.
@@ -18,22 +20,13 @@ SEEN_IN_PICTURES = ("alike-classes", "copies", "mislabelled", "near-copies", "se
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault or peculiarity of the data or of the predictions.
-
-    Attributes:
-        level: ``problem``: the measured accuracy is wrong or training fails; ``warning``: the
-            accuracy may mislead; ``note``: for information.
-        code: identifier for scripts, listed in docs/doctor.md and docs/report.md.
-        title: what was found, in one line.
-        detail: what it means and what to do.
-        video_paths: the videos concerned, clearest case first; empty if all are concerned.
-    """
+    """One fault or peculiarity of the data or of the predictions."""
 
     level: Level
-    code: str
-    title: str
-    detail: str
-    video_paths: tuple[str, ...] = ()
+    code: str  # identifier for scripts, listed in docs/doctor.md and docs/report.md
+    title: str  # what was found, in one line
+    detail: str  # what it means and what to do
+    video_paths: tuple[str, ...] = ()  # clearest case first; empty if all videos are concerned
 
 
 def make_finding(

@@ -17,16 +17,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from slowfast_finetune.evaluation.metadata import (
-    NUM_FOLDS,
-    compare_with_chance,
-    fold_units,
-    folds,
-)
+from slowfast_finetune.evaluation.metadata import NUM_FOLDS, compare_with_chance, fold_units, folds
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary, sample
+from slowfast_finetune.scoring.metrics import Floats, Labels
 
 MOTION_SIDE = 6  # cells per side of the motion map
 NUM_COMPONENTS = 60  # principal components of the features
@@ -48,19 +43,12 @@ MAX_SUSPECTS = 0.2
 
 @dataclass(frozen=True)
 class CrossPrediction:
-    """Probabilities by a simple model for videos that it was not fitted to.
-
-    Attributes:
-        videos: the N videos.
-        labels: int64 (N,).
-        probabilities: float64 (N, classes), in the order of ``classes``.
-        classes: the labels that occur, ascending.
-    """
+    """Probabilities by a simple model for N videos that it was not fitted to."""
 
     videos: list[VideoSummary]
-    labels: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float64]
-    classes: list[int]
+    labels: Labels  # (N,)
+    probabilities: Floats  # (N, classes), in the order of ``classes``
+    classes: list[int]  # the labels that occur, ascending
 
 
 def label_findings(videos: Sequence[VideoSummary]) -> list[Finding]:
@@ -107,7 +95,7 @@ def cross_predict(videos: Sequence[VideoSummary]) -> CrossPrediction | None:
     return CrossPrediction(videos, labels, probabilities, classes)
 
 
-def _features(videos: Sequence[VideoSummary]) -> npt.NDArray[np.float64]:
+def _features(videos: Sequence[VideoSummary]) -> Floats:
     """Describe background, colours, and where and when there is motion, float64 (N, D)."""
     rows = []
     for video in videos:
@@ -123,7 +111,7 @@ def _features(videos: Sequence[VideoSummary]) -> npt.NDArray[np.float64]:
     return np.array(rows, np.float64)
 
 
-def _cells(pictures: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _cells(pictures: Floats) -> Floats:
     """Average each picture over a coarse grid, float64 (N, 6, 6)."""
     cell = THUMBNAIL_SIDE // MOTION_SIDE
     shape = (len(pictures), MOTION_SIDE, cell, MOTION_SIDE, cell)
@@ -152,7 +140,7 @@ def suspects(predicted: CrossPrediction) -> list[tuple[int, int]]:
     return [(i, predicted.classes[int(other[i])]) for i in found]
 
 
-def _sure_margin(predicted: CrossPrediction, own: npt.NDArray[np.int64]) -> float:
+def _sure_margin(predicted: CrossPrediction, own: Labels) -> float:
     """Return a high quantile of the margin between the two best classes, over right answers."""
     best = np.sort(predicted.probabilities, axis=1)
     right = predicted.probabilities.argmax(axis=1) == own

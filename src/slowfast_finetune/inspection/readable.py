@@ -31,10 +31,8 @@ def percent(value: float | None) -> str:
 
 def part(number: int, total: int, noun: str) -> str:
     """Format a part of a whole: "2 of 731 videos (0.3 %)"."""
-    return (
-        f"{number:,} of ".replace(",", "\u202f")
-        + f"{count(total, noun)} ({percent(number / total)})"
-    )
+    share = percent(number / total)
+    return f"{number:,} of ".replace(",", "\u202f") + f"{count(total, noun)} ({share})"
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -24,18 +24,7 @@ Frames = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class VideoSummary:
-    """Metadata and tiny pictures of one decodable video.
-
-    Attributes:
-        video_path, class_name, label, split, group, content_hash, start_seconds, end_seconds: as in
-            the manifest.
-        facts: the decoder's metadata.
-        num_sampled: frames at ``clip.sample_fps``, before padding.
-        hashes: perceptual hash of each of K frames, uint64 (K,).
-        thumbnails: the frames in grey, squeezed to a square, uint8 (K, 24, 24).
-        colours: mean colours of the frames, uint8 (4, 4, 3).
-        frame_bytes: mean size of a frame in the clip store [bytes].
-    """
+    """Metadata and tiny pictures of one decodable video; the manifest's columns are as there."""
 
     video_path: str
     class_name: str
@@ -44,11 +33,11 @@ class VideoSummary:
     group: str | None
     content_hash: str
     facts: VideoFacts
-    num_sampled: int
-    hashes: npt.NDArray[np.uint64]
-    thumbnails: Frames
-    colours: Frames
-    frame_bytes: float
+    num_sampled: int  # frames at ``clip.sample_fps``, before padding
+    hashes: npt.NDArray[np.uint64]  # perceptual hash of each of K frames (K,)
+    thumbnails: Frames  # the frames in grey, squeezed to a square (K, 24, 24)
+    colours: Frames  # mean colours of the frames (4, 4, 3)
+    frame_bytes: float  # mean size of a frame in the clip store [bytes]
     start_seconds: float | None = None
     end_seconds: float | None = None
 
@@ -108,18 +97,11 @@ def make_summary(
     bits = [np.packbits(imagehash.phash(image).hash.ravel()).tobytes() for image in images]
     colours = [np.asarray(image.resize((COLOUR_SIDE, COLOUR_SIDE), box)) for image in images]
     return VideoSummary(
-        video_path=row.video_path,
-        class_name=row.class_name,
-        label=row.label,
-        split=row.split,
-        group=row.group,
-        content_hash=row.content_hash,
+        **{name: getattr(row, name) for name in ManifestRow._fields},
         facts=facts,
         num_sampled=num_sampled,
         hashes=np.array([int.from_bytes(each, "big") for each in bits], np.uint64),
         thumbnails=np.stack(grey),
         colours=np.mean(colours, axis=0).round().astype(np.uint8),
         frame_bytes=frame_bytes,
-        start_seconds=row.start_seconds,
-        end_seconds=row.end_seconds,
     )

@@ -15,78 +15,45 @@ from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.files import write_bytes
 from slowfast_finetune.base.params import ClipParams, EvaluateParams, ModelName
 from slowfast_finetune.model.loading import UnreadableError, load_plain
-from slowfast_finetune.model.slowfast import (
-    ALPHA,
-    MEAN,
-    STD,
-    ClipClassifier,
-    build_slowfast,
-)
+from slowfast_finetune.model.slowfast import ALPHA, MEAN, STD, ClipClassifier, build_slowfast
 
 FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a clip is made from a video; what the model has been trained on.
+    """How a clip is made from a video; what the model has been trained on."""
 
-    Attributes:
-        num_frames: frames of a clip.
-        sample_fps: frames taken a second.
-        short_side: of the scaled frame [px].
-        crop_size: side of the square that is cut out [px].
-        padding: how a video shorter than a clip is filled.
-        alpha: fast frames to each slow frame.
-        mean, std: of the normalised value (x / 255 - mean) / std; inside the model.
-    """
-
-    num_frames: int
-    sample_fps: float
-    short_side: int
-    crop_size: int
-    padding: str
-    alpha: int = ALPHA
-    mean: float = MEAN
+    num_frames: int  # of a clip
+    sample_fps: float  # frames taken a second
+    short_side: int  # of the scaled frame [px]
+    crop_size: int  # side of the square that is cut out [px]
+    padding: str  # how a video shorter than a clip is filled
+    alpha: int = ALPHA  # fast frames to each slow frame
+    mean: float = MEAN  # the model itself normalises, to (x / 255 - mean) / std
     std: float = STD
 
     @classmethod
     def from_params(cls, clip: ClipParams, *, crop_size: int) -> Preprocessing:
         """Collect the values that params.yaml holds in two sections."""
-        return cls(
-            num_frames=clip.num_frames,
-            sample_fps=clip.sample_fps,
-            short_side=clip.short_side,
-            crop_size=crop_size,
-            padding=clip.padding,
-        )
+        shared = {"num_frames", "sample_fps", "short_side", "padding"}
+        return cls(**clip.model_dump(include=shared), crop_size=crop_size)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model at its best epoch.
+    """A trained model at its best epoch."""
 
-    Attributes:
-        model_state: tensors under pytorchvideo's names.
-        class_names: name of each label.
-        params: all of params.yaml as it was.
-        epoch: counted from 1.
-        val_loss: cross-entropy on the validation split.
-        provenance: seed, versions, digest of the data, commit, device, first weights.
-        temperature: logits are divided by it before the softmax.
-        threshold: an answer less probable is "none of these"; from 0 to 1.
-        neighbours: what tells how unlike the training videos a video is, see
-            :class:`scoring.novelty.Neighbours`; None in files written before there was such.
-    """
-
-    model_state: dict[str, Tensor]
-    class_names: list[str]
+    model_state: dict[str, Tensor]  # under pytorchvideo's names
+    class_names: list[str]  # by label
     preprocessing: Preprocessing
-    params: dict[str, Any]
-    epoch: int
-    val_loss: float
-    provenance: dict[str, Any]
-    temperature: float = 1.0
-    threshold: float = 0.0
+    params: dict[str, Any]  # all of params.yaml as it was
+    epoch: int  # counted from 1
+    val_loss: float  # cross-entropy on the validation split
+    provenance: dict[str, Any]  # seed, versions, digest of the data, commit, device, first weights
+    temperature: float = 1.0  # logits are divided by it before the softmax
+    threshold: float = 0.0  # an answer less probable is "none of these"; from 0 to 1
+    # What scoring.novelty.Neighbours is made from; None in files of versions without it.
     neighbours: dict[str, Any] | None = None
 
     @property
@@ -150,15 +117,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def _check_values(checkpoint: Checkpoint) -> None:
     """Raise ValueError or TypeError for values that no run of this project writes."""
     shape, names = checkpoint.preprocessing, checkpoint.class_names
-    ClipParams.restored(
-        {
-            "num_frames": shape.num_frames,
-            "sample_fps": shape.sample_fps,
-            "short_side": shape.short_side,
-            "padding": shape.padding,
-            "max_seconds": 1,
-        }
-    )
+    shared = ("num_frames", "sample_fps", "short_side", "padding")
+    ClipParams.restored({name: getattr(shape, name) for name in shared} | {"max_seconds": 1})
     is_sound = (
         isinstance(shape.crop_size, int)
         and 1 <= shape.crop_size <= shape.short_side

@@ -31,13 +31,12 @@ class ClipProbabilities(nn.Module):
         precision: ``bf16`` computes in bfloat16; weights and probabilities stay float32.
     """
 
-    def __init__(
-        self, classifier: nn.Module, *, temperature: float, precision: Precision = "fp32"
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, precision: Precision = "fp32") -> None:
         super().__init__()
-        self.classifier = classifier
-        self.temperature = temperature
+        self.classifier = classifier_from(checkpoint)
+        self.temperature = checkpoint.temperature
         self.is_bf16 = precision == "bf16"
+        self.eval()
 
     def forward(self, clips: Tensor) -> Tensor:
         """Give class probabilities, float32 (B, classes), of clips, uint8 (B, T, H, W, 3), RGB."""
@@ -49,9 +48,9 @@ class ClipProbabilities(nn.Module):
         return torch.softmax(logits / self.temperature, dim=1)
 
 
-def export_program(checkpoint: Checkpoint, path: Path, *, precision: Precision = "fp32") -> None:
+def export_program(checkpoint: Checkpoint, path: Path) -> None:
     """Write the model as a torch.export program, atomically; see :func:`pt2_bytes`."""
-    write_bytes(path, pt2_bytes(checkpoint, precision=precision))
+    write_bytes(path, pt2_bytes(checkpoint))
 
 
 def pt2_bytes(checkpoint: Checkpoint, *, precision: Precision = "fp32") -> memoryview:
@@ -60,11 +59,8 @@ def pt2_bytes(checkpoint: Checkpoint, *, precision: Precision = "fp32") -> memor
     T, H and W are those of the checkpoint's preprocessing, B is free. The model's metadata is
     an extra file of the archive, in JSON.
     """
-    classifier = classifier_from(checkpoint)
-    speed_up(classifier)
-    model = ClipProbabilities(
-        classifier, temperature=checkpoint.temperature, precision=precision
-    ).eval()
+    model = ClipProbabilities(checkpoint, precision=precision)
+    speed_up(model.classifier)
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         # Notices from inside torch.export about its own future.
@@ -73,11 +69,8 @@ def pt2_bytes(checkpoint: Checkpoint, *, precision: Precision = "fp32") -> memor
             model, (example_clips(checkpoint),), dynamic_shapes=free_batch()
         )
         _forget_origin(program)
-        torch.export.save(
-            program,
-            buffer,
-            extra_files={METADATA_NAME: metadata_text(checkpoint, precision=precision)},
-        )
+        about = metadata_text(checkpoint, precision=precision)
+        torch.export.save(program, buffer, extra_files={METADATA_NAME: about})
     return buffer.getbuffer()
 
 

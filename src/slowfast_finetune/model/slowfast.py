@@ -70,14 +70,14 @@ def block_of(parameter: str) -> int:
     return int(found.group(1)) if found else HEAD_BLOCK
 
 
-def pack_pathways(clips: Tensor, *, alpha: int = ALPHA) -> list[Tensor]:
-    """Split clips (B, C, T, H, W) into a new list ``[slow (B, C, T // alpha, H, W), fast]``.
+def pack_pathways(clips: Tensor) -> list[Tensor]:
+    """Split clips (B, C, T, H, W) into a new list ``[slow (B, C, T // ALPHA, H, W), fast]``.
 
-    The slow frames stand at ``linspace(0, T - 1, T // alpha)`` rounded down, as in PySlowFast:
-    for T = 32 and alpha = 4 at 0, 4, 8, 13, 17, 22, 26, 31.
+    The slow frames stand at ``linspace(0, T - 1, T // ALPHA)`` rounded down, as in PySlowFast:
+    for T = 32 at 0, 4, 8, 13, 17, 22, 26, 31.
     """
     num_frames = clips.shape[2]
-    index = torch.linspace(0, num_frames - 1, num_frames // alpha, device=clips.device).long()
+    index = torch.linspace(0, num_frames - 1, num_frames // ALPHA, device=clips.device).long()
     return [clips.index_select(2, index), clips]
 
 

@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,8 @@ from slowfast_finetune.base.errors import WeightsError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import ModelParams
 from slowfast_finetune.base.store_location import locate_weights_file
+from slowfast_finetune.model import slowfast
 from slowfast_finetune.model.loading import UnreadableError, load_plain
-from slowfast_finetune.model.slowfast import (
-    KINETICS_CHECKPOINTS,
-    MODEL_ZOO,
-    build_slowfast,
-    head_of,
-    replace_head,
-)
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
 HEAD_WEIGHT = "blocks.6.proj.weight"
@@ -54,10 +49,9 @@ def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> tupl
     Raises:
         WeightsError: the weights cannot be fetched or read, or are of another architecture.
     """
+    build = partial(slowfast.build_slowfast, params.name, dropout_rate=params.dropout_rate)
     if params.weights == "none":
-        network = build_slowfast(
-            params.name, num_classes=len(class_names), dropout_rate=params.dropout_rate
-        )
+        network = build(num_classes=len(class_names))
         return network, f"{params.name} with random weights; nothing was loaded"
     path, is_download = locate_weights(params)
     try:
@@ -70,18 +64,16 @@ def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> tupl
         old_classes = len(head_weight)
         if len(old_names) != old_classes:
             old_names = []
-        network = build_slowfast(
-            params.name, num_classes=old_classes, dropout_rate=params.dropout_rate
-        )
+        network = build(num_classes=old_classes)
         _load_strictly(network, state, path=path, name=params.name)
     except WeightsError:
         if is_download:
             # A damaged download must not be found again at the next try.
             path.unlink(missing_ok=True)
         raise
-    head = head_of(network)
-    replace_head(network, num_classes=len(class_names))
-    kept = _keep_rows(head, head_of(network), old_names, class_names)
+    head = slowfast.head_of(network)
+    slowfast.replace_head(network, num_classes=len(class_names))
+    kept = _keep_rows(head, slowfast.head_of(network), old_names, class_names)
     return (
         network,
         f"{params.name} from {params.weights}: {len(state) - 2} tensors loaded; in the last layer "
@@ -110,9 +102,9 @@ def locate_weights(params: ModelParams) -> tuple[Path, bool]:
         WeightsError: no such file, or the download failed.
     """
     if params.weights == "kinetics400":
-        checkpoint = KINETICS_CHECKPOINTS[params.name]
+        checkpoint = slowfast.KINETICS_CHECKPOINTS[params.name]
         # The name torch.hub uses, so that an earlier download is found.
-        return _download_once(MODEL_ZOO + checkpoint, checkpoint), True
+        return _download_once(slowfast.MODEL_ZOO + checkpoint, checkpoint), True
     if params.weights.startswith(("http://", "https://")):
         url_digest = hashlib.blake2b(params.weights.encode(), digest_size=4).hexdigest()
         name = f"{url_digest}-{params.weights.split('?')[0].rsplit('/', 1)[-1]}"
@@ -169,22 +161,17 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         raise WeightsError(f"model.weights: {path} cannot be used: {error}") from error
     except OSError as error:
         raise WeightsError(f"model.weights: {path} cannot be read: {error.strerror}") from error
-    class_names: Any = []
-    if isinstance(checkpoint, dict):
-        class_names = checkpoint.get("class_names")
-        if not isinstance(class_names, list) or not all(isinstance(n, str) for n in class_names):
-            class_names = []
-        for key in STATE_KEYS:
-            if isinstance(checkpoint.get(key), dict):
-                checkpoint = checkpoint[key]
-                break
-    if not isinstance(checkpoint, dict) or not all(
-        isinstance(value, Tensor) for value in checkpoint.values()
-    ):
+    content: dict[str, Any] = checkpoint if isinstance(checkpoint, dict) else {"": None}
+    names: Any = content.get("class_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        names = []
+    keys = [key for key in STATE_KEYS if isinstance(content.get(key), dict)]
+    state = content[keys[0]] if keys else content
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(
             f"model.weights: {path} holds no dictionary of tensors under {' or '.join(STATE_KEYS)}"
         )
-    return {_plain_key(key): value for key, value in checkpoint.items()}, class_names
+    return {_plain_key(key): value for key, value in state.items()}, names
 
 
 def _plain_key(key: str) -> str:

@@ -83,10 +83,7 @@ def upsampled(cells: Tensor, shape: tuple[int, int, int]) -> Maps:
     """
     num_frames, height, width = shape
     in_time = functional.interpolate(
-        cells[None, None],
-        size=(num_frames, *cells.shape[1:]),
-        mode="trilinear",
-        align_corners=True,
+        cells[None, None], size=(num_frames, *cells.shape[1:]), mode="trilinear", align_corners=True
     )
     frames = functional.interpolate(
         in_time[0].transpose(0, 1), size=(height, width), mode="bilinear", align_corners=False
@@ -99,10 +96,8 @@ def upsampled(cells: Tensor, shape: tuple[int, int, int]) -> Maps:
 def overlay(frames: Frames, maps: Maps) -> Frames:
     """Blend grey frames, uint8 (N, H, W, 3), with the colours of their maps (N, H, W), 0 to 1."""
     grey = frames.astype(np.float32).mean(axis=3, keepdims=True)
-    place = maps * (len(COLOURS) - 1)
-    lower = np.clip(place.astype(int), 0, len(COLOURS) - 2)
-    share = (place - lower)[..., None]
-    colours = COLOURS[lower] * (1 - share) + COLOURS[lower + 1] * share
+    steps = np.linspace(0, 1, len(COLOURS))
+    colours = np.stack([np.interp(maps, steps, channel) for channel in COLOURS.T], axis=-1)
     strength = 0.25 + 0.45 * maps[..., None]
     mixed: Frames = (grey * (1 - strength) + colours * strength).clip(0, 255).astype(np.uint8)
     return mixed

@@ -16,15 +16,10 @@ _LN_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
 
 @dataclass(frozen=True)
 class Calibration:
-    """Parameters that turn logits into calibrated predictions.
+    """Parameters that turn logits into calibrated predictions."""
 
-    Attributes:
-        temperature: divisor of the logits before the softmax; above 1, confidence falls.
-        threshold: confidence below which the prediction is "none of these", 0 to 1.
-    """
-
-    temperature: float = 1.0
-    threshold: float = 0.0
+    temperature: float = 1.0  # divisor of the logits before the softmax; above 1, confidence falls
+    threshold: float = 0.0  # confidence below which the prediction is "none of these", 0 to 1
 
 
 def calibrate(logits: npt.NDArray[np.float32], true: Labels) -> Calibration:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Probabilities = Floats
 
 # So that the loss of a wrong prediction with probability 1 is 27.6 instead of infinity.
@@ -92,10 +93,10 @@ def negative_log_likelihood(true: Labels, probabilities: Probabilities) -> Float
     return losses
 
 
-def in_top(true: Labels, probabilities: Probabilities, *, k: int) -> npt.NDArray[np.bool_]:
+def in_top(true: Labels, probabilities: Probabilities, *, k: int) -> Bools:
     """Tell whether the true class is among the ``k`` most probable (N,); lower labels win ties."""
     ranks: Labels = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    found: npt.NDArray[np.bool_] = (ranks == true[:, None]).any(axis=1)
+    found: Bools = (ranks == true[:, None]).any(axis=1)
     return found
 
 
@@ -104,9 +105,7 @@ def bin_of(confidence: Floats) -> Labels:
     return np.clip(np.ceil(confidence * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
 
 
-def bin_sums(
-    confidence: Floats, right: npt.NDArray[np.bool_], *, units: Labels | None = None
-) -> Floats:
+def bin_sums(confidence: Floats, right: Bools, *, units: Labels | None = None) -> Floats:
     """Add up correct predictions and confidence in each bin: (units, 2 NUM_BINS)."""
     rows = np.zeros(len(right), np.int64) if units is None else units
     sums = np.zeros((int(rows.max()) + 1, 2 * NUM_BINS))

@@ -21,18 +21,18 @@ _CPU_PIXELS = 2 * 16 * 224**2
 def ready_classifier(
     checkpoint: Checkpoint, runtime: RuntimeParams
 ) -> tuple[nn.Module, torch.device]:
-    """Return the network in evaluation mode, on the requested device and in its precision.
+    """Build the network of a checkpoint, and prepare it with :func:`made_ready`."""
+    return made_ready(classifier_from(checkpoint), runtime)
+
+
+def made_ready(classifier: nn.Module, runtime: RuntimeParams) -> tuple[nn.Module, torch.device]:
+    """Prepare a classifier, in place: evaluation mode, the requested device and its precision.
 
     It maps uint8 clips (B, T, H, W, 3) on that device to logits (B, classes).
 
     Raises:
         ParamsError: the device does not exist.
     """
-    return made_ready(classifier_from(checkpoint), runtime)
-
-
-def made_ready(classifier: nn.Module, runtime: RuntimeParams) -> tuple[nn.Module, torch.device]:
-    """Prepare a classifier, in place, as :func:`ready_classifier` does that of a checkpoint."""
     device = choose_device(runtime)
     precision = choose_precision(runtime, device)
     speed_up(classifier)

@@ -22,17 +22,11 @@ from slowfast_finetune.scoring.ready import head_inputs, views_at_once
 
 @dataclass(frozen=True)
 class Views:
-    """The V views of some videos, and their logits.
+    """The V views of some videos, and their logits."""
 
-    Attributes:
-        windows: the views, grouped by video; ``clip`` is the position of the video, from 0.
-        logits: float32 (V, classes).
-        features: what the last layer was given, float32 (V, D); None if not asked for.
-    """
-
-    windows: Sequence[Window]
-    logits: npt.NDArray[np.float32]
-    features: npt.NDArray[np.float32] | None = None
+    windows: Sequence[Window]  # grouped by video; ``clip`` is the position of the video, from 0
+    logits: npt.NDArray[np.float32]  # (V, classes)
+    features: npt.NDArray[np.float32] | None = None  # (V, D); None: not asked for
 
     def probabilities(self, *, temperature: float) -> npt.NDArray[np.float64]:
         """Average softmax(logits / temperature) over the views: (videos, classes)."""

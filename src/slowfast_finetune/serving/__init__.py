@@ -1,1 +1,1 @@
-"""A trained model on the network: a page to drop a video on, and an HTTP endpoint."""
+"""Serve a trained model over HTTP: an endpoint for programs and an upload page for browsers."""

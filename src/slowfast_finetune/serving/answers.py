@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+
+Rounded = Annotated[float, AfterValidator(lambda number: round(number, 6))]
+Milliseconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
 
 
 class SegmentAnswer(BaseModel):
-    """A stretch of the video with one answer."""
+    """A part of the video with one predicted class."""
 
-    answer: str | None = Field(description="a class, or null for none of these")
-    start_seconds: float
-    end_seconds: float
-    confidence: float = Field(description="mean probability of the answer over the stretch")
+    answer: str | None = Field(description="a class, or null (none of these)")
+    start_seconds: Rounded
+    end_seconds: Rounded
+    confidence: Rounded = Field(description="mean probability of the answer over the part")
 
 
 class ExplainedFrame(BaseModel):
     """A frame with high Grad-CAM weight, and its maps for the label."""
 
     seconds: float = Field(description="from the first frame")
-    weight: float = Field(description="its share of the evidence, against the strongest frame")
-    frame: str = Field(description="a JPEG as a data: address")
+    weight: float = Field(description="its Grad-CAM weight, relative to the highest of all frames")
+    frame: str = Field(description="the frame, a JPEG as a data: URI")
     slow: str = Field(description="the frame overlaid with the slow pathway's Grad-CAM map")
     fast: str = Field(description="the frame overlaid with the fast pathway's Grad-CAM map")
 
@@ -29,57 +32,55 @@ class ExplainedFrame(BaseModel):
 class Explanation(BaseModel):
     """Grad-CAM of the clip with the highest probability of the label."""
 
-    start_seconds: float | None = Field(description="where the clip begins")
+    start_seconds: float | None = Field(description="start of the clip")
     frames: list[ExplainedFrame]
-    note: str | None = Field(description="why there are no frames")
+    note: str | None = Field(description="why there are no frames, if there are none")
 
 
 class ModelInfo(BaseModel):
-    """Which model answered."""
+    """The model that made the prediction."""
 
     name: str
     digest: str = Field(description="BLAKE2b-128 of the checkpoint file")
     class_names: list[str]
-    threshold: float = Field(description="an answer less probable is none of these")
+    threshold: float = Field(description="below this probability the answer is null")
 
 
 class Timing(BaseModel):
-    """Where the time went."""
+    """How long each step took."""
 
-    upload_seconds: float
-    waiting_seconds: float = Field(description="in the queue")
-    predicting_seconds: float = Field(description="decoding, the model, and the explanation")
+    upload_seconds: Milliseconds
+    waiting_seconds: Milliseconds = Field(description="in the queue")
+    predicting_seconds: Milliseconds = Field(description="decoding, the model, and the explanation")
 
 
 class Answer(BaseModel):
-    """What a video shows."""
+    """The prediction for a video."""
 
     name: str | None = Field(description="the file's name as the client gave it; text, not a path")
     label: str = Field(description="the most probable class")
     answer: str | None = Field(description="label, or null for the reason in doubt")
-    confidence: float = Field(description="the probability of label")
+    confidence: Rounded = Field(description="the probability of label")
     doubt: Literal["unlike the training videos", "between classes"] | None = Field(
-        description="why there is no answer: too far from the training videos, or below the "
-        "threshold"
+        description="why there is no answer: novelty above 1, or confidence below the threshold"
     )
-    novelty: float | None = Field(
-        description="distance from the training videos; above 1 it is unlike them; null where the "
-        "model cannot tell"
+    novelty: Rounded | None = Field(
+        description="distance from the training videos; null if the model cannot tell"
     )
-    probabilities: dict[str, float] = Field(description="of every class, surest first")
+    probabilities: dict[str, Rounded] = Field(description="of every class, in descending order")
     segments: list[SegmentAnswer]
-    duration_seconds: float = Field(description="of what was predicted")
-    truncated: bool = Field(description="longer than the server predicts; the rest was left out")
-    explanation: Explanation | None = Field(description="null unless asked for")
+    duration_seconds: Rounded = Field(description="length of the part that was predicted")
+    truncated: bool = Field(description="whether the rest of a longer video was not predicted")
+    explanation: Explanation | None = Field(description="null unless requested with explain")
     model: ModelInfo
     timing: Timing
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """Why a request was refused."""
 
     reason: str = Field(
-        description="of a refused video (422) a code of docs/formats.md; else bad_request, "
+        description="for an unreadable video (422) a code of docs/formats.md; else bad_request, "
         "upload_too_large, upload_too_slow, busy, stuck, timed_out, not_found, forbidden, "
         "server_error"
     )
@@ -87,7 +88,7 @@ class Problem(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the server works, and how busy it is."""
+    """The state of the server and of its queue."""
 
     status: Literal["ok"]
     model: str
@@ -97,14 +98,14 @@ class Health(BaseModel):
 
 
 class UploadLimits(BaseModel):
-    """What an upload may be."""
+    """Limits of an upload."""
 
     max_bytes: int
     max_seconds: float
 
 
 class ModelCard(BaseModel):
-    """The model and what is known of it."""
+    """The model, the limits of an upload, and the model card."""
 
     model: ModelInfo
     limits: UploadLimits

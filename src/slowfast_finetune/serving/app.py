@@ -29,8 +29,8 @@ from slowfast_finetune.serving.prometheus import ServerMetrics
 from slowfast_finetune.serving.upload_page import add_page
 from slowfast_finetune.serving.uploads import Upload, received
 
-CLOSE_SECONDS = 5.0  # to finish the present computation when the server stops
-FIRST_GUESS_SECONDS = 2.0  # a video takes, before one has been measured
+CLOSE_SECONDS = 5.0  # allowed for the present computation when the server stops
+FIRST_GUESS_SECONDS = 2.0  # assumed time for a video until one has been measured
 NEWEST_SHARE = 0.2  # weight of the newest video in the mean time a video takes
 MAX_RETRY_SECONDS = 300
 BINARY = {"type": "string", "format": "binary"}
@@ -53,7 +53,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "The upload is too large"},
     422: {"model": Problem, "description": "The video cannot be read; reason is its code"},
     500: {"model": Problem, "description": "An error in the server"},
-    503: {"model": Problem, "description": "No room now, or stuck", "headers": RETRY_AFTER},
+    503: {"model": Problem, "description": "The server is busy or stuck", "headers": RETRY_AFTER},
     504: {"model": Problem, "description": "No answer within the limit"},
 }
 
@@ -61,7 +61,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 class Service:
     """A model with its decoding processes, the requests that wait for it, and its counters.
 
-    Its state belongs to the event loop. Only the thread of ``_compute`` runs the model.
+    Only the event loop changes its state. Only the thread of ``_compute`` runs the model.
     """
 
     def __init__(self, engine: InferenceEngine, *, limits: ServeLimits, decoders: int) -> None:
@@ -110,7 +110,7 @@ class Service:
         return 0 if self._is_stopped else max(0, self.limits.queue + 1 - self.queue_length)
 
     def check_computing(self) -> None:
-        """Refuse where the model has been computing for longer than a request may take.
+        """Refuse if the model has been computing for longer than a request may take.
 
         Raises:
             RequestRefusedError: 503, stuck.
@@ -141,9 +141,9 @@ class Service:
         # Refused now rather than after an upload of minutes.
         self.check_computing()
         if not self.queue_room:
-            raise self._busy(f"{self.queue_length} videos wait already")
+            raise self._busy(f"the queue is full: {self.queue_length} videos are waiting")
         if self._uploads.locked():
-            raise self._busy(f"{self.limits.uploads} uploads arrive already")
+            raise self._busy(f"too many uploads: {self.limits.uploads} are being received")
         async with contextlib.AsyncExitStack() as stack:
             async with self._uploads:
                 upload = await stack.enter_async_context(
@@ -176,7 +176,7 @@ class Service:
         if not answer.cancelled():
             return answer.result()
         if self._is_stopped:
-            raise self._busy("the server stops")
+            raise self._busy("the server is shutting down")
         if has_left:
             raise RequestRefusedError("client_left", "the client disconnected")
         detail = f"no answer within {self.limits.answer_seconds:g} s of the upload"
@@ -214,7 +214,7 @@ class Service:
             self._seconds_per_video += NEWEST_SHARE * (seconds - self._seconds_per_video)
 
     def _busy(self, detail: str) -> RequestRefusedError:
-        """The refusal for lack of room, with when to come back by what videos took lately."""
+        """Refuse for lack of room; ``Retry-After`` is estimated from the time of recent videos."""
         ahead = max(1, self.queue_length - self.limits.queue + 1)
         seconds = round(self._seconds_per_video * ahead + 0.5)
         retry_after = max(1, min(MAX_RETRY_SECONDS, seconds))
@@ -227,11 +227,11 @@ async def _client_leaves(request: Request) -> None:
 
 
 def create_app(service: Service, *, names: frozenset[str] | None = None) -> FastAPI:
-    """The application; ``names`` are those it answers to, None is any."""
+    """Create the application; it accepts the host names ``names``, or any if that is None."""
     app = FastAPI(
         title="slowfast serve",
         version=__version__,
-        description="What does a video show?",
+        description="Predicts which action a video shows, and when.",
         # FastAPI's own pages fetch scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
@@ -247,17 +247,17 @@ def create_app(service: Service, *, names: frozenset[str] | None = None) -> Fast
 def _add_endpoints(app: FastAPI, service: Service) -> None:
     @app.post("/predict", responses=REFUSALS, openapi_extra=REQUEST_BODY)
     async def predict(request: Request, explain: bool = False) -> Answer:
-        """Predict a video: the body itself, or the first file of a form.
+        """Predict a video, which is the body itself or the first file of a form.
 
-        With ``explain``, the frames that mattered come with the answer. ``name`` in the query is
-        echoed where the body is the video itself.
+        With ``explain``, the response holds the frames that support the prediction most. ``name``
+        in the query is returned unchanged if the body is the video itself.
         """
         return await service.predict(request, explain=explain)
 
     # Not in a thread of the framework's pool, in which uploads are written.
     @app.get("/health", responses={503: {"model": Problem, "description": "The model is stuck"}})
     async def health() -> Health:
-        """Whether the server works, and how busy it is."""
+        """Return the state of the server and of its queue."""
         service.check_computing()
         model = service.engine.model_info
         return Health(
@@ -270,7 +270,7 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
 
     @app.get("/model")
     def model() -> ModelCard:
-        """The model, its card, and what an upload may be."""
+        """Return the model, its card and the limits of an upload."""
         limits = service.limits
         return ModelCard(
             model=service.engine.model_info,
@@ -280,14 +280,14 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", response_class=Response)
     def metrics() -> Response:
-        """Counters for Prometheus."""
+        """Return the counters for Prometheus."""
         return Response(
             generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4"
         )
 
 
 def _add_problems(app: FastAPI) -> None:
-    """Every refusal is JSON of one form."""
+    """Return every refusal as JSON of the same form."""
 
     @app.exception_handler(RequestRefusedError)
     async def refused(_: Request, error: RequestRefusedError) -> Response:

@@ -6,18 +6,16 @@ from pathlib import Path
 
 from slowfast_finetune.model.checkpoint import Checkpoint
 
-CARD_NAME = "README.md"
 MAX_CARD_BYTES = 200_000
 
 
 def card_text(checkpoint_path: Path, checkpoint: Checkpoint) -> str:
     """The card beside the checkpoint; where there is none, what the checkpoint itself tells."""
-    path = checkpoint_path.parent / CARD_NAME
     try:
-        content = path.read_bytes()[:MAX_CARD_BYTES]
+        content = checkpoint_path.with_name("README.md").read_bytes()
     except OSError:
         return _from_checkpoint(checkpoint)
-    return content.decode("utf-8", "replace")
+    return content[:MAX_CARD_BYTES].decode("utf-8", "replace")
 
 
 def _from_checkpoint(checkpoint: Checkpoint) -> str:

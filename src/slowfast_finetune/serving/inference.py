@@ -14,12 +14,8 @@ from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor
-from slowfast_finetune.serving.answers import (
-    Answer,
-    ModelInfo,
-    SegmentAnswer,
-    Timing,
-)
+from slowfast_finetune.predicting.timeline_settings import read_settings
+from slowfast_finetune.serving.answers import Answer, ModelInfo, SegmentAnswer, Timing
 from slowfast_finetune.serving.card import card_text
 from slowfast_finetune.serving.explaining import Explainer, KeptClips
 from slowfast_finetune.serving.limits import ServeLimits
@@ -27,7 +23,6 @@ from slowfast_finetune.serving.problems import RequestRefusedError
 from slowfast_finetune.serving.uploads import Upload
 
 AHEAD_BYTES = 16 * 2**20  # of each open video: 64 frames of 256 × 340 px
-DIGITS = 6  # of probabilities and seconds
 
 
 class InferenceEngine:
@@ -38,7 +33,8 @@ class InferenceEngine:
     ) -> None:
         checkpoint = load_checkpoint(checkpoint_path)
         self._limits = limits
-        self._model = Predictor(checkpoint, device=device)
+        timeline, _ = read_settings(checkpoint_path)
+        self._model = Predictor(checkpoint, timeline=timeline, device=device)
         self._explainer = Explainer(checkpoint)
         self._fps = checkpoint.preprocessing.sample_fps
         self._decoders = DecoderPool(
@@ -93,29 +89,19 @@ class InferenceEngine:
             name=upload.name,
             label=result.label,
             answer=result.answer,
-            confidence=round(result.confidence, DIGITS),
+            confidence=result.confidence,
             doubt=result.doubt,
-            novelty=None if result.novelty is None else round(result.novelty, DIGITS),
-            probabilities={
-                name: round(value, DIGITS) for name, value in result.top(len(result.probabilities))
-            },
-            segments=[
-                SegmentAnswer(
-                    answer=segment.answer,
-                    start_seconds=round(segment.start_seconds, DIGITS),
-                    end_seconds=round(segment.end_seconds, DIGITS),
-                    confidence=round(segment.confidence, DIGITS),
-                )
-                for segment in result.segments
-            ],
-            duration_seconds=round(result.duration_seconds, DIGITS),
+            novelty=result.novelty,
+            probabilities=dict(result.top(len(result.probabilities))),
+            segments=[SegmentAnswer(**vars(segment)) for segment in result.segments],
+            duration_seconds=result.duration_seconds,
             truncated=beginning.is_truncated,
             explanation=explanation,
             model=self.model_info,
             timing=Timing(
-                upload_seconds=round(upload.seconds, 3),
-                waiting_seconds=round(waiting_seconds, 3),
-                predicting_seconds=round(time.monotonic() - began, 3),
+                upload_seconds=upload.seconds,
+                waiting_seconds=waiting_seconds,
+                predicting_seconds=time.monotonic() - began,
             ),
         )
 

@@ -34,30 +34,30 @@
 
   // The model and its card
 
-  async function introduce() {
-    const said = await (await fetch("model")).json();
-    model = said.model;
-    limits = said.limits;
+  async function loadModel() {
+    const loaded = await (await fetch("model")).json();
+    model = loaded.model;
+    limits = loaded.limits;
     get("model-line").textContent =
       `${model.name} · ${model.class_names.length} classes · ${model.digest.slice(0, 10)}`;
     get("limits").textContent =
-      `Up to ${megabytes(limits.max_bytes)}; the first ${length(limits.max_seconds)} are looked at. ` +
-      "This server deletes it afterwards.";
-    get("card-text").replaceChildren(renderCard(said.card));
+      `A video may have up to ${megabytes(limits.max_bytes)}. The server predicts its first ` +
+      `${length(limits.max_seconds)} and then deletes it.`;
+    get("card-text").replaceChildren(renderCard(loaded.card));
     get("example").textContent =
       `curl --data-binary @video.mp4 -H 'Content-Type: video/mp4' ${location.origin}/predict`;
   }
-  const introduced = introduce().catch(() => complain("The server does not answer."));
+  const modelLoaded = loadModel().catch(() => showProblem("The server does not answer."));
 
   // From a file to an answer
 
-  async function ask(file) {
-    await introduced;
+  async function predict(file) {
+    await modelLoaded;
     stop();
     get("problem").hidden = true;
-    if (!limits) return complain("The server does not answer.");
+    if (!limits) return showProblem("The server does not answer.");
     if (file.size > limits.max_bytes) {
-      return complain(`${file.name}: has ${megabytes(file.size)}, and ${megabytes(limits.max_bytes)} are allowed.`);
+      return showProblem(`${file.name} has ${megabytes(file.size)}; at most ${megabytes(limits.max_bytes)} are allowed.`);
     }
     send(file, 1);
   }
@@ -68,47 +68,47 @@
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.responseType = "json";
     request.upload.addEventListener("progress", (event) => {
-      tell(`Sending ${file.name}`, event.lengthComputable ? event.loaded / event.total : null);
+      showStatus(`Sending ${file.name}`, event.lengthComputable ? event.loaded / event.total : null);
     });
-    request.upload.addEventListener("load", () => tell("Predicting", null));
-    request.addEventListener("load", () => heard(file, attempt));
-    request.addEventListener("error", () => { quiet(); complain("The server cannot be reached, or ended the connection."); });
-    tell(`Sending ${file.name}`, 0);
+    request.upload.addEventListener("load", () => showStatus("Predicting", null));
+    request.addEventListener("load", () => receive(file, attempt));
+    request.addEventListener("error", () => { hideStatus(); showProblem("The server cannot be reached, or it closed the connection."); });
+    showStatus(`Sending ${file.name}`, 0);
     request.send(file);
   }
 
-  function heard(file, attempt) {
+  function receive(file, attempt) {
     const { status, response } = request;
     const seconds = Number(request.getResponseHeader("Retry-After"));
     request = null;
-    if (status === 200) { quiet(); return show(file, response); }
-    if (status === 503 && attempt < MAX_TRIES) return later(file, attempt, seconds || 5);
-    quiet();
+    if (status === 200) { hideStatus(); return show(file, response); }
+    if (status === 503 && attempt < MAX_TRIES) return retryLater(file, attempt, seconds || 5);
+    hideStatus();
     const reason = response?.reason ?? `status ${status}`;
-    complain(`${file.name}: ${response?.detail ?? "no answer"}`, reason);
+    showProblem(`${file.name}: ${response?.detail ?? "the server sent no explanation"}`, reason);
   }
 
-  function later(file, attempt, seconds) {
-    tell(`Server busy; retrying in ${seconds} s`, null);
-    waiting = setTimeout(() => (seconds > 1 ? later(file, attempt, seconds - 1) : send(file, attempt + 1)), 1000);
+  function retryLater(file, attempt, seconds) {
+    showStatus(`The server is busy. The video is sent again in ${seconds} s`, null);
+    waiting = setTimeout(() => (seconds > 1 ? retryLater(file, attempt, seconds - 1) : send(file, attempt + 1)), 1000);
   }
 
   function stop() {
     clearTimeout(waiting);
     request?.abort();
     request = null;
-    quiet();
+    hideStatus();
   }
 
-  function tell(text, share) {
+  function showStatus(text, share) {
     get("status").hidden = false;
     // A screen reader hears what changed, not every per cent.
     if (get("status-text").textContent !== text) get("status-text").textContent = text;
     if (share === null) get("progress").removeAttribute("value");
     else get("progress").value = share;
   }
-  function quiet() { get("status").hidden = true; get("status-text").textContent = ""; }
-  function complain(text, reason) {
+  function hideStatus() { get("status").hidden = true; get("status-text").textContent = ""; }
+  function showProblem(text, reason) {
     get("problem").replaceChildren(text, ...(reason ? [" ", make("code", { text: reason })] : []));
     get("problem").hidden = false;
   }
@@ -123,17 +123,17 @@
     get("name").textContent = file.name;
     const known = answer.answer !== null;
     const parts = found(answer);
-    get("answer").textContent = known || parts.length < 2 ? spoken(answer.answer) : "several of these";
+    get("answer").textContent = known || parts.length < 2 ? spoken(answer.answer) : "several actions";
     get("answer").classList.toggle("none", !known);
     get("answer").style.setProperty("color", known ? colour(answer.label) : "");
     get("confidence").textContent = known
       ? `with a probability of ${percent(answer.confidence)}`
       : answer.doubt === "unlike the training videos"
-      ? `Unlike the training videos: ${answer.novelty.toFixed(1)} times as far from them as nearly all ` +
-        `videos like them. Of the classes most like ${spoken(answer.label)}.`
-      : (parts.length ? `In parts: ${parts.map(spoken).join(", ")}. ` : "") +
-        `As a whole between classes: most probably ${spoken(answer.label)}, but ${percent(answer.confidence)} ` +
-        `is below ${percent(answer.model.threshold)}.`;
+      ? "This video is unlike the training videos: its distance from them is " +
+        `${answer.novelty.toFixed(1)} times the limit. Its most probable class is ${spoken(answer.label)}.`
+      : (parts.length ? `Parts of the video show: ${parts.map(spoken).join(", ")}. ` : "") +
+        `The most probable class of the whole video is ${spoken(answer.label)}, but its probability, ` +
+        `${percent(answer.confidence)}, is below the threshold of ${percent(answer.model.threshold)}.`;
     bars(answer);
     timeline(answer);
     mattered(answer.explanation);
@@ -207,11 +207,11 @@
   function mattered(explanation) {
     const frames = explanation?.frames ?? [];
     get("mattered-note").textContent = frames.length
-      ? "From the clip with the highest probability of this answer: each frame, and under it where the slow and the fast pathway " +
-        "of the network found the evidence (Grad-CAM; bright is strong). The places are coarse."
+      ? "These frames are from the clip with the highest probability of this class. Below each frame, bright regions are those " +
+        "that support the class most in the slow and in the fast pathway of the network (Grad-CAM). The maps are coarse."
       : explanation?.note ?? "";
     get("frames").replaceChildren(...frames.map((frame) => {
-      const time = make("button", { type: "button", text: `${frame.seconds.toFixed(1)} s`, title: "show it in the video" });
+      const time = make("button", { type: "button", text: `${frame.seconds.toFixed(1)} s`, title: "Show this frame in the video" });
       time.addEventListener("click", () => { get("video").pause(); seek(frame.seconds); });
       const picture = (src, words) => make("figure", { className: "look" },
         make("img", { src, alt: `${words} at ${frame.seconds.toFixed(1)} s` }), make("span", { text: words, ariaHidden: "true" }));
@@ -228,7 +228,7 @@
       length(duration), megabytes(file.size),
       `predicted in ${timing.predicting_seconds.toFixed(2)} s`,
       ...(timing.waiting_seconds >= 0.5 ? [`waited ${timing.waiting_seconds.toFixed(1)} s`] : []),
-      ...(answer.truncated ? [`only the first ${length(limits.max_seconds)} were looked at`] : []),
+      ...(answer.truncated ? [`only the first ${length(limits.max_seconds)} were predicted`] : []),
     ];
     get("facts").textContent = parts.join(" · ");
   }
@@ -237,7 +237,7 @@
 
   get("file").addEventListener("change", () => {
     const [file] = get("file").files;
-    if (file) ask(file);
+    if (file) predict(file);
     get("file").value = "";
   });
   get("drop").addEventListener("submit", (event) => event.preventDefault());
@@ -256,8 +256,8 @@
     over(0);
     const files = event.dataTransfer?.files ?? [];
     if (!files.length) return;
-    ask(files[0]).then(() => {
-      if (files.length > 1) complain(`${files.length} files were dropped; the first one is looked at.`);
+    predict(files[0]).then(() => {
+      if (files.length > 1) showProblem(`${files.length} files were dropped. Only the first one is predicted.`);
     });
   });
 })();

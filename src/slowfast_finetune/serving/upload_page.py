@@ -1,4 +1,4 @@
-"""The page's files, served from memory: they belong to the package and load nothing else."""
+"""Serve the files of the upload page from memory; the page loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ PACKAGE = "slowfast_finetune"
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve ``/`` and what it asks for."""
-    # One house style: the report's, and what only this page has.
+    """Serve ``/`` and the files that the page needs."""
+    # The report's style sheet, and the rules that only this page needs.
     style = _text("report/style.css") + _text("serving/upload_page.css")
     for path, content, media_type in (
         ("/", _text("serving/upload_page.html"), "text/html"),

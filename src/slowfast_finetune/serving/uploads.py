@@ -1,4 +1,4 @@
-"""Uploads: from a request's body to a temporary file, limited while the bytes arrive."""
+"""Write the body of a request to a temporary file, and enforce the limits while it arrives."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Upload:
     """A video that has arrived."""
 
     path: Path  # the temporary file, under a random name
-    name: str | None  # what the client calls it; text, never a path
+    name: str | None  # the file's name as the client gave it; text, never a path
     seconds: float  # from the first byte to the last
 
 
@@ -60,7 +60,7 @@ async def received(request: Request, *, folder: Path, limits: ServeLimits) -> As
             raise RequestRefusedError("bad_request", detail) from error
         except OSError as error:
             # Most likely a full disk, which may have room again later.
-            detail = f"the upload cannot be kept: {error.strerror}"
+            detail = f"the upload cannot be stored: {error.strerror}"
             raise RequestRefusedError(
                 "busy", detail, retry_after=FULL_DISK_RETRY_SECONDS
             ) from error
@@ -83,9 +83,9 @@ def _limited(receive: Receive, limits: ServeLimits) -> Receive:
             async with asyncio.timeout(max(0.0, min(limits.idle_seconds, left))):
                 message = await receive()
         except TimeoutError as error:
-            detail = f"nothing came for {limits.idle_seconds:g} s"
+            detail = f"no data arrived for {limits.idle_seconds:g} s"
             if left <= limits.idle_seconds:
-                detail = f"took more than {limits.upload_seconds:g} s"
+                detail = f"the upload took more than {limits.upload_seconds:g} s"
             raise RequestRefusedError("upload_too_slow", detail) from error
         num_bytes += len(message.get("body", b""))
         if num_bytes > limits.max_bytes:
@@ -96,7 +96,7 @@ def _limited(receive: Receive, limits: ServeLimits) -> Receive:
 
 
 def _too_large(limits: ServeLimits) -> RequestRefusedError:
-    detail = f"an upload may have {limits.max_bytes / 1e6:g} MB"
+    detail = f"an upload may have at most {limits.max_bytes / 1e6:g} MB"
     return RequestRefusedError("upload_too_large", detail)
 
 
@@ -111,7 +111,7 @@ async def _save(request: Request, path: Path) -> str | None:
         async with request.form() as form:
             files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
             if not files:
-                detail = "the form has no file, or is cut short"
+                detail = "the form has no file, or it is truncated"
                 raise RequestRefusedError("bad_request", detail)
             await asyncio.to_thread(shutil.copyfileobj, files[0].file, file)
             return files[0].filename
