@@ -151,12 +151,15 @@ def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
             yield path, str(error)
 
 
-def find_leftovers(root: Path, *, current: str, keys: set[str]) -> dict[str, list[Path]]:
+def find_leftovers(
+    root: Path, *, current: str, keys: set[str], features: bool = False
+) -> dict[str, list[Path]]:
     """Files that neither these videos nor these settings refer to, by what they are.
 
     Args:
         current: digest of the settings to keep.
         keys: of the entries to keep.
+        features: whether features that could be used again are left over too, of whatever weights.
     """
     found: dict[str, list[Path]] = defaultdict(list)
     now = time.time()
@@ -182,6 +185,8 @@ def find_leftovers(root: Path, *, current: str, keys: set[str]) -> dict[str, lis
                 entries[path] in keys if is_clips else entries[path][:HASH_DIGITS] in videos
             ):
                 found["of videos or parts that data/manifest.csv does not list"].append(path)
+            elif features and not is_clips:
+                found["features, computed again when they are needed"].append(path)
     return found
 
 

@@ -184,9 +184,15 @@ def test_features_are_told_verified_and_pruned_like_clips(project: Path) -> None
     assert features.keys() == {gone}
 
     features.write(kept, np.ones((6, 4), np.float32))
-    slowfast(project, "clips", "prune", "--yes")
+    told = slowfast(project, "clips", "prune", "--yes").stdout
+    assert "features are kept; --features deletes them too" in told
     assert features.keys() == {kept}
     assert not others.folder.exists()
+    # The one that was kept, and the settings of its folder.
+    assert "2 files" in slowfast(project, "clips", "prune", "--features").stdout
+    assert features.keys() == {kept}
+    slowfast(project, "clips", "prune", "--features", "--yes")
+    assert features.keys() == set()
 
 
 @pytest.mark.process

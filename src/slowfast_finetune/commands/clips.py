@@ -34,6 +34,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "what killed processes left half-written; delete them with --yes. Other clones and older "
         "commits that share the store decode again what they miss.",
     )
+    prune.add_argument(
+        "--features",
+        action="store_true",
+        help="also all features, of whatever weights [those of params.yaml's clips are kept]",
+    )
     prune.add_argument("--yes", action="store_true", help="delete the files [only list them]")
     prune.set_defaults(handler=_prune)
 
@@ -76,13 +81,19 @@ def _prune(args: argparse.Namespace) -> None:
     from slowfast_finetune.clip_maintenance import find_leftovers, remove, size_of
     from slowfast_finetune.clips.caching import entries_of
     from slowfast_finetune.clips.clip_store import ClipStore, settings_digest
+    from slowfast_finetune.features.feature_store import feature_stores
 
     rows = MANIFEST.read_rows(Path("data/manifest.csv"))
     root, clip = store_root(Path.cwd()), load_params(Path("params.yaml")).clip
     keys, _ = entries_of(rows, clip, ClipStore(root, clip))
-    leftovers = find_leftovers(root, current=settings_digest(clip), keys={*keys.values()})
+    current, kept = settings_digest(clip), {*keys.values()}
+    leftovers = find_leftovers(root, current=current, keys=kept, features=args.features)
     for kind, files in leftovers.items():
         say(f"{len(files)} files, {readable_bytes(size_of(files))}: {kind}")
+    stores = [store for store, found in feature_stores(root) if found and found.clips == current]
+    if stores and not args.features:
+        many = f"features of {len(stores)} networks or settings are"
+        say(f"{'features are' if len(stores) == 1 else many} kept; --features deletes them too")
     if not leftovers:
         say("nothing to delete")
     elif args.yes:
