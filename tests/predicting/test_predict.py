@@ -714,3 +714,29 @@ def test_what_is_unlike_the_training_videos_has_no_answer(
     assert torn.doubt == "between classes"
     first, second = (name for name, _ in torn.top(2))
     assert f"none of these: between {first} and {second}" in as_text(torn, top=1)
+
+
+def test_features_are_what_the_network_without_its_last_layer_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "best.pt")
+    path = write_video(tmp_path / "a.mp4", steady(30, 15))
+    out = tmp_path / "out.npz"
+    words = ["features", str(path), str(tmp_path / "gone.mp4"), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["slowfast", *words, "--checkpoint", str(checkpoint)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert "gone.mp4: missing" in capsys.readouterr().err
+    found = np.load(out)
+    assert found["video"].tolist() == [str(path)] * len(found["view"])
+    # Through the last layer and the softmax they are the prediction.
+    kept = load_checkpoint(checkpoint)
+    weight, bias = (
+        kept.model_state[f"blocks.6.proj.{name}"].numpy() for name in ("weight", "bias")
+    )
+    logits = torch.from_numpy(found["features"] @ weight.T + bias)
+    expected = torch.softmax(logits / kept.temperature, dim=1).mean(dim=0).numpy()
+    probabilities = [*Predictor(kept).predict(path).probabilities.values()]
+    assert probabilities == pytest.approx(expected, abs=1e-5)
+    assert found["start_seconds"][0] == 0

@@ -44,6 +44,7 @@ from slowfast_finetune.scoring.ready import head_inputs, ready_classifier, views
 from slowfast_finetune.scoring.views import Views
 
 Logits = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float64]
 OnClip = Callable[[SelectedClip, Logits], None]
 
@@ -57,6 +58,18 @@ class _ScoredVideo:
     logits: dict[Place, Logits] = field(default_factory=dict)
     novelty: dict[Place, float] = field(default_factory=dict)
     refusal: RefusedVideo | None = None
+    features: dict[Place, Features] | None = None  # (D,); None: not kept
+
+
+class ViewFeatures(NamedTuple):
+    """What the last layer is given for the views of a video that evaluate averages.
+
+    Of a video longer than the clip store keeps they are windows one after the other.
+    """
+
+    path: Path
+    start_seconds: list[float]  # of each of the V views
+    values: Features  # float32 (V, D)
 
 
 class TimelineCells(NamedTuple):
@@ -162,6 +175,38 @@ class Predictor:
                 max_novelty=max_novelty,
             )
 
+    def features(self, path: str | Path) -> ViewFeatures:
+        """The features of one video.
+
+        Raises:
+            VideoError: it cannot be decoded.
+        """
+        (result,) = self.features_many([Path(path)])
+        if isinstance(result, RefusedVideo):
+            raise VideoError(result.reason, f"{result.path}: {result.detail}")
+        return result
+
+    def features_many(
+        self, paths: Sequence[Path], *, num_workers: int | Literal["auto"] = "auto"
+    ) -> Generator[ViewFeatures | RefusedVideo]:
+        """The features of videos in order, the next ones decoded meanwhile."""
+        if self._latest_features is None:
+            self._latest_features = head_inputs(self._classifier)
+        shape = self.preprocessing
+        plan = self._plan(shape.num_frames / shape.sample_fps)
+        with contextlib.closing(self._streams(paths, num_workers)) as streams:
+            for video in self._scored(streams, plan, None, keeps_features=True):
+                if video.refusal is not None:
+                    yield video.refusal
+                    continue
+                clips, found = video.clips, video.features or {}
+                places = clips.views or [run.place for run in clips.timeline]
+                yield ViewFeatures(
+                    video.path,
+                    [start / shape.sample_fps for start, _, _ in places],
+                    np.stack([found[clips.shown_as.get(place, place)] for place in places]),
+                )
+
     def timeline_cells(
         self,
         paths: Sequence[Path],
@@ -221,12 +266,14 @@ class Predictor:
         streams: Iterable[tuple[Path, Iterable[FrameRun]]],
         plan: ClipPlan,
         on_clip: OnClip | None,
+        *,
+        keeps_features: bool = False,
     ) -> Iterator[_ScoredVideo]:
         """Videos of which every clip has been shown to the model, in order."""
         batch: list[tuple[_ScoredVideo, SelectedClip]] = []
         ended: deque[_ScoredVideo] = deque()
         for path, runs in streams:
-            video = _ScoredVideo(path)
+            video = _ScoredVideo(path, features={} if keeps_features else None)
             try:
                 for clip in select_clips(runs, plan, video.clips):
                     batch.append((video, clip))
@@ -249,8 +296,12 @@ class Predictor:
         if not batch:
             return
         logits = self.logits(np.stack([clip.clip for _, clip in batch]))
-        if self.neighbours is not None and self._latest_features is not None:
+        if self._latest_features is not None:
             features = self._latest_features()[: len(batch)].cpu().numpy()
+            for (video, clip), found in zip(batch, features, strict=True):
+                if video.features is not None:
+                    video.features[clip.place] = found
+        if self.neighbours is not None:
             novelty = self.neighbours.novelty(features)
             for (video, clip), value in zip(batch, novelty.tolist(), strict=True):
                 video.novelty[clip.place] = value

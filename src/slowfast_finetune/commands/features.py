@@ -1,0 +1,72 @@
+"""``slowfast features``: what the model's last layer is given, for other programs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from slowfast_finetune.base.console import printable, say
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    features = commands.add_parser(
+        "features",
+        help="the features of videos as a .npz file, for clustering, retrieval, scikit-learn",
+        description="Write the features of videos, what the model's last layer is given for each "
+        "view that evaluate averages, as a .npz file: video, start_seconds, view and features, a "
+        "row for each view. Files that cannot be read are reported; the exit code is then 1.",
+    )
+    features.add_argument("paths", nargs="+", metavar="PATH", help="a video, a folder, a pattern")
+    features.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .npz file")
+    features.add_argument(
+        "--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE",
+        help="[%(default)s]",
+    )  # fmt: skip
+    features.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="[%(default)s]"
+    )
+    features.set_defaults(handler=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
+    import io
+
+    import numpy as np
+
+    from slowfast_finetune.base.errors import DataError
+    from slowfast_finetune.base.files import write_bytes
+    from slowfast_finetune.predicting.inputs import find_inputs
+    from slowfast_finetune.predicting.prediction import RefusedVideo
+    from slowfast_finetune.predicting.predictor import ViewFeatures, load_model
+
+    if args.out.suffix != ".npz":
+        raise DataError(f"--out {args.out}: must end in .npz")
+    inputs = find_inputs(args.paths)
+    model = load_model(args.checkpoint, device=args.device)
+    answers = model.features_many([item for item in inputs if isinstance(item, Path)])
+    found: list[ViewFeatures] = []
+    for item in inputs:
+        result = next(answers) if isinstance(item, Path) else item
+        if isinstance(result, RefusedVideo):
+            path = printable(str(result.path))
+            print(f"error: {path}: {result.reason}: {printable(result.detail)}", file=sys.stderr)
+        else:
+            found.append(result)
+    answers.close()
+    if not found:
+        raise DataError("none of the videos could be read; nothing was written")
+    counts = [len(each.values) for each in found]
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        video=np.repeat([str(each.path) for each in found], counts),
+        start_seconds=np.concatenate([each.start_seconds for each in found]),
+        view=np.concatenate([np.arange(count) for count in counts]),
+        features=np.concatenate([each.values for each in found]),
+    )
+    write_bytes(args.out, buffer.getbuffer())
+    say(f"wrote {args.out}: {len(found)} videos, {sum(counts)} views")
+    if len(found) < len(inputs):
+        sys.exit(1)
