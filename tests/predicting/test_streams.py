@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -229,6 +230,11 @@ def test_a_command_that_is_stopped_or_killed_leaves_no_decoder(
         )
     assert child.stdout is not None
     assert child.stdout.readline() == b"going\n"
+    started = [process.pid for process in psutil.Process(child.pid).children(recursive=True)]
+    decoders = [pid for pid in started if "forkserver" in Path(f"/proc/{pid}/cmdline").read_text()]
+    # Also one that has only just been started, and still has the handlers of Python.
+    assert len(decoders) >= 2
+    assert all(_blocks(pid, signal.SIGINT) for pid in decoders)
     if how == signal.SIGINT:
         os.killpg(child.pid, how)
     else:
@@ -241,6 +247,11 @@ def test_a_command_that_is_stopped_or_killed_leaves_no_decoder(
     assert _session(child.pid) == []
     if how == signal.SIGINT:
         assert (tmp_path / "errors.txt").read_text().count("Traceback") == 1, "only the parent's"
+
+
+def _blocks(pid: int, number: signal.Signals) -> bool:
+    (mask,) = re.findall(r"^SigBlk:\s+(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def _session(leader: int) -> list[str]:
