@@ -1,4 +1,4 @@
-"""Stage 5: a page about the run and a card for its model, from the files of the other stages.
+"""Stage 6: a page about the run and a card for its model, from the files of the other stages.
 
 → metrics/report.html, models/README.md
 """

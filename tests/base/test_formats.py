@@ -27,6 +27,7 @@ from slowfast_finetune.evaluation.result_tables import (
 )
 from slowfast_finetune.indexing.label_table import LABELS
 from slowfast_finetune.model.checkpoint import FORMAT_VERSION, Checkpoint, Preprocessing
+from slowfast_finetune.timelines.timeline_tables import TIMELINE_SCORES, TIMELINES
 from slowfast_finetune.training.history import HISTORY
 
 TEXT = (PROJECT / "docs" / "formats.md").read_text()
@@ -62,6 +63,8 @@ TABLES = (
     CONFUSION,
     RELIABILITY,
     CURVE,
+    TIMELINES,
+    TIMELINE_SCORES,
 )
 
 

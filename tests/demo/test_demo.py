@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import subprocess
 import sys
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import av
@@ -468,3 +469,35 @@ def test_rooms_differ_so_that_the_doctor_finds_no_scene_twice(class_name: str) -
     alike = np.corrcoef(fine)[np.triu_indices(40, 1)]
     # docs/doctor.md: 0.75 is the same scene. With bare walls 11 and 22 of the 780 pairs reach it.
     assert (alike >= 0.75).sum() <= 1
+
+
+def test_a_long_video_is_as_its_table_says(tmp_path: Path) -> None:
+    (video,) = generate_demo(tmp_path / "long", people=1, num_workers=1, long=True)
+    assert video.name == "person_001.mp4"
+    with (tmp_path / "long" / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["video"] for row in rows} == {"person_001.mp4"}
+    times = [(float(row["start"]), float(row["end"])) for row in rows]
+    # A pause of 1.3 to 2.4 s before each action: there and back, and a while of standing.
+    ends = [0.0, *(end for _, end in times)]
+    pauses = [start - end for (start, _), end in zip(times, ends, strict=False)]
+    assert all(1.25 < pause < 2.45 for pause in pauses)
+    labels = [row["label"] for row in rows]
+    assert all(
+        following == "standing_up"
+        for label, following in pairwise([*labels, ""])
+        if label == "sitting_down"
+    )
+    with av.open(str(video)) as container:
+        frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+        rate = float(container.streams.video[0].average_rate or 0)
+    assert len(frames) / rate == pytest.approx(times[-1][1] + pauses[0], abs=1.2)
+    # In the middle of a pause the figure stands still, but for a slow camera.
+    changes = [
+        float(np.abs(frames[n].astype(int) - frames[n + 1]).mean()) for n in range(len(frames) - 1)
+    ]
+    middles = [
+        round((start - pause / 2) * rate) for (start, _), pause in zip(times, pauses, strict=True)
+    ]
+    acted = [np.mean(changes[round(start * rate) : round(end * rate)]) for start, end in times]
+    assert max(changes[middle] for middle in middles) < max(acted)

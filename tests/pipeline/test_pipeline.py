@@ -18,14 +18,15 @@ import torch
 import yaml
 from pipeline_imports import PROJECT, imported_files
 
-from slowfast_finetune.base.manifest_table import MANIFEST
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
 from slowfast_finetune.evaluation.result_tables import CLASSES
+from slowfast_finetune.timelines.timeline_tables import TIMELINE_SCORES, TIMELINES
 from slowfast_finetune.training.history import HISTORY
 
-STAGES = ["index", "cache", "train", "evaluate", "report"]
+STAGES = ["index", "cache", "train", "evaluate", "timelines", "report"]
 
 
 def dvc_yaml() -> dict[str, Any]:
@@ -35,7 +36,7 @@ def dvc_yaml() -> dict[str, Any]:
 
 # An edit in any of these re-runs no stage that computes the result.
 ROOMS_OUTSIDE = ["comparing", "commands", "demo", "doctor", "exporting", "predicting", "report"]
-ROOMS_OUTSIDE += ["serving", "pictures", "inspection"]
+ROOMS_OUTSIDE += ["serving", "pictures", "inspection", "timelines"]
 
 
 def code_of(deps: list[str]) -> set[str]:
@@ -58,7 +59,9 @@ def test_a_stage_depends_on_just_the_rooms_that_it_imports(stage: str) -> None:
 
 
 def test_the_demo_depends_on_just_the_rooms_that_it_imports() -> None:
-    deps = yaml.safe_load((PROJECT / "demo" / "dvc.yaml").read_text())["stages"]["videos"]["deps"]
+    stages = yaml.safe_load((PROJECT / "demo" / "dvc.yaml").read_text())["stages"]
+    deps = stages["videos"]["deps"]
+    assert stages["long_videos"]["deps"] == deps
     script = PROJECT / "src" / "slowfast_finetune" / "demo" / "__main__.py"
     listed = code_of([dep.removeprefix("../") for dep in deps])
     assert listed == rooms_and_files(imported_files(script))
@@ -77,7 +80,7 @@ def test_dvc_yaml_is_short_enough_to_be_read() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_uses_no_section_of_params_that_dvc_does_not_watch(stage: str) -> None:
     """Of what a stage's own modules read, only runtime: may be missing from its params."""
-    watched = set(dvc_yaml()["stages"][stage]["params"])
+    watched = set(dvc_yaml()["stages"][stage].get("params", []))
     sections = set(Params.model_fields)
     used: set[str] = set()
     for name in imported_files(PROJECT / "stages" / f"{stage}.py"):
@@ -115,6 +118,29 @@ def test_index_and_cache_never_import_torch() -> None:
             [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
         )
         assert result.stdout.strip() == "[]", stage
+
+
+@pytest.mark.process
+def test_timelines_takes_no_torch_where_no_test_video_has_parts(tmp_path: Path) -> None:
+    rows = [ManifestRow(f"{n}.mp4", "a", 0, "test", None, f"{n:032x}") for n in range(3)]
+    MANIFEST.write(tmp_path / "data/manifest.csv", rows)
+    shutil.copyfile(PROJECT / "params.yaml", tmp_path / "params.yaml")
+    code = (
+        "import sys; sys.argv = ['timelines.py']; "
+        f"sys.path.insert(0, {str(PROJECT / 'stages')!r}); import timelines; timelines.main(); "
+        "print([m for m in ('torch', 'av') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines() == [
+        "no test video has labelled parts; no timeline is measured",
+        "[]",
+    ]
+    assert json.loads((tmp_path / "metrics/timelines.json").read_text()) == {}
+    assert json.loads((tmp_path / "models/best_timeline.json").read_text()) == {}
+    assert TIMELINES.read_rows(tmp_path / "metrics/timelines.csv") == []
+    assert TIMELINE_SCORES.read_rows(tmp_path / "metrics/timeline_scores.csv") == []
 
 
 def test_nothing_in_the_package_imports_stages() -> None:
@@ -182,7 +208,9 @@ def set_param(project: Path, section: str, name: str, value: Any) -> None:
 
 @pytest.mark.slow
 def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> None:
-    assert stages_run(dvc(project, "repro")) == ["demo/dvc.yaml:videos", *STAGES]
+    first_run = stages_run(dvc(project, "repro"))
+    assert sorted(first_run[:2]) == ["demo/dvc.yaml:long_videos", "demo/dvc.yaml:videos"]
+    assert first_run[2:] == STAGES
 
     manifest = MANIFEST.read_rows(project / "data/manifest.csv")
     clips = CLIPS.read_rows(project / "data/clips.csv")
@@ -226,6 +254,7 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
         "metrics/plots/confusion.csv",
         "metrics/plots/per_class.csv",
         "metrics/plots/reliability.csv",
+        "metrics/timelines.json",
         "metrics/train.json",
     }
 
@@ -235,7 +264,7 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
     first = (project / "metrics/metrics.json").read_text()
     before = yaml.safe_load((project / "params.yaml").read_text())["train"]["learning_rate"]
     set_param(project, "train", "learning_rate", before * 2)
-    assert stages_run(dvc(project, "repro")) == ["index", "train", "evaluate", "report"]
+    assert stages_run(dvc(project, "repro")) == ["index", *STAGES[2:]]
     set_param(project, "train", "learning_rate", before)
     assert stages_run(dvc(project, "repro")) == ["index"], "all others come from the run cache"
     assert (project / "metrics/metrics.json").read_text() == first
@@ -267,6 +296,7 @@ def test_every_stage_refuses_a_misspelt_parameter_before_any_work(name: str, pro
         ("cache", "error: data/manifest.csv: cannot be read: No such file or directory"),
         ("train", "error: data/clips.csv: cannot be read: No such file or directory"),
         ("evaluate", "error: data/clips.csv: cannot be read: No such file or directory"),
+        ("timelines", "error: data/manifest.csv: cannot be read: No such file or directory"),
         ("report", "error: metrics/predictions.csv: cannot be read: No such file or directory"),
     ],
 )

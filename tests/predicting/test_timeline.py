@@ -7,6 +7,7 @@ import pytest
 
 from slowfast_finetune.predicting.timeline import (
     Segment,
+    blur,
     segments_of,
     smooth,
     window_spans,
@@ -93,3 +94,40 @@ def test_unsure_cells_are_one_stretch_whatever_their_best_class() -> None:
     cells = np.array([[0.55, 0.45], [0.45, 0.55]])
     (segment,) = segments_of(cells, [0, 1, 2], class_names="ab", threshold=0.9)
     assert segment == Segment(None, 0, 2, pytest.approx(0.55))
+
+
+def test_a_blurred_cell_is_the_mean_over_time_around_its_middle() -> None:
+    cells = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    # Middles 1, 3 and 7 s; two seconds on both sides, of which the video has 0 to 10 s.
+    blurred = blur(cells, [0.0, 2.0, 4.0, 10.0], seconds=4)
+    np.testing.assert_allclose(blurred[:, 0], [2 / 3, 2 / 4, 4 / 4])
+    np.testing.assert_allclose(blurred.sum(axis=1), 1)
+    assert blur(cells, [0.0, 2.0, 4.0, 10.0], seconds=0) is cells
+
+
+def test_the_shortest_segment_goes_to_its_longer_neighbour() -> None:
+    #         0-4 s        4-5 s       5-7 s        7-8.5 s     8.5-9 s
+    cells = np.array([[0.9, 0.1], [0.3, 0.7], [0.8, 0.2], [0.2, 0.8], [0.5, 0.5]])
+    edges = [0.0, 4.0, 5.0, 7.0, 8.5, 9.0]
+
+    def spans(shortest: float) -> list[tuple[str | None, float, float]]:
+        segments = segments_of(
+            cells, edges, class_names=["a", "b"], threshold=0.6, shortest_seconds=shortest
+        )
+        return [(part.answer, part.start_seconds, part.end_seconds) for part in segments]
+
+    whole = [("a", 0, 4), ("b", 4, 5), ("a", 5, 7), ("b", 7, 8.5), (None, 8.5, 9)]
+    assert spans(0) == spans(0.5) == whole
+    # First the 0.5 s without an answer, then the second of b between two of a.
+    assert spans(0.6) == [*whole[:3], ("b", 7, 9)]
+    assert spans(1.1) == [("a", 0, 7), ("b", 7, 9)]
+    assert spans(3) == [("a", 0, 9)]
+    assert spans(100) == [("a", 0, 9)], "the only segment may be shorter"
+
+
+def test_the_confidence_of_a_segment_is_that_of_its_answer() -> None:
+    cells = np.array([[0.9, 0.1], [0.3, 0.7]])
+    (only,) = segments_of(
+        cells, [0.0, 3.0, 4.0], class_names=["a", "b"], threshold=0.0, shortest_seconds=2
+    )
+    assert only == Segment("a", 0.0, 4.0, pytest.approx((0.9 * 3 + 0.3 * 1) / 4))

@@ -33,6 +33,12 @@ from slowfast_finetune.evaluation.result_tables import (
     SUBSETS,
 )
 from slowfast_finetune.report.results import ResultFiles
+from slowfast_finetune.timelines.timeline_tables import (
+    TIMELINE_SCORES,
+    TIMELINES,
+    TimelineRow,
+    TimelineScoreRow,
+)
 from slowfast_finetune.training.history import HISTORY, EpochRow
 
 NUM_FRAMES = 8
@@ -80,6 +86,8 @@ def write_run(
     rejected: Sequence[RejectedRow] = (),
     noise: bool = False,
     draw: Callable[[ClipRow], npt.NDArray[np.uint8]] | None = None,
+    timelines: Sequence[TimelineRow] = (),
+    timeline_scores: Sequence[TimelineScoreRow] = (),
 ) -> Run:
     """Write the files of a run; every clip is 8 frames of 64×48, grey or noise.
 
@@ -144,6 +152,10 @@ def write_run(
     (metrics / "train.json").write_text(json.dumps(SUMMARY | {"run": [run]}))
     CLIPS.write(folder / "data" / "clips.csv", [*train, *test])
     REJECTED.write(folder / "data" / "rejected.csv", rejected)
+    TIMELINES.write(metrics / "timelines.csv", timelines)
+    TIMELINE_SCORES.write(metrics / "timeline_scores.csv", timeline_scores)
+    (folder / "models").mkdir(exist_ok=True)
+    (folder / "models" / "best_timeline.json").write_text("{}")
     write_params(folder / "params.yaml", params)
     files = ResultFiles(
         metrics,

@@ -38,7 +38,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     option("--threshold", type=number_from(float, 0, 1), metavar="P",
            help='an answer less probable is "none of these" [the fitted one]')  # fmt: skip
     option("--stride", type=number_from(float, 0.001), metavar="SECONDS",
-           help="from one window of the timeline to the next [half a window]")  # fmt: skip
+           help="from one window of the timeline to the next [the chosen]")  # fmt: skip
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object a line")
     form.add_argument("--csv", action="store_true", help="print a table, a row for each segment")
@@ -96,7 +96,11 @@ def _complain(text: str) -> None:
 def _load(args: argparse.Namespace) -> Predictor:
     from slowfast_finetune.predicting.predictor import load_model
 
-    return load_model(args.checkpoint, device=args.device, precision=args.precision)
+    model = load_model(args.checkpoint, device=args.device, precision=args.precision)
+    if model.timeline_note:
+        # Not among the answers, which may be read by a program.
+        print(model.timeline_note, file=sys.stderr, flush=True)
+    return model
 
 
 def _results(

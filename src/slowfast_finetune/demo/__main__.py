@@ -30,6 +30,10 @@ def main() -> None:
     ):
         parser.add_argument(flag, metavar="N", type=int, default=default, help=text)
     parser.add_argument(
+        "--long", action="store_true",
+        help="one long video of each person, several actions with pauses, and labels.csv",
+    )  # fmt: skip
+    parser.add_argument(
         "--if-used-by", metavar="PARAMS", type=Path, help="draw only if its data.videos is FOLDER"
     )
     given = parser.parse_args()
@@ -47,6 +51,7 @@ def main() -> None:
         videos_per_person=given.videos_per_person,
         seed=given.seed,
         num_workers=given.workers,
+        long=given.long,
     )
     say(f"{len(videos)} videos of {given.people} people in {given.folder}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,6 +33,10 @@ YAW_DEGREES: dict[str, tuple[float, float]] = {
     "walking": (70, 90),
     "waving": (0, 30),
 }
+# What follows one another in a long video without standing in between.
+TAKES = [("jumping_jacks",), ("sitting_down", "standing_up"), ("squatting",), ("walking",)]
+TAKES += [("waving",)]
+NUM_TAKES = 6  # of a long video
 
 
 def film_video(path: Path, *, seed: int) -> None:
@@ -49,6 +53,51 @@ def film_video(path: Path, *, seed: int) -> None:
     write_video(path, frames, frame_rate=frame_rate, size=size, crf=int(rng.integers(20, 27)))
 
 
+def film_long_video(path: Path, *, seed: int) -> list[tuple[str, float, float]]:
+    """Write a long video, `<folder>/person_<NNN>.mp4`, and return its parts: class, start, end [s].
+
+    Several actions one after the other; in pauses before, between and after them the figure stands,
+    or sits until it stands up. The people are others than those of the short videos.
+    """
+    number = path.stem.removeprefix("person_")
+    person = random_person(named_generator(seed, "person of a long video", number))
+    rng = named_generator(seed, "long video", number)
+    frame_rate = FRAME_RATES[rng.integers(len(FRAME_RATES))]
+    standing = joint_positions("sitting_down", phase=0.0, body=person.body, manner=Manner())
+    pieces, parts, num_frames, last = [], [], 0, standing
+    for classes in [TAKES[rng.integers(len(TAKES))] for _ in range(NUM_TAKES)] + [()]:
+        for class_name in classes or ("",):
+            joints = standing[None]
+            if class_name:
+                _, joints = perform(class_name, body=person.body, rng=rng, frame_rate=frame_rate)
+            # It begins where the last one ended.
+            here = np.array((last[Joint.PELVIS, 0], 0.0, 0.0))
+            joints = joints - joints[0, Joint.PELVIS] * (1, 0, 0) + here
+            still = last if class_name == "standing_up" else standing + here
+            pause = _moved([last, still, still, joints[0]], frame_rate=frame_rate, rng=rng)
+            pieces += [pause, joints]
+            ends = num_frames + len(pause), num_frames + len(pause) + len(joints)
+            if class_name:
+                start, end = (round(float(n / frame_rate), 3) for n in ends)
+                parts.append((class_name, start, end))
+            num_frames, last = ends[1], joints[-1]
+    size = SIZES[rng.integers(len(SIZES))]
+    frames = film(np.concatenate(pieces), person=person, size=size, rng=rng)
+    write_video(path, frames, frame_rate=frame_rate, size=size, crf=int(rng.integers(20, 27)))
+    return parts
+
+
+def _moved(keys: Sequence[Floats], *, frame_rate: Fraction, rng: np.random.Generator) -> Floats:
+    """Joints of a pause (num_frames, 17, 3): to the second key pose, a while there, to the last."""
+    times = np.cumsum([0.0, 0.4, rng.uniform(0.5, 1.6), 0.4])
+    now = np.arange(round(times[-1] * frame_rate)) / float(frame_rate)
+    place = np.interp(now, times, np.arange(len(keys)))
+    first = np.minimum(place.astype(int), len(keys) - 2)
+    share = (place - first)[:, None, None]
+    poses = np.stack(keys)
+    return np.asarray((1 - share) * poses[first] + share * poses[first + 1])
+
+
 def named_generator(seed: int, *names: str) -> np.random.Generator:
     """A generator of its own for each seed and list of names, the same on every run."""
     # Python's own hash() differs from process to process.
@@ -56,13 +105,15 @@ def named_generator(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()))
 
 
-def perform(class_name: str, *, body: Body, rng: np.random.Generator) -> tuple[Fraction, Floats]:
+def perform(
+    class_name: str, *, body: Body, rng: np.random.Generator, frame_rate: Fraction | None = None
+) -> tuple[Fraction, Floats]:
     """Random performance of an action: frames a second, and joints float64 (num_frames, 17, 3).
 
     World axes: x to the right of the picture, y up, z towards the viewer; the floor is y = 0.
     """
     action = "sitting_down" if class_name == "standing_up" else class_name
-    frame_rate = FRAME_RATES[rng.integers(len(FRAME_RATES))]
+    frame_rate = frame_rate or FRAME_RATES[rng.integers(len(FRAME_RATES))]
     manner = Manner(
         effort=rng.uniform(0.85, 1.08),
         arms_forward=bool(rng.random() < 0.5),

@@ -8,17 +8,21 @@ import re
 import shutil
 import string
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.errors import InputError
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.tables import csv_text
 
 CLASS_NAMES = ("jumping_jacks", "sitting_down", "squatting", "standing_up", "walking", "waving")
+LONG_COLUMNS = ("video", "label", "start", "end")
 LETTERS = string.ascii_lowercase
 
 
@@ -29,10 +33,12 @@ def generate_demo(
     videos_per_person: int = 2,
     seed: int = 0,
     num_workers: int | None = None,
+    long: bool = False,
 ) -> list[Path]:
     """Write the demo data set to a folder and return its videos, sorted.
 
-    Each person performs each of the six classes `videos_per_person` times. The same people,
+    Each person performs each of the six classes `videos_per_person` times; or, in one `long` video,
+    some of them one after the other, of which labels.csv then tells the times. The same people,
     videos per person and seed give the same bytes for any number of worker processes, by
     default one for each CPU. A folder that exists is replaced only if it is empty or holds
     nothing but videos of this generator.
@@ -58,10 +64,18 @@ def generate_demo(
         for person in range(1, people + 1)
         for letter in LETTERS[:videos_per_person]
     ]
+    if long:
+        names = [f"person_{person:03d}.mp4" for person in range(1, people + 1)]
     with _built_aside(target) as unfinished:
-        for class_name in CLASS_NAMES:
+        for class_name in () if long else CLASS_NAMES:
             (unfinished / class_name).mkdir()
-        _film_all([unfinished / name for name in names], seed=seed, num_workers=workers)
+        paths = [unfinished / name for name in names]
+        filmed = _film_all(paths, seed=seed, num_workers=workers, long=long)
+        if long:
+            rows = [
+                (name, *part) for name, parts in zip(names, filmed, strict=True) for part in parts
+            ]
+            write_text(unfinished / "labels.csv", csv_text([LONG_COLUMNS, *rows]))
     return [folder / name for name in names]
 
 
@@ -69,7 +83,9 @@ def _check_replaceable(target: Path) -> None:
     """Refuse a target that holds anything this generator did not write."""
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file; give a new or empty folder")
-    ours = re.compile(rf"({'|'.join(CLASS_NAMES)})(/person_\d{{3}}_[a-z]\.mp4)?")
+    ours = re.compile(
+        rf"({'|'.join(CLASS_NAMES)})(/person_\d{{3}}_[a-z]\.mp4)?|person_\d{{3}}\.mp4|labels\.csv"
+    )
     for found in sorted(target.rglob("*")):
         name = found.relative_to(target).as_posix()
         if ours.fullmatch(name) is None:
@@ -97,16 +113,15 @@ def _built_aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside)
 
 
-def _film_all(paths: list[Path], *, seed: int, num_workers: int) -> None:
+def _film_all(paths: list[Path], *, seed: int, num_workers: int, long: bool) -> list[Any]:
     # Here, not above: PyAV, Pillow and NumPy take a while, and --help needs none of them.
-    from slowfast_finetune.demo.filming import film_video
+    from slowfast_finetune.demo.filming import film_long_video, film_video
 
-    film_one = partial(film_video, seed=seed)
+    film_one: Callable[[Path], Any] = partial(film_long_video if long else film_video, seed=seed)
     with ExitStack() as stack:
-        films: Iterator[None] = map(film_one, paths)
+        films: Iterator[Any] = map(film_one, paths)
         if num_workers > 1:
             # Spawned, not forked: a caller's threads or GPU would not survive a fork.
             pool = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"))
             films = stack.enter_context(pool).map(film_one, paths, chunksize=4)
-        for _ in progress(films, total=len(paths), label="demo videos"):
-            pass
+        return list(progress(films, total=len(paths), label="demo videos"))

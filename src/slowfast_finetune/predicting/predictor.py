@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,8 @@ from slowfast_finetune.predicting.decoded_video import FrameRequest
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_order
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
-from slowfast_finetune.predicting.timeline import segments_of, smooth, window_spans
+from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
+from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
 from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
 from slowfast_finetune.scoring.views import Views
 
@@ -56,22 +57,39 @@ class _ScoredVideo:
     refusal: RefusedVideo | None = None
 
 
+class TimelineCells(NamedTuple):
+    """Probabilities (cells, classes) of a video's stretches, and the times between them [s]."""
+
+    path: Path
+    cells: Probabilities
+    edges_seconds: list[float]
+
+
 class Predictor:
     """A trained model with its preprocessing, class names, temperature and threshold.
 
     Attributes:
         class_names: name of each label.
         threshold: an answer less probable than this is "none of these".
+        timeline: how timelines are made.
+        timeline_note: what is to be said of that, if anything.
         preprocessing: how a clip is made from a video, geometry and rates.
         frame_request: how frames of a video must be sampled for this model.
         clips_at_once: number of clips in a batch.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, device: str = "auto", precision: str = "auto"
+        self,
+        checkpoint: Checkpoint,
+        *,
+        timeline: TimelineSettings | None = None,
+        device: str = "auto",
+        precision: str = "auto",
     ) -> None:
         runtime = _runtime(checkpoint, device=device, precision=precision)
         self._checkpoint = checkpoint
+        self.timeline = timeline or TimelineSettings()
+        self.timeline_note = ""
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
         self._classifier, self._device = ready_classifier(checkpoint, runtime)
         self.class_names = list(checkpoint.class_names)
@@ -118,17 +136,35 @@ class Predictor:
         """Predict videos in order, the next ones decoded meanwhile.
 
         Args:
-            stride_seconds: from one window of the timeline to the next, at most a window; half a
-                window if None.
-            threshold: an answer less probable is "none of these"; the fitted one if None.
+            stride_seconds: from one window of the timeline to the next, at most a window; that of
+                ``timeline`` if None.
+            threshold: an answer less probable is "none of these"; if None the fitted one, and for
+                segments that of ``timeline``.
             num_workers: processes that decode; "auto" is one for each core.
         """
-        streams = decode_in_order(
+        # The decoders end however this generator ends.
+        with contextlib.closing(self._streams(paths, num_workers)) as streams:
+            yield from self._results(streams, stride_seconds=stride_seconds, threshold=threshold)
+
+    def timeline_cells(
+        self,
+        paths: Sequence[Path],
+        *,
+        stride_seconds: float,
+        num_workers: int | Literal["auto"] = "auto",
+    ) -> Iterator[TimelineCells | RefusedVideo]:
+        """What timelines are made of, before smoothing; arguments as of :meth:`predict_many`."""
+        plan = self._plan(stride_seconds)
+        with contextlib.closing(self._streams(paths, num_workers)) as streams:
+            for video in self._scored(streams, plan, None):
+                yield video.refusal or TimelineCells(video.path, *self._cells(video, plan))
+
+    def _streams(
+        self, paths: Sequence[Path], num_workers: int | Literal["auto"]
+    ) -> Generator[tuple[Path, Iterable[FrameRun]]]:
+        return decode_in_order(
             paths, self.frame_request, DecodeLimits(), num_workers=worker_count(num_workers)
         )
-        # The decoders end however this generator ends.
-        with contextlib.closing(streams):
-            yield from self._results(streams, stride_seconds=stride_seconds, threshold=threshold)
 
     def predict_runs(
         self, path: Path, runs: Iterable[FrameRun], *, on_clip: OnClip | None = None
@@ -157,8 +193,9 @@ class Predictor:
         threshold: float | None = None,
         on_clip: OnClip | None = None,
     ) -> Iterator[Prediction | RefusedVideo]:
-        plan = self._plan(stride_seconds)
-        threshold = self.threshold if threshold is None else threshold
+        plan = self._plan(
+            self.timeline.stride_seconds if stride_seconds is None else stride_seconds
+        )
         for video in self._scored(streams, plan, on_clip):
             yield video.refusal or self._prediction(video, plan, threshold)
 
@@ -216,8 +253,10 @@ class Predictor:
             stride=min(max(1, stride), shape.num_frames),
         )
 
-    def _prediction(self, video: _ScoredVideo, plan: ClipPlan, threshold: float) -> Prediction:
-        clips, fps, names = video.clips, plan.shape.sample_fps, self.class_names
+    def _prediction(
+        self, video: _ScoredVideo, plan: ClipPlan, threshold: float | None
+    ) -> Prediction:
+        clips, names = video.clips, self.class_names
         cells, edges = self._cells(video, plan)
         if clips.views:
             shown = [video.logits[clips.shown_as.get(place, place)] for place in clips.views]
@@ -226,21 +265,34 @@ class Predictor:
             probabilities = np.average(cells, axis=0, weights=np.diff(edges))
         label = int(probabilities.argmax())
         confidence = float(probabilities[label])
-        segments = segments_of(
-            cells, [edge / fps for edge in edges], class_names=names, threshold=threshold
-        )
+        settings, sure_enough = self.timeline, self.threshold
+        if threshold is not None:
+            settings = settings.model_copy(update={"threshold": threshold})
+            sure_enough = threshold
         return Prediction(
             path=video.path,
             label=names[label],
-            answer=names[label] if confidence >= threshold else None,
+            answer=names[label] if confidence >= sure_enough else None,
             confidence=confidence,
             probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
-            segments=tuple(segments),
-            duration_seconds=clips.num_frames / fps,
+            segments=tuple(self.segments(cells, edges, settings)),
+            duration_seconds=clips.num_frames / plan.shape.sample_fps,
         )
 
-    def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> tuple[Probabilities, list[int]]:
-        """Smoothed probabilities (cells, classes), and the frames between which they lie."""
+    def segments(
+        self, cells: Probabilities, edges_seconds: Sequence[float], settings: TimelineSettings
+    ) -> list[Segment]:
+        """The timeline that settings make of :class:`TimelineCells`."""
+        return segments_of(
+            blur(cells, edges_seconds, seconds=settings.smoothing_seconds),
+            edges_seconds,
+            class_names=self.class_names,
+            threshold=self.threshold if settings.threshold is None else settings.threshold,
+            shortest_seconds=settings.shortest_seconds,
+        )
+
+    def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> tuple[Probabilities, list[float]]:
+        """Probabilities (cells, classes), and the times between which they lie [s]."""
         clips = video.clips
         shown = [video.logits[clips.shown_as.get(run.place, run.place)] for run in clips.timeline]
         spans, numbers = window_spans(
@@ -250,7 +302,7 @@ class Predictor:
         )
         cells, edges = smooth(self._probabilities(np.stack(shown))[numbers], spans)
         # Padding is not part of the video.
-        return cells, [min(edge, clips.num_frames) for edge in edges]
+        return cells, [min(edge, clips.num_frames) / plan.shape.sample_fps for edge in edges]
 
     def _probabilities(self, logits: Logits, *, as_one: bool = False) -> Probabilities:
         """Class probabilities (clips, classes), or their average (1, classes), as evaluate's."""
@@ -281,6 +333,8 @@ def load_model(
 ) -> Predictor:
     """Load a trained model: ``load_model("models/best.pt").predict("clip.mp4")``.
 
+    Timelines are made as models/best_timeline.json says, where there is that file.
+
     Args:
         device: "auto", "cpu" or "cuda".
         precision: "fp32", "bf16" or "fp16"; "auto" is that of the run that trained it.
@@ -290,7 +344,10 @@ def load_model(
         ParamsError: the device is not there.
     """
     checkpoint = load_checkpoint(Path(path))
+    timeline, note = read_settings(Path(path))
     try:
-        return Predictor(checkpoint, device=device, precision=precision)
+        model = Predictor(checkpoint, timeline=timeline, device=device, precision=precision)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    model.timeline_note = note
+    return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -76,35 +77,81 @@ def smooth(
     return np.stack(cells), edges.tolist()
 
 
+def blur(cells: Probabilities, edges_seconds: Sequence[float], *, seconds: float) -> Probabilities:
+    """Means of cells (cells, classes) over ``seconds`` around the middle of each."""
+    if seconds == 0:
+        return cells
+    edges = np.asarray(edges_seconds, dtype=np.float64)
+    middles = (edges[:-1] + edges[1:]) / 2
+    starts, ends = (np.clip(middles + side * seconds / 2, edges[0], edges[-1]) for side in (-1, 1))
+    sums = np.vstack([np.zeros(cells.shape[1]), np.cumsum(cells * np.diff(edges)[:, None], axis=0)])
+    return np.stack(
+        [
+            (np.interp(ends, edges, s) - np.interp(starts, edges, s)) / (ends - starts)
+            for s in sums.T
+        ],
+        axis=1,
+    )
+
+
 def segments_of(
     cells: Probabilities,
     edges_seconds: Sequence[float],
     *,
     class_names: Sequence[str],
     threshold: float,
+    shortest_seconds: float = 0.0,
 ) -> list[Segment]:
     """Join neighbouring cells that have one answer.
 
     Args:
         cells: probabilities (cells, classes).
         edges_seconds: the times between which they lie, one more than cells [s].
+        threshold: an answer less probable is None.
+        shortest_seconds: of what is shorter, the shortest first goes to its longer neighbour.
     """
-    labels = cells.argmax(axis=1)
-    confidence = cells.max(axis=1)
-    answers = [
-        class_names[label] if sure >= threshold else None
-        for label, sure in zip(labels, confidence, strict=True)
+    labels = np.where(cells.max(axis=1) >= threshold, cells.argmax(axis=1), -1)
+    starts = np.flatnonzero(np.diff(labels, prepend=-2)).tolist()
+    edges = np.asarray(edges_seconds, dtype=np.float64)
+    runs = [
+        _Run(int(labels[start]), start, end)
+        for start, end in itertools.pairwise([*starts, len(cells)])
     ]
-    lengths = np.diff(edges_seconds)
+    lengths = np.diff(edges)
     segments = []
-    for answer, run in itertools.groupby(range(len(cells)), key=lambda cell: answers[cell]):
-        inside = list(run)
+    for label, start, end in _without_short(runs, edges.tolist(), shortest_seconds):
+        inside = cells[start:end]
+        sure = inside.max(axis=1) if label == -1 else inside[:, label]
         segments.append(
             Segment(
-                answer=answer,
-                start_seconds=edges_seconds[inside[0]],
-                end_seconds=edges_seconds[inside[-1] + 1],
-                confidence=float(np.average(confidence[inside], weights=lengths[inside])),
+                answer=None if label == -1 else class_names[label],
+                start_seconds=edges_seconds[start],
+                end_seconds=edges_seconds[end],
+                confidence=float(np.average(sure, weights=lengths[start:end])),
             )
         )
     return segments
+
+
+class _Run(NamedTuple):
+    """Cells from ``start`` to before ``end`` with one label; -1 is "none of these"."""
+
+    label: int
+    start: int
+    end: int
+
+
+def _without_short(runs: list[_Run], edges: Sequence[float], shortest: float) -> list[_Run]:
+    """Runs none of which is shorter than ``shortest`` seconds, unless it is the only one."""
+    runs = list(runs)
+    lengths = [edges[run.end] - edges[run.start] for run in runs]
+    while len(runs) > 1 and min(lengths) < shortest:
+        short = lengths.index(min(lengths))
+        sides = [side for side in (short - 1, short + 1) if 0 <= side < len(runs)]
+        label = runs[max(sides, key=lengths.__getitem__)].label
+        # Where both neighbours have the label, all three are one.
+        same = [short, *(side for side in sides if runs[side].label == label)]
+        first, last = min(same), max(same)
+        runs[first : last + 1] = [_Run(label, runs[first].start, runs[last].end)]
+        lengths[first : last + 1] = [sum(lengths[first : last + 1])]
+    return runs

@@ -38,6 +38,12 @@ from slowfast_finetune.report.run_overview import (
     sentences,
     texts,
 )
+from slowfast_finetune.report.timeline_strips import (
+    frame_reader,
+    hues,
+    largest_mistakes,
+    make_strips,
+)
 from slowfast_finetune.report.video_order import (
     least_certain,
     most_informative,
@@ -49,6 +55,8 @@ Frames = npt.NDArray[np.uint8]
 
 MAX_BYTES = 10_000_000  # of the whole page
 SHEET_BYTES = 5_500_000  # of all contact sheets
+TIMELINE_BYTES = 800_000  # of those of mistakes of timelines
+MAX_STRIPS = 40
 LISTED = 12  # videos in each list of single videos
 MAX_PATHS = 20  # of a finding
 
@@ -90,6 +98,7 @@ def write_report(
         evidence=evidence,
         findings=findings,
         seen_scenes=seen_scenes(videos).keys(),
+        project=project,
     )
     write_text(output, page)
     write_text(card, model_card(results, params=params, findings=_joined(results, findings)))
@@ -104,8 +113,12 @@ def compose(
     evidence: Evidence,
     findings: Sequence[Finding] = (),
     seen_scenes: Collection[str] | None = None,
+    project: Path = Path(),
 ) -> str:
     """Render the page; it is never longer than MAX_BYTES and states what it leaves out."""
+    strips = make_strips(results.timelines)
+    timeline_mistakes = largest_mistakes(strips, LISTED)
+    names, read = frame_reader(timeline_mistakes, project=project)
     clips = {row.case: row for row in results.clips}
     uncertain = least_certain(results.predictions)
     run_params = run_of(results.summary).get("params", {})
@@ -115,13 +128,16 @@ def compose(
     context = {
         "SPLITS": SPLITS,
         "by_cell": by_cell,
+        "chosen": results.timeline_settings,
         "charts": training_curves(results.history),
         "classes": sorted(results.classes, key=lambda r: 2.0 if r.recall is None else r.recall),
         "clips": clips,
         "data_rows": data_table(results),
         "evidence": evidence,
         "findings": _joined(results, findings),
+        "hues": hues(results.class_names),
         "max_paths": MAX_PATHS,
+        "max_strips": MAX_STRIPS,
         "mistakes": surest_mistakes(results.predictions)[:LISTED],
         "model_name": run_params.get("model", {}).get("name", "SlowFast"),
         "probability_bars": probability_bars,
@@ -130,8 +146,12 @@ def compose(
         "results": results,
         "sentences": {kind: sentences(kind, results) for kind in ("result", "data", "training")},
         "short": short,
+        "strips": strips,
         "subsets": [*results.subsets, *_scene_subsets(results, seen_scenes)],
         "texts": texts(),
+        "timeline_mistakes": timeline_mistakes,
+        "timeline_scores": {(row.method, row.score): row for row in results.timeline_scores},
+        "timeline_sheets": make_sheets(names, read, max_bytes=TIMELINE_BYTES),
         "uncertain": uncertain[:LISTED],
         **reproduction(results),
     }

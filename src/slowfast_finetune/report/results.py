@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,12 @@ from slowfast_finetune.evaluation.result_tables import (
     EvaluationFiles,
     ReliabilityRow,
     SubsetRow,
+)
+from slowfast_finetune.timelines.timeline_tables import (
+    TIMELINE_SCORES,
+    TIMELINES,
+    TimelineRow,
+    TimelineScoreRow,
 )
 from slowfast_finetune.training.history import HISTORY, EpochRow
 
@@ -83,6 +89,9 @@ class Results:
     clips: Sequence[ClipRow]
     rejected: Sequence[RejectedRow]
     params_text: str  # content of params.yaml
+    timelines: Sequence[TimelineRow] = ()
+    timeline_scores: Sequence[TimelineScoreRow] = ()
+    timeline_settings: Mapping[str, Any] = field(default_factory=dict)  # empty: none were chosen
 
 
 def read_results(files: ResultFiles) -> Results:
@@ -112,6 +121,11 @@ def read_results(files: ResultFiles) -> Results:
         clips=clips,
         rejected=REJECTED.read_rows(files.rejected),
         params_text=_read_text(files.params),
+        timelines=TIMELINES.read_rows(files.table("timelines")),
+        timeline_scores=TIMELINE_SCORES.read_rows(files.table("timeline_scores")),
+        timeline_settings=_read_json(
+            files.checkpoint.with_name(f"{files.checkpoint.stem}_timeline.json")
+        ),
     )
     _check_agreement(results, files)
     return results

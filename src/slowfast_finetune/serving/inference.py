@@ -14,6 +14,7 @@ from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor
+from slowfast_finetune.predicting.timeline_settings import read_settings
 from slowfast_finetune.serving.answers import Answer, ModelInfo, SegmentAnswer, Timing
 from slowfast_finetune.serving.card import card_text
 from slowfast_finetune.serving.explaining import Explainer, KeptClips
@@ -32,7 +33,8 @@ class InferenceEngine:
     ) -> None:
         checkpoint = load_checkpoint(checkpoint_path)
         self._limits = limits
-        self._model = Predictor(checkpoint, device=device)
+        timeline, _ = read_settings(checkpoint_path)
+        self._model = Predictor(checkpoint, timeline=timeline, device=device)
         self._explainer = Explainer(checkpoint)
         self._fps = checkpoint.preprocessing.sample_fps
         self._decoders = DecoderPool(

@@ -1,0 +1,81 @@
+"""How a timeline is made from a model's answers, and the file beside a checkpoint that says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+
+from slowfast_finetune.base.errors import CheckpointError
+from slowfast_finetune.base.files import hash_file, write_text
+
+Seconds = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+
+
+class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """The parameters of a timeline.
+
+    Attributes:
+        stride_seconds: from one window to the next; half a window if None.
+        smoothing_seconds: probabilities are averaged over so long; 0 for not.
+        threshold: an answer less probable is "none of these"; the checkpoint's if None.
+        shortest_seconds: what is shorter goes to a neighbour.
+        checkpoint: hash of the checkpoint that they were chosen for.
+    """
+
+    stride_seconds: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = None
+    smoothing_seconds: Seconds = 0.0
+    threshold: Annotated[float, pydantic.Field(ge=0, le=1)] | None = None
+    shortest_seconds: Seconds = 0.0
+    checkpoint: str = ""
+
+    def described(self) -> str:
+        """The values that are set, in words."""
+        values = {
+            "a window every {:.2f} s": self.stride_seconds,
+            "smoothed over {:.2f} s": self.smoothing_seconds,
+            "threshold {:.2f}": self.threshold,
+            "shortest part {:.2f} s": self.shortest_seconds,
+        }
+        return ", ".join(text.format(value) for text, value in values.items() if value is not None)
+
+
+def settings_path(checkpoint: Path) -> Path:
+    """The file of a checkpoint: models/best_timeline.json for models/best.pt."""
+    return checkpoint.with_name(f"{checkpoint.stem}_timeline.json")
+
+
+def write_settings(checkpoint: Path, settings: TimelineSettings | None) -> None:
+    """Write the settings that were chosen for a checkpoint; an empty object for None."""
+    text = "{}"
+    if settings is not None:
+        settings = settings.model_copy(update={"checkpoint": hash_file(checkpoint)})
+        text = settings.model_dump_json(indent=2)
+    write_text(settings_path(checkpoint), text + "\n")
+
+
+def read_settings(checkpoint: Path) -> tuple[TimelineSettings, str]:
+    """The settings of a checkpoint, and what is to be said of them, if anything.
+
+    They are the default ones without a file, and where the file is of another checkpoint.
+
+    Raises:
+        CheckpointError: the file is not as this project writes it.
+    """
+    path = settings_path(checkpoint)
+    try:
+        settings = TimelineSettings.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return TimelineSettings(), ""
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    except pydantic.ValidationError as error:
+        raise CheckpointError(
+            f"{path}: is not as this project writes it; run `dvc repro`, or delete it"
+        ) from error
+    if settings == TimelineSettings():
+        return settings, ""
+    if settings.checkpoint != hash_file(checkpoint):
+        return TimelineSettings(), f"{path}: is of another checkpoint and is not used"
+    return settings, f"timeline chosen on validation videos: {settings.described()}"

@@ -1,0 +1,1 @@
+"""Measure timelines of long videos against labelled ones, and choose a timeline's parameters."""

@@ -1,0 +1,163 @@
+"""Labelled timelines of videos whose cases are parts, and baselines that need no model."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from slowfast_finetune.base.console import printable, say
+from slowfast_finetune.base.errors import VideoError
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.timelines.segment_scores import BACKGROUND, Floats, Stretch
+
+if TYPE_CHECKING:
+    from slowfast_finetune.predicting.prediction import RefusedVideo
+    from slowfast_finetune.predicting.timeline import Segment
+
+AnswerT = TypeVar("AnswerT")
+POSITIONS = 100  # into so many stretches of equal length the prior of positions divides a video
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """A video and its cases, in order of time.
+
+    Attributes:
+        path: as in the manifest.
+        unit: of resampling; its group, or its content.
+    """
+
+    path: str
+    unit: str
+    rows: Sequence[ManifestRow]
+
+    def stretches(self, seconds: float, labels: dict[str, int]) -> list[Stretch]:
+        """The cases as segments of a video that is so long.
+
+        Args:
+            labels: of the classes by name; a class that is not among them is background.
+        """
+        return [
+            Stretch(labels[row.class_name], start, end)
+            for row in self.rows
+            if row.class_name in labels
+            for start, end in [(row.start_seconds or 0.0, min(row.end_seconds or seconds, seconds))]
+            if start < end
+        ]
+
+
+def stretches_of(segments: Sequence[Segment], labels: dict[str, int]) -> list[Stretch]:
+    """Predicted segments without those of no class, and of a class that is background."""
+    return [
+        Stretch(labels[part.answer], part.start_seconds, part.end_seconds, part.confidence)
+        for part in segments
+        if part.answer in labels
+    ]
+
+
+def labelled_videos(rows: Iterable[ManifestRow], split: str) -> list[LabelledVideo]:
+    """Videos of a split, by path."""
+    found: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in rows:
+        if row.split == split:
+            found[row.video_path].append(row)
+    return [
+        LabelledVideo(
+            path,
+            found[path][0].group or found[path][0].content_hash,
+            sorted(found[path], key=lambda row: row.start_seconds or 0.0),
+        )
+        for path in sorted(found)
+    ]
+
+
+def in_parts(videos: Iterable[LabelledVideo]) -> list[LabelledVideo]:
+    """Those videos whose cases are parts of them."""
+    return [video for video in videos if video.rows[0].start_seconds is not None]
+
+
+def readable(
+    videos: Sequence[LabelledVideo], answers: Iterable[AnswerT | RefusedVideo]
+) -> Iterator[tuple[LabelledVideo, AnswerT]]:
+    """Each video with its answer, but for refused ones, which are said."""
+    from slowfast_finetune.predicting.prediction import RefusedVideo
+
+    for video, answer in zip(videos, answers, strict=True):
+        if isinstance(answer, RefusedVideo):
+            say(f"{printable(video.path)}: not used: {answer.reason}: {printable(answer.detail)}")
+        else:
+            yield video, answer
+
+
+def position_prior(
+    videos: Sequence[LabelledVideo], labels: dict[str, int], *, project: Path
+) -> Floats:
+    """Shares of labels at relative positions (POSITIONS, classes + 1), background last.
+
+    Every video weighs the same.
+    """
+    shares = np.zeros((POSITIONS, len(labels) + 1))
+    edges = np.linspace(0, 1, POSITIONS + 1)
+    for video in videos:
+        seconds = _seconds(video, project)
+        for label, start, end, _ in video.stretches(seconds, labels):
+            inside = np.minimum(edges[1:], end / seconds) - np.maximum(edges[:-1], start / seconds)
+            shares[:, label] += np.maximum(inside, 0) * POSITIONS
+    shares[:, -1] = len(videos) - shares.sum(axis=1)
+    # Rounded, so that equal shares are equal and the first of them is taken.
+    return np.round(shares / max(len(videos), 1), 9)
+
+
+def _seconds(video: LabelledVideo, project: Path) -> float:
+    """A video's length as its container states it, and at least to the end of its last part."""
+    least = max(max(row.end_seconds or 0.0, row.start_seconds or 0.0) for row in video.rows)
+    from slowfast_finetune.decoding.opening import open_video
+
+    try:
+        with open_video(project / video.path) as container:
+            return max(least, (container.duration or 0) / 1e6, 1e-3)
+    except VideoError:
+        return max(least, 1e-3)
+
+
+def most_frequent(prior: Floats, seconds: float) -> list[Stretch]:
+    """The label that has most of the time, everywhere."""
+    shares = prior.mean(axis=0)
+    return _without_background([Stretch(int(shares.argmax()), 0.0, seconds, shares.max())], prior)
+
+
+def by_position(prior: Floats, seconds: float) -> list[Stretch]:
+    """At each relative position the label that is most frequent there."""
+    labels = prior.argmax(axis=1)
+    edges = [*np.flatnonzero(np.diff(labels, prepend=-1)).tolist(), POSITIONS]
+    parts = [
+        Stretch(
+            int(labels[start]),
+            start * seconds / POSITIONS,
+            end * seconds / POSITIONS,
+            float(prior[start:end, labels[start]].mean()),
+        )
+        for start, end in itertools.pairwise(edges)
+    ]
+    return _without_background(parts, prior)
+
+
+def _without_background(parts: list[Stretch], prior: Floats) -> list[Stretch]:
+    return [part for part in parts if part.label != prior.shape[1] - 1]
+
+
+def filled(stretches: Sequence[Stretch], seconds: float) -> list[Stretch]:
+    """The segments, and background wherever there is none."""
+    result: list[Stretch] = []
+    for stretch in (*stretches, Stretch(BACKGROUND, seconds, seconds)):
+        reached = result[-1].end if result else 0.0
+        if stretch.start > reached:
+            result.append(Stretch(BACKGROUND, reached, stretch.start))
+        result.append(stretch)
+    return result[:-1]

@@ -1,0 +1,201 @@
+"""Measure the timelines that the model gives of test videos whose labelled cases are parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slowfast_finetune.base.console import say
+from slowfast_finetune.base.errors import CheckpointError, DataError
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.params import RuntimeParams
+from slowfast_finetune.evaluation.result_tables import EvaluationFiles
+from slowfast_finetune.timelines.labelled_videos import (
+    by_position,
+    filled,
+    in_parts,
+    labelled_videos,
+    most_frequent,
+    position_prior,
+    readable,
+    stretches_of,
+)
+from slowfast_finetune.timelines.segment_scores import (
+    BACKGROUND,
+    F1_OVERLAPS,
+    Floats,
+    Timeline,
+    f1_of_counts,
+    frame_counts,
+    mean_average_precision,
+    segment_counts,
+)
+from slowfast_finetune.timelines.timeline_tables import (
+    TIMELINE_SCORES,
+    TIMELINES,
+    TimelineRow,
+    TimelineScoreRow,
+)
+
+if TYPE_CHECKING:
+    from slowfast_finetune.predicting.timeline import Segment
+
+DIGITS = 4  # decimals of a score
+BASELINES = ("most_frequent", "positions")
+
+
+def measure_timelines(
+    rows: Sequence[ManifestRow],
+    *,
+    checkpoint_path: Path,
+    runtime: RuntimeParams,
+    project: Path,
+    files: EvaluationFiles,
+) -> None:
+    """Choose the timeline's parameters on validation videos, and measure it on test videos.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used or has other classes than the manifest.
+        DataError: none of the test videos can be read.
+    """
+    from slowfast_finetune.predicting.timeline_settings import write_settings
+
+    videos = in_parts(labelled_videos(rows, "test"))
+    if not videos:
+        write_settings(checkpoint_path, None)
+        _write(files, [], [])
+        say("no test video has labelled parts; no timeline is measured")
+        return
+    from slowfast_finetune.model.checkpoint import load_checkpoint
+    from slowfast_finetune.predicting.predictor import Predictor
+    from slowfast_finetune.timelines.choosing import choose_settings
+
+    checkpoint = load_checkpoint(checkpoint_path)
+    model = Predictor(checkpoint, device=runtime.device)
+    if unknown := {row.class_name for row in rows} - {*model.class_names}:
+        raise CheckpointError(f"{checkpoint_path}: has no class {min(unknown)!r}; run `dvc repro`")
+    background = checkpoint.params["data"].get("background")
+    names = [name for name in model.class_names if name != background]
+    labels = {name: label for label, name in enumerate(names)}
+    chosen = choose_settings(
+        in_parts(labelled_videos(rows, "val")), model=model, labels=labels, project=project
+    )
+    write_settings(checkpoint_path, chosen)
+    if chosen is not None:
+        model.timeline = chosen
+    timelines, segments, units = [], [], []
+    answers = model.predict_many([project / video.path for video in videos])
+    for video, found in readable(videos, answers):
+        seconds = found.duration_seconds
+        line = Timeline(
+            video.stretches(seconds, labels), stretches_of(found.segments, labels), seconds
+        )
+        segments += segment_rows(video.path, line, names, found.segments)
+        timelines.append(line)
+        units.append(video.unit)
+    if not timelines:
+        raise DataError("none of the test videos with labelled parts can be read")
+    prior = position_prior(labelled_videos(rows, "train"), labels, project=project)
+    scores = score_rows(timelines, prior, units)
+    _write(files, segments, scores)
+    say(described(scores, num_videos=len(timelines)))
+
+
+def segment_rows(
+    path: str, timeline: Timeline, class_names: Sequence[str], found: Sequence[Segment]
+) -> list[TimelineRow]:
+    """Rows of both timelines of a video, which they fill."""
+    sure = {part.start_seconds: round(part.confidence, DIGITS) for part in found}
+    rows = []
+    for source, stretches in (("true", timeline.true), ("predicted", timeline.predicted)):
+        for label, start, end, _ in filled(stretches, timeline.seconds):
+            rows.append(
+                TimelineRow(
+                    path,
+                    source,  # type: ignore[arg-type]  # of a tuple mypy keeps no literals
+                    round(start, 3),
+                    round(end, 3),
+                    None if label == BACKGROUND else class_names[label],
+                    sure.get(start) if source == "predicted" else None,
+                )
+            )
+    return rows
+
+
+def score_rows(
+    timelines: Sequence[Timeline], prior: Floats, units: Sequence[str]
+) -> list[TimelineScoreRow]:
+    """Every score of the model and of the baselines, with intervals by resampling units."""
+    from slowfast_finetune.evaluation.resampling import percentile_interval, resampled, units_of
+
+    numbers = units_of(units)
+    num_units = int(numbers.max()) + 1
+    # The same draws for all, so that scores can be subtracted.
+    counts = np.vstack([np.ones(num_units), resampled(np.eye(num_units))])
+    weights = counts[:, numbers]
+    values = {
+        "model": scores_of(timelines, weights),
+        **{
+            name: scores_of(
+                [line._replace(predicted=make(prior, line.seconds)) for line in timelines], weights
+            )
+            for name, make in zip(BASELINES, (most_frequent, by_position), strict=True)
+        },
+    }
+    values["above_positions"] = {
+        name: value - values["positions"][name] for name, value in values["model"].items()
+    }
+    rows = []
+    for method, scores in values.items():
+        for name, (value, *drawn) in scores.items():
+            # One unit alone gives always the same videos, and no interval.
+            ends = percentile_interval(np.array(drawn)) if num_units > 1 else (np.nan, np.nan)
+            known = [None if np.isnan(v) else round(float(v), DIGITS) for v in (value, *ends)]
+            rows.append(TimelineScoreRow(method, name, *known))  # type: ignore[arg-type]
+    return rows
+
+
+def scores_of(timelines: Sequence[Timeline], weights: Floats) -> dict[str, Floats]:
+    """Each score (resamples,) of videos that are drawn so often (resamples, videos)."""
+    right, frames = (weights @ frame_counts(timelines)).T
+    scores = {"frame_accuracy": right / frames}
+    for overlap in F1_OVERLAPS:
+        counts = weights @ segment_counts(timelines, overlap=overlap)
+        scores[f"f1_{round(100 * overlap)}"] = f1_of_counts(counts)
+    return scores | {"map": mean_average_precision(timelines, weights)}
+
+
+def headline(scores: Sequence[TimelineScoreRow]) -> dict[str, float | None]:
+    """The scores for timelines.json, of which `dvc metrics show` prints a column each."""
+    values: dict[str, float | None] = {}
+    for method, score, value, low, high in scores:
+        if method == "model":
+            values[score] = value
+        if (method, score) == ("model", "f1_25"):
+            values |= {"f1_25_low": low, "f1_25_high": high}
+        if method in BASELINES and score in ("frame_accuracy", "f1_25"):
+            values[f"{method}_{score}"] = value
+    return values
+
+
+def described(scores: Sequence[TimelineScoreRow], *, num_videos: int) -> str:
+    """The result as lines of text."""
+    lines = [f"timelines of {num_videos} test videos with labelled parts:"]
+    for method, score, value, low, high in scores:
+        if score in ("frame_accuracy", "f1_25") and method != "above_positions":
+            ends = "" if low is None else f" (95 % confidence interval {low:.3f} to {high:.3f})"
+            lines.append(f"  {score} of {method}: {value:.3f}{ends}")
+    return "\n".join(lines)
+
+
+def _write(
+    files: EvaluationFiles, segments: Sequence[TimelineRow], scores: Sequence[TimelineScoreRow]
+) -> None:
+    TIMELINES.write(files.table("timelines"), segments)
+    TIMELINE_SCORES.write(files.table("timeline_scores"), scores)
+    write_text(files.folder / "timelines.json", json.dumps(headline(scores), indent=2) + "\n")

@@ -1,0 +1,43 @@
+"""The tables about timelines that the stage of that name writes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from slowfast_finetune.base.manifest_table import VideoPath
+from slowfast_finetune.base.tables import SHARE, Table
+
+
+class TimelineRow(NamedTuple):
+    """One segment of a test video."""
+
+    video_path: VideoPath
+    source: Annotated[
+        Literal["true", "predicted"], "whether it is labelled so, or predicted; each fill the video"
+    ]
+    start_seconds: Annotated[float, "where it begins", "seconds"]
+    end_seconds: Annotated[float, "where it ends", "seconds"]
+    class_name: Annotated[str | None, "what it shows; none: background, or none of the classes"]
+    confidence: Annotated[
+        float | None, "mean probability of the answer over a predicted segment", SHARE
+    ] = None
+
+
+class TimelineScoreRow(NamedTuple):
+    """One score of one way to make timelines; empty where it cannot be computed."""
+
+    method: Annotated[
+        Literal["model", "most_frequent", "positions", "above_positions"],
+        "the model, a baseline, or the model's score less that of `positions`",
+    ]
+    score: Annotated[
+        Literal["frame_accuracy", "f1_10", "f1_25", "f1_50", "map"],
+        "which score, of the list below",
+    ]
+    value: Annotated[float | None, "its value on the test videos that have labelled parts"]
+    low: Annotated[float | None, "lower limit of its 95 % confidence interval"]
+    high: Annotated[float | None, "upper limit of its 95 % confidence interval"]
+
+
+TIMELINES = Table("metrics/timelines.csv", TimelineRow, version=1)
+TIMELINE_SCORES = Table("metrics/timeline_scores.csv", TimelineScoreRow, version=1)

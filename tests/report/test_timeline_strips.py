@@ -1,0 +1,90 @@
+"""Strips of labelled and predicted timelines, and their longest mistakes, on the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reported_run import answers, write_run
+from synthetic import steady, write_video
+
+from slowfast_finetune.report.evidence import Evidence
+from slowfast_finetune.report.report_page import compose
+from slowfast_finetune.report.results import read_results
+from slowfast_finetune.report.timeline_strips import (
+    Mistake,
+    frame_reader,
+    hues,
+    largest_mistakes,
+    make_strips,
+)
+from slowfast_finetune.timelines.timeline_tables import TimelineRow, TimelineScoreRow
+
+ROWS = [
+    TimelineRow("v/good.mp4", "true", 0.0, 4.0, "clap"),
+    TimelineRow("v/good.mp4", "predicted", 0.0, 4.0, "clap", 0.9),
+    TimelineRow("v/bad.mp4", "true", 0.0, 2.0, None),
+    TimelineRow("v/bad.mp4", "true", 2.0, 6.0, "jump"),
+    TimelineRow("v/bad.mp4", "true", 6.0, 10.0, None),
+    TimelineRow("v/bad.mp4", "predicted", 0.0, 3.0, "clap", 0.6),
+    TimelineRow("v/bad.mp4", "predicted", 3.0, 10.0, "jump", 0.7),
+]
+SCORES = [
+    TimelineScoreRow(method, score, 0.5, 0.25, 0.75)
+    for method in ("model", "most_frequent", "positions", "above_positions")
+    for score in ("frame_accuracy", "f1_10", "f1_25", "f1_50", "map")
+]
+LONGEST = Mistake("v/bad.mp4", 6.0, 10.0, None, "jump")
+
+
+def test_the_worst_video_comes_first_with_what_is_wrong_in_it() -> None:
+    bad, good = make_strips(ROWS)
+    assert (bad.video_path, bad.accuracy, good.accuracy) == ("v/bad.mp4", 0.3, 1.0)
+    assert bad.ticks == [0, 2, 4, 6, 8, 10]
+    assert bad.mistakes == [
+        Mistake("v/bad.mp4", 0.0, 2.0, None, "clap"),
+        Mistake("v/bad.mp4", 2.0, 3.0, "jump", "clap"),
+        LONGEST,
+    ]
+    assert largest_mistakes([good, bad], 2) == [LONGEST, bad.mistakes[0]]
+    assert make_strips([]) == []
+
+
+def test_frames_of_a_mistake_are_those_of_its_time(tmp_path: Path) -> None:
+    # Frame n has the grey n: 10 s at 5 fps. Eight frames from 6 s on, half a second apart.
+    (tmp_path / "v").mkdir()
+    write_video(
+        tmp_path / "v" / "bad.mp4", steady(50, 5), width=64, height=48,
+        picture=lambda number: np.full((48, 64, 3), 4 * number, np.uint8),
+    )  # fmt: skip
+    gone = Mistake("v/gone.mp4", 0.0, 1.0, None, "jump")
+    names, read = frame_reader([LONGEST, gone], project=tmp_path)
+    assert names == ["v/bad.mp4#t=6,10"]
+    times = read(names[0], 8).mean(axis=(1, 2, 3)) / 4 / 5
+    assert times == pytest.approx([6.0, 6.4, 7.0, 7.4, 8.0, 8.4, 9.0, 9.4], abs=0.15)
+    assert len(read(names[0], 3)) == 3
+
+
+def test_classes_have_hues_far_apart() -> None:
+    assert hues(["a", "b", "c"]) == {"a": 0, "b": 222, "c": 85}
+
+
+@pytest.mark.parametrize("rows", [ROWS, []], ids=["parts", "whole videos"])
+def test_the_page_shows_timelines_where_there_are_any(
+    tmp_path: Path, rows: list[TimelineRow]
+) -> None:
+    run = write_run(
+        tmp_path, answers("clap", {"clap": 2}) + answers("jump", {"jump": 2}),
+        class_names=["clap", "jump"], timelines=rows, timeline_scores=SCORES if rows else [],
+    )  # fmt: skip
+    page = compose(
+        read_results(run.files), store=run.store, evidence=Evidence(note="-"), project=tmp_path
+    )
+    assert ('id="timelines"' in page) == bool(rows) == ('href="#timelines"' in page)
+    if rows:
+        assert 'aria-label="predicted: clap from 0.0 s to 3.0 s, jump from 3.0 s to 10.0 s"' in page
+        assert 'aria-label="labelled: no class from 0.0 s to 2.0 s, jump from' in page
+        assert "bad.mp4, 6.0 s to 10.0 s" in page
+        assert "the frames cannot be read from the video" in page
+        assert "No validation video has labelled parts" in page

@@ -1,0 +1,201 @@
+"""Labelled timelines, baselines, intervals, the choice of parameters, and the stage's files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from synthetic import make_params, steady, write_video
+from tiny_model import CLASS_NAMES, write_checkpoint
+
+from slowfast_finetune import load_model
+from slowfast_finetune.base.errors import CheckpointError, DataError
+from slowfast_finetune.base.manifest_table import ManifestRow, Split
+from slowfast_finetune.evaluation.result_tables import EvaluationFiles
+from slowfast_finetune.predicting.predictor import Predictor, TimelineCells
+from slowfast_finetune.predicting.timeline import segments_of
+from slowfast_finetune.predicting.timeline_settings import TimelineSettings
+from slowfast_finetune.timelines.choosing import choose_settings
+from slowfast_finetune.timelines.labelled_videos import (
+    by_position,
+    filled,
+    in_parts,
+    labelled_videos,
+    most_frequent,
+    position_prior,
+)
+from slowfast_finetune.timelines.measure_timelines import measure_timelines, score_rows
+from slowfast_finetune.timelines.segment_scores import BACKGROUND, Stretch, Timeline
+from slowfast_finetune.timelines.timeline_tables import TIMELINE_SCORES, TIMELINES
+
+LABELS = {"clap": 0, "jump": 1}
+
+
+def case(
+    video: str, name: str, start: float | None, end: float | None, *, split: Split = "test"
+) -> ManifestRow:
+    label = CLASS_NAMES.index(name) if name in CLASS_NAMES else 0
+    return ManifestRow(video, name, label, split, None, f"{video:>032}", start, end)
+
+
+def test_cases_become_segments_of_their_video() -> None:
+    rows = [
+        case("b.mp4", "jump", 4, None),
+        case("b.mp4", "clap", 1, 3),
+        case("a.mp4", "clap", 0, 2),
+        case("b.mp4", "nothing", 3, 4),
+        case("c.mp4", "clap", None, None),
+        case("d.mp4", "clap", 0, 1, split="val"),
+    ]
+    videos = labelled_videos(rows, "test")
+    assert [video.path for video in videos] == ["a.mp4", "b.mp4", "c.mp4"]
+    assert [video.path for video in in_parts(videos)] == ["a.mp4", "b.mp4"]
+    # "nothing" is no class that counts; the last part goes on to the end of the video.
+    assert videos[1].stretches(9.5, LABELS) == [Stretch(0, 1, 3), Stretch(1, 4, 9.5)]
+    assert videos[1].stretches(2.0, LABELS) == [Stretch(0, 1, 2)], "nothing lies past the end"
+    assert videos[2].stretches(9.5, LABELS) == [Stretch(0, 0, 9.5)]
+
+
+def test_what_lies_between_is_filled() -> None:
+    assert filled([Stretch(0, 1, 2), Stretch(1, 2, 4)], 5.0) == [
+        Stretch(BACKGROUND, 0, 1), Stretch(0, 1, 2), Stretch(1, 2, 4), Stretch(BACKGROUND, 4, 5)
+    ]  # fmt: skip
+    assert filled([], 5.0) == [Stretch(BACKGROUND, 0, 5)]
+    assert filled([Stretch(0, 0, 5)], 5.0) == [Stretch(0, 0, 5)]
+
+
+def test_the_prior_of_positions_by_hand(tmp_path: Path) -> None:
+    # No such files: the ends of the last parts say how long the videos are, 10 s and 20 s.
+    rows = [
+        case("a.mp4", "clap", 0, 5),
+        case("a.mp4", "jump", 5, 10),
+        case("b.mp4", "clap", 10, 20),
+    ]
+    prior = position_prior(labelled_videos(rows, "test"), LABELS, project=tmp_path)
+    # First half: clap in one of two videos, nothing in the other; then jump, and clap.
+    np.testing.assert_allclose(prior[:50], [[0.5, 0, 0.5]] * 50, atol=1e-12)
+    np.testing.assert_allclose(prior[50:], [[0.5, 0.5, 0]] * 50, atol=1e-12)
+    assert most_frequent(prior, 8.0) == [Stretch(0, 0, 8, pytest.approx(0.5))]
+    # Equal shares: the first label.
+    assert by_position(prior, 8.0) == [Stretch(0, 0, 8, pytest.approx(0.5))]
+    prior[50:] = [0.2, 0.8, 0]
+    prior[:25] = [0.1, 0.1, 0.8]
+    assert by_position(prior, 8.0) == [
+        Stretch(0, 2, 4, pytest.approx(0.5)), Stretch(1, 4, 8, pytest.approx(0.8))
+    ]  # fmt: skip
+
+
+def test_scores_have_intervals_over_units_and_stand_beside_baselines() -> None:
+    right = Timeline([Stretch(0, 0, 5)], [Stretch(0, 0, 5, 0.9)], 10.0)
+    wrong = right._replace(predicted=[Stretch(1, 0, 5, 0.9)])
+    prior = np.array([[0.1, 0.0, 0.9]] * 100)
+    rows = {(row.method, row.score): row for row in score_rows([right, wrong], prior, ["p", "q"])}
+    assert len(rows) == 4 * 5
+    # Drawn twice with replacement: both right, both wrong, or one of each.
+    assert rows["model", "frame_accuracy"][2:] == (0.75, 0.5, 1.0)
+    assert rows["model", "f1_25"][2:] == (0.5, 0.0, 1.0)
+    assert rows["model", "map"].value == 0.5
+    # Background everywhere: half of the time is right, and no segment.
+    assert rows["positions", "frame_accuracy"][2:] == (0.5, 0.5, 0.5)
+    assert rows["most_frequent", "f1_25"].value == 0
+    assert rows["above_positions", "frame_accuracy"][2:] == (0.25, 0.0, 0.5)
+    alone = score_rows([right, wrong], prior, ["p", "p"])
+    assert {(row.low, row.high) for row in alone} == {(None, None)}
+
+
+class StandIn:
+    """A model that sees 10 s of clap at 0.55, with a moment of jump at 4 s, in a video of 20 s."""
+
+    class_names = ("clap", "jump")
+    threshold = 0.9
+    preprocessing = SimpleNamespace(num_frames=8, sample_fps=8.0)
+
+    def timeline_cells(
+        self, paths: Sequence[Path], *, stride_seconds: float
+    ) -> Iterator[TimelineCells]:
+        assert stride_seconds in (0.5, 0.25)
+        edges = [0.0, 4.0, 4.4, 10.0, 20.0]
+        cells = np.array([[0.55, 0.45], [0.3, 0.7], [0.55, 0.45], [0.51, 0.49]])
+        for path in paths:
+            yield TimelineCells(path, cells, edges)
+
+    def segments(self, cells: Any, edges: list[float], settings: TimelineSettings) -> Any:
+        return segments_of(
+            cells, edges, class_names=self.class_names, threshold=settings.threshold or 0,
+            shortest_seconds=settings.shortest_seconds,
+        )  # fmt: skip
+
+
+def test_the_parameters_with_the_highest_f1_are_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = labelled_videos([case("a.mp4", "clap", 0, 10, split="val")], "val")
+    model = cast(Predictor, StandIn())
+    # Only with a part of at least 0.5 s, and all of it as one segment: the moment of jump goes to
+    # its neighbour. IoU of 0-20 s with 0-10 s is 0.5. Of equal settings the first.
+    chosen = choose_settings(videos, model=model, labels=LABELS, project=tmp_path)
+    assert chosen == TimelineSettings(stride_seconds=0.5, threshold=0, shortest_seconds=0.5)
+    assert "F1 at IoU 0.25 1.000 there, 0.000 without a choice" in capsys.readouterr().out
+    assert choose_settings([], model=model, labels=LABELS, project=tmp_path) is None
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Two videos of 4 s in test and one in val, and a model."""
+    for name in ("a", "b", "c"):
+        write_video(tmp_path / f"{name}.mp4", steady(60, 15), width=64, height=48)
+    write_checkpoint(tmp_path / "best.pt")
+    return tmp_path
+
+
+def measure(project: Path, rows: list[ManifestRow]) -> EvaluationFiles:
+    files = EvaluationFiles(project / "metrics")
+    runtime = make_params(runtime={"device": "cpu"}).runtime
+    measure_timelines(
+        rows, checkpoint_path=project / "best.pt", runtime=runtime, project=project, files=files
+    )
+    return files
+
+
+def test_the_stage_writes_what_predict_gives(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [case("a.mp4", "clap", 0.5, 2), case("a.mp4", "jump", 2, 3), case("b.mp4", "clap", 0, 4),
+            case("c.mp4", "jump", 1, 4, split="val"), case("gone.mp4", "clap", 0, 1)]  # fmt: skip
+    files = measure(project, rows)
+    said = capsys.readouterr().out
+    assert "gone.mp4: not used: " in said
+    assert "timelines of 2 test videos with labelled parts:" in said
+    segments = TIMELINES.read_rows(files.table("timelines"))
+    true = [row[:5] for row in segments if row.source == "true" and row.video_path == "a.mp4"]
+    assert true == [
+        ("a.mp4", "true", 0.0, 0.5, None), ("a.mp4", "true", 0.5, 2.0, "clap"),
+        ("a.mp4", "true", 2.0, 3.0, "jump"), ("a.mp4", "true", 3.0, 4.0, None),
+    ]  # fmt: skip
+    answer = load_model(project / "best.pt", device="cpu").predict(project / "a.mp4")
+    assert [
+        (row.start_seconds, row.end_seconds, row.class_name)
+        for row in segments
+        if row.source == "predicted" and row.video_path == "a.mp4"
+    ] == [(round(p.start_seconds, 3), round(p.end_seconds, 3), p.answer) for p in answer.segments]
+    scores = {
+        (row.method, row.score): row
+        for row in TIMELINE_SCORES.read_rows(files.table("timeline_scores"))
+    }
+    metrics = json.loads((files.folder / "timelines.json").read_text())
+    assert metrics["f1_25"] == scores["model", "f1_25"].value
+    assert metrics["f1_25_low"] == scores["model", "f1_25"].low
+    assert metrics["positions_f1_25"] == scores["positions", "f1_25"].value
+    assert json.loads((project / "best_timeline.json").read_text())["threshold"] is not None
+
+
+def test_what_cannot_be_measured_is_refused_in_one_line(project: Path) -> None:
+    with pytest.raises(DataError, match="none of the test videos with labelled parts can be read"):
+        measure(project, [case("gone.mp4", "clap", 0, 1)])
+    with pytest.raises(CheckpointError, match="has no class 'swim'"):
+        measure(project, [case("a.mp4", "swim", 0, 1)])
