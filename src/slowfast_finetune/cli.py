@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 
 from slowfast_finetune import __version__
 from slowfast_finetune.base.console import run
-from slowfast_finetune.commands import (
-    clips,
-    compare,
-    crossval,
-    doctor,
-    export,
-    labels,
-    pool,
-    predict,
-    preset,
-    serve,
-)
+
+# The modules of ``slowfast_finetune.commands``, in the order in which --help lists them.
+COMMANDS = "preset labels doctor clips compare pool crossval predict serve export"
 
 
 def main() -> None:
@@ -33,10 +25,8 @@ def _run_command() -> None:
     )
     parser.add_argument("--version", action="version", version=f"slowfast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (
-        preset, labels, doctor, clips, compare, pool, crossval, predict, serve, export,
-    ):  # fmt: skip
-        command.add(commands)
+    for name in COMMANDS.split():
+        import_module(f"slowfast_finetune.commands.{name}").add(commands)
     args = parser.parse_args()
     args.handler(args)
 

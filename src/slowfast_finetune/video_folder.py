@@ -22,17 +22,11 @@ from torch.utils.data import Dataset
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Padding
+from slowfast_finetune.decoding import orientation
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.decoding.opening import open_video, video_stream
 from slowfast_finetune.decoding.orientation import Frame as Frames
-from slowfast_finetune.decoding.orientation import (
-    display_matrix,
-    dynamic_range,
-    plausible_aspect,
-    scaled_size,
-    stated_aspect,
-)
 from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampling import (
     TOLERANCE_SECONDS,
@@ -155,9 +149,10 @@ def is_plain(path: Path) -> bool:
             frame = next(container.decode(stream), None)
             if frame is None or has_leaping_clock(container) or len(container.streams.video) > 1:
                 return False
-            if plausible_aspect(stated_aspect(stream), frame) != 1 or dynamic_range(frame) != "sdr":
+            aspect = orientation.plausible_aspect(orientation.stated_aspect(stream), frame)
+            if aspect != 1 or orientation.dynamic_range(frame) != "sdr":
                 return False
-            matrix = display_matrix(frame)
+            matrix = orientation.display_matrix(frame)
     except (VideoError, av.error.FFmpegError, OSError, ValueError):
         return False
     return matrix is None or matrix[0] * matrix[3] - matrix[1] * matrix[2] > 0
@@ -187,7 +182,7 @@ def scale(frames: Frames, *, short_side: int) -> Frames:
     from av.video.reformatter import Interpolation, VideoReformatter
 
     height, width = frames.shape[1:3]
-    new_width, new_height = scaled_size(width, height, short_side=short_side)
+    new_width, new_height = orientation.scaled_size(width, height, short_side=short_side)
     if (new_width, new_height) == (width, height):
         return frames
     reformatter = VideoReformatter()

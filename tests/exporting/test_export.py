@@ -13,7 +13,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from pipeline_imports import PROJECT
 from small_run import CLASS_NAMES, write_project
 from synthetic import make_params, set_display_matrix, steady, write_video
@@ -52,7 +53,19 @@ PARAMS = make_params(evaluate={"temporal_views": 1, "spatial_crops": 1})
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A project with best.pt, clips.csv and clips, and best.pt2 and, if used, best.onnx of it."""
-    root = tmp_path_factory.mktemp("project")
+    uses_onnx = any(item.get_closest_marker("extended") for item in request.session.items)
+    names = ("pt2", "onnx") if uses_onnx else ("pt2",)
+    if os.environ.get("PYTEST_XDIST_WORKER") is None:
+        return write_exports(tmp_path_factory.mktemp("project"), names)
+    # The exports take a minute: of the processes that test, the first that needs them makes them.
+    root = tmp_path_factory.getbasetemp().parent / "exports"
+    with FileLock(f"{root}.lock"):
+        if not root.exists():
+            write_exports(root.with_name("unfinished"), names).rename(root)
+    return root
+
+
+def write_exports(root: Path, names: Sequence[str]) -> Path:
     write_project(root, evaluate={"temporal_views": 1, "spatial_crops": 1})
     torch.manual_seed(5)
     network = build_slowfast("slowfast_shallow", num_classes=3)
@@ -72,8 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     save_checkpoint(root / "best.pt", checkpoint)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIP_STORE", str(root / "store"))
-        uses_onnx = any(item.get_closest_marker("extended") for item in request.session.items)
-        for name in ("pt2", "onnx") if uses_onnx else ("pt2",):
+        for name in names:
             told = export(root / "best.pt", file_format=name, project=root)
             (root / f"{name}.txt").write_text(told)
     return root

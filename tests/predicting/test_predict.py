@@ -25,12 +25,13 @@ from synthetic import make_manifest, needs_permissions, steady, touch_videos, wr
 from tiny_model import CLASS_NAMES, ROUNDING, tiny_params, write_checkpoint
 from torch import Tensor, nn
 
-from slowfast_finetune import Prediction, RefusedVideo, Segment, cli, commands, load_model
+from slowfast_finetune import Prediction, RefusedVideo, Segment, cli, load_model
 from slowfast_finetune.base.errors import CheckpointError, DataError, VideoError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.commands import predict as predict_command
 from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.model.checkpoint import load_checkpoint
 from slowfast_finetune.predicting import decoder_pool
@@ -480,7 +481,7 @@ def test_answers_before_an_early_end_are_kept(
 ) -> None:
     out = tmp_path / "answers.json"
     out.write_text("old")
-    worded = commands.predict._formatted
+    worded = predict_command._formatted
     said: list[str] = []
 
     def word(result: Any, args: Any) -> str:
@@ -489,7 +490,7 @@ def test_answers_before_an_early_end_are_kept(
         said.append(worded(result, args))
         return said[-1]
 
-    monkeypatch.setattr(commands.predict, "_formatted", word)
+    monkeypatch.setattr(predict_command, "_formatted", word)
     words = [videos, "--checkpoint", checkpoint, "--json", "--out", out]
     assert run(*words, monkeypatch=monkeypatch) == 130
     partial = tmp_path / "answers.json.partial"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +214,7 @@ if __name__ == "__main__":
 @pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_command_that_is_stopped_or_killed_leaves_no_decoder(
-    tmp_path: Path, how: signal.Signals
+    tmp_path: Path, how: signal.Signals, request: pytest.FixtureRequest
 ) -> None:
     """Ctrl-C reaches all processes at once; after a kill, decoders must notice by themselves."""
     script = tmp_path / "child.py"
@@ -228,7 +230,13 @@ def test_a_command_that_is_stopped_or_killed_leaves_no_decoder(
             start_new_session=True,
         )
     assert child.stdout is not None
+    request.addfinalizer(partial(_end, child))
     assert child.stdout.readline() == b"going\n"
+    started = [process.pid for process in psutil.Process(child.pid).children(recursive=True)]
+    decoders = [pid for pid in started if "forkserver" in Path(f"/proc/{pid}/cmdline").read_text()]
+    # Also one that has only just been started, and still has the handlers of Python.
+    assert len(decoders) >= 2
+    assert all(_blocks(pid, signal.SIGINT) for pid in decoders)
     if how == signal.SIGINT:
         os.killpg(child.pid, how)
     else:
@@ -241,6 +249,17 @@ def test_a_command_that_is_stopped_or_killed_leaves_no_decoder(
     assert _session(child.pid) == []
     if how == signal.SIGINT:
         assert (tmp_path / "errors.txt").read_text().count("Traceback") == 1, "only the parent's"
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _blocks(pid: int, number: signal.Signals) -> bool:
+    (mask,) = re.findall(r"^SigBlk:\s+(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def _session(leader: int) -> list[str]:

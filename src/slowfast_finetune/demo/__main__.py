@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_finetune.base.console import run, say
@@ -13,7 +12,7 @@ from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.demo.generator import CLASS_NAMES, generate_demo
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Generate the data set that the command line asks for."""
     parser = argparse.ArgumentParser(
         prog="python -m slowfast_finetune.demo",
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--if-used-by", metavar="PARAMS", type=Path, help="draw only if its data.videos is FOLDER"
     )
-    given = parser.parse_args(arguments)
+    given = parser.parse_args()
     if params := given.if_used_by:
         used = locate(load_params(params).data.videos, project=params.parent)
         if used.resolve() != given.folder.resolve():

@@ -139,9 +139,7 @@ def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
 
     clip, cache = task.params.clip, task.params.cache
     settings = DecodeSettings.from_clip(
-        clip,
-        short_side=max(SUMMARY_SIDE, clip.short_side),
-        max_megapixels=cache.max_megapixels,
+        clip, short_side=max(SUMMARY_SIDE, clip.short_side), max_megapixels=cache.max_megapixels
     )
     if task.row.start_seconds is None:
         decoded, facts = glimpses(task.video, count=NUM_FRAMES, settings=settings)

@@ -15,21 +15,10 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation import measure
+from slowfast_finetune.evaluation import measure, result_tables
 from slowfast_finetune.evaluation.measure import Outcome
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
-from slowfast_finetune.evaluation.result_tables import (
-    CLASSES,
-    CONFUSION,
-    RELIABILITY,
-    SCORES,
-    SUBSETS,
-    VIEWS,
-    ClassRow,
-    EvaluationFiles,
-    ScoreRow,
-    ViewRow,
-)
+from slowfast_finetune.evaluation.result_tables import ClassRow, EvaluationFiles, ScoreRow, ViewRow
 from slowfast_finetune.features.extraction import ViewPlan, view_features
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.scoring.ready import ready_classifier
@@ -111,18 +100,22 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], files: Evalua
         row = outcome.rows[window.clip]
         place = (window.start, window.top, window.left)
         view_rows.append(ViewRow(row.video_path, *place, row.start_seconds, row.end_seconds))
-    VIEWS.write(files.table("views"), view_rows, class_names=class_names, class_values=views.logits)
+    result_tables.VIEWS.write(
+        files.table("views"), view_rows, class_names=class_names, class_values=views.logits
+    )
     PREDICTIONS.write(
         files.table("predictions"),
         measure.prediction_rows(outcome, class_names, num_views=num_views),
         class_names=class_names,
         class_values=np.round(outcome.probabilities, PROBABILITY_DIGITS),
     )
-    SCORES.write(files.table("scores"), scores)
-    SUBSETS.write(files.table("subsets"), measure.subset_rows(outcome))
-    CLASSES.write(files.plot("per_class"), classes)
-    CONFUSION.write(files.plot("confusion"), measure.confusion_rows(outcome, class_names))
-    RELIABILITY.write(files.plot("reliability"), measure.reliability_rows(outcome))
+    result_tables.SCORES.write(files.table("scores"), scores)
+    result_tables.SUBSETS.write(files.table("subsets"), measure.subset_rows(outcome))
+    result_tables.CLASSES.write(files.plot("per_class"), classes)
+    result_tables.CONFUSION.write(
+        files.plot("confusion"), measure.confusion_rows(outcome, class_names)
+    )
+    result_tables.RELIABILITY.write(files.plot("reliability"), measure.reliability_rows(outcome))
     write_text(files.metrics, json.dumps(measure.headline(scores), indent=2) + "\n")
     say(describe(scores, classes, num_videos=len(outcome.rows)))
 

@@ -12,17 +12,10 @@ import numpy as np
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.base.tables import RowT
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.evaluation import resampling
 from slowfast_finetune.evaluation.metadata import predict_from_facts
 from slowfast_finetune.evaluation.predictions_table import PredictionRow
-from slowfast_finetune.evaluation.resampling import (
-    Interval,
-    design_effect,
-    interval_of_part,
-    interval_of_share,
-    percentile_interval,
-    resampled,
-    units_of,
-)
+from slowfast_finetune.evaluation.resampling import Interval, design_effect
 from slowfast_finetune.evaluation.result_tables import (
     ClassRow,
     ConfusionRow,
@@ -64,7 +57,7 @@ class Outcome:
     @cached_property
     def units(self) -> Labels:
         """Unit of each video (N,), see :func:`resampling.units_of`; copies share one."""
-        return units_of([row.group or row.content_hash for row in self.rows])
+        return resampling.units_of([row.group or row.content_hash for row in self.rows])
 
     @cached_property
     def predicted(self) -> Labels:
@@ -100,11 +93,13 @@ def score_rows(outcome: Outcome) -> list[ScoreRow]:
         value, resamples = float(values[0]), values[1:]
         if name in ("loss", "calibration_error", "above_metadata"):
             # Resampling a single group always gives the same videos, and no interval.
-            ends = percentile_interval(resamples) if num_units > 1 else (math.nan, math.nan)
+            ends = (
+                resampling.percentile_interval(resamples) if num_units > 1 else (math.nan, math.nan)
+            )
         elif name == "chance_baseline":
             ends = value, value
         else:
-            ends = interval_of_share(
+            ends = resampling.interval_of_share(
                 value,
                 resamples,
                 num_units=num_units,
@@ -138,7 +133,7 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     others = np.zeros((len(labels), len(columns)))
     np.add.at(others, units, np.stack(list(columns.values()), axis=1).astype(np.float64))
     sums = np.hstack([labels, bins, others])
-    sums = np.concatenate([sums.sum(axis=0)[None], resampled(sums)])
+    sums = np.concatenate([sums.sum(axis=0)[None], resampling.resampled(sums)])
     labels, bins, others = np.split(sums, [labels.shape[1], labels.shape[1] + bins.shape[1]], 1)
     total = dict(zip(columns, others.T, strict=True))
     num_videos = total["videos"]
@@ -193,7 +188,7 @@ def accuracy_of_subsets(
     rows = []
     for name, chosen in subsets.items():
         if chosen.any():
-            ends = interval_of_part(right[chosen], units[chosen], design_effect=effect)
+            ends = resampling.interval_of_part(right[chosen], units[chosen], design_effect=effect)
             rows.append(SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends))
     return [_rounded(row) for row in rows]
 
@@ -275,7 +270,7 @@ def prediction_rows(
 
 
 def _interval_within(outcome: Outcome, chosen: Bools) -> Interval:
-    return interval_of_part(
+    return resampling.interval_of_part(
         outcome.right[chosen], outcome.units[chosen], design_effect=outcome.design_effect
     )
 

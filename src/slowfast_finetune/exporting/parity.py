@@ -100,12 +100,7 @@ def pt2_runner(content: bytes | memoryview) -> Runner:
     """Load a torch.export program that this process has just exported."""
     program = torch.export.load(io.BytesIO(content)).module()
 
-    def run(clips: Clips) -> Probabilities:
-        with torch.no_grad():
-            probabilities: Probabilities = program(torch.from_numpy(clips)).numpy()
-        return probabilities
-
-    return run
+    return torch.no_grad()(lambda clips: program(torch.from_numpy(clips)).numpy())
 
 
 def onnx_runner(content: bytes) -> Runner:

@@ -15,13 +15,7 @@ from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.files import write_bytes
 from slowfast_finetune.base.params import ClipParams, EvaluateParams, ModelName
 from slowfast_finetune.model.loading import UnreadableError, load_plain
-from slowfast_finetune.model.slowfast import (
-    ALPHA,
-    MEAN,
-    STD,
-    ClipClassifier,
-    build_slowfast,
-)
+from slowfast_finetune.model.slowfast import ALPHA, MEAN, STD, ClipClassifier, build_slowfast
 
 FORMAT_VERSION = 3
 

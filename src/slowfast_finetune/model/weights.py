@@ -19,14 +19,8 @@ from slowfast_finetune.base.errors import WeightsError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import ModelParams
 from slowfast_finetune.base.store_location import locate_weights_file
+from slowfast_finetune.model import slowfast
 from slowfast_finetune.model.loading import UnreadableError, load_plain
-from slowfast_finetune.model.slowfast import (
-    KINETICS_CHECKPOINTS,
-    MODEL_ZOO,
-    build_slowfast,
-    head_of,
-    replace_head,
-)
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
 HEAD_WEIGHT = "blocks.6.proj.weight"
@@ -55,7 +49,7 @@ def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> tupl
     Raises:
         WeightsError: the weights cannot be fetched or read, or are of another architecture.
     """
-    build = partial(build_slowfast, params.name, dropout_rate=params.dropout_rate)
+    build = partial(slowfast.build_slowfast, params.name, dropout_rate=params.dropout_rate)
     if params.weights == "none":
         network = build(num_classes=len(class_names))
         return network, f"{params.name} with random weights; nothing was loaded"
@@ -77,9 +71,9 @@ def build_pretrained(params: ModelParams, *, class_names: Sequence[str]) -> tupl
             # A damaged download must not be found again at the next try.
             path.unlink(missing_ok=True)
         raise
-    head = head_of(network)
-    replace_head(network, num_classes=len(class_names))
-    kept = _keep_rows(head, head_of(network), old_names, class_names)
+    head = slowfast.head_of(network)
+    slowfast.replace_head(network, num_classes=len(class_names))
+    kept = _keep_rows(head, slowfast.head_of(network), old_names, class_names)
     return (
         network,
         f"{params.name} from {params.weights}: {len(state) - 2} tensors loaded; in the last layer "
@@ -108,9 +102,9 @@ def locate_weights(params: ModelParams) -> tuple[Path, bool]:
         WeightsError: no such file, or the download failed.
     """
     if params.weights == "kinetics400":
-        checkpoint = KINETICS_CHECKPOINTS[params.name]
+        checkpoint = slowfast.KINETICS_CHECKPOINTS[params.name]
         # The name torch.hub uses, so that an earlier download is found.
-        return _download_once(MODEL_ZOO + checkpoint, checkpoint), True
+        return _download_once(slowfast.MODEL_ZOO + checkpoint, checkpoint), True
     if params.weights.startswith(("http://", "https://")):
         url_digest = hashlib.blake2b(params.weights.encode(), digest_size=4).hexdigest()
         name = f"{url_digest}-{params.weights.split('?')[0].rsplit('/', 1)[-1]}"

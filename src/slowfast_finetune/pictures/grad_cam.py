@@ -83,10 +83,7 @@ def upsampled(cells: Tensor, shape: tuple[int, int, int]) -> Maps:
     """
     num_frames, height, width = shape
     in_time = functional.interpolate(
-        cells[None, None],
-        size=(num_frames, *cells.shape[1:]),
-        mode="trilinear",
-        align_corners=True,
+        cells[None, None], size=(num_frames, *cells.shape[1:]), mode="trilinear", align_corners=True
     )
     frames = functional.interpolate(
         in_time[0].transpose(0, 1), size=(height, width), mode="bilinear", align_corners=False

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -231,6 +231,8 @@ def _isolated_start() -> Iterator[None]:
     functions that it may define. Ours are not there, and a script of a few lines that predicts a
     video would need ``if __name__ == "__main__"``.
     """
+    # Starting it unblocks the signal; once it runs, the first process finds it blocked too.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
