@@ -220,6 +220,23 @@ def _add_serve(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_strangers(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "strangers", help="rules for what is unlike the training videos, on trained checkpoints"
+    )
+    parser.add_argument(
+        "checkpoints", type=Path, nargs="+", metavar="CHECKPOINT",
+        help="where data.exclude left a class out, that class counts as strangers too",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strangers", type=Path, nargs="+", required=True, metavar="FOLDER",
+        help="folders of videos of other actions, in subfolders",
+    )  # fmt: skip
+    parser.add_argument("--store", type=Path, help="a clip store to use [temporary folder]")
+    parser.set_defaults(runs="strangers.run")
+    return parser
+
+
 def _add_gpu(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser("gpu", help="what only a GPU can show: right, fast, fed; part by part")
     parser.add_argument("parts", nargs="*", metavar="PART", help="[all, in order of importance]")
@@ -261,6 +278,7 @@ ADDERS = (
     _add_transfer,
     _add_real,
     _add_serve,
+    _add_strangers,
     _add_gpu,
 )
 

@@ -403,7 +403,7 @@ def test_verdict_tells_how_often_it_answers(tmp_path: Path) -> None:
     run = write_run(tmp_path, tests, class_names=["a", "b"], threshold=0.8)
     last = sentences("result", read_results(run.files))[-1].replace(THIN, " ")
     assert last == (
-        "The confidence reaches the threshold for 66.7 % of the videos; 100 % of these are "
+        "The model answers for 66.7 % of the videos; 100 % of these are "
         "classified correctly (95 % confidence interval 43.9 % to 100 %)."
     )
 

@@ -37,6 +37,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     option("--top", type=number_from(int, 1), metavar="K", help="list K classes of each video [3]")
     option("--threshold", type=number_from(float, 0, 1), metavar="P",
            help='an answer less probable is "none of these" [the fitted one]')  # fmt: skip
+    option("--max-novelty", type=number_from(float, 0), metavar="X", default=1.0,
+           help="a video of more is unlike the training videos and has no answer; 1000: answer "
+           "to any [%(default)s]")  # fmt: skip
     option("--stride", type=number_from(float, 0.001), metavar="SECONDS",
            help="from one window of the timeline to the next [the chosen]")  # fmt: skip
     form = predict.add_mutually_exclusive_group()
@@ -117,6 +120,7 @@ def _results(
         [item for item in inputs if isinstance(item, Path)],
         stride_seconds=args.stride,
         threshold=args.threshold,
+        max_novelty=args.max_novelty,
         num_workers=args.workers or "auto",
     )
     # Where a person waits, and answers do not run through it.

@@ -21,6 +21,8 @@ from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABIL
 from slowfast_finetune.evaluation.result_tables import ClassRow, EvaluationFiles, ScoreRow, ViewRow
 from slowfast_finetune.features.extraction import ViewPlan, view_features
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
+from slowfast_finetune.scoring.metrics import Floats
+from slowfast_finetune.scoring.novelty import Neighbours
 from slowfast_finetune.scoring.ready import ready_classifier
 from slowfast_finetune.scoring.views import Views, view_stored
 
@@ -52,8 +54,15 @@ def evaluate_checkpoint(
         views.probabilities(temperature=checkpoint.temperature),
         [row for row in rows if row.split == "train"],
         checkpoint.threshold,
+        novelty_of(views, checkpoint),
     )
     _write(outcome, views, checkpoint.class_names, files)
+
+
+def novelty_of(views: Views, checkpoint: Checkpoint) -> Floats | None:
+    """How unlike the training videos each video is (videos,); None for an older checkpoint."""
+    neighbours = Neighbours.of(checkpoint)
+    return None if neighbours is None else views.novelty(neighbours)
 
 
 def _check_classes(rows: Sequence[ClipRow], checkpoint: Checkpoint, path: Path) -> None:
@@ -88,6 +97,7 @@ def view_videos(
         temporal_views=params.evaluate.temporal_views,
         spatial_crops=params.evaluate.spatial_crops,
         size=None if size == "auto" else size,
+        with_features=checkpoint.neighbours is not None,
     )
 
 

@@ -25,6 +25,7 @@ from slowfast_finetune.evaluation.result_tables import (
 )
 from slowfast_finetune.scoring import metrics
 from slowfast_finetune.scoring.metrics import NUM_BINS, Bools, Floats, Labels, Probabilities
+from slowfast_finetune.scoring.novelty import FAMILIAR
 
 DIGITS = 4  # decimals of a score
 # The content of metrics.json: `dvc metrics show` and `dvc exp show` print a column for each.
@@ -48,6 +49,7 @@ class Outcome:
     probabilities: Probabilities  # float64 (N, classes), calibrated, averaged over views
     train_rows: Sequence[ClipRow]  # usable videos of the training split
     threshold: float  # confidence below which the answer is "none of these"
+    novelty: Floats | None = None  # (N,) above 1 the answer is that too; None: not measured
 
     @cached_property
     def true(self) -> Labels:
@@ -81,8 +83,9 @@ class Outcome:
 
     @cached_property
     def answered(self) -> Bools:
-        """Tells whether the confidence reaches the threshold (N,)."""
-        return self.confidence >= self.threshold
+        """Tells whether a video is like the training videos and its confidence suffices (N,)."""
+        sure = self.confidence >= self.threshold
+        return sure if self.novelty is None else sure & (self.novelty <= FAMILIAR)
 
 
 def score_rows(outcome: Outcome) -> list[ScoreRow]:
@@ -264,6 +267,7 @@ def prediction_rows(
             num_views=num_views,
             start_seconds=row.start_seconds,
             end_seconds=row.end_seconds,
+            novelty=None if outcome.novelty is None else float(outcome.novelty[i]),
         )
         rows.append(_rounded(made))
     return rows

@@ -34,14 +34,19 @@ class PredictionRow(NamedTuple):
     predicted: Annotated[str, "its most probable class"]
     answer: Annotated[
         str,
-        "as `predicted`, or `none of these` where `confidence` is below the checkpoint's "
-        "`threshold`",
+        "as `predicted`, or `none of these` where `novelty` is above 1 (unlike the training "
+        "videos) or `confidence` below the checkpoint's `threshold` (between two classes)",
     ]
     confidence: Annotated[float, "the probability of `predicted`", SHARE]
     probability_of_actual: Annotated[float, "the probability of `actual`", SHARE]
     num_views: Annotated[int, "how many views its probabilities are averaged over"]
     start_seconds: StartSeconds = None
     end_seconds: EndSeconds = None
+    novelty: Annotated[
+        float | None,
+        "distance to the k-th nearest training video, mean of the views, over the checkpoint's "
+        "`limit`; none: not measured",
+    ] = None
 
     @property
     def case(self) -> str:
@@ -52,7 +57,7 @@ class PredictionRow(NamedTuple):
 PREDICTIONS = Table(
     "metrics/predictions.csv",
     PredictionRow,
-    version=2,
+    version=3,
     per_class=Column(
         "p",
         float,

@@ -181,7 +181,7 @@ def view_features(
     with torch.inference_mode(), torch.autocast("cpu", dtype=half, enabled=is_half):
         logits = head_of(network)(values).float().numpy()
     windows = views_of(rows, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
-    return Views(windows, logits)
+    return Views(windows, logits, values.numpy())
 
 
 def _read_known(

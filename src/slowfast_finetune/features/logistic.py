@@ -15,6 +15,7 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.scoring.calibration import Calibration, calibrate
 from slowfast_finetune.scoring.metrics import Floats, Labels, score
+from slowfast_finetune.scoring.novelty import Neighbours, neighbours_between_folds
 
 NUM_FOLDS = 5
 # Weight λ of ‖W‖²/2 beside the mean cross-entropy; from where nothing is learned to where all is.
@@ -223,6 +224,7 @@ class Probe:
         best: position of the one that was chosen.
         num_folds: of the cross-validation.
         calibration: of the logits of videos left out, each shown once, its middle view.
+        neighbours: all videos; the limit is fitted to those left out, by that view.
     """
 
     head: Head
@@ -230,6 +232,7 @@ class Probe:
     best: int
     num_folds: int
     calibration: Calibration
+    neighbours: Neighbours
 
 
 def fit_probe(
@@ -255,7 +258,9 @@ def fit_probe(
     best = best_of(results)
     (head,) = fit_path(features, labels, penalties=[PENALTIES[best]], balanced=balanced)
     logits = results[best].logits[:, num_views // 2].astype(np.float32)
-    return Probe(head, results, best, int(folds.max()) + 1, calibrate(logits, labels))
+    neighbours = neighbours_between_folds(features[:, num_views // 2], folds)
+    found = calibrate(logits, labels)
+    return Probe(head, results, best, int(folds.max()) + 1, found, neighbours)
 
 
 def _check_features(rows: Sequence[ClipRow], features: Features) -> None:

@@ -53,6 +53,8 @@ class Checkpoint:
     provenance: dict[str, Any]  # seed, versions, digest of the data, commit, device, first weights
     temperature: float = 1.0  # logits are divided by it before the softmax
     threshold: float = 0.0  # an answer less probable is "none of these"; from 0 to 1
+    # What scoring.novelty.Neighbours is made from; None in files of versions without it.
+    neighbours: dict[str, Any] | None = None
 
     @property
     def model_name(self) -> ModelName:
@@ -93,6 +95,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: has format {version}; this version reads {FORMAT_VERSION}")
+    content.setdefault("neighbours", None)
     lacking = [name for name in Checkpoint.__dataclass_fields__ if name not in content]
     if lacking:
         raise CheckpointError(f"{path}: lacks {', '.join(lacking)}")

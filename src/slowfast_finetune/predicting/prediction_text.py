@@ -19,6 +19,7 @@ class SegmentRow(NamedTuple):
         label, answer, confidence: of the whole video; ``answer`` is empty for "none of these".
         segment: counted from 0.
         reason, detail: why the file was refused.
+        doubt, novelty: of the whole video; why there is no answer.
     """
 
     path: str
@@ -33,6 +34,8 @@ class SegmentRow(NamedTuple):
     segment_confidence: float | None = None
     reason: str | None = None
     detail: str | None = None
+    doubt: str | None = None
+    novelty: float | None = None
 
 
 def as_text(result: Prediction | RefusedVideo, *, top: int) -> str:
@@ -40,7 +43,7 @@ def as_text(result: Prediction | RefusedVideo, *, top: int) -> str:
     path = printable(str(result.path))
     if isinstance(result, RefusedVideo):
         return f"{path}  refused: {result.reason}: {printable(result.detail)}"
-    lines = [f"{path}  {named(result.answer)}  {result.confidence:.2f}"]
+    lines = [f"{path}  {named(result.answer)}{doubted(result)}  {result.confidence:.2f}"]
     ranked = ", ".join(f"{printable(name)} {share:.2f}" for name, share in result.top(top))
     lines += [f"    {ranked}"] * bool(ranked)
     if len(result.segments) > 1:
@@ -55,6 +58,13 @@ def as_text(result: Prediction | RefusedVideo, *, top: int) -> str:
 def named(answer: str | None) -> str:
     """The answer as people read it."""
     return NONE_OF_THESE if answer is None else printable(answer)
+
+
+def doubted(result: Prediction) -> str:
+    """Why there is no answer, with the two classes where it lies between these."""
+    if result.doubt == "between classes":
+        return ": between " + " and ".join(printable(name) for name, _ in result.top(2))
+    return "" if result.doubt is None else f": {result.doubt} (novelty {result.novelty:.2f})"
 
 
 def clock(seconds: float) -> str:
@@ -80,6 +90,8 @@ def as_json(result: Prediction | RefusedVideo, *, top: int | None) -> str:
         "answer": result.answer,
         "label": result.label,
         "confidence": result.confidence,
+        "doubt": result.doubt,
+        "novelty": result.novelty,
         "duration_seconds": result.duration_seconds,
         "probabilities": dict(result.top(len(result.probabilities) if top is None else top)),
         "segments": [vars(part) for part in result.segments],
@@ -111,6 +123,8 @@ def as_csv(result: Prediction | RefusedVideo) -> str:
             end_seconds=round(part.end_seconds, 3),
             segment_answer=part.answer,
             segment_confidence=round(part.confidence, 6),
+            doubt=result.doubt,
+            novelty=None if result.novelty is None else round(result.novelty, 4),
         )
         for number, part in enumerate(result.segments)
     ]

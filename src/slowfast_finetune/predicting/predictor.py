@@ -36,10 +36,11 @@ from slowfast_finetune.predicting.clip_selection import (
 from slowfast_finetune.predicting.decoded_video import FrameRequest
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_order
 from slowfast_finetune.predicting.frame_pipe import FrameRun
-from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
+from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
 from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
-from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
+from slowfast_finetune.scoring.novelty import FAMILIAR, Neighbours
+from slowfast_finetune.scoring.ready import head_inputs, ready_classifier, views_at_once
 from slowfast_finetune.scoring.views import Views
 
 Logits = npt.NDArray[np.float32]
@@ -49,11 +50,12 @@ OnClip = Callable[[SelectedClip, Logits], None]
 
 @dataclass
 class _ScoredVideo:
-    """A video, its clips, and the logits (classes,) of those the model has been shown."""
+    """A video, its clips, and logits (classes,) and novelty of those that were shown."""
 
     path: Path
     clips: VideoClips = field(default_factory=VideoClips)
     logits: dict[Place, Logits] = field(default_factory=dict)
+    novelty: dict[Place, float] = field(default_factory=dict)
     refusal: RefusedVideo | None = None
 
 
@@ -71,6 +73,7 @@ class Predictor:
     Attributes:
         class_names: name of each label.
         threshold: an answer less probable than this is "none of these".
+        neighbours: what tells which videos are unlike the training videos, if anything.
         timeline: how timelines are made.
         timeline_note: what is to be said of that, if anything.
         preprocessing: how a clip is made from a video, geometry and rates.
@@ -92,6 +95,8 @@ class Predictor:
         self.timeline_note = ""
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
         self._classifier, self._device = ready_classifier(checkpoint, runtime)
+        self.neighbours = Neighbours.of(checkpoint)
+        self._latest_features = head_inputs(self._classifier) if self.neighbours else None
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
@@ -113,6 +118,7 @@ class Predictor:
         *,
         stride_seconds: float | None = None,
         threshold: float | None = None,
+        max_novelty: float = FAMILIAR,
     ) -> Prediction:
         """Predict one video; the arguments are those of :meth:`predict_many`.
 
@@ -120,7 +126,9 @@ class Predictor:
             VideoError: it cannot be decoded.
         """
         paths = [Path(path)]
-        (result,) = self.predict_many(paths, stride_seconds=stride_seconds, threshold=threshold)
+        (result,) = self.predict_many(
+            paths, stride_seconds=stride_seconds, threshold=threshold, max_novelty=max_novelty
+        )
         if isinstance(result, RefusedVideo):
             raise VideoError(result.reason, f"{result.path}: {result.detail}")
         return result
@@ -131,6 +139,7 @@ class Predictor:
         *,
         stride_seconds: float | None = None,
         threshold: float | None = None,
+        max_novelty: float = FAMILIAR,
         num_workers: int | Literal["auto"] = "auto",
     ) -> Generator[Prediction | RefusedVideo]:
         """Predict videos in order, the next ones decoded meanwhile.
@@ -140,11 +149,18 @@ class Predictor:
                 ``timeline`` if None.
             threshold: an answer less probable is "none of these"; if None the fitted one, and for
                 segments that of ``timeline``.
+            max_novelty: a video of more has no answer, for it is unlike the training videos;
+                ``math.inf`` answers to any.
             num_workers: processes that decode; "auto" is one for each core.
         """
         # The decoders end however this generator ends.
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
-            yield from self._results(streams, stride_seconds=stride_seconds, threshold=threshold)
+            yield from self._results(
+                streams,
+                stride_seconds=stride_seconds,
+                threshold=threshold,
+                max_novelty=max_novelty,
+            )
 
     def timeline_cells(
         self,
@@ -191,13 +207,14 @@ class Predictor:
         *,
         stride_seconds: float | None = None,
         threshold: float | None = None,
+        max_novelty: float = FAMILIAR,
         on_clip: OnClip | None = None,
     ) -> Iterator[Prediction | RefusedVideo]:
         plan = self._plan(
             self.timeline.stride_seconds if stride_seconds is None else stride_seconds
         )
         for video in self._scored(streams, plan, on_clip):
-            yield video.refusal or self._prediction(video, plan, threshold)
+            yield video.refusal or self._prediction(video, plan, threshold, max_novelty)
 
     def _scored(
         self,
@@ -232,6 +249,11 @@ class Predictor:
         if not batch:
             return
         logits = self.logits(np.stack([clip.clip for _, clip in batch]))
+        if self.neighbours is not None and self._latest_features is not None:
+            features = self._latest_features()[: len(batch)].cpu().numpy()
+            novelty = self.neighbours.novelty(features)
+            for (video, clip), value in zip(batch, novelty.tolist(), strict=True):
+                video.novelty[clip.place] = value
         for (video, clip), values in zip(batch, logits, strict=True):
             video.logits[clip.place] = values
             if on_clip is not None:
@@ -254,7 +276,11 @@ class Predictor:
         )
 
     def _prediction(
-        self, video: _ScoredVideo, plan: ClipPlan, threshold: float | None
+        self,
+        video: _ScoredVideo,
+        plan: ClipPlan,
+        threshold: float | None,
+        max_novelty: float,
     ) -> Prediction:
         clips, names = video.clips, self.class_names
         cells, edges = self._cells(video, plan)
@@ -269,15 +295,31 @@ class Predictor:
         if threshold is not None:
             settings = settings.model_copy(update={"threshold": threshold})
             sure_enough = threshold
+        novelty = self._novelty(video)
+        doubt: Doubt | None = None
+        if novelty is not None and novelty > max_novelty:
+            doubt = "unlike the training videos"
+        elif confidence < sure_enough:
+            doubt = "between classes"
         return Prediction(
             path=video.path,
             label=names[label],
-            answer=names[label] if confidence >= sure_enough else None,
+            answer=names[label] if doubt is None else None,
             confidence=confidence,
             probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
             segments=tuple(self.segments(cells, edges, settings)),
             duration_seconds=clips.num_frames / plan.shape.sample_fps,
+            novelty=novelty,
+            doubt=doubt,
         )
+
+    def _novelty(self, video: _ScoredVideo) -> float | None:
+        """The mean over the clips whose probabilities are averaged."""
+        if self.neighbours is None:
+            return None
+        clips = video.clips
+        places = clips.views or [run.place for run in clips.timeline]
+        return float(np.mean([video.novelty[clips.shown_as.get(p, p)] for p in places]))
 
     def segments(
         self, cells: Probabilities, edges_seconds: Sequence[float], settings: TimelineSettings

@@ -26,6 +26,7 @@ from slowfast_finetune.evaluation.result_tables import (
     ReliabilityRow,
     SubsetRow,
 )
+from slowfast_finetune.scoring.novelty import FAMILIAR
 from slowfast_finetune.timelines.timeline_tables import (
     TIMELINE_SCORES,
     TIMELINES,
@@ -49,6 +50,11 @@ class VideoResult:
     def is_right(self) -> bool:
         """Tells whether the predicted class is the actual one."""
         return self.row.predicted == self.row.actual
+
+    @property
+    def is_unlike(self) -> bool:
+        """Tells whether the video is unlike the training videos."""
+        return self.row.novelty is not None and self.row.novelty > FAMILIAR
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -42,6 +44,23 @@ def made_ready(classifier: nn.Module, runtime: RuntimeParams) -> tuple[nn.Module
         ready = _PadsSingleClips(classifier)
     ready.eval()
     return ready, device
+
+
+def head_inputs(model: nn.Module) -> Callable[[], Tensor]:
+    """Keep what the last layer of a classifier is given: its features.
+
+    Returns:
+        A function that gives those of the latest batch, float32 (B, D); of a single clip that was
+        padded they are two rows.
+    """
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        kept[:] = inputs
+
+    (head,) = (part for name, part in model.named_modules() if name.endswith("blocks.6.proj"))
+    head.register_forward_pre_hook(keep)
+    return lambda: kept[0].flatten(1).float()
 
 
 class _MixedPrecision(nn.Module):

@@ -16,7 +16,8 @@ from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader, reading_
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, in_batches, plan_views
 from slowfast_finetune.model.checkpoint import Preprocessing
-from slowfast_finetune.scoring.ready import views_at_once
+from slowfast_finetune.scoring.novelty import Neighbours
+from slowfast_finetune.scoring.ready import head_inputs, views_at_once
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,21 @@ class Views:
 
     windows: Sequence[Window]  # grouped by video; ``clip`` is the position of the video, from 0
     logits: npt.NDArray[np.float32]  # (V, classes)
+    features: npt.NDArray[np.float32] | None = None  # (V, D); None: not asked for
 
     def probabilities(self, *, temperature: float) -> npt.NDArray[np.float64]:
         """Average softmax(logits / temperature) over the views: (videos, classes)."""
         from scipy.special import softmax
 
+        return self._averaged(softmax(self.logits.astype(np.float64) / temperature, axis=1))
+
+    def novelty(self, neighbours: Neighbours) -> npt.NDArray[np.float64]:
+        """Average the novelty of the views, whose features must be there: (videos,)."""
+        assert self.features is not None
+        return self._averaged(neighbours.novelty(self.features)[:, None])[:, 0]
+
+    def _averaged(self, each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         clips = np.array([window.clip for window in self.windows])
-        each = softmax(self.logits.astype(np.float64) / temperature, axis=1)
         total = np.zeros((clips.max() + 1, each.shape[1]))
         np.add.at(total, clips, each)
         averaged: npt.NDArray[np.float64] = total / np.bincount(clips)[:, None]
@@ -49,6 +58,7 @@ def view_stored(
     temporal_views: int = 1,
     spatial_crops: int = 1,
     size: int | None = None,
+    with_features: bool = False,
 ) -> Views:
     """Run the model on every view of stored videos.
 
@@ -73,8 +83,11 @@ def view_stored(
     )
     size = views_at_once(shape, device) if size is None else size
     loader = ClipLoader(reader, in_batches(windows, size=size), num_threads=reading_threads())
-    logits = [
-        model(batch.clips.to(device, non_blocking=True)).float()
-        for batch in progress(loader, total=len(loader), label="viewing", unit="batch")
-    ]
-    return Views(windows, torch.cat(logits).cpu().numpy())
+    latest = head_inputs(model) if with_features else None
+    logits, features = [], []
+    for batch in progress(loader, total=len(loader), label="viewing", unit="batch"):
+        logits.append(model(batch.clips.to(device, non_blocking=True)).float().cpu())
+        if latest is not None:
+            features.append(latest()[: len(batch.clips)].cpu())
+    found = torch.cat(features).numpy() if features else None
+    return Views(windows, torch.cat(logits).numpy(), found)

@@ -59,8 +59,14 @@ class Answer(BaseModel):
 
     name: str | None = Field(description="the file's name as the client gave it; text, not a path")
     label: str = Field(description="the most probable class")
-    answer: str | None = Field(description="label, or null if confidence is below the threshold")
+    answer: str | None = Field(description="label, or null for the reason in doubt")
     confidence: Rounded = Field(description="the probability of label")
+    doubt: Literal["unlike the training videos", "between classes"] | None = Field(
+        description="why there is no answer: novelty above 1, or confidence below the threshold"
+    )
+    novelty: Rounded | None = Field(
+        description="distance from the training videos; null if the model cannot tell"
+    )
     probabilities: dict[str, Rounded] = Field(description="of every class, in descending order")
     segments: list[SegmentAnswer]
     duration_seconds: Rounded = Field(description="length of the part that was predicted")

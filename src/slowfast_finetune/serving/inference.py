@@ -90,6 +90,8 @@ class InferenceEngine:
             label=result.label,
             answer=result.answer,
             confidence=result.confidence,
+            doubt=result.doubt,
+            novelty=result.novelty,
             probabilities=dict(result.top(len(result.probabilities))),
             segments=[SegmentAnswer(**vars(segment)) for segment in result.segments],
             duration_seconds=result.duration_seconds,

@@ -128,6 +128,9 @@
     get("answer").style.setProperty("color", known ? colour(answer.label) : "");
     get("confidence").textContent = known
       ? `with a probability of ${percent(answer.confidence)}`
+      : answer.doubt === "unlike the training videos"
+      ? "This video is unlike the training videos: its distance from them is " +
+        `${answer.novelty.toFixed(1)} times the limit. Its most probable class is ${spoken(answer.label)}.`
       : (parts.length ? `Parts of the video show: ${parts.map(spoken).join(", ")}. ` : "") +
         `The most probable class of the whole video is ${spoken(answer.label)}, but its probability, ` +
         `${percent(answer.confidence)}, is below the threshold of ${percent(answer.model.threshold)}.`;

@@ -114,6 +114,7 @@ def train_probe(
         val_loss=history[probe.best].val_loss,
         temperature=probe.calibration.temperature,
         threshold=probe.calibration.threshold,
+        neighbours=probe.neighbours.as_plain(),
     )
     save_checkpoint(outputs.best_checkpoint, best)
     export_program(best, outputs.best_model)

@@ -29,6 +29,7 @@ from slowfast_finetune.model.device import (
 from slowfast_finetune.model.speed import speed_up
 from slowfast_finetune.model.weights import build_pretrained, locate_weights
 from slowfast_finetune.scoring.calibration import calibrate
+from slowfast_finetune.scoring.novelty import neighbours_from
 from slowfast_finetune.scoring.views import view_stored
 from slowfast_finetune.training.augmentation import check_mirroring
 from slowfast_finetune.training.engine import fit
@@ -178,24 +179,36 @@ def _fine_tune(
 
 
 def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
-    """The checkpoint with temperature and threshold fitted to the validation videos.
+    """The checkpoint with temperature, threshold and neighbours.
 
-    Each is shown once, its centre. The process that calls this computes all of them.
+    All are fitted to the validation videos; the neighbours are training videos. Each is shown
+    once, its centre. The process that calls this computes all of them.
     """
     classifier = classifier_from(checkpoint)
     speed_up(classifier)
     classifier.to(data.fabric.device)
     with data.fabric.autocast():
-        views = view_stored(
-            classifier,
-            data.val_rows,
-            shape=checkpoint.preprocessing,
-            folder=data.folder,
-            device=data.fabric.device,
+        train, val = (
+            view_stored(
+                classifier,
+                rows,
+                shape=checkpoint.preprocessing,
+                folder=data.folder,
+                device=data.fabric.device,
+                with_features=True,
+            )
+            for rows in (data.rows, data.val_rows)
         )
+    assert train.features is not None
+    assert val.features is not None
     true = np.array([row.label for row in data.val_rows], dtype=np.int64)
-    found = calibrate(views.logits, true)
-    return dataclasses.replace(checkpoint, temperature=found.temperature, threshold=found.threshold)
+    found = calibrate(val.logits, true)
+    return dataclasses.replace(
+        checkpoint,
+        temperature=found.temperature,
+        threshold=found.threshold,
+        neighbours=neighbours_from(train.features, val.features).as_plain(),
+    )
 
 
 def class_names_of(rows: Sequence[ClipRow]) -> list[str]:
