@@ -111,11 +111,7 @@ def describe_corners(found: Iterable[Corner], *, current: str) -> str:
 
 
 def describe_features(root: Path, *, current: str) -> str:
-    """A table of the feature stores for people; empty if there is none.
-
-    Args:
-        current: digest of the clip settings of params.yaml, which is marked.
-    """
+    """A table of the feature stores for people, empty if there is none; ``current`` is marked."""
     lines = []
     for store, found in feature_stores(root):
         entries = _entries(store.folder)

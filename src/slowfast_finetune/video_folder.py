@@ -22,19 +22,12 @@ from torch.utils.data import Dataset
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Padding
-from slowfast_finetune.decoding import orientation
+from slowfast_finetune.decoding import orientation, sampling
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.decoding.opening import open_video, video_stream
 from slowfast_finetune.decoding.orientation import Frame as Frames
 from slowfast_finetune.decoding.packets import has_leaping_clock
-from slowfast_finetune.decoding.sampling import (
-    TOLERANCE_SECONDS,
-    exact_rate,
-    instants_before,
-    padded_indices,
-    window_starts,
-)
 from slowfast_finetune.decoding.video_facts import DecodeReport
 from slowfast_finetune.indexing.discovery import find_videos
 
@@ -74,7 +67,7 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
         self.videos = [video.path for video in discovery.videos]
         self.labels = [self.class_names.index(video.class_name) for video in discovery.videos]
         self._num_frames = num_frames
-        self._sample_fps = exact_rate(sample_fps)
+        self._sample_fps = sampling.exact_rate(sample_fps)
         self._short_side = short_side
         self._crop_size = crop_size
         self._padding = padding
@@ -130,8 +123,10 @@ class VideoFolderDataset(Dataset[tuple[Tensor, int]]):
 
     def _window(self, num_sampled: int) -> list[int]:
         """Which of the sampled frames make the clip: the middle ones, padded if too few."""
-        padded = padded_indices(num_sampled, min_frames=self._num_frames, padding=self._padding)
-        (start,) = window_starts(len(padded), window=self._num_frames, views=1)
+        padded = sampling.padded_indices(
+            num_sampled, min_frames=self._num_frames, padding=self._padding
+        )
+        (start,) = sampling.window_starts(len(padded), window=self._num_frames, views=1)
         return padded[start : start + self._num_frames]
 
 
@@ -171,9 +166,9 @@ def shown_frames(
         end_time: when the last frame disappears [s].
     """
     start = frame_times[0]
-    num_instants = max(1, instants_before(end_time - start, sample_fps=sample_fps))
+    num_instants = max(1, sampling.instants_before(end_time - start, sample_fps=sample_fps))
     instants = (start + number / sample_fps for number in range(num_instants))
-    return [bisect_right(frame_times, time + TOLERANCE_SECONDS) - 1 for time in instants]
+    return [bisect_right(frame_times, time + sampling.TOLERANCE_SECONDS) - 1 for time in instants]
 
 
 def scale(frames: Frames, *, short_side: int) -> Frames:

@@ -445,7 +445,8 @@ def test_a_number_out_of_range_is_refused(
 def test_help_needs_no_heavy_imports() -> None:
     code = (
         "import sys, slowfast_finetune.demo.__main__ as demo\n"
-        "try: demo.main(['--help'])\n"
+        "sys.argv = ['demo', '--help']\n"
+        "try: demo.main()\n"
         "except SystemExit: print([m for m in ('av', 'PIL', 'numpy') if m in sys.modules])\n"
     )
     result = run_python("-c", code)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,7 @@ if __name__ == "__main__":
 @pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_command_that_is_stopped_or_killed_leaves_no_decoder(
-    tmp_path: Path, how: signal.Signals
+    tmp_path: Path, how: signal.Signals, request: pytest.FixtureRequest
 ) -> None:
     """Ctrl-C reaches all processes at once; after a kill, decoders must notice by themselves."""
     script = tmp_path / "child.py"
@@ -229,6 +230,7 @@ def test_a_command_that_is_stopped_or_killed_leaves_no_decoder(
             start_new_session=True,
         )
     assert child.stdout is not None
+    request.addfinalizer(partial(_end, child))
     assert child.stdout.readline() == b"going\n"
     started = [process.pid for process in psutil.Process(child.pid).children(recursive=True)]
     decoders = [pid for pid in started if "forkserver" in Path(f"/proc/{pid}/cmdline").read_text()]
@@ -247,6 +249,12 @@ def test_a_command_that_is_stopped_or_killed_leaves_no_decoder(
     assert _session(child.pid) == []
     if how == signal.SIGINT:
         assert (tmp_path / "errors.txt").read_text().count("Traceback") == 1, "only the parent's"
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def _blocks(pid: int, number: signal.Signals) -> bool:

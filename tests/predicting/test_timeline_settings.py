@@ -69,6 +69,7 @@ def test_a_spoilt_file_is_refused(checkpoint: Path, text: str) -> None:
         read_settings(checkpoint)
 
 
+@pytest.mark.process
 def test_a_loaded_model_makes_timelines_as_chosen(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "best.pt")
     video = tmp_path / "a.mp4"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from synthetic import steady, write_video
 from slowfast_finetune.report.evidence import Evidence
 from slowfast_finetune.report.report_page import compose
 from slowfast_finetune.report.results import read_results
+from slowfast_finetune.report.run_overview import sentences
 from slowfast_finetune.report.timeline_strips import (
     Mistake,
     frame_reader,
@@ -68,6 +70,16 @@ def test_frames_of_a_mistake_are_those_of_its_time(tmp_path: Path) -> None:
 
 def test_classes_have_hues_far_apart() -> None:
     assert hues(["a", "b", "c"]) == {"a": 0, "b": 222, "c": 85}
+
+
+def test_parts_are_called_parts(tmp_path: Path) -> None:
+    run = write_run(tmp_path, answers("clap", {"clap": 2}), class_names=["clap"])
+    results = read_results(run.files)
+    assert sentences("result", results)[0].startswith("2 of 2 test videos are classified")
+    parts = [row._replace(start_seconds=1.0, end_seconds=2.0) for row in results.clips]
+    results = dataclasses.replace(results, clips=parts)
+    assert sentences("result", results)[0].startswith("2 of 2 test parts are classified")
+    assert sentences("data", results)[0].startswith("6 usable parts, ")
 
 
 @pytest.mark.parametrize("rows", [ROWS, []], ids=["parts", "whole videos"])

@@ -13,15 +13,10 @@ from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate
+from slowfast_finetune.clips import decode_job
 from slowfast_finetune.clips.caching import clip_row, entries_of
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, stored_size
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
-from slowfast_finetune.clips.decode_job import (
-    check_bytes,
-    memory_refused,
-    seconds_allowed,
-    within_limits,
-)
 from slowfast_finetune.clips.parts import part_range, place_clip
 from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable, worker_count
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
@@ -63,7 +58,9 @@ class _Task:
 
     @property
     def seconds_allowed(self) -> float:
-        return seconds_allowed(self.video, timeout_seconds=self.params.cache.timeout_seconds)
+        return decode_job.seconds_allowed(
+            self.video, timeout_seconds=self.params.cache.timeout_seconds
+        )
 
 
 def summarise_videos(
@@ -123,12 +120,12 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
     limit = task.params.cache.worker_memory_mb
     settings = task.store.folder.name
     stored = task.info and clip_row(task.row, task.info, clip=task.params.clip, settings=settings)
-    with within_limits(limit, seconds=task.seconds_allowed):
+    with decode_job.within_limits(limit, seconds=task.seconds_allowed):
         if isinstance(stored, ClipRow):
             summary, frames = summarise_entry(stored, task.store)
         else:
-            check_bytes(task.video, content_hash=None)
-            with memory_refused(limit):
+            decode_job.check_bytes(task.video, content_hash=None)
+            with decode_job.memory_refused(limit):
                 summary, frames = _from_file(task)
         wanted = strip(np.stack(frames), height=STRIP_HEIGHT) if task.wants_strip else None
         return summary, wanted

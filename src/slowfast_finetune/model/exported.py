@@ -7,7 +7,7 @@ import json
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ EXPORT_VERSION = 1
 KIND = "slowfast-finetune export"
 TASK = "video-classification"
 METADATA_NAME = "slowfast.json"  # extra file of a pt2 archive
+
+FREE_BATCH = ({0: torch.export.Dim("batch")},)  # for the exporters: any number of clips
 
 Precision = Literal["fp32", "bf16"]
 
@@ -66,7 +68,7 @@ def pt2_bytes(checkpoint: Checkpoint, *, precision: Precision = "fp32") -> memor
         # Notices from inside torch.export about its own future.
         warnings.simplefilter("ignore")
         program = torch.export.export(
-            model, (example_clips(checkpoint),), dynamic_shapes=free_batch()
+            model, (example_clips(checkpoint),), dynamic_shapes=FREE_BATCH
         )
         _forget_origin(program)
         about = metadata_text(checkpoint, precision=precision)
@@ -78,11 +80,6 @@ def example_clips(checkpoint: Checkpoint) -> Tensor:
     """Two black clips of the model's shape; a batch of one would be taken for a constant."""
     shape = checkpoint.preprocessing
     return torch.zeros(2, shape.num_frames, shape.crop_size, shape.crop_size, 3, dtype=torch.uint8)
-
-
-def free_batch() -> tuple[dict[int, Any]]:
-    """Dynamic shapes for the exporters: the batch dimension of the clips is free."""
-    return ({0: torch.export.Dim("batch")},)
 
 
 def metadata_text(checkpoint: Checkpoint, *, precision: str, **more: str) -> str:

@@ -33,6 +33,7 @@ from slowfast_finetune.report.results import ResultFiles, Results, VideoResult, 
 from slowfast_finetune.report.run_findings import check_run
 from slowfast_finetune.report.run_overview import (
     data_table,
+    noun,
     reproduction,
     run_of,
     sentences,
@@ -140,6 +141,7 @@ def compose(
         "max_strips": MAX_STRIPS,
         "mistakes": surest_mistakes(results.predictions)[:LISTED],
         "model_name": run_params.get("model", {}).get("name", "SlowFast"),
+        "noun": noun(results),
         "probability_bars": probability_bars,
         "reasons": Counter(row.reason for row in results.rejected).most_common(),
         "reliability": reliability_chart(results.reliability),

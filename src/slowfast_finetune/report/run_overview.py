@@ -32,6 +32,11 @@ class _Known(dict[str, Any]):
         return None
 
 
+def noun(results: Results) -> str:
+    """What a case is called: a video, or a part of one."""
+    return "part" if any(clip.start_seconds is not None for clip in results.clips) else "video"
+
+
 def sentences(kind: str, results: Results) -> list[str]:
     """Render the sentences of texts.yaml on the result, the data or the training."""
     scores = results.scores
@@ -44,6 +49,7 @@ def sentences(kind: str, results: Results) -> list[str]:
     )
     values = {
         "results": results,
+        "noun": noun(results),
         "scores": _Known(scores),
         "summary": results.summary,
         "run": _Known(run_of(results.summary)),
