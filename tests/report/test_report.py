@@ -5,6 +5,7 @@ Data made to mislead goes through the real measurement, so that the whole is tes
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -406,6 +407,25 @@ def test_verdict_tells_how_often_it_answers(tmp_path: Path) -> None:
         "The model answers for 66.7 % of the videos; 100 % of these are "
         "classified correctly (95 % confidence interval 43.9 % to 100 %)."
     )
+
+
+def test_a_probe_is_told_without_epochs(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path, [Answer("a", "a", 0.9), Answer("b", "b", 0.9)], class_names=["a", "b"]
+    )
+    path = tmp_path / "metrics/train.json"
+    summary = json.loads(path.read_text())
+    probe = {"method": "probe", "penalty": 0.3, "penalties": 7, "folds": 5, "fitted_videos": 12}
+    summary["run"] = [{**summary["run"][0], **probe}]
+    path.write_text(json.dumps(summary))
+    (told,) = sentences("training", read_results(run.files))
+    assert "fitted, to features of 12 training" in told
+    assert "7 penalties tried by 5-fold cross-validation" in told.replace(THIN, " ")
+    assert "Penalty 0.3 is kept" in told
+    assert "poch" not in told
+    page = report_of(run)
+    assert "· probe" in page
+    assert "epoch" not in page.split('id="h-curves"')[1].split("</section>")[0]
 
 
 def test_a_sound_run_is_not_accused(tmp_path: Path) -> None:

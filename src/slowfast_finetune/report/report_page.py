@@ -122,7 +122,8 @@ def compose(
     names, read = frame_reader(timeline_mistakes, project=project)
     clips = {row.case: row for row in results.clips}
     uncertain = least_certain(results.predictions)
-    run_params = run_of(results.summary).get("params", {})
+    run = run_of(results.summary)
+    run_params = run.get("params", {})
     by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
     for video in reversed(uncertain):
         by_cell[video.row.actual, video.row.predicted].append(video)
@@ -137,6 +138,7 @@ def compose(
         "evidence": evidence,
         "findings": _joined(results, findings),
         "hues": hues(results.class_names),
+        "is_probe": run.get("method") == "probe",
         "max_paths": MAX_PATHS,
         "max_strips": MAX_STRIPS,
         "mistakes": surest_mistakes(results.predictions)[:LISTED],
