@@ -386,6 +386,8 @@ def test_json_is_one_line_and_keeps_every_name() -> None:
         "answer": "clap",
         "label": "clap",
         "confidence": 0.912345678,
+        "doubt": None,
+        "novelty": None,
         "duration_seconds": 64.05,
         "probabilities": {"clap": 0.91, "wave": 0.08, "jump": 0.01},
         "segments": [
