@@ -52,6 +52,18 @@ def test_f1_by_hand() -> None:
     assert np.isnan(f1_of_counts(np.zeros(3)))
 
 
+def test_an_overlap_that_only_just_reaches_counts_at_any_time() -> None:
+    # The first 10 of 20 tenths of a second: IoU 0.5, which rounding makes less at 22 of these.
+    pairs = [
+        (Stretch(0, 0.1 * start, 0.1 * (start + 20)), Stretch(0, 0.1 * start, 0.1 * (start + 10)))
+        for start in range(300)
+    ]
+    lines = [Timeline([true], [predicted], 40.0) for true, predicted in pairs]
+    assert segment_counts(lines, overlap=0.5)[:, 0].tolist() == [1] * 300
+    # Over tIoU 0.3, 0.4 and 0.5 of five.
+    assert [mean_average_precision([line], ONCE).item() for line in lines] == [0.6] * 300
+
+
 def test_another_label_is_no_hit_however_well_it_lies() -> None:
     line = Timeline([Stretch(0, 0, 10)], [Stretch(1, 0, 10)], 10.0)
     assert segment_counts([line], overlap=0.10).tolist() == [[0, 1, 1]]

@@ -20,6 +20,9 @@ Labels = npt.NDArray[np.int64]
 FRAME_SECONDS = 0.1  # from one point of the time grid to the next
 F1_OVERLAPS = (0.10, 0.25, 0.50)
 MAP_OVERLAPS = (0.3, 0.4, 0.5, 0.6, 0.7)
+# Times are rounded binary numbers: the IoU of 10 and 20 tenths of a second may come out as
+# 0.4999999999999999, and is to reach 0.5.
+ROUNDING = 1e-9
 BACKGROUND = -1  # the label of what lies in no segment
 
 
@@ -92,7 +95,7 @@ def segment_counts(timelines: Sequence[Timeline], *, overlap: float) -> Floats:
         for stretch in predicted:
             shares = [_iou(stretch, other) * (other.label == stretch.label) for other in true]
             best = int(np.argmax(shares)) if shares else -1
-            if shares and shares[best] >= overlap:
+            if shares and shares[best] >= overlap - ROUNDING:
                 hit.add(best)
         counts.append((len(hit), len(predicted), len(true)))
     return np.array(counts, dtype=np.float64).reshape(-1, 3)
@@ -152,7 +155,8 @@ def _hits(
     for row, (_, video, number) in enumerate(predicted):
         part = timelines[video].predicted[number]
         shares = [(_iou(part, other), index) for index, other in enumerate(true[video])]
-        free = [pair for pair in shares if pair[0] >= overlap and (video, pair[1]) not in taken]
+        reached = [pair for pair in shares if pair[0] >= overlap - ROUNDING]
+        free = [pair for pair in reached if (video, pair[1]) not in taken]
         if free:
             taken.add((video, max(free)[1]))
             hits[row] = 1
