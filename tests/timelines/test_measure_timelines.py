@@ -77,11 +77,14 @@ def test_the_prior_of_positions_by_hand(tmp_path: Path) -> None:
         case("b.mp4", "clap", 10, 20),
     ]
     prior = position_prior(labelled_videos(rows, "test"), LABELS, project=tmp_path)
-    # First half: clap in one of two videos, nothing in the other; then jump, and clap.
-    np.testing.assert_allclose(prior[:50], [[0.5, 0, 0.5]] * 50, atol=1e-12)
-    np.testing.assert_allclose(prior[50:], [[0.5, 0.5, 0]] * 50, atol=1e-12)
+    # First half: 5 s of clap in one video, 10 s of nothing in the other; then 5 s of jump, and 10 s
+    # of clap.
+    np.testing.assert_allclose(prior[:50], [[1 / 3, 0, 2 / 3]] * 50, atol=1e-9)
+    np.testing.assert_allclose(prior[50:], [[2 / 3, 1 / 3, 0]] * 50, atol=1e-9)
+    # Of 30 s clap has 15, nothing 10.
     assert most_frequent(prior, 8.0) == [Stretch(0, 0, 8, pytest.approx(0.5))]
     # Equal shares: the first label.
+    prior[:] = [0.5, 0, 0.5]
     assert by_position(prior, 8.0) == [Stretch(0, 0, 8, pytest.approx(0.5))]
     prior[50:] = [0.2, 0.8, 0]
     prior[:25] = [0.1, 0.1, 0.8]
@@ -104,6 +107,8 @@ def test_scores_have_intervals_over_units_and_stand_beside_baselines() -> None:
     assert rows["positions", "frame_accuracy"][2:] == (0.5, 0.5, 0.5)
     assert rows["most_frequent", "f1_25"].value == 0
     assert rows["above_positions", "frame_accuracy"][2:] == (0.25, 0.0, 0.5)
+    empty = score_rows([right, wrong], None, ["p", "q"])
+    assert [row.value is None for row in empty] == [False] * 5 + [True] * 15
     alone = score_rows([right, wrong], prior, ["p", "p"])
     assert {(row.low, row.high) for row in alone} == {(None, None)}
 
@@ -192,6 +197,26 @@ def test_the_stage_writes_what_predict_gives(
     assert metrics["f1_25_low"] == scores["model", "f1_25"].low
     assert metrics["positions_f1_25"] == scores["positions", "f1_25"].value
     assert json.loads((project / "best_timeline.json").read_text())["threshold"] is not None
+
+
+def test_baselines_come_from_training_videos_with_parts(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tests = [case("a.mp4", "clap", 0, 4), case("b.mp4", "clap", 0, 3)]
+    whole = [case(f"{number}.mp4", "jump", None, None, split="train") for number in range(5)]
+    part = case("c.mp4", "clap", 0, 4, split="train")
+    # Clap everywhere is right in 7 of 8 s; the whole clips of jump say nothing of long videos, and
+    # the parts that are tested nothing that a baseline may know.
+    files = measure(project, [*tests, *whole, part])
+    metrics = json.loads((files.folder / "timelines.json").read_text())
+    assert metrics["most_frequent_frame_accuracy"] == metrics["positions_frame_accuracy"] == 0.875
+    assert "frame_accuracy of positions: 0.875" in capsys.readouterr().out
+    files = measure(project, [*tests, *whole])
+    metrics = json.loads((files.folder / "timelines.json").read_text())
+    assert metrics["most_frequent_frame_accuracy"] is metrics["positions_f1_25"] is None
+    said = capsys.readouterr().out
+    assert "no training video has labelled parts; the baselines of timelines are empty" in said
+    assert "positions:" not in said
 
 
 def test_what_cannot_be_measured_is_refused_in_one_line(project: Path) -> None:

@@ -98,20 +98,23 @@ def readable(
 def position_prior(
     videos: Sequence[LabelledVideo], labels: dict[str, int], *, project: Path
 ) -> Floats:
-    """Shares of labels at relative positions (POSITIONS, classes + 1), background last.
+    """Shares of the time that labels have at relative positions (POSITIONS, classes + 1).
 
-    Every video weighs the same.
+    Background comes last. Every second weighs the same, so that the mean over positions is the
+    share of all time.
     """
     shares = np.zeros((POSITIONS, len(labels) + 1))
     edges = np.linspace(0, 1, POSITIONS + 1)
+    total = 0.0
     for video in videos:
         seconds = _seconds(video, project)
+        total += seconds
         for label, start, end, _ in video.stretches(seconds, labels):
             inside = np.minimum(edges[1:], end / seconds) - np.maximum(edges[:-1], start / seconds)
-            shares[:, label] += np.maximum(inside, 0) * POSITIONS
-    shares[:, -1] = len(videos) - shares.sum(axis=1)
+            shares[:, label] += np.maximum(inside, 0) * POSITIONS * seconds
+    shares[:, -1] = total - shares.sum(axis=1)
     # Rounded, so that equal shares are equal and the first of them is taken.
-    return np.round(shares / max(len(videos), 1), 9)
+    return np.round(shares / total, 9)
 
 
 def _seconds(video: LabelledVideo, project: Path) -> float:

@@ -100,7 +100,10 @@ def measure_timelines(
         units.append(video.unit)
     if not timelines:
         raise DataError("none of the test videos with labelled parts can be read")
-    prior = position_prior(labelled_videos(rows, "train"), labels, project=project)
+    training = in_parts(labelled_videos(rows, "train"))
+    if not training:
+        say("no training video has labelled parts; the baselines of timelines are empty")
+    prior = position_prior(training, labels, project=project) if training else None
     scores = score_rows(timelines, prior, units)
     _write(files, segments, scores)
     say(described(scores, num_videos=len(timelines)))
@@ -128,9 +131,13 @@ def segment_rows(
 
 
 def score_rows(
-    timelines: Sequence[Timeline], prior: Floats, units: Sequence[str]
+    timelines: Sequence[Timeline], prior: Floats | None, units: Sequence[str]
 ) -> list[TimelineScoreRow]:
-    """Every score of the model and of the baselines, with intervals by resampling units."""
+    """Every score of the model and of the baselines, with intervals by resampling units.
+
+    Args:
+        prior: of positions; without one the scores of the baselines are empty.
+    """
     from slowfast_finetune.evaluation.resampling import percentile_interval, resampled, units_of
 
     numbers = units_of(units)
@@ -138,15 +145,13 @@ def score_rows(
     # The same draws for all, so that scores can be subtracted.
     counts = np.vstack([np.ones(num_units), resampled(np.eye(num_units))])
     weights = counts[:, numbers]
-    values = {
-        "model": scores_of(timelines, weights),
-        **{
-            name: scores_of(
-                [line._replace(predicted=make(prior, line.seconds)) for line in timelines], weights
-            )
-            for name, make in zip(BASELINES, (most_frequent, by_position), strict=True)
-        },
-    }
+    values = {"model": scores_of(timelines, weights)}
+    for name, make in zip(BASELINES, (most_frequent, by_position), strict=True):
+        if prior is None:
+            values[name] = {score: np.full(len(weights), np.nan) for score in values["model"]}
+        else:
+            lines = [line._replace(predicted=make(prior, line.seconds)) for line in timelines]
+            values[name] = scores_of(lines, weights)
     values["above_positions"] = {
         name: value - values["positions"][name] for name, value in values["model"].items()
     }
@@ -187,7 +192,8 @@ def described(scores: Sequence[TimelineScoreRow], *, num_videos: int) -> str:
     """The result as lines of text."""
     lines = [f"timelines of {num_videos} test videos with labelled parts:"]
     for method, score, value, low, high in scores:
-        if score in ("frame_accuracy", "f1_25") and method != "above_positions":
+        said = score in ("frame_accuracy", "f1_25") and method != "above_positions"
+        if said and value is not None:
             ends = "" if low is None else f" (95 % confidence interval {low:.3f} to {high:.3f})"
             lines.append(f"  {score} of {method}: {value:.3f}{ends}")
     return "\n".join(lines)
