@@ -121,7 +121,7 @@ def test_index_and_cache_never_import_torch() -> None:
 
 
 @pytest.mark.process
-def test_timelines_takes_no_torch_where_no_test_video_has_parts(tmp_path: Path) -> None:
+def test_timelines_takes_no_torch_where_no_video_has_parts(tmp_path: Path) -> None:
     rows = [ManifestRow(f"{n}.mp4", "a", 0, "test", None, f"{n:032x}") for n in range(3)]
     MANIFEST.write(tmp_path / "data/manifest.csv", rows)
     shutil.copyfile(PROJECT / "params.yaml", tmp_path / "params.yaml")

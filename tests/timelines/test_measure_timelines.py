@@ -20,8 +20,10 @@ from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.predicting.predictor import Predictor, TimelineCells
 from slowfast_finetune.predicting.timeline import segments_of
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings
+from slowfast_finetune.timelines import choosing
 from slowfast_finetune.timelines.choosing import choose_settings
 from slowfast_finetune.timelines.labelled_videos import (
+    LabelledVideo,
     by_position,
     filled,
     in_parts,
@@ -217,6 +219,43 @@ def test_baselines_come_from_training_videos_with_parts(
     said = capsys.readouterr().out
     assert "no training video has labelled parts; the baselines of timelines are empty" in said
     assert "positions:" not in said
+
+
+def test_parameters_are_chosen_on_validation_videos_alone(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[list[str]] = []
+
+    def spy(videos: Sequence[LabelledVideo], **_: object) -> TimelineSettings:
+        used.append([video.path for video in videos])
+        return TimelineSettings(threshold=0.25)
+
+    monkeypatch.setattr(choosing, "choose_settings", spy)
+    val = [case("c.mp4", "jump", 1, 4, split="val"), case("w.mp4", "clap", None, None, split="val")]
+    train = case("b.mp4", "clap", 0, 4, split="train")
+    measure(project, [case("a.mp4", "clap", 0, 4), *val, train])
+    # Also where the test videos have no parts.
+    files = measure(project, [case("a.mp4", "clap", None, None), *val, train])
+    assert used == [["c.mp4"]] * 2
+    assert json.loads((project / "best_timeline.json").read_text())["threshold"] == 0.25
+    assert json.loads((files.folder / "timelines.json").read_text()) == {}
+    assert TIMELINES.read_rows(files.table("timelines")) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "hashes", "has_interval"),
+    [(("p", "q"), "12", True), (("p", "p"), "12", False), ((None, None), "11", False)],
+)
+def test_intervals_resample_groups_or_contents(
+    project: Path, groups: Sequence[str | None], hashes: str, has_interval: bool
+) -> None:
+    # The same group, or the same content at another path, is one unit, which has no interval.
+    rows = [
+        case(f"{name}.mp4", "clap", 0, 4)._replace(group=group, content_hash=32 * digit)
+        for name, group, digit in zip("ab", groups, hashes, strict=True)
+    ]
+    metrics = json.loads((measure(project, rows).folder / "timelines.json").read_text())
+    assert (metrics["f1_25_low"] is not None) == has_interval
 
 
 def test_what_cannot_be_measured_is_refused_in_one_line(project: Path) -> None:

@@ -65,11 +65,12 @@ def measure_timelines(
     """
     from slowfast_finetune.predicting.timeline_settings import write_settings
 
-    videos = in_parts(labelled_videos(rows, "test"))
+    videos, validation = (in_parts(labelled_videos(rows, split)) for split in ("test", "val"))
     if not videos:
-        write_settings(checkpoint_path, None)
         _write(files, [], [])
         say("no test video has labelled parts; no timeline is measured")
+    if not videos and not validation:
+        write_settings(checkpoint_path, None)
         return
     from slowfast_finetune.model.checkpoint import load_checkpoint
     from slowfast_finetune.predicting.predictor import Predictor
@@ -82,10 +83,10 @@ def measure_timelines(
     background = checkpoint.params["data"].get("background")
     names = [name for name in model.class_names if name != background]
     labels = {name: label for label, name in enumerate(names)}
-    chosen = choose_settings(
-        in_parts(labelled_videos(rows, "val")), model=model, labels=labels, project=project
-    )
+    chosen = choose_settings(validation, model=model, labels=labels, project=project)
     write_settings(checkpoint_path, chosen)
+    if not videos:
+        return
     if chosen is not None:
         model.timeline = chosen
     timelines, segments, units = [], [], []
