@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from reported_run import answers, write_run
 from synthetic import steady, write_video
 
+from slowfast_finetune.predicting.timeline_settings import settings_path
 from slowfast_finetune.report.evidence import Evidence
 from slowfast_finetune.report.report_page import compose
 from slowfast_finetune.report.results import read_results
@@ -99,4 +101,34 @@ def test_the_page_shows_timelines_where_there_are_any(
         assert 'aria-label="labelled: no class from 0.0 s to 2.0 s, jump from' in page
         assert "bad.mp4, 6.0 s to 10.0 s" in page
         assert "the frames cannot be read from the video" in page
-        assert "No validation video has labelled parts" in page
+        assert "are not chosen: no validation video has labelled parts.</p>" in page
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"stride_seconds": 0.5, "smoothing_seconds": 0, "threshold": 0.3,
+             "shortest_seconds": 1, "num_videos": 8, "num_left_out": 2, "f1_25": 0.625},
+            "chosen on 8 validation videos (2 more cannot be read), by F1 at IoU 0.25, which is "
+            "62.5 % there: a window every 0.500 s",
+        ),
+        ({"num_videos": 3, "num_left_out": 0, "f1_25": 0},
+         "are not chosen: F1 at IoU 0.25 is 0 on 3 validation videos with all of them."),
+        ({"num_videos": 0, "num_left_out": 2, "f1_25": 0},
+         "are not chosen: no validation video with labelled parts can be read (2 left out)."),
+    ],
+    ids=["chosen", "F1 is 0", "none can be read"],
+)  # fmt: skip
+def test_the_page_tells_on_what_evidence_parameters_are_chosen(
+    tmp_path: Path, settings: dict[str, float], said: str
+) -> None:
+    run = write_run(
+        tmp_path, answers("clap", {"clap": 2}), class_names=["clap", "jump"], timelines=ROWS,
+        timeline_scores=SCORES,
+    )  # fmt: skip
+    settings_path(run.files.checkpoint).write_text(json.dumps(settings))
+    page = compose(
+        read_results(run.files), store=run.store, evidence=Evidence(note="-"), project=tmp_path
+    )
+    assert said in page.replace("\u202f", " ").replace("\u00a0", " ")

@@ -17,6 +17,7 @@ from slowfast_finetune import load_model
 from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.manifest_table import ManifestRow, Split
 from slowfast_finetune.evaluation.result_tables import EvaluationFiles
+from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor, TimelineCells
 from slowfast_finetune.predicting.timeline import segments_of
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings
@@ -124,12 +125,15 @@ class StandIn:
 
     def timeline_cells(
         self, paths: Sequence[Path], *, stride_seconds: float
-    ) -> Iterator[TimelineCells]:
+    ) -> Iterator[TimelineCells | RefusedVideo]:
         assert stride_seconds in (0.5, 0.25)
         edges = [0.0, 4.0, 4.4, 10.0, 20.0]
         cells = np.array([[0.55, 0.45], [0.3, 0.7], [0.55, 0.45], [0.51, 0.49]])
         for path in paths:
-            yield TimelineCells(path, cells, edges)
+            if path.name == "gone.mp4":
+                yield RefusedVideo(path, "decode_error", "No such file")
+            else:
+                yield TimelineCells(path, cells, edges)
 
     def segments(self, cells: Any, edges: list[float], settings: TimelineSettings) -> Any:
         return segments_of(
@@ -146,9 +150,39 @@ def test_the_parameters_with_the_highest_f1_are_chosen(
     # Only with a part of at least 0.5 s, and all of it as one segment: the moment of jump goes to
     # its neighbour. IoU of 0-20 s with 0-10 s is 0.5. Of equal settings the first.
     chosen = choose_settings(videos, model=model, labels=LABELS, project=tmp_path)
-    assert chosen == TimelineSettings(stride_seconds=0.5, threshold=0, shortest_seconds=0.5)
-    assert "F1 at IoU 0.25 1.000 there, 0.000 without a choice" in capsys.readouterr().out
-    assert choose_settings([], model=model, labels=LABELS, project=tmp_path) is None
+    assert chosen == TimelineSettings(
+        stride_seconds=0.5, threshold=0, shortest_seconds=0.5, num_videos=1, f1_25=1
+    )
+    assert capsys.readouterr().out == (
+        "timeline chosen on 1 validation videos, with F1 at IoU 0.25 of 1.000 there: a window "
+        "every 0.50 s, smoothed over 0.00 s, threshold 0.00, shortest part 0.50 s; F1 0.000 there "
+        "without a choice\n"
+    )
+
+
+def test_nothing_is_chosen_without_evidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def choose(*rows: ManifestRow) -> tuple[TimelineSettings | None, str]:
+        model = cast(Predictor, StandIn())
+        videos = labelled_videos(rows, "val")
+        chosen = choose_settings(videos, model=model, labels=LABELS, project=tmp_path)
+        return chosen, capsys.readouterr().out.splitlines()[-1]
+
+    without = "timelines are made as without a choice"
+    assert choose() == (None, f"no validation video has labelled parts; {without}")
+    # The jump at 4 s is never found at 15 s.
+    wrong, gone = (case(name, "jump", 15, 16, split="val") for name in ("a.mp4", "gone.mp4"))
+    assert choose(wrong, gone) == (
+        TimelineSettings(num_videos=1, num_left_out=1),
+        "timeline not chosen: F1 at IoU 0.25 is 0 on 1 validation videos (1 more cannot be read) "
+        "with all parameters; timelines are made without a choice",
+    )
+    assert choose(gone) == (
+        TimelineSettings(num_left_out=1),
+        "timeline not chosen: none of 1 validation videos with labelled parts can be read; "
+        "timelines are made without a choice",
+    )
 
 
 @pytest.fixture
@@ -198,7 +232,8 @@ def test_the_stage_writes_what_predict_gives(
     assert metrics["f1_25"] == scores["model", "f1_25"].value
     assert metrics["f1_25_low"] == scores["model", "f1_25"].low
     assert metrics["positions_f1_25"] == scores["positions", "f1_25"].value
-    assert json.loads((project / "best_timeline.json").read_text())["threshold"] is not None
+    settings = json.loads((project / "best_timeline.json").read_text())
+    assert (settings["num_videos"], settings["num_left_out"]) == (1, 0)
 
 
 def test_baselines_come_from_training_videos_with_parts(

@@ -21,6 +21,9 @@ class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
         smoothing_seconds: probabilities are averaged over so long; 0 for not.
         threshold: an answer less probable is "none of these"; the checkpoint's if None.
         shortest_seconds: what is shorter goes to a neighbour.
+        num_videos: validation videos on which they were chosen.
+        num_left_out: validation videos with labelled parts that are gone or cannot be read.
+        f1_25: highest F1 at IoU 0.25 on these videos; if it is 0, nothing was chosen.
         checkpoint: hash of the checkpoint that they were chosen for.
     """
 
@@ -28,6 +31,9 @@ class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
     smoothing_seconds: Seconds = 0.0
     threshold: Annotated[float, pydantic.Field(ge=0, le=1)] | None = None
     shortest_seconds: Seconds = 0.0
+    num_videos: Annotated[int, pydantic.Field(ge=0)] = 0
+    num_left_out: Annotated[int, pydantic.Field(ge=0)] = 0
+    f1_25: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
     checkpoint: str = ""
 
     def described(self) -> str:
@@ -39,6 +45,24 @@ class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
             "shortest part {:.2f} s": self.shortest_seconds,
         }
         return ", ".join(text.format(value) for text, value in values.items() if value is not None)
+
+    def choice(self) -> str:
+        """What was chosen and on what evidence, or why nothing was, on one line."""
+        missing = f" ({self.num_left_out} more cannot be read)" if self.num_left_out else ""
+        if not self.num_videos:
+            return (
+                f"timeline not chosen: none of {self.num_left_out} validation videos with labelled "
+                "parts can be read"
+            )
+        if not self.f1_25:
+            return (
+                f"timeline not chosen: F1 at IoU 0.25 is 0 on {self.num_videos} validation "
+                f"videos{missing} with all parameters"
+            )
+        return (
+            f"timeline chosen on {self.num_videos} validation videos{missing}, with F1 at IoU 0.25 "
+            f"of {self.f1_25:.3f} there: {self.described()}"
+        )
 
 
 def settings_path(checkpoint: Path) -> Path:
@@ -78,4 +102,4 @@ def read_settings(checkpoint: Path) -> tuple[TimelineSettings, str]:
         return settings, ""
     if settings.checkpoint != hash_file(checkpoint):
         return TimelineSettings(), f"{path}: is of another checkpoint and is not used"
-    return settings, f"timeline chosen on validation videos: {settings.described()}"
+    return settings, settings.choice()

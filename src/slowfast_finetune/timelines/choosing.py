@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from slowfast_finetune.base.console import say
 from slowfast_finetune.predicting.predictor import Predictor
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings
@@ -31,10 +33,14 @@ LENGTHS = (0.0, 0.5, 1.0)  # of smoothing and of the shortest part, in windows
 def choose_settings(
     videos: Sequence[LabelledVideo], *, model: Predictor, labels: dict[str, int], project: Path
 ) -> TimelineSettings | None:
-    """The settings with the highest F1 over all videos; None without a readable video.
+    """The settings with the highest F1 over all videos, and what F1 that is; None without videos.
 
-    Of equal ones the first: those that are used without a choice come first.
+    Of equal ones the first: those that are used without a choice come first. They are the default
+    ones where no video can be read, and where no settings have an F1 above 0.
     """
+    if not videos:
+        say("no validation video has labelled parts; timelines are made as without a choice")
+        return None
     shape = model.preprocessing
     window = shape.num_frames / shape.sample_fps
     paths = [project / video.path for video in videos]
@@ -60,14 +66,15 @@ def choose_settings(
                 parts = stretches_of(model.segments(cells, edges, settings), labels)
                 lines.append(Timeline(true, parts, edges[-1]))
             counts = segment_counts(lines, overlap=OVERLAP).sum(axis=0)
-            scored[settings] = float(f1_of_counts(counts))
-    if not num_videos:
-        say("no validation video has labelled parts; timelines are made as without a choice")
-        return None
+            # NaN, where there is no segment at all, says as little as 0.
+            scored[settings] = float(np.nan_to_num(f1_of_counts(counts)))
     first = next(iter(scored))
     best = max(scored, key=lambda settings: scored[settings])
-    say(
-        f"timeline chosen on {num_videos} validation videos: {best.described()}; F1 at IoU "
-        f"{OVERLAP} {scored[best]:.3f} there, {scored[first]:.3f} without a choice"
-    )
-    return best
+    f1 = scored[best]
+    evidence = {
+        "num_videos": num_videos, "num_left_out": len(videos) - num_videos, "f1_25": round(f1, 6)
+    }  # fmt: skip
+    chosen = (best if f1 else TimelineSettings()).model_copy(update=evidence)
+    without = f"F1 {scored[first]:.3f} there" if f1 else "timelines are made"
+    say(f"{chosen.choice()}; {without} without a choice")
+    return chosen
