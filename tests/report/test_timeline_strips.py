@@ -35,7 +35,7 @@ ROWS = [
     TimelineRow("v/bad.mp4", "predicted", 3.0, 10.0, "jump", 0.7),
 ]
 SCORES = [
-    TimelineScoreRow(method, score, 0.5, 0.25, 0.75)
+    TimelineScoreRow(method, score, 0.5, 0.25, 0.75, 2, 1)
     for method in ("model", "most_frequent", "positions", "above_positions")
     for score in ("frame_accuracy", "f1_10", "f1_25", "f1_50", "map")
 ]
@@ -99,6 +99,9 @@ def test_the_page_shows_timelines_where_there_are_any(
     if rows:
         assert 'aria-label="predicted: clap from 0.0 s to 3.0 s, jump from 3.0 s to 10.0 s"' in page
         assert 'aria-label="labelled: no class from 0.0 s to 2.0 s, jump from' in page
+        assert "2 test videos with labelled parts (1 more cannot be read): what" in page.replace(
+            "\u202f", " "
+        )
         assert "bad.mp4, 6.0 s to 10.0 s" in page
         assert "the frames cannot be read from the video" in page
         assert "are not chosen: no validation video has labelled parts.</p>" in page

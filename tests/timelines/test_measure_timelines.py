@@ -103,13 +103,13 @@ def test_scores_have_intervals_over_units_and_stand_beside_baselines() -> None:
     rows = {(row.method, row.score): row for row in score_rows([right, wrong], prior, ["p", "q"])}
     assert len(rows) == 4 * 5
     # Drawn twice with replacement: both right, both wrong, or one of each.
-    assert rows["model", "frame_accuracy"][2:] == (0.75, 0.5, 1.0)
-    assert rows["model", "f1_25"][2:] == (0.5, 0.0, 1.0)
+    assert rows["model", "frame_accuracy"][2:5] == (0.75, 0.5, 1.0)
+    assert rows["model", "f1_25"][2:5] == (0.5, 0.0, 1.0)
     assert rows["model", "map"].value == 0.5
     # Background everywhere: half of the time is right, and no segment.
-    assert rows["positions", "frame_accuracy"][2:] == (0.5, 0.5, 0.5)
+    assert rows["positions", "frame_accuracy"][2:5] == (0.5, 0.5, 0.5)
     assert rows["most_frequent", "f1_25"].value == 0
-    assert rows["above_positions", "frame_accuracy"][2:] == (0.25, 0.0, 0.5)
+    assert rows["above_positions", "frame_accuracy"][2:5] == (0.25, 0.0, 0.5)
     empty = score_rows([right, wrong], None, ["p", "q"])
     assert [row.value is None for row in empty] == [False] * 5 + [True] * 15
     alone = score_rows([right, wrong], prior, ["p", "p"])
@@ -211,7 +211,7 @@ def test_the_stage_writes_what_predict_gives(
     files = measure(project, rows)
     said = capsys.readouterr().out
     assert "gone.mp4: not used: " in said
-    assert "timelines of 2 test videos with labelled parts:" in said
+    assert "timelines of 2 test videos with labelled parts (1 more cannot be read):" in said
     segments = TIMELINES.read_rows(files.table("timelines"))
     true = [row[:5] for row in segments if row.source == "true" and row.video_path == "a.mp4"]
     assert true == [
@@ -229,6 +229,8 @@ def test_the_stage_writes_what_predict_gives(
         for row in TIMELINE_SCORES.read_rows(files.table("timeline_scores"))
     }
     metrics = json.loads((files.folder / "timelines.json").read_text())
+    assert (metrics["num_videos"], metrics["num_left_out"]) == (2, 1)
+    assert {(row.num_videos, row.num_left_out) for row in scores.values()} == {(2, 1)}
     assert metrics["f1_25"] == scores["model", "f1_25"].value
     assert metrics["f1_25_low"] == scores["model", "f1_25"].low
     assert metrics["positions_f1_25"] == scores["positions", "f1_25"].value

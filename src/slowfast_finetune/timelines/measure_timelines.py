@@ -105,9 +105,9 @@ def measure_timelines(
     if not training:
         say("no training video has labelled parts; the baselines of timelines are empty")
     prior = position_prior(training, labels, project=project) if training else None
-    scores = score_rows(timelines, prior, units)
+    scores = score_rows(timelines, prior, units, num_left_out=len(videos) - len(timelines))
     _write(files, segments, scores)
-    say(described(scores, num_videos=len(timelines)))
+    say(described(scores))
 
 
 def segment_rows(
@@ -132,12 +132,17 @@ def segment_rows(
 
 
 def score_rows(
-    timelines: Sequence[Timeline], prior: Floats | None, units: Sequence[str]
+    timelines: Sequence[Timeline],
+    prior: Floats | None,
+    units: Sequence[str],
+    *,
+    num_left_out: int = 0,
 ) -> list[TimelineScoreRow]:
     """Every score of the model and of the baselines, with intervals by resampling units.
 
     Args:
         prior: of positions; without one the scores of the baselines are empty.
+        num_left_out: videos that could not be measured.
     """
     from slowfast_finetune.evaluation.resampling import percentile_interval, resampled, units_of
 
@@ -162,7 +167,8 @@ def score_rows(
             # One unit alone gives always the same videos, and no interval.
             ends = percentile_interval(np.array(drawn)) if num_units > 1 else (np.nan, np.nan)
             known = [None if np.isnan(v) else round(float(v), DIGITS) for v in (value, *ends)]
-            rows.append(TimelineScoreRow(method, name, *known))  # type: ignore[arg-type]
+            row = method, name, *known, len(timelines), num_left_out
+            rows.append(TimelineScoreRow(*row))  # type: ignore[arg-type]
     return rows
 
 
@@ -179,7 +185,8 @@ def scores_of(timelines: Sequence[Timeline], weights: Floats) -> dict[str, Float
 def headline(scores: Sequence[TimelineScoreRow]) -> dict[str, float | None]:
     """The scores for timelines.json, of which `dvc metrics show` prints a column each."""
     values: dict[str, float | None] = {}
-    for method, score, value, low, high in scores:
+    for method, score, value, low, high, num_videos, num_left_out in scores:
+        values |= {"num_videos": num_videos, "num_left_out": num_left_out}
         if method == "model":
             values[score] = value
         if (method, score) == ("model", "f1_25"):
@@ -189,10 +196,11 @@ def headline(scores: Sequence[TimelineScoreRow]) -> dict[str, float | None]:
     return values
 
 
-def described(scores: Sequence[TimelineScoreRow], *, num_videos: int) -> str:
+def described(scores: Sequence[TimelineScoreRow]) -> str:
     """The result as lines of text."""
-    lines = [f"timelines of {num_videos} test videos with labelled parts:"]
-    for method, score, value, low, high in scores:
+    missing = f" ({scores[0].num_left_out} more cannot be read)" if scores[0].num_left_out else ""
+    lines = [f"timelines of {scores[0].num_videos} test videos with labelled parts{missing}:"]
+    for method, score, value, low, high, *_ in scores:
         said = score in ("frame_accuracy", "f1_25") and method != "above_positions"
         if said and value is not None:
             ends = "" if low is None else f" (95 % confidence interval {low:.3f} to {high:.3f})"

@@ -37,7 +37,9 @@ class TimelineScoreRow(NamedTuple):
     value: Annotated[float | None, "its value on the test videos that have labelled parts"]
     low: Annotated[float | None, "lower limit of its 95 % confidence interval"]
     high: Annotated[float | None, "upper limit of its 95 % confidence interval"]
+    num_videos: Annotated[int, "test videos that it is measured on"]
+    num_left_out: Annotated[int, "test videos with labelled parts that are gone or cannot be read"]
 
 
 TIMELINES = Table("metrics/timelines.csv", TimelineRow, version=1)
-TIMELINE_SCORES = Table("metrics/timeline_scores.csv", TimelineScoreRow, version=1)
+TIMELINE_SCORES = Table("metrics/timeline_scores.csv", TimelineScoreRow, version=2)
