@@ -15,6 +15,7 @@ from synthetic import make_params
 from slowfast_finetune.evaluation.measure import headline
 from slowfast_finetune.evaluation.result_tables import SCORES
 from slowfast_finetune.inspection.findings import Finding
+from slowfast_finetune.predicting.timeline_settings import TimelineSettings, settings_path
 from slowfast_finetune.report.model_card import model_card
 from slowfast_finetune.report.results import read_results
 
@@ -44,6 +45,16 @@ def section(card: str, title: str) -> str:
 def three_of_four(tmp_path: Path, **options: Any) -> Run:
     tests = [Answer("a", "a"), Answer("a", "b"), Answer("b", "b"), Answer("b", "b")]
     return write_run(tmp_path, tests, class_names=["a", "b"], **options)
+
+
+def test_the_card_tells_of_the_file_that_belongs_to_the_model(tmp_path: Path) -> None:
+    run = three_of_four(tmp_path)
+    assert "best_timeline.json" not in card_of(run)
+    chosen = TimelineSettings(stride_seconds=0.5, num_videos=8, f1_25=0.625)
+    settings_path(run.files.checkpoint).write_text(chosen.model_dump_json())
+    use = section(card_of(run), "Use").replace("\u202f", " ").replace("\u00a0", " ")
+    assert "`best_timeline.json` belongs to `best.pt`" in use
+    assert "chosen on 8 validation videos, with F1 at IoU 0.25 of 62.5 % there. Copy both" in use
 
 
 @pytest.mark.slow
