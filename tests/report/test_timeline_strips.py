@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,18 @@ def test_the_page_shows_timelines_where_there_are_any(
         assert "bad.mp4, 6.0 s to 10.0 s" in page
         assert "the frames cannot be read from the video" in page
         assert "are not chosen: no validation video has labelled parts.</p>" in page
+
+
+def test_the_legend_holds_the_classes_that_timelines_can_show(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path, answers("clap", {"clap": 2}), class_names=["clap", "jump", "nothing"],
+        timelines=ROWS, timeline_scores=SCORES,
+    )  # fmt: skip
+    results = read_results(run.files)
+    results.summary["run"][-1]["params"]["data"]["background"] = "nothing"
+    page = compose(results, store=run.store, evidence=Evidence(note="-"), project=tmp_path)
+    keys = page.split('<p class="keys">')[-1].split("</p>")[0]
+    assert re.sub("<[^>]*>", "", keys).split() == ["clap", "jump", "no", "class"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from slowfast_finetune.base.manifest_table import ManifestRow, Split
 from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor, TimelineCells
-from slowfast_finetune.predicting.timeline import segments_of
+from slowfast_finetune.predicting.timeline import Segment, segments_of
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings
 from slowfast_finetune.timelines import choosing
 from slowfast_finetune.timelines.choosing import choose_settings
@@ -31,8 +31,13 @@ from slowfast_finetune.timelines.labelled_videos import (
     labelled_videos,
     most_frequent,
     position_prior,
+    stretches_of,
 )
-from slowfast_finetune.timelines.measure_timelines import measure_timelines, score_rows
+from slowfast_finetune.timelines.measure_timelines import (
+    measure_timelines,
+    score_rows,
+    segment_rows,
+)
 from slowfast_finetune.timelines.segment_scores import BACKGROUND, Stretch, Timeline
 from slowfast_finetune.timelines.timeline_tables import TIMELINE_SCORES, TIMELINES
 
@@ -70,6 +75,22 @@ def test_what_lies_between_is_filled() -> None:
     ]  # fmt: skip
     assert filled([], 5.0) == [Stretch(BACKGROUND, 0, 5)]
     assert filled([Stretch(0, 0, 5)], 5.0) == [Stretch(0, 0, 5)]
+
+
+def test_a_stretch_of_several_segments_has_their_mean_confidence() -> None:
+    found = [
+        Segment("clap", 0.0, 1.0, 0.9),
+        Segment(None, 1.0, 2.0, 0.3),
+        Segment("nothing", 2.0, 5.0, 0.7),
+        Segment("jump", 5.0, 6.0, 0.8),
+    ]
+    line = Timeline([Stretch(0, 0, 6)], stretches_of(found, LABELS), 6.0)
+    rows = segment_rows("a.mp4", line, ["clap", "jump"], found)
+    # (1 s * 0.3 + 3 s * 0.7) / 4 s
+    assert [row[1:] for row in rows] == [
+        ("true", 0.0, 6.0, "clap", None), ("predicted", 0.0, 1.0, "clap", 0.9),
+        ("predicted", 1.0, 5.0, None, 0.6), ("predicted", 5.0, 6.0, "jump", 0.8),
+    ]  # fmt: skip
 
 
 def test_the_prior_of_positions_by_hand(tmp_path: Path) -> None:

@@ -124,6 +124,8 @@ def compose(
     uncertain = least_certain(results.predictions)
     run = run_of(results.summary)
     run_params = run.get("params", {})
+    # Timelines show background as no class.
+    background = run_params.get("data", {}).get("background")
     by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
     for video in reversed(uncertain):
         by_cell[video.row.actual, video.row.predicted].append(video)
@@ -137,7 +139,7 @@ def compose(
         "data_rows": data_table(results),
         "evidence": evidence,
         "findings": _joined(results, findings),
-        "hues": hues(results.class_names),
+        "hues": hues([name for name in results.class_names if name != background]),
         "is_probe": run.get("method") == "probe",
         "max_paths": MAX_PATHS,
         "max_strips": MAX_STRIPS,

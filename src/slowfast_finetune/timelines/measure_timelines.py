@@ -114,7 +114,6 @@ def segment_rows(
     path: str, timeline: Timeline, class_names: Sequence[str], found: Sequence[Segment]
 ) -> list[TimelineRow]:
     """Rows of both timelines of a video, which they fill."""
-    sure = {part.start_seconds: round(part.confidence, DIGITS) for part in found}
     rows = []
     for source, stretches in (("true", timeline.true), ("predicted", timeline.predicted)):
         for label, start, end, _ in filled(stretches, timeline.seconds):
@@ -125,10 +124,18 @@ def segment_rows(
                     round(start, 3),
                     round(end, 3),
                     None if label == BACKGROUND else class_names[label],
-                    sure.get(start) if source == "predicted" else None,
+                    _confidence(found, start, end) if source == "predicted" else None,
                 )
             )
     return rows
+
+
+def _confidence(found: Sequence[Segment], start: float, end: float) -> float | None:
+    """Mean over the time from start to end: of none and of background there may be several."""
+    shares = [max(0.0, min(p.end_seconds, end) - max(p.start_seconds, start)) for p in found]
+    if not sum(shares):
+        return None
+    return round(float(np.average([p.confidence for p in found], weights=shares)), DIGITS)
 
 
 def score_rows(

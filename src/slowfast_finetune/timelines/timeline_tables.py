@@ -19,7 +19,10 @@ class TimelineRow(NamedTuple):
     end_seconds: Annotated[float, "where it ends", "seconds"]
     class_name: Annotated[str | None, "what it shows; none: background, or none of the classes"]
     confidence: Annotated[
-        float | None, "mean probability of the answer over a predicted segment", SHARE
+        float | None,
+        "mean probability of the answer over a predicted segment; over the time of several, where "
+        "answers of none and of background follow one another",
+        SHARE,
     ] = None
 
 
