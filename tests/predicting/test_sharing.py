@@ -88,7 +88,8 @@ def test_everything_that_is_to_be_shared_is_an_output_that_dvc_caches() -> None:
     content = yaml.safe_load((PROJECT / "dvc.yaml").read_text())
     # An output without a cache is a dict here, and is not pushed.
     outs = [out for stage in content["stages"].values() for out in stage.get("outs", [])]
-    shared = {"models/best.pt", "models/best_model.pt2", "models/README.md"}
+    shared = {"models/best.pt", "models/best_timeline.json"}
+    shared |= {"models/best_model.pt2", "models/README.md"}
     assert shared <= {out for out in outs if isinstance(out, str)}
     assert {artifact["path"] for artifact in content["artifacts"].values()} <= shared
     assert all(artifact["type"] == "model" for artifact in content["artifacts"].values())
