@@ -192,7 +192,9 @@ def test_features_are_told_verified_and_pruned_like_clips(project: Path) -> None
     program = project / "store" / "programs" / "0123456789abcdef.pt2"
     program.parent.mkdir()
     program.write_bytes(b"without weights")
-    assert "3 files" in slowfast(project, "clips", "prune", "--features").stdout
+    told = slowfast(project, "clips", "prune", "--features").stdout
+    assert "1 files, 15 B: exported programs" in told
+    assert "2 files, 590 B: features" in told
     assert features.keys() == {kept}
     slowfast(project, "clips", "prune", "--features", "--yes")
     assert not program.exists()
