@@ -32,6 +32,7 @@ from slowfast_finetune.features.logistic import (
     Head,
     deal_folds,
     fit_path,
+    fitting,
     fit_probe,
     joined_units,
 )
@@ -181,12 +182,13 @@ def learning_curve(
             order = rng.permutation(np.unique(units[training]))
             for index, share in enumerate(SHARES):
                 used = training[np.isin(units[training], _drawn(order, units, labels, share))]
-                (head,) = fit_path(
-                    features.values[used],
-                    labels[used],
-                    penalties=[PENALTIES[found.penalties[fold]]],
-                    balanced=params.train.class_balance != "none",
-                )
+                with fitting():
+                    (head,) = fit_path(
+                        features.values[used],
+                        labels[used],
+                        penalties=[PENALTIES[found.penalties[fold]]],
+                        balanced=params.train.class_balance != "none",
+                    )
                 probabilities = _probabilities(head, features.unmirrored[tested], temperature=1.0)
                 right[index, draw, tested] = probabilities.argmax(axis=1) == labels[tested]
                 sizes[index, draw, fold] = len(used)
