@@ -32,8 +32,8 @@ from slowfast_finetune.features.logistic import (
     Head,
     deal_folds,
     fit_path,
-    fitting,
     fit_probe,
+    fitting,
     joined_units,
 )
 from slowfast_finetune.model.checkpoint import Preprocessing
