@@ -14,6 +14,7 @@ from synthetic import make_params
 from tiny_model import write_checkpoint
 
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
+from slowfast_finetune.commands.similar import stored_features
 from slowfast_finetune.comparing.cross_validation import (
     SHARES,
     cross_validated,
@@ -24,6 +25,7 @@ from slowfast_finetune.comparing.cross_validation import (
 from slowfast_finetune.comparing.crossval_files import read_crossval
 from slowfast_finetune.features.extraction import VideoFeatures
 from slowfast_finetune.features.feature_store import FeatureSettings
+from slowfast_finetune.model.checkpoint import load_checkpoint
 
 CLASSES = ("clap", "jump", "wave")
 
@@ -117,3 +119,6 @@ def test_the_command_computes_features_once_and_writes_tables(tmp_path: Path) ->
     assert found.more_videos in result.stdout
     assert found.model == "slowfast_shallow, weights.pt"
     assert len(found.curve) == len(SHARES)
+    checkpoint = load_checkpoint(tmp_path / "weights.pt")
+    kept, _ = stored_features(rows, checkpoint=checkpoint, root=tmp_path / "store")
+    assert kept == rows, "what slowfast similar needs is there"
