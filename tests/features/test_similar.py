@@ -51,7 +51,7 @@ def test_the_command_lists_the_nearest_or_says_what_makes_features(
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "no features by best.pt of videos of data/clips.csv" in line
-    assert "`slowfast crossval` with model.weights: best.pt" in line
+    assert "`slowfast crossval --results FOLDER` with model.weights: best.pt" in line
 
     rows = CLIPS.read_rows(tmp_path / "data" / "clips.csv")
     checkpoint = load_checkpoint(path)

@@ -23,7 +23,12 @@ from synthetic import make_rows
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import CLIPS, RejectedRow
-from slowfast_finetune.comparing.crossval_files import CrossvalResults, CurveRow, write_crossval
+from slowfast_finetune.comparing.crossval_files import (
+    CURVE,
+    CrossvalResults,
+    CurveRow,
+    write_crossval,
+)
 from slowfast_finetune.evaluation.measure import Outcome, prediction_rows
 from slowfast_finetune.evaluation.predictions_table import PredictionRow, Predictions
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
@@ -492,6 +497,12 @@ def test_cross_validation_of_other_videos_is_left_out_with_a_line(tmp_path: Path
     assert "More!" in text_of(report_of(run)), "a video's split does not matter"
     (tmp_path / "metrics" / "learning_curve.csv").unlink()
     assert "learning_curve.csv: cannot be read" in text_of(report_of(run))
+    CURVE.write(tmp_path / "metrics" / "learning_curve.csv", CURVE_ROWS)
+    summary = tmp_path / "metrics" / "crossval.json"
+    summary.write_text(summary.read_text().replace("kinetics400", "models/best.pt"))
+    assert "is of slowfast_r50, models/best.pt, not of slowfast_r50, kinetics400" in text_of(
+        report_of(run)
+    )
     (tmp_path / "metrics" / "crossval.json").unlink()
     assert 'id="crossval"' not in report_of(run)
 

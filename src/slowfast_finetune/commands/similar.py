@@ -52,7 +52,7 @@ def _run(args: argparse.Namespace) -> None:
         raise DataError(
             f"the feature store has no features by {args.checkpoint} of videos of data/clips.csv; "
             "those of a probe are made by `slowfast crossval`, those of a fine-tuned model "
-            f"by `slowfast crossval` with model.weights: {args.checkpoint}"
+            f"by `slowfast crossval --results FOLDER` with model.weights: {args.checkpoint}"
         )
     if len(kept) < len(rows):
         say(

@@ -14,7 +14,7 @@ import yaml
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.comparing import sources
-from slowfast_finetune.comparing.crossval_files import CrossvalResults, read_crossval
+from slowfast_finetune.comparing.crossval_files import SUMMARY_NAME, CrossvalResults, read_crossval
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow, Predictions
 from slowfast_finetune.evaluation.result_tables import (
     CLASSES,
@@ -180,15 +180,18 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
 def _crossval(
     files: ResultFiles, clips: Sequence[ClipRow], summary: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The fields on `slowfast crossval`, whose files may be missing, or of other videos."""
+    """The fields on `slowfast crossval`, whose files may be missing, or not belong to the run."""
     run = (summary.get("run") or [{}])[0]
-    weights = ((run.get("params") or {}).get("model") or {}).get("weights", "none")
+    network = (run.get("params") or {}).get("model") or {}
+    model = f"{network.get('name')}, {network.get('weights')}"
     try:
         found = read_crossval(files.folder, clips)
         if found is None:
             return {}
+        if found.model != model:  # perhaps of the run's own checkpoint, which knows the videos
+            raise DataError(f"{files.folder / SUMMARY_NAME}: is of {found.model}, not of {model}")
         said = [found.more_videos]
-        if run.get("method") != "probe" and weights != "none":
+        if run.get("method") != "probe":
             said.append(
                 found.fine_tuning(sources.read_predictions(str(files.table("predictions"))))
             )
