@@ -297,6 +297,21 @@ def test_slow_videos_upright_videos_and_small_classes_are_told() -> None:
     assert "class 0 (4)" in the(found, "few-videos").detail
 
 
+def test_time_without_a_label_is_told() -> None:
+    def cut(index: int, path: str, start: float, end: float) -> VideoSummary:
+        times = {"start_seconds": start, "end_seconds": end}
+        return dataclasses.replace(SOUND[index], video_path=path, **times)
+
+    # 10 and 3 s are labelled; 2, 15 and 0 s before and between are not: 17 of 30 s.
+    videos = [cut(0, "a.mp4", 2, 8), cut(1, "a.mp4", 23, 27), cut(2, "b.mp4", 0, 3), *SOUND[3:]]
+    found = the(count_findings(videos, clip=CLIP), "unlabelled")
+    assert found.title == f"56.7{THIN}% of the time of 2 videos with parts has no label"
+    assert "the longest stretch is a.mp4#t=8,23, 15 s." in found.detail
+    # 1 s of 21 is less than a twentieth.
+    videos = [cut(0, "a.mp4", 0, 10), cut(1, "a.mp4", 11, 21), *SOUND[2:]]
+    assert "unlabelled" not in codes(count_findings(videos, clip=CLIP))
+
+
 def test_split_folders_beside_class_folders_are_a_problem() -> None:
     videos = [
         dataclasses.replace(video, class_name=name)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.clips.clip_tables import RejectedRow
-from slowfast_finetune.evaluation.metadata import Giveaway, giveaways
+from slowfast_finetune.evaluation.metadata_baseline import Giveaway, giveaways
 from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings
 from slowfast_finetune.inspection.findings import Finding, make_finding, worst_first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from slowfast_finetune.base.manifest_table import SPLITS
+from slowfast_finetune.base.manifest_table import SPLITS, case_name
 from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
@@ -16,6 +16,7 @@ IMBALANCE = 5.0  # ratio of the largest class to the smallest
 # With fewer videos in a class two or three are tested: one more right is 30 to 50 % more recall.
 FEW_VIDEOS = 10
 MOSTLY = 0.5  # share of a class, or of all videos, from which a note becomes a warning
+NOTABLE_UNLABELLED = 0.05  # share of the time of videos that have parts
 RATE_TOLERANCE = 0.97  # so that NTSC's 29.97 frames per second count as 30
 
 
@@ -52,6 +53,7 @@ def count_findings(
     if clip is not None:
         yield from _too_short(videos, clip)
         yield from _too_slow(videos, clip)
+    yield from _unlabelled(videos)
     upright = [v.case for v in videos if v.facts.source_height > v.facts.source_width]
     if 0 < len(upright) < len(videos):
         yield make_finding(
@@ -124,4 +126,31 @@ def _too_slow(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Find
             slow=len(slow),
             sample_fps=f"{clip.sample_fps:g}",
             slowest=f"{slow[0].facts.source_fps:g}",
+        )
+
+
+def _unlabelled(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
+    """Report time before and between the labelled parts of videos; how it ends is not known."""
+    parts_of: dict[str, list[VideoSummary]] = {}
+    for video in videos:
+        if video.end_seconds is not None:
+            parts_of.setdefault(video.video_path, []).append(video)
+    gaps, labelled = [], 0.0
+    for path, parts in parts_of.items():
+        end = 0.0
+        for part in sorted(parts, key=lambda part: part.start_seconds or 0):
+            start = part.start_seconds or 0.0
+            gaps.append((start - end, case_name(path, end, start)))
+            end = part.end_seconds or start
+            labelled += end - start
+    unlabelled = sum(length for length, _ in gaps)
+    if unlabelled >= NOTABLE_UNLABELLED * (labelled + unlabelled) > 0:
+        seconds, longest = max(gaps)
+        yield make_finding(
+            "unlabelled",
+            "note",
+            share=unlabelled / (labelled + unlabelled),
+            num_videos=len(parts_of),
+            longest=longest,
+            seconds=seconds,
         )

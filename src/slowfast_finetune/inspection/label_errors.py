@@ -18,7 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slowfast_finetune.evaluation.metadata import NUM_FOLDS, compare_with_chance, fold_units, folds
+from slowfast_finetune.evaluation.metadata_baseline import (
+    NUM_FOLDS,
+    compare_with_chance,
+    fold_units,
+    folds,
+)
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary, sample
 from slowfast_finetune.scoring.metrics import Floats, Labels

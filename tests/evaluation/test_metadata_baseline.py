@@ -11,14 +11,19 @@ import pytest
 from synthetic import make_rows
 
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation import metadata
-from slowfast_finetune.evaluation.metadata import FACTS, Giveaway, giveaways, predict_from_facts
+from slowfast_finetune.evaluation import metadata_baseline
+from slowfast_finetune.evaluation.metadata_baseline import (
+    FACTS,
+    Giveaway,
+    giveaways,
+    predict_from_facts,
+)
 
 
 @pytest.fixture(autouse=True)
 def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of the trees takes a third of the time."""
-    monkeypatch.setattr(metadata, "NUM_TREES", 10)
+    monkeypatch.setattr(metadata_baseline, "NUM_TREES", 10)
 
 
 def rows_of(*classes: tuple[int, dict[str, Any]]) -> list[ClipRow]:
@@ -169,7 +174,7 @@ def test_the_same_rows_give_the_same_answer() -> None:
 @pytest.mark.process
 def test_neither_torch_nor_the_decoder_is_imported() -> None:
     code = (
-        "import sys; import slowfast_finetune.evaluation.metadata; "
+        "import sys; import slowfast_finetune.evaluation.metadata_baseline; "
         "print(sorted({'torch', 'av', 'sklearn'} & set(sys.modules)))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
