@@ -15,7 +15,12 @@ from slowfast_finetune.base.console import progress, readable_bytes
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_store import SUFFIX, ClipStore, EntryError, raw_bytes
-from slowfast_finetune.features.feature_store import CORNER_NAME, SETTINGS_NAME, feature_stores
+from slowfast_finetune.features.feature_store import (
+    CORNER_NAME,
+    PROGRAMS,
+    SETTINGS_NAME,
+    feature_stores,
+)
 
 # A writer that is still alive has touched its file since; an older one was killed.
 STALE_SECONDS = 3600
@@ -164,6 +169,8 @@ def find_leftovers(
         clips_of[store.folder] = settings.clips if settings else ""
     # Features of parts are small: they are kept as long as any of their video is.
     videos = {key[:HASH_DIGITS] for key in keys}
+    if features and (programs := sorted((root / PROGRAMS).glob("*.pt2"))):
+        found["exported programs without weights, made again when they are needed"] = programs
     for folder, clips in clips_of.items():
         is_clips = clips == folder.name
         entries = {path: _key(path, folder) for path in _entries(folder)}

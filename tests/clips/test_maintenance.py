@@ -189,9 +189,15 @@ def test_features_are_told_verified_and_pruned_like_clips(project: Path) -> None
     assert features.keys() == {kept}
     assert not others.folder.exists()
     # The one that was kept, and the settings of its folder.
-    assert "2 files" in slowfast(project, "clips", "prune", "--features").stdout
+    program = project / "store" / "programs" / "0123456789abcdef.pt2"
+    program.parent.mkdir()
+    program.write_bytes(b"without weights")
+    told = slowfast(project, "clips", "prune", "--features").stdout
+    assert "1 files, 15 B: exported programs" in told
+    assert "2 files, 590 B: features" in told
     assert features.keys() == {kept}
     slowfast(project, "clips", "prune", "--features", "--yes")
+    assert not program.exists()
     assert features.keys() == set()
 
 

@@ -153,7 +153,9 @@ def test_a_part_of_a_video_shorter_than_a_clip(cache: Cache) -> None:
         ((61.0, 70.0), "the part begins at 61.00 s, the video ends at 60.00 s"),
         ((90.0, 95.0), "the part begins after the end of the video at 60.00 s"),
         ((60.0, None), "the part begins at 60.00 s, the video ends at 60.00 s"),
-        ((58.0, 61.1), "the part ends at 61.13 s, the video ends at 60.00 s"),
+        ((58.0, 61.1), "the part ends at 61.10 s, the video ends at 60.00 s"),
+        # Longer than max_seconds, 10 s, of which the video has 5.
+        ((55.0, 900.0), "the part ends at 900.00 s, the video ends at 60.00 s"),
     ],
 )
 def test_a_part_past_the_end_is_refused(

@@ -14,17 +14,18 @@ from synthetic import make_params
 from tiny_model import write_checkpoint
 
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
+from slowfast_finetune.commands.similar import stored_features
 from slowfast_finetune.comparing.cross_validation import (
-    CURVE,
     SHARES,
     cross_validated,
-    curve_text,
     gain_of_doubling,
     learning_curve,
+    more_videos_text,
 )
-from slowfast_finetune.comparing.sources import read_predictions
+from slowfast_finetune.comparing.crossval_files import read_crossval
 from slowfast_finetune.features.extraction import VideoFeatures
 from slowfast_finetune.features.feature_store import FeatureSettings
+from slowfast_finetune.model.checkpoint import load_checkpoint
 
 CLASSES = ("clap", "jump", "wave")
 
@@ -80,9 +81,8 @@ def test_the_curve_rises_where_more_videos_help_and_says_so() -> None:
     assert 6 <= curve[0].num_videos <= 18
     assert curve[0].accuracy + 0.1 < curve[-1].accuracy
     assert all(row.low <= row.accuracy <= row.high for row in curve)
-    assert "more videos would probably help" in curve_text(curve, right, rows, CLASSES) or (
-        "cannot be told" in curve_text(curve, right, rows, CLASSES)
-    )
+    said = more_videos_text(curve, right, rows, CLASSES)
+    assert "more videos would probably help" in said or "cannot be told" in said
 
 
 def test_the_gain_of_doubling_by_hand() -> None:
@@ -99,9 +99,8 @@ def test_the_gain_of_doubling_by_hand() -> None:
 def test_the_command_computes_features_once_and_writes_tables(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "weights.pt", make_params(), class_names=("a", "b"))
     write_project(tmp_path, model={"weights": "weights.pt"})
-    words = ["crossval", "--out", "all.csv", "--curve", "curve.csv"]
     result = subprocess.run(
-        [sys.executable, "-m", "slowfast_finetune.cli", *words],
+        [sys.executable, "-m", "slowfast_finetune.cli", "crossval"],
         cwd=tmp_path,
         env=os.environ | {"CLIP_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -110,8 +109,16 @@ def test_the_command_computes_features_once_and_writes_tables(tmp_path: Path) ->
     )
     assert result.returncode == 0, result.stderr
     assert "if weights.pt was trained on some of these videos" in result.stdout
-    found = read_predictions(str(tmp_path / "all.csv"))
-    assert len(found.frame) == len(CLIPS.read_rows(tmp_path / "data" / "clips.csv")) == 24
-    assert (found.actual == found.predicted).all(), "each class has a colour"
+    rows = CLIPS.read_rows(tmp_path / "data" / "clips.csv")
+    found = read_crossval(tmp_path / "metrics", rows)
+    assert found is not None
+    assert len(found.predictions.frame) == len(rows) == 24
+    accuracy, (_, high) = found.accuracy()
+    assert (accuracy, high) == (1, 1), "each class has a colour"
     assert "together" in result.stdout
-    assert len(CURVE.read_rows(tmp_path / "curve.csv")) == len(SHARES)
+    assert found.more_videos in result.stdout
+    assert found.model == "slowfast_shallow, weights.pt"
+    assert len(found.curve) == len(SHARES)
+    checkpoint = load_checkpoint(tmp_path / "weights.pt")
+    kept, _ = stored_features(rows, checkpoint=checkpoint, root=tmp_path / "store")
+    assert kept == rows, "what slowfast similar needs is there"

@@ -291,6 +291,12 @@ def test_a_name_that_is_nearly_right(tmp_path: Path, videos: Path) -> None:
     )
 
 
+def test_an_absolute_path_is_told(tmp_path: Path, videos: Path) -> None:
+    name = videos / "jump" / "0.mp4"
+    told = build_refused(tmp_path, f"video,label\n{name},x\n")
+    assert told.endswith(f"'{name}' is an absolute path; write it relative to {videos}")
+
+
 def test_labels_in_either_unicode_form(tmp_path: Path) -> None:
     touch_videos(tmp_path / "videos", [f"u\u0308/{i}.mp4" for i in range(3)])
     table = "video,label\n" + "".join(f"\xfc/{i}.mp4,{'ab'[i > 0]}\n" for i in range(3))

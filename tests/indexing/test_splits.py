@@ -220,9 +220,7 @@ def test_a_class_too_small_for_three_splits(num_videos: int) -> None:
 
 def test_a_class_of_one_group_cannot_be_split() -> None:
     rare = [Item(f"rare/{i}", "rare", ("group 7",)) for i in range(30)]
-    with pytest.raises(
-        DataError, match="class 'rare' has 30 videos that belong to 1 separate groups"
-    ):
+    with pytest.raises(DataError, match="class 'rare' has 30 videos that stay together"):
         assign([*singles("jump", 20), *rare])
 
 
@@ -316,6 +314,6 @@ def test_too_few_groups_for_the_folds() -> None:
     rare = [Item(f"rare/{i}", "rare", (f"group {i % 3}",)) for i in range(12)]
     with pytest.raises(
         DataError,
-        match="class 'rare' has 12 videos that belong to 3 separate groups: too few for 5 folds",
+        match="class 'rare' has 12 videos that stay together in 3 groups: too few for 5 folds",
     ):
         folds([*singles("jump", 20), *rare], num_folds=5)

@@ -14,6 +14,7 @@ import torch
 from synthetic import make_params
 
 from slowfast_finetune.base.errors import CheckpointError
+from slowfast_finetune.model import exported
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -220,9 +221,22 @@ def test_weights_that_do_not_fit(checkpoint: Checkpoint) -> None:
 
 
 @pytest.mark.process
-def test_exported_program_runs_without_this_project(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    path = tmp_path / "best_model.pt2"
-    export_program(checkpoint, path)
+def test_exported_program_runs_without_this_project(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, frames = tmp_path / "best_model.pt2", tmp_path / "programs"
+    # Traced with other weights and temperature; a later program is that one, filled anew.
+    state = {name: value + 1 for name, value in checkpoint.model_state.items()}
+    other = Checkpoint(**{**vars(checkpoint), "model_state": state, "temperature": 0.9})
+    export_program(other, path, frames=frames)
+    traced = path.read_bytes()
+    (frame,) = frames.iterdir()
+    assert frame.stat().st_size < len(traced) / 2
+    with monkeypatch.context() as patch:
+        patch.setattr(exported, "pt2_bytes", None)
+        export_program(other, path, frames=frames)
+        assert path.read_bytes() == traced
+        export_program(checkpoint, path, frames=frames)
     clips = torch.randint(0, 256, (3, 8, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
         expected = (classifier_from(checkpoint)(clips) / 0.5).softmax(dim=1)

@@ -14,15 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import yaml
 from pipeline_imports import PROJECT
-from reported_run import Answer, Run, answers, write_run
+from reported_run import Answer, Run, answers, probabilities, write_run
 from synthetic import make_rows
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips.clip_tables import RejectedRow
-from slowfast_finetune.evaluation.predictions_table import PredictionRow
+from slowfast_finetune.clips.clip_tables import CLIPS, RejectedRow
+from slowfast_finetune.comparing.crossval_files import (
+    CURVE,
+    CrossvalResults,
+    CurveRow,
+    write_crossval,
+)
+from slowfast_finetune.evaluation.measure import Outcome, prediction_rows
+from slowfast_finetune.evaluation.predictions_table import PredictionRow, Predictions
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.pictures.contact_sheets import (
@@ -426,6 +434,77 @@ def test_a_probe_is_told_without_epochs(tmp_path: Path) -> None:
     page = report_of(run)
     assert "· probe" in page
     assert "epoch" not in page.split('id="h-curves"')[1].split("</section>")[0]
+
+
+PROBES = "bbbbaabbbbaa"  # what probes say of the six videos of a, then of b
+CURVE_ROWS = [CurveRow(0.1, 2, 0.25, 0.1, 0.5), CurveRow(0.5, 8, 0.4, 0.2, 0.7),
+              CurveRow(1, 32, 0.5, 0.25, 0.75)]  # fmt: skip
+
+
+def cross_validated_run(folder: Path, *, method: str = "finetune") -> Run:
+    """Six test videos of a and of b, of which the model has 11 right, and the probes 2 and 4."""
+    tests = [*answers("a", {"a": 6}), *answers("b", {"a": 1, "b": 5})]
+    run = write_run(folder, tests, class_names=["a", "b"], num_train=1)
+    names = {"model": {"name": "slowfast_r50", "weights": "kinetics400"}}
+    params = yaml.safe_load(run.files.params.read_text())
+    run.files.params.write_text(yaml.safe_dump(params | names))
+    path = folder / "metrics/train.json"
+    summary = json.loads(path.read_text())
+    summary["run"][0] |= {"method": method, "params": names}
+    path.write_text(json.dumps(summary))
+    tested = [
+        Answer(row.class_name, said) for row, said in zip(run.clips, "ab" + PROBES, strict=True)
+    ]
+    outcome = Outcome(run.clips, probabilities(tested, ["a", "b"]), [], 0.0)
+    rows = prediction_rows(outcome, ["a", "b"], num_views=1)
+    frame = pd.DataFrame(rows).assign(**{"p(a)": 0.5, "p(b)": 0.5})
+    found = CrossvalResults(
+        Predictions("all", ("a", "b"), frame), CURVE_ROWS, "slowfast_r50, kinetics400", "More!"
+    )
+    write_crossval(folder / "metrics", found, run.clips)
+    return run
+
+
+def test_cross_validation_is_shown_with_its_curve_and_what_fine_tuning_adds(tmp_path: Path) -> None:
+    page = report_of(cross_validated_run(tmp_path))
+    section = page.split('id="h-crossval"')[1].split("</section>")[0]
+    told = text_of("<p>" + section).replace(THIN, " ")
+    assert "Each of the 14 videos tested once" in told
+    assert "features of slowfast_r50, kinetics400: 57.1 % classified correctly" in told
+    # 8 of all 14 by the probes; of the 12 of the test split 6, and 11 by the model.
+    assert "More! On the same 12 test videos fine-tuning adds +0.417 (95 % conf" in told
+    assert "to the accuracy of the probe, 0.500" in told
+    # 2, 8 and 32 videos are as far from each other on a logarithmic axis, 52 to 446 px.
+    assert re.findall(r'<circle class="dot" cx="([\d.]+)"', section) == ["52.0", "249.0", "446.0"]
+    assert section.count('class="whisker"') == 3
+    assert 'href="#crossval"' in page
+
+
+def test_a_probe_is_not_said_to_be_fine_tuned(tmp_path: Path) -> None:
+    results = read_results(cross_validated_run(tmp_path, method="probe").files)
+    assert results.crossval_texts == ["More!"]
+
+
+def test_cross_validation_of_other_videos_is_left_out_with_a_line(tmp_path: Path) -> None:
+    run = cross_validated_run(tmp_path)
+    clips = [row._replace(content_hash="f" * 32) for row in run.clips[:1]] + run.clips[1:]
+    CLIPS.write(run.files.clips, clips)
+    page = text_of(report_of(run))
+    assert "Left out:" in page
+    assert "crossval.json: is of other videos" in page
+    assert "More!" not in page
+    CLIPS.write(run.files.clips, [run.clips[0]._replace(split="val"), *run.clips[1:]])
+    assert "More!" in text_of(report_of(run)), "a video's split does not matter"
+    (tmp_path / "metrics" / "learning_curve.csv").unlink()
+    assert "learning_curve.csv: cannot be read" in text_of(report_of(run))
+    CURVE.write(tmp_path / "metrics" / "learning_curve.csv", CURVE_ROWS)
+    summary = tmp_path / "metrics" / "crossval.json"
+    summary.write_text(summary.read_text().replace("kinetics400", "models/best.pt"))
+    assert "is of slowfast_r50, models/best.pt, not of slowfast_r50, kinetics400" in text_of(
+        report_of(run)
+    )
+    (tmp_path / "metrics" / "crossval.json").unlink()
+    assert 'id="crossval"' not in report_of(run)
 
 
 def test_a_sound_run_is_not_accused(tmp_path: Path) -> None:

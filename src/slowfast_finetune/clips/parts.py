@@ -84,12 +84,14 @@ def place_clip(row: ManifestRow | ClipRow, clip: ClipParams, *, video_end: int |
     fps = exact_rate(clip.sample_fps)
     first, end = part_range(row, clip)
     if video_end is not None:
-        late = Fraction(end - video_end) / fps if row.end_seconds is not None else Fraction(0)
+        # Not `end`, which is never later than clip.max_seconds after the beginning.
+        late = _exact(row.end_seconds or 0) - video_end / fps
         if first >= video_end or late > PAST_END_SECONDS:
-            which, time = ("begins", first) if first >= video_end else ("ends", end)
+            is_begin = first >= video_end
+            written = row.start_seconds if is_begin else row.end_seconds
             raise VideoError(
                 "past_end",
-                f"the part {which} at {float(time / fps):.2f} s, "
+                f"the part {'begins' if is_begin else 'ends'} at {written or 0:.2f} s, "
                 f"the video ends at {float(video_end / fps):.2f} s",
             )
         end = min(end, video_end)

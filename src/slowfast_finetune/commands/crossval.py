@@ -16,33 +16,29 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Test every video once: k-fold cross-validation (data.num_folds) of a probe on "
         "the features of model.weights, groups kept whole. Prints the accuracy with its 95 % "
         "confidence interval, and the accuracy by the number of training videos. Computes what the "
-        "feature store lacks; trains no other layer.",
+        "feature store lacks; trains no other layer. Writes crossval.csv (a predictions.csv, for "
+        "compare), learning_curve.csv and crossval.json, which the report shows.",
     )
     crossval.add_argument(
-        "--out", type=Path, metavar="FILE", help="write all as a predictions.csv, for compare"
-    )
-    crossval.add_argument(
-        "--curve", type=Path, metavar="FILE", help="write the accuracy by number of videos as CSV"
+        "--results", type=Path, default=Path("metrics"), metavar="FOLDER", help="[%(default)s]"
     )
     crossval.set_defaults(handler=_run)
 
 
 def _run(args: argparse.Namespace) -> None:
-    import numpy as np
-
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clips.clip_store import ClipStore
     from slowfast_finetune.clips.clip_tables import CLIPS
     from slowfast_finetune.comparing.cross_validation import (
-        CURVE,
         all_features,
         cross_validated,
-        curve_text,
+        curve_table,
         learning_curve,
+        more_videos_text,
     )
+    from slowfast_finetune.comparing.crossval_files import CrossvalResults, write_crossval
     from slowfast_finetune.comparing.pooling import describe, together
-    from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
 
     params = load_params(Path("params.yaml"))
     rows = CLIPS.read_rows(Path("data/clips.csv"))
@@ -54,12 +50,10 @@ def _run(args: argparse.Namespace) -> None:
     pooled = together(folds)
     say(describe(folds, pooled))
     curve, right = learning_curve(found, features, params=params)
-    say(curve_text(curve, right, rows, names))
-    if args.out:
-        values = np.round(pooled.probabilities, PROBABILITY_DIGITS)
-        rows_of = PREDICTIONS.rows(pooled.frame)
-        PREDICTIONS.write(args.out, rows_of, class_names=names, class_values=values)
-        say(f"wrote {args.out}")
-    if args.curve:
-        CURVE.write(args.curve, curve)
-        say(f"wrote {args.curve}")
+    more_videos = more_videos_text(curve, right, rows, names)
+    say(f"{curve_table(curve)}\n{more_videos}")
+    model = f"{params.model.name}, {params.model.weights}"
+    paths = write_crossval(
+        args.results, CrossvalResults(pooled, curve, model, more_videos), clips=rows
+    )
+    say(f"wrote {', '.join(map(str, paths))}; `python stages/report.py` shows them")

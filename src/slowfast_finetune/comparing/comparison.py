@@ -54,6 +54,19 @@ class Comparison:
     only_b: int
     p_value: float  # of McNemar's exact test, which assumes independent videos
 
+    @property
+    def is_apart(self) -> bool:
+        """Tells whether the confidence interval of the difference in accuracy excludes 0."""
+        return self.differences[0].low > 0 or self.differences[0].high < 0
+
+    @property
+    def is_significant(self) -> bool:
+        """Tells whether McNemar's test has p < 0.05, too.
+
+        If the models differ in few videos, the bootstrap alone is too optimistic.
+        """
+        return self.is_apart and self.p_value < 1 - COVERAGE
+
 
 def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Comparison:
     """Compare B with A by a paired bootstrap and McNemar's exact test.
@@ -153,18 +166,13 @@ def _scores_of_sums(sums: Floats) -> dict[str, Floats]:
 
 
 def verdict(comparison: Comparison) -> str:
-    """State in one sentence which model has the higher top-1 accuracy, or that this is unclear.
-
-    A model is better if the confidence interval of the difference excludes 0 and McNemar's test
-    has p < 0.05. If the models differ in few videos, the bootstrap alone is too optimistic.
-    """
+    """State in one sentence which model has the higher top-1 accuracy, or that this is unclear."""
     top1 = comparison.differences[0]
     shown = f"top-1 {top1.difference:+.3f} [{top1.low:+.3f}, {top1.high:+.3f}]"
-    apart = top1.low > 0 or top1.high < 0
-    if apart and comparison.p_value < 1 - COVERAGE:
+    if comparison.is_significant:
         return f"{'B' if top1.difference > 0 else 'A'} is better: {shown}"
     reason = ""
-    if apart:
+    if comparison.is_apart:
         reason = f"; the models differ in only {comparison.only_a + comparison.only_b} videos"
     elif top1.difference and comparison.num_units == comparison.num_videos:
         needed = videos_needed(comparison)

@@ -6,17 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from slowfast_finetune.base.console import progress, say
 from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.base.tables import SHARE, Table
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.comparing.crossval_files import CurveRow
 from slowfast_finetune.evaluation.measure import Outcome, prediction_rows
 from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import (
@@ -33,6 +32,7 @@ from slowfast_finetune.features.logistic import (
     deal_folds,
     fit_path,
     fit_probe,
+    fitting,
     joined_units,
 )
 from slowfast_finetune.model.checkpoint import Preprocessing
@@ -75,19 +75,6 @@ class CrossValidation:
                 frame[f"p({name})"] = outcome.probabilities[:, label]
             found.append(Predictions(f"fold {fold}", tuple(class_names), frame))
         return found
-
-
-class CurveRow(NamedTuple):
-    """One share of the training groups."""
-
-    share: Annotated[float, "of the groups of the training folds (of videos without groups)", SHARE]
-    num_videos: Annotated[float, "mean number of videos that the heads were fitted to"]
-    accuracy: Annotated[float, "share of all videos classified right, mean of the draws", SHARE]
-    low: Annotated[float, "lower limit of its 95 % confidence interval, mean of the draws", SHARE]
-    high: Annotated[float, "upper limit of its 95 % confidence interval, mean of the draws", SHARE]
-
-
-CURVE = Table("metrics/learning_curve.csv", CurveRow, version=1)
 
 
 def all_features(
@@ -181,12 +168,13 @@ def learning_curve(
             order = rng.permutation(np.unique(units[training]))
             for index, share in enumerate(SHARES):
                 used = training[np.isin(units[training], _drawn(order, units, labels, share))]
-                (head,) = fit_path(
-                    features.values[used],
-                    labels[used],
-                    penalties=[PENALTIES[found.penalties[fold]]],
-                    balanced=params.train.class_balance != "none",
-                )
+                with fitting():
+                    (head,) = fit_path(
+                        features.values[used],
+                        labels[used],
+                        penalties=[PENALTIES[found.penalties[fold]]],
+                        balanced=params.train.class_balance != "none",
+                    )
                 probabilities = _probabilities(head, features.unmirrored[tested], temperature=1.0)
                 right[index, draw, tested] = probabilities.argmax(axis=1) == labels[tested]
                 sizes[index, draw, fold] = len(used)
@@ -221,31 +209,34 @@ def gain_of_doubling(right: Floats, units: Labels) -> tuple[float, Interval]:
     return float(gain.mean()), percentile_interval(totals[:, 0] / totals[:, 1])
 
 
-def curve_text(
-    curve: Sequence[CurveRow], right: Floats, rows: Sequence[ClipRow], class_names: Sequence[str]
-) -> str:
-    """The curve as a table, and a sentence on what more videos would do."""
+def curve_table(curve: Sequence[CurveRow]) -> str:
+    """Format the curve as a table."""
     lines = ["groups  videos  top-1 accuracy"]
     lines += [
         f"{row.share:6.0%}  {row.num_videos:6.0f}  {row.accuracy:14.3f} "
         f"[{row.low:.3f}, {row.high:.3f}]"
         for row in curve
     ]
+    return "\n".join(lines)
+
+
+def more_videos_text(
+    curve: Sequence[CurveRow], right: Floats, rows: Sequence[ClipRow], class_names: Sequence[str]
+) -> str:
+    """Say what more videos would do, and of which class most."""
     gain, (low, high) = gain_of_doubling(right, joined_units(rows))
     half, full = curve[HALF].num_videos, curve[FULL].num_videos
     said = f"From {half:.0f} to {full:.0f} videos the accuracy changed by {gain:+.3f}"
     said += f" (95 % confidence interval {low:+.3f} to {high:+.3f}): "
-    if low > 0:
-        labels = np.array([row.label for row in rows])
-        by_class = [(right[FULL] - right[HALF])[labels == label].mean() for label in set(labels)]
-        most = class_names[sorted(set(labels))[int(np.argmax(by_class))]]
-        said += (
-            "more videos would probably help, twice as many by about as much or less; most of all "
-            f"those of {most!r} ({max(by_class):+.3f})."
-        )
-    else:
-        said += "it cannot be told that more videos would help."
-    return "\n".join([*lines, said])
+    if low <= 0:
+        return said + "it cannot be told that more videos would help."
+    labels = np.array([row.label for row in rows])
+    by_class = [(right[FULL] - right[HALF])[labels == label].mean() for label in set(labels)]
+    most = class_names[sorted(set(labels))[int(np.argmax(by_class))]]
+    return said + (
+        "more videos would probably help, twice as many by about as much or less; most of all "
+        f"those of {most!r} ({max(by_class):+.3f})."
+    )
 
 
 def _probabilities(head: Head, features: Features, *, temperature: float) -> Floats:

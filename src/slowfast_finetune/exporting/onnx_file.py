@@ -14,9 +14,9 @@ import torch
 from slowfast_finetune.base.errors import ExportError
 from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.model.exported import (
-    FREE_BATCH,
     ClipProbabilities,
     example_clips,
+    free_batch,
     metadata_text,
 )
 
@@ -55,7 +55,7 @@ def onnx_bytes(checkpoint: Checkpoint) -> bytes:
             model,
             (example_clips(checkpoint),),
             dynamo=True,
-            dynamic_shapes=FREE_BATCH,
+            dynamic_shapes=free_batch(),
             input_names=["clips"],
             output_names=["probabilities"],
             opset_version=OPSET,

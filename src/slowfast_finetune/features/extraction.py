@@ -208,23 +208,23 @@ def compute(
     *,
     shape: Preprocessing,
     runtime: RuntimeParams,
-    hidden: bool = False,
+    rough: bool = False,
 ) -> Generator[Features]:
     """Compute the features of the videos of a reader, float32 (V, D) of each, in their order.
 
     Args:
         views: the V views of each video, video by video.
-        hidden: show no progress.
+        rough: for a check: show no progress; a single clip may be rounded otherwise than several.
     """
     each, num_videos = len(views) // len(reader.rows), len(reader.rows)
     with _without_head(network):
-        model, device = made_ready(ClipClassifier(network), runtime)
+        model, device = made_ready(ClipClassifier(network), runtime, pads=not rough)
         size = runtime.batch_size_per_device
         size = views_at_once(shape, device) if size == "auto" else size
         loader = ClipLoader(reader, in_batches(views, size=size), num_threads=reading_threads())
         done = 0
         waiting: list[Features] = []
-        with ProgressBar("computing features", total=num_videos, hidden=hidden) as bar:
+        with ProgressBar("computing features", total=num_videos, hidden=rough) as bar:
             for first, batch in zip(range(0, len(views), size), loader, strict=True):
                 clips = batch.clips.to(device, non_blocking=True)
                 waiting.extend(model(_mirror(clips, views[first:])).float().cpu().numpy())

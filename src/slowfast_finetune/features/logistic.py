@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +81,6 @@ def fit_path(
         features: float32 (N, V, D).
         labels: (N,), each class from 0 up at least once, at least two.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     num_videos, num_views, _ = features.shape
@@ -100,19 +102,32 @@ def fit_path(
     model = LogisticRegression(tol=_TOLERANCE, max_iter=_MAX_STEPS, warm_start=True)
     for penalty in penalties:
         model.set_params(C=1 / (penalty * scale))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(
-                scaled,
-                np.repeat(labels, num_views),
-                sample_weight=np.repeat(weights / num_views, num_views),
-            )
+        model.fit(
+            scaled,
+            np.repeat(labels, num_views),
+            sample_weight=np.repeat(weights / num_views, num_views),
+        )
         weight, bias = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
         if basis is not None:
             weight = weight @ basis
         if len(counts) == 2:
             weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
         yield Head(weight / spread, bias - (weight / spread) @ mean)
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Let each fit compute in one thread, and stop at the last step without a warning.
+
+    The threads of BLAS wait for one another in busy loops: where other threads or programs want the
+    cores, a fit to few videos took a hundred times longer.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def cross_validate(
@@ -134,19 +149,21 @@ def cross_validate(
     ]
     judged = features[:, :num_views]
     results: list[PenaltyResult] = []
-    for penalty in PENALTIES:
-        each = [next(path).logits(judged) for path in paths]
-        left_out = np.zeros_like(each[0])
-        for logits, inside in zip(each, trained, strict=True):
-            left_out[~inside] = logits[~inside]
-        seen = [
-            (logits[inside], labels[inside]) for logits, inside in zip(each, trained, strict=True)
-        ]
-        train = judge(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
-        results.append(PenaltyResult(penalty, train, judge(left_out, labels), left_out))
-        losses = [result.val.loss for result in results[-3:]]
-        if len(losses) == 3 and losses[0] < losses[1] < losses[2]:
-            break
+    with fitting(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for penalty in PENALTIES:
+            each = list(pool.map(lambda path: next(path).logits(judged), paths))
+            left_out = np.zeros_like(each[0])
+            for logits, inside in zip(each, trained, strict=True):
+                left_out[~inside] = logits[~inside]
+            seen = [
+                (logits[inside], labels[inside])
+                for logits, inside in zip(each, trained, strict=True)
+            ]
+            train = judge(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
+            results.append(PenaltyResult(penalty, train, judge(left_out, labels), left_out))
+            losses = [result.val.loss for result in results[-3:]]
+            if len(losses) == 3 and losses[0] < losses[1] < losses[2]:
+                break
     return results
 
 
@@ -256,7 +273,8 @@ def fit_probe(
     folds = deal_folds(rows, seed=seed)
     results = cross_validate(features, labels, folds, num_views=num_views, balanced=balanced)
     best = best_of(results)
-    (head,) = fit_path(features, labels, penalties=[PENALTIES[best]], balanced=balanced)
+    with fitting():
+        (head,) = fit_path(features, labels, penalties=[PENALTIES[best]], balanced=balanced)
     logits = results[best].logits[:, num_views // 2].astype(np.float32)
     neighbours = neighbours_between_folds(features[:, num_views // 2], folds)
     found = calibrate(logits, labels)

@@ -309,6 +309,8 @@ class _Walk:
     def no_video(self, names: Sequence[str], files: Collection[str]) -> str:
         """Why names that a table gives, relative to the root, are no videos."""
         name, more = names[0], f"; and {len(names) - 1} other videos" if len(names) > 1 else ""
+        if Path(name).is_absolute():
+            return f"{name!r} is an absolute path; write it relative to {self._root}{more}"
         if (self._root / name).exists():
             return f"{name!r} is passed over: see data.extensions and data.exclude{more}"
         last = name.rsplit("/", 1)[-1]

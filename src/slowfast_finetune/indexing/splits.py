@@ -267,5 +267,9 @@ def _class_size(class_name: str, items: Sequence[Item], units: list[list[Item]])
     num_videos = sum(item.class_name == class_name for item in items)
     num_units = sum(any(item.class_name == class_name for item in unit) for unit in units)
     videos = "video" if num_videos == 1 else "videos"
-    grouped = "" if num_units == num_videos else f" that belong to {num_units} separate groups"
+    grouped = ""
+    if num_units < num_videos:
+        # Videos of a group, copies, or parts of a video.
+        units_text = "stay together" if num_units == 1 else f"stay together in {num_units} groups"
+        grouped = f" that {units_text}"
     return f"class {class_name!r} has {num_videos} {videos}{grouped}"

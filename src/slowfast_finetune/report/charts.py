@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from slowfast_finetune.comparing.crossval_files import CurveRow
 from slowfast_finetune.evaluation.result_tables import ReliabilityRow
 from slowfast_finetune.training.history import EpochRow
 
 WIDTH, HEIGHT = 460, 250  # of a chart, which is scaled to its column [px]
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 24, 36  # margins for the axes [px]
+TICK_SPACE = 40  # between numbers below a logarithmic axis [px]
 COUNTS = 44  # height of the bars of counts below the reliability diagram [px]
 # Title, and the columns of metrics/history.csv by the names of their curves.
 CURVES = (
@@ -30,10 +32,14 @@ class Axis:
     start: float
     end: float
     ticks: Sequence[float]
+    is_log: bool = False
 
     def at(self, value: float) -> float:
         """Return the pixel of a value."""
-        share = (value - self.low) / ((self.high - self.low) or 1)
+        value, low, high = (
+            math.log(each) if self.is_log else each for each in (value, self.low, self.high)
+        )
+        share = (value - low) / ((high - low) or 1)
         return round(self.start + share * (self.end - self.start), 1)
 
 
@@ -95,6 +101,20 @@ def reliability_chart(rows: Sequence[ReliabilityRow]) -> Chart:
     y = Axis(0, 1, height - BOTTOM - COUNTS, TOP, marks)
     points = [(row.confidence, row.accuracy) for row in rows]
     return Chart("Reliability diagram", x, y, {"accuracy": points}, height)
+
+
+def learning_chart(curve: Sequence[CurveRow]) -> Chart:
+    """Lay out the accuracy by the number of training videos, whose axis is logarithmic."""
+    numbers = sorted({row.num_videos for row in curve})
+    x = Axis(numbers[0], numbers[-1], LEFT, WIDTH - RIGHT, [], is_log=True)
+    marks = [numbers[-1]]  # from the right, as many as do not touch
+    for number in reversed(numbers):
+        if x.at(marks[0]) - x.at(number) >= TICK_SPACE:
+            marks.insert(0, number)
+    y = Axis(0, 1, HEIGHT - BOTTOM, TOP, [0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    points = [(row.num_videos, row.accuracy) for row in curve]
+    title = "Accuracy by number of training videos"
+    return Chart(title, replace(x, ticks=marks), y, {"accuracy": points})
 
 
 def short(value: float) -> str:

@@ -25,7 +25,12 @@ from slowfast_finetune.inspection.readable import count, template_environment
 from slowfast_finetune.inspection.shared_scenes import seen_scenes
 from slowfast_finetune.inspection.video_summary import summarise_entry
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
-from slowfast_finetune.report.charts import reliability_chart, short, training_curves
+from slowfast_finetune.report.charts import (
+    learning_chart,
+    reliability_chart,
+    short,
+    training_curves,
+)
 from slowfast_finetune.report.confusion_matrix import make_matrix
 from slowfast_finetune.report.evidence import Evidence, gather_evidence
 from slowfast_finetune.report.model_card import model_card
@@ -136,11 +141,13 @@ def compose(
         "charts": training_curves(results.history),
         "classes": sorted(results.classes, key=lambda r: 2.0 if r.recall is None else r.recall),
         "clips": clips,
+        "crossval": results.crossval,
         "data_rows": data_table(results),
         "evidence": evidence,
         "findings": _joined(results, findings),
         "hues": hues([name for name in results.class_names if name != background]),
         "is_probe": run.get("method") == "probe",
+        "learning": learning_chart(results.crossval.curve) if results.crossval else None,
         "max_paths": MAX_PATHS,
         "max_strips": MAX_STRIPS,
         "mistakes": surest_mistakes(results.predictions)[:LISTED],

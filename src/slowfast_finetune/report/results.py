@@ -13,6 +13,8 @@ import yaml
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
+from slowfast_finetune.comparing import sources
+from slowfast_finetune.comparing.crossval_files import SUMMARY_NAME, CrossvalResults, read_crossval
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow, Predictions
 from slowfast_finetune.evaluation.result_tables import (
     CLASSES,
@@ -98,6 +100,9 @@ class Results:
     timelines: Sequence[TimelineRow] = ()
     timeline_scores: Sequence[TimelineScoreRow] = ()
     timeline_settings: Mapping[str, Any] = field(default_factory=dict)  # empty: none were chosen
+    crossval: CrossvalResults | None = None
+    crossval_texts: Sequence[str] = ()  # what it says of more videos and of this run
+    crossval_error: str = ""  # why files of `slowfast crossval` are left out
 
 
 def read_results(files: ResultFiles) -> Results:
@@ -114,6 +119,7 @@ def read_results(files: ResultFiles) -> Results:
             f"{files.table('predictions')}: {min(stray)} is no test video of {files.clips}; "
             "run `dvc repro`"
         )
+    summary = _read_json(files.folder / "train.json")
     results = Results(
         class_names=class_names,
         scores=read_scores(files.table("scores")),
@@ -123,7 +129,7 @@ def read_results(files: ResultFiles) -> Results:
         classes=CLASSES.read_rows(files.plot("per_class")),
         reliability=RELIABILITY.read_rows(files.plot("reliability")),
         history=HISTORY.read_rows(files.table("history")),
-        summary=_read_json(files.folder / "train.json"),
+        summary=summary,
         clips=clips,
         rejected=REJECTED.read_rows(files.rejected),
         params_text=_read_text(files.params),
@@ -132,6 +138,7 @@ def read_results(files: ResultFiles) -> Results:
         timeline_settings=_read_json(
             files.checkpoint.with_name(f"{files.checkpoint.stem}_timeline.json")
         ),
+        **_crossval(files, clips, summary),
     )
     _check_agreement(results, files)
     return results
@@ -168,6 +175,29 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
                 f"{files.params}: section {section}: is not what the model was trained with; "
                 "run `dvc repro`"
             )
+
+
+def _crossval(
+    files: ResultFiles, clips: Sequence[ClipRow], summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields on `slowfast crossval`, whose files may be missing, or not belong to the run."""
+    run = (summary.get("run") or [{}])[0]
+    network = (run.get("params") or {}).get("model") or {}
+    model = f"{network.get('name')}, {network.get('weights')}"
+    try:
+        found = read_crossval(files.folder, clips)
+        if found is None:
+            return {}
+        if found.model != model:  # perhaps of the run's own checkpoint, which knows the videos
+            raise DataError(f"{files.folder / SUMMARY_NAME}: is of {found.model}, not of {model}")
+        said = [found.more_videos]
+        if run.get("method") != "probe":
+            said.append(
+                found.fine_tuning(sources.read_predictions(str(files.table("predictions"))))
+            )
+    except DataError as error:
+        return {"crossval_error": f"{error}; run `slowfast crossval` again"}
+    return {"crossval": found, "crossval_texts": said}
 
 
 def read_scores(path: Path) -> dict[str, Estimate]:

@@ -25,10 +25,15 @@ def ready_classifier(
     return made_ready(classifier_from(checkpoint), runtime)
 
 
-def made_ready(classifier: nn.Module, runtime: RuntimeParams) -> tuple[nn.Module, torch.device]:
+def made_ready(
+    classifier: nn.Module, runtime: RuntimeParams, *, pads: bool = True
+) -> tuple[nn.Module, torch.device]:
     """Prepare a classifier, in place: evaluation mode, the requested device and its precision.
 
     It maps uint8 clips (B, T, H, W, 3) on that device to logits (B, classes).
+
+    Args:
+        pads: whether a single clip on a CPU is computed twice, so that it is rounded as several.
 
     Raises:
         ParamsError: the device does not exist.
@@ -40,7 +45,7 @@ def made_ready(classifier: nn.Module, runtime: RuntimeParams) -> tuple[nn.Module
     ready: nn.Module = classifier
     if precision != "32-true":
         ready = _MixedPrecision(classifier, device, precision)
-    elif device.type == "cpu":
+    elif pads and device.type == "cpu":
         ready = _PadsSingleClips(classifier)
     ready.eval()
     return ready, device

@@ -27,6 +27,7 @@ from slowfast_finetune.features.extraction import (
     features_of,
     views_of,
 )
+from slowfast_finetune.features.feature_store import PROGRAMS
 from slowfast_finetune.features.logistic import Head, Probe, fit_probe
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
 from slowfast_finetune.model.exported import export_program
@@ -117,7 +118,7 @@ def train_probe(
         neighbours=probe.neighbours.as_plain(),
     )
     save_checkpoint(outputs.best_checkpoint, best)
-    export_program(best, outputs.best_model)
+    export_program(best, outputs.best_model, frames=clips.parent / PROGRAMS)
     chosen = history[probe.best]
     minutes = (feature_seconds + fit_seconds) / 60
     run = {
@@ -211,7 +212,7 @@ def _check(
         rows[:1], folder=clips, num_frames=shape.num_frames, crop_size=shape.crop_size
     )
     views = views_of(rows[:1], plan, num_frames=shape.num_frames, crop_size=shape.crop_size)[:1]
-    (fresh,) = compute(network, reader, views, shape=shape, runtime=params.runtime, hidden=True)
+    (fresh,) = compute(network, reader, views, shape=shape, runtime=params.runtime, rough=True)
     layer = head_of(network)
     with torch.no_grad():
         found = layer(torch.from_numpy(fresh).to(layer.weight.device)).cpu().numpy()
