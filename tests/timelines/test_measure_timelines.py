@@ -175,7 +175,7 @@ def test_the_parameters_with_the_highest_f1_are_chosen(
         stride_seconds=0.5, threshold=0, shortest_seconds=0.5, num_videos=1, f1_25=1
     )
     assert capsys.readouterr().out == (
-        "timeline chosen on 1 validation videos, with F1 at IoU 0.25 of 1.000 there: a window "
+        "timeline chosen on 1 validation video, with F1 at IoU 0.25 of 1.000 there: a window "
         "every 0.50 s, smoothed over 0.00 s, threshold 0.00, shortest part 0.50 s; F1 0.000 there "
         "without a choice\n"
     )

@@ -60,7 +60,8 @@ class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
                 f"videos{missing} with all parameters"
             )
         return (
-            f"timeline chosen on {self.num_videos} validation videos{missing}, with F1 at IoU 0.25 "
+            f"timeline chosen on {self.num_videos} validation "
+            f"video{'s' if self.num_videos > 1 else ''}{missing}, with F1 at IoU 0.25 "
             f"of {self.f1_25:.3f} there: {self.described()}"
         )
 
