@@ -36,6 +36,7 @@ def test_nearest_by_hand() -> None:
     assert [cosine for _, cosine in found] == pytest.approx([1, 1, 0.5**0.5, 0])
 
 
+@pytest.mark.process
 def test_the_command_lists_the_nearest_or_says_what_makes_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -693,6 +693,7 @@ def test_an_empty_name_and_an_address_are_refused_in_words(word: str, expected: 
     assert expected in found.detail
 
 
+@pytest.mark.process
 def test_what_is_unlike_the_training_videos_has_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -718,6 +719,7 @@ def test_what_is_unlike_the_training_videos_has_no_answer(
     assert f"none of these: between {first} and {second}" in as_text(torn, top=1)
 
 
+@pytest.mark.process
 def test_features_are_what_the_network_without_its_last_layer_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
