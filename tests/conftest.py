@@ -29,15 +29,12 @@ MARKS_OF_FIXTURE = {
     "stored": ("process",),
     "undisturbed": ("process",),
 }
-# Their tests take minutes; begun last, one would run alone while the other processes have ended.
-LONGEST = ("test_train.py", "test_pipeline.py", "test_notebook.py")
 # Every process that was started since the last test.
 STARTED: list[str] = []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark by room and fixture, longest first; leave out real videos where no folder is named."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """Mark by room and fixture; leave out the real videos where no folder of them is named."""
     for item in items:
         room = item.path.relative_to(TESTS).parts[0]
         names = set(MARKS_OF_ROOM.get(room, ()))
