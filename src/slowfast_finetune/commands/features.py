@@ -37,6 +37,7 @@ def _run(args: argparse.Namespace) -> None:
 
     from slowfast_finetune.base.errors import DataError
     from slowfast_finetune.base.files import write_bytes
+    from slowfast_finetune.inspection.readable import count
     from slowfast_finetune.predicting.inputs import find_inputs
     from slowfast_finetune.predicting.prediction import RefusedVideo
     from slowfast_finetune.predicting.predictor import ViewFeatures, load_model
@@ -67,6 +68,6 @@ def _run(args: argparse.Namespace) -> None:
         features=np.concatenate([each.values for each in found]),
     )
     write_bytes(args.out, buffer.getbuffer())
-    say(f"wrote {args.out}: {len(found)} videos, {sum(counts)} views")
+    say(f"wrote {args.out}: {sum(counts)} views of {count(len(found), 'video')}")
     if len(found) < len(inputs):
         sys.exit(1)
