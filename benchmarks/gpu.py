@@ -54,6 +54,7 @@ from slowfast_finetune.model.slowfast import (
 from slowfast_finetune.model.speed import fold_batch_norm, speed_up, to_channels_last, work_in_place
 from slowfast_finetune.predicting.predictor import load_model
 from slowfast_finetune.training import learner as learner_module
+from slowfast_finetune.training.learner import Learner
 from slowfast_finetune.training.memory import batch_size_that_fits, out_of_memory_advice
 from slowfast_finetune.training.run import TrainingOutputs, TrainingRun
 from slowfast_finetune.training.train import train_model
@@ -63,7 +64,7 @@ Results = dict[str, Any]
 NUM_CLASSES = 10
 # GFLOP of a clip and step: three times the forward pass, two for each multiply-add (fvcore).
 GFLOP = {"slowfast_r50": 303.0, "slowfast_r101": 3 * 2 * 97.8}
-SECONDS_A_FIGURE = 2.0
+SECONDS_A_FIGURE = 1.5
 
 
 @dataclass(frozen=True)
@@ -311,6 +312,8 @@ class Recipe:
 
     Attributes:
         plain: pytorchvideo's model as it is built, in a plain fp32 loop with Adam.
+        compiled: the mode of torch.compile; None without it.
+        graphed: forward and backward pass are recorded once as CUDA graphs.
     """
 
     name: str
@@ -321,13 +324,15 @@ class Recipe:
     folded: bool = True
     channels_last: bool = True
     cudnn_benchmark: bool = False
-    compiled: bool = False
+    compiled: str | None = None
+    graphed: bool = False
     fused: bool = True
 
 
 FIGURES = ("clips/s", "TFLOP/s", "MFU", "memory [GB]", "warm-up [s]")
 PLAIN = Recipe("plain loop, fp32", "32-true", plain=True, tf32=False)
 OURS = Recipe("ours, bf16")
+FAST = replace(OURS, name="ours, bf16, cudnn.benchmark", cudnn_benchmark=True)
 RECIPES = (
     PLAIN,
     replace(PLAIN, name="plain loop, fp32 with TF32", tf32=True),
@@ -338,7 +343,7 @@ RECIPES = (
     replace(OURS, name="ours, bf16, batch statistics", frozen=False),
     replace(OURS, name="ours, bf16, not folded", folded=False),
     replace(OURS, name="ours, bf16, contiguous", channels_last=False),
-    replace(OURS, name="ours, bf16, cudnn.benchmark", cudnn_benchmark=True),
+    FAST,
     replace(
         OURS,
         name="ours, bf16, cudnn.benchmark, contiguous",
@@ -347,7 +352,11 @@ RECIPES = (
     ),
     replace(OURS, name="ours, bf16, optimiser not fused", fused=False),
 )
-COMPILED = replace(OURS, name="ours, bf16, compiled", compiled=True, cudnn_benchmark=True)
+GRAPHED = replace(FAST, name="ours, bf16, cudnn.benchmark, CUDA graphs", graphed=True)
+NOT_FOLDED = replace(GRAPHED, name=f"{GRAPHED.name}, not folded", folded=False)
+COMPILED = replace(FAST, name="ours, bf16, cudnn.benchmark, compiled", compiled="default")
+COMPILED_GRAPHS = replace(FAST, name=f"{COMPILED.name}, CUDA graphs", compiled="reduce-overhead")
+COMPILED_NOT_FOLDED = replace(COMPILED, name=f"{COMPILED.name}, not folded", folded=False)
 
 
 def fast_steps(
@@ -361,15 +370,21 @@ def fast_steps(
     _say(f"peaks [TFLOP/s]: matmul {matmul / 1e12:.1f}", _in_tera(peaks))
     rows: list[list[str]] = []
     steps: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
     for size in [2] if bench.tiny else sizes:
         for recipe in recipes:
-            if recipe.precision not in bench.precisions:
-                continue  # on a CPU
+            if not bench.cuda and (recipe.precision != "32-true" or recipe.graphed):
+                continue
             try:
                 with _settings(recipe):
                     rate, memory, warm_up = _clips_a_second(bench, name, recipe, size)
             except torch.OutOfMemoryError:
                 _say(f"{recipe.name}, {size} clips: does not fit")
+                continue
+            except Exception as error:  # a recipe that fails must not cost the others
+                reason = " ".join(str(error).split())[:300]
+                _say(f"{recipe.name}, {size} clips: {type(error).__name__}: {reason}")
+                failed[f"{recipe.name}, {size} clips"] = reason
                 continue
             finally:
                 gc.collect()
@@ -383,7 +398,7 @@ def fast_steps(
     rates = {key: figures["clips/s"] * flops for key, figures in steps.items()}
     check_below_peak(rates, max(matmul, *peaks.values()))
     print(format_table([name, "batch", *FIGURES], rows))
-    return {"matmul": matmul, "convolution": peaks, "steps": steps}
+    return {"matmul": matmul, "convolution": peaks, "steps": steps, "failed": failed}
 
 
 def _in_tera(rates: dict[Precision, float]) -> dict[str, float]:
@@ -431,8 +446,15 @@ def _clips_a_second(
         if not recipe.fused:
             for group in learner.optimizer.param_groups:
                 group.update(fused=False, foreach=True)
-        if recipe.compiled:
-            learner.compiled = cast("nn.Module", torch.compile(learner.classifier))
+        if recipe.compiled is not None:
+            learner.compiled = cast(
+                "nn.Module",
+                torch.compile(
+                    learner.classifier, dynamic=False, fullgraph=True, mode=recipe.compiled
+                ),
+            )
+        if recipe.graphed:
+            learner.compiled = _graphed(learner, clips)
         feed = resident_feed(Batch(clips, labels, torch.arange(size)), steps=4)
         step = partial(epoch_seconds, learner, feed)
     started = time.perf_counter()
@@ -442,6 +464,15 @@ def _clips_a_second(
     seconds = _seconds_a_call(bench, step) / (1 if recipe.plain else 4)
     memory = torch.cuda.max_memory_allocated() / 1e9 if bench.cuda else float("nan")
     return size / seconds, memory, warm_up
+
+
+def _graphed(learner: Learner, clips: Tensor) -> nn.Module:
+    """The classifier with its forward and backward pass recorded for clips of this shape."""
+    learner.begin_epoch(1)
+    with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+        return cast(
+            "nn.Module", torch.cuda.make_graphed_callables(learner.classifier, (clips.clone(),))
+        )
 
 
 def _plain_step(network: nn.Module, clips: Tensor, labels: Tensor) -> Callable[[], object]:
@@ -473,6 +504,39 @@ def _seconds_a_call(bench: Bench, call: Callable[[], object]) -> float:
     return (time.perf_counter() - started) / calls
 
 
+def fast_profile(bench: Bench) -> Results:
+    """Where the time of a step goes: the kernels that take most of it, and the time without any."""
+    size = 2 if bench.tiny else 16
+    learner = resident_learner(
+        bench.network("slowfast_r50"), bench.precisions[:2][-1], bench.device, frozen=True
+    )
+    clips, labels = bench.clips(size), torch.arange(size, device=bench.device) % NUM_CLASSES
+    feed = resident_feed(Batch(clips, labels, torch.arange(size)), steps=4)
+    torch.backends.cudnn.benchmark = True
+    epoch_seconds(learner, feed)
+    activity = torch.profiler.ProfilerActivity
+    kind = activity.CUDA if bench.cuda else activity.CPU
+    with torch.profiler.profile(activities=[kind]) as profile:
+        seconds = epoch_seconds(learner, feed)
+    events = profile.key_averages()
+    spent = {
+        event.key: (event.self_device_time_total if bench.cuda else event.self_cpu_time_total) / 4e3
+        for event in events
+        if "#" not in event.key  # the optimiser's step is there twice: as its name and its kernels
+    }
+    calls = {event.key: event.count / 4 for event in events if event.key in spent}
+    top = sorted(spent, key=spent.__getitem__, reverse=True)[:40]
+    _say(f"a step takes {seconds / 4 * 1e3:.1f} ms, of which {sum(spent.values()):.1f} ms in")
+    _say(f"{sum(calls.values()):.0f} kernels")
+    for name in top:
+        _say(f"{spent[name]:8.2f} ms {calls[name]:6.0f} calls  {name[:110]}")
+    return {
+        "milliseconds": seconds / 4 * 1e3,
+        "in kernels": sum(spent.values()),
+        "kernels": {name: [spent[name], calls[name]] for name in top},
+    }
+
+
 def fast_answers(bench: Bench) -> Results:
     """Clips a second without gradients, 30 views of 256 px of a video, by precision and folding."""
     clips = bench.clips(30, side=256)
@@ -502,7 +566,7 @@ def fed_epoch(bench: Bench) -> Results:
     )
     feeds = {}
     for encoding in ("raw", "jpeg"):
-        count = 8 if bench.tiny else 256
+        count = 8 if bench.tiny else 512
         side = 72 if bench.tiny else 256
         params, rows, store = _drawn_clips(bench, count=count, side=side, encoding=encoding)
         params = params.model_copy(
@@ -573,7 +637,7 @@ def _drawn_clips(
     params = params.model_copy(update={"train": params.train.model_copy(update=crop)})
     folder = bench.folder / f"videos-{side}"
     if not folder.exists():
-        width, frames = round(side * 4 / 3) // 2 * 2, 60 if small else 300
+        width, frames = round(side * 4 / 3) // 2 * 2, 60 if small else 120
         original = draw_video(folder / "drawn.mp4", width=width, height=side, num_frames=frames)
         write_copies(original, folder / "copies", count=count, first=0)
     videos = sorted((folder / "copies").iterdir())
@@ -595,25 +659,30 @@ def _drawn_clips(
 # Seconds that a part may take, and the part; the most telling first.
 PARTS: dict[str, tuple[float, Callable[[Bench], Results]]] = {
     "right_numbers": (60, right_numbers),
-    "fast_r50": (
-        150,
-        partial(fast_steps, name="slowfast_r50", recipes=RECIPES, sizes=[16]),
-    ),
+    "fast_r50": (150, partial(fast_steps, name="slowfast_r50", recipes=RECIPES, sizes=[16])),
+    "fast_profile": (30, fast_profile),
+    "fed_epoch": (90, fed_epoch),
     "right_pipeline": (90, right_pipeline),
-    "fed_epoch": (120, fed_epoch),
-    "fed_jpeg": (30, fed_jpeg),
+    "fast_r50_sizes": (
+        90,
+        partial(
+            fast_steps, name="slowfast_r50", recipes=[PLAIN, FAST, GRAPHED], sizes=[4, 8, 32, 64]
+        ),
+    ),
+    "fed_jpeg": (20, fed_jpeg),
     "right_memory": (30, right_memory),
     "fast_answers": (40, fast_answers),
-    "fast_r50_compiled": (
-        90,
-        partial(fast_steps, name="slowfast_r50", recipes=[OURS, COMPILED], sizes=[16]),
-    ),
-    "fast_r50_sizes": (
-        60,
-        partial(fast_steps, name="slowfast_r50", recipes=[PLAIN, OURS], sizes=[4, 8, 32, 64]),
-    ),
     "fast_r101": (
         60,
-        partial(fast_steps, name="slowfast_r101", recipes=[PLAIN, OURS], sizes=[16]),
+        partial(fast_steps, name="slowfast_r101", recipes=[PLAIN, FAST], sizes=[16]),
+    ),
+    "fast_r50_compiled": (
+        150,
+        partial(
+            fast_steps,
+            name="slowfast_r50",
+            recipes=[COMPILED, COMPILED_GRAPHS, COMPILED_NOT_FOLDED],
+            sizes=[16],
+        ),
     ),
 }
