@@ -105,6 +105,14 @@ def test_block_of_a_parameter() -> None:
     assert block_of("network.blocks.3.x.weight") == 3, "wherever the network hangs"
 
 
+def test_strides_are_plain_integers_which_the_compiler_can_trace() -> None:
+    network = build_slowfast("slowfast_r50", num_classes=2)
+    strides = [module.stride for module in network.modules() if isinstance(module, nn.Conv3d)]
+    # Of the 110 convolutions the 8 shortcuts of R50 have a stride that numpy computed.
+    assert len(strides) == 110
+    assert {type(number) for stride in strides for number in stride} == {int}
+
+
 def test_channels_last_changes_strides_not_numbers(shallow: nn.Module) -> None:
     clips = torch.randint(0, 256, (1, 16, 64, 64, 3), dtype=torch.uint8)
     network = build_slowfast("slowfast_shallow", num_classes=5).eval()

@@ -43,9 +43,14 @@ def build_slowfast(name: ModelName, *, num_classes: int, dropout_rate: float = 0
         )
     else:
         builder = getattr(import_pytorchvideo("hub"), name)
-    return builder(
+    network = builder(
         model_num_class=num_classes, dropout_rate=dropout_rate, head_pool=nn.AdaptiveAvgPool3d
     )
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            # pytorchvideo computes some with numpy, whose integers torch.compile cannot trace.
+            module.stride = tuple(map(int, module.stride))
+    return network
 
 
 def head_of(network: nn.Module) -> nn.Linear:

@@ -1,0 +1,62 @@
+"""A case of the label desk: a video, or a part of one, whose label a person is asked about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from slowfast_finetune.base.manifest_table import Split, case_name
+
+# Why a case is shown.
+Reason = Literal[
+    "doubtful",  # held-out probabilities speak against its label
+    "confident mistake",  # the run's model is sure of another class
+    "near copy",  # another label than a near copy of it has
+    "unlabelled",  # has no label; uncertain, and unlike the others that are asked about
+    "random",  # drawn at random, to estimate the share of wrong labels
+]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A labelled case that is like another.
+
+    Attributes:
+        video_path: as in the manifest.
+        similarity: cosine of the angle between the features, at most 1.
+    """
+
+    video_path: str
+    start_seconds: float | None
+    end_seconds: float | None
+    class_name: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the desk shows of a case.
+
+    Attributes:
+        video_path: as in the manifest.
+        class_name: its label; None if it has none.
+        split: None if it has no label.
+        guesses: classes and their probabilities, the most probable first; empty if nothing
+            predicted it.
+        score: how much the case is worth looking at, among those of its reason; higher first.
+    """
+
+    video_path: str
+    class_name: str | None
+    split: Split | None
+    reason: Reason
+    score: float
+    guesses: tuple[tuple[str, float], ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the case, see :func:`case_name`."""
+        return case_name(self.video_path, self.start_seconds, self.end_seconds)
