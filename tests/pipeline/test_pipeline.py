@@ -6,10 +6,12 @@ import ast
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 import torch
 import yaml
 from pipeline_imports import PROJECT, imported_files
+from synthetic import make_params, write_params
 
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
@@ -77,22 +80,26 @@ def test_dvc_yaml_is_short_enough_to_be_read() -> None:
     assert len((PROJECT / "dvc.yaml").read_text().splitlines()) <= 150
 
 
+@cache
+def sections_read_in(file: str) -> set[str]:
+    """The sections that a file reads of what it calls params or _params."""
+    return {
+        node.attr
+        for node in ast.walk(ast.parse((PROJECT / file).read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in Params.model_fields
+        and isinstance(node.value, ast.Name | ast.Attribute)
+        and (node.value.id if isinstance(node.value, ast.Name) else node.value.attr)
+        in {"params", "_params"}
+    }
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_uses_no_section_of_params_that_dvc_does_not_watch(stage: str) -> None:
     """Of what a stage's own modules read, only runtime: may be missing from its params."""
     watched = set(dvc_yaml()["stages"][stage].get("params", []))
-    sections = set(Params.model_fields)
-    used: set[str] = set()
-    for name in imported_files(PROJECT / "stages" / f"{stage}.py"):
-        for node in ast.walk(ast.parse((PROJECT / name).read_text())):
-            if (
-                isinstance(node, ast.Attribute)
-                and node.attr in sections
-                and isinstance(node.value, ast.Name | ast.Attribute)
-                and (node.value.id if isinstance(node.value, ast.Name) else node.value.attr)
-                in {"params", "_params"}
-            ):
-                used.add(node.attr)
+    files = imported_files(PROJECT / "stages" / f"{stage}.py")
+    used = set().union(*map(sections_read_in, files))
     # evaluate restores missing clips with the clip and cache sections and batches like train;
     # all three already decided what is in clips.csv and best.pt, which it depends on.
     inherited = {"evaluate": {"clip", "cache", "train"}, "train": {"cache"}}.get(stage, set())
@@ -208,7 +215,9 @@ def set_param(project: Path, section: str, name: str, value: Any) -> None:
 
 @pytest.mark.slow
 def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> None:
-    first_run = stages_run(dvc(project, "repro"))
+    output = dvc(project, "repro")
+    assert "Warning" not in output, "from a library that a stage imports, say"
+    first_run = stages_run(output)
     assert sorted(first_run[:2]) == ["demo/dvc.yaml:long_videos", "demo/dvc.yaml:videos"]
     assert first_run[2:] == STAGES
 
@@ -272,22 +281,42 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
     assert stages_run(dvc(project, "repro", "cache")) == ["index", "cache"]
 
 
-def stage(name: str, project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(PROJECT / "stages" / f"{name}.py"), *words],
-        cwd=project, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+RunStage = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunStage:
+    """A function that runs a stage here, in a folder with params.yaml: its code, output, errors.
+
+    In this process, because starting one that imports torch takes seconds; as processes, all run
+    in the test of the whole pipeline.
+    """
+    write_params(tmp_path / "params.yaml", make_params())
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(PROJECT / "stages" / f"{name}.py"), run_name="__main__")
+        assert isinstance(end.value.code, int)
+        return end.value.code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_every_stage_refuses_a_misspelt_parameter_before_any_work(name: str, project: Path) -> None:
-    set_param(project, "train", "learnig_rate", 0.1)
-    result = stage(name, project)
-    assert result.returncode == 1
-    assert result.stderr == (
+def test_every_stage_refuses_a_misspelt_parameter_before_any_work(
+    name: str, run_stage: RunStage, tmp_path: Path
+) -> None:
+    set_param(tmp_path, "train", "learnig_rate", 0.1)
+    code, _, errors = run_stage(name)
+    assert code == 1
+    assert errors == (
         "error: params.yaml: train.learnig_rate is unknown; did you mean learning_rate?\n"
     )
-    assert not (project / "data").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -301,20 +330,19 @@ def test_every_stage_refuses_a_misspelt_parameter_before_any_work(name: str, pro
     ],
 )
 def test_stage_without_its_input_says_so_in_one_line(
-    name: str, message: str, project: Path
+    name: str, message: str, run_stage: RunStage
 ) -> None:
-    result = stage(name, project)
-    assert result.returncode == 1
-    assert result.stderr.startswith(message)
-    assert result.stderr.count("\n") == 1
+    code, _, errors = run_stage(name)
+    assert code == 1
+    assert errors.startswith(message)
+    assert errors.count("\n") == 1
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("name", STAGES)
-def test_every_stage_explains_itself(name: str) -> None:
-    result = stage(name, PROJECT, "--help")
-    assert result.returncode == 0
-    assert "--params" in result.stdout
+def test_every_stage_explains_itself(name: str, run_stage: RunStage) -> None:
+    code, output, _ = run_stage(name, "--help")
+    assert code == 0
+    assert "--params" in output
 
 
 @pytest.mark.slow

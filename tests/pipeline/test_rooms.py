@@ -6,6 +6,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def reachable(arrows: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
     return reached
 
 
+@cache
 def imports_between(root: Path) -> dict[str, set[tuple[str, str]]]:
     """For each room, the (file, room) of every import of another room.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,7 @@ def imported_files(script: Path) -> set[str]:
     return {path.relative_to(PROJECT).as_posix() for path in found}
 
 
+@cache
 def _imports_of(path: Path) -> list[Path]:
     names: set[str] = set()
     for node in _nodes_that_run(ast.parse(path.read_text(encoding="utf-8"))):
