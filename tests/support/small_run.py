@@ -27,10 +27,10 @@ from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.training import run
 from slowfast_finetune.training.history import HISTORY
 
-# A process that has imported torch, which takes seconds; those that train are copies of it. The
-# package has another one, which decodes.
+# A process that has imported what training needs, which takes seconds; those that train are copies
+# of it. The package has another one, which decodes.
 SERVER = forkserver.ForkServer()
-SERVER.set_forkserver_preload(["slowfast_finetune.training.train", "lightning_fabric"])
+SERVER.set_forkserver_preload(["training_imports"])
 
 
 class TrainingProcess(ForkServerProcess):

@@ -1,0 +1,12 @@
+"""What training imports, of which much only when it is needed; see small_run.SERVER."""
+
+from __future__ import annotations
+
+import lightning_fabric  # noqa: F401
+import pandas as pd  # noqa: F401
+import scipy.optimize  # noqa: F401
+
+import slowfast_finetune.training.train  # noqa: F401
+from slowfast_finetune.model.pytorchvideo_import import import_pytorchvideo
+
+import_pytorchvideo("slowfast")
