@@ -91,6 +91,17 @@ def _processes_are_marked(
         pytest.fail(f"mark this test `process`: it started {started[0]}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _few_trees() -> Iterator[None]:
+    """Fit forests of few trees in this process: each takes as long, and one fact needs only one.
+
+    The commands and stages that tests start as processes fit whole forests.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("slowfast_finetune.evaluation.metadata_baseline.NUM_TREES", 5)
+        yield
+
+
 @pytest.fixture(scope="session")
 def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of six mp4 files, 64×48, ten frames at 15 fps. Shared: change nothing in it."""

@@ -11,19 +11,12 @@ import pytest
 from synthetic import make_rows
 
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation import metadata_baseline
 from slowfast_finetune.evaluation.metadata_baseline import (
     FACTS,
     Giveaway,
     giveaways,
     predict_from_facts,
 )
-
-
-@pytest.fixture(autouse=True)
-def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third of the trees takes a third of the time."""
-    monkeypatch.setattr(metadata_baseline, "NUM_TREES", 10)
 
 
 def rows_of(*classes: tuple[int, dict[str, Any]]) -> list[ClipRow]:
