@@ -92,6 +92,7 @@ def test_outputs_gradients_and_statistics_are_equal_in_training(
 
 @pytest.mark.slow
 def test_bf16_is_as_close_to_fp32_as_without_folding(clips: Tensor) -> None:
+    clips = clips[:1]  # on a processor without bf16 it is slow
     plain, changed = both(plain_network().eval())
     with torch.no_grad():
         exact = ClipClassifier(plain)(clips)
@@ -129,16 +130,3 @@ def test_a_deep_copy_is_independent(clips: Tensor) -> None:
             norm.weight.zero_()
         torch.testing.assert_close(ClipClassifier(twin)(clips), before, rtol=0, atol=0)
         assert not torch.allclose(ClipClassifier(changed)(clips), before)
-
-
-@pytest.mark.slow
-def test_it_can_be_exported(clips: Tensor) -> None:
-    _, changed = both(plain_network().eval())
-    classifier = ClipClassifier(changed)
-    program = torch.export.export(
-        classifier, (clips,), dynamic_shapes=({0: torch.export.Dim("batch")},)
-    )
-    with torch.no_grad():
-        torch.testing.assert_close(
-            program.module()(clips[:3]), classifier(clips[:3]), rtol=1e-5, atol=1e-5
-        )
