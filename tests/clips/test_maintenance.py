@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import COMMAND, Done, run_here
 from synthetic import make_manifest, make_params, steady, write_params, write_video
 
 from slowfast_finetune.base.console import readable_bytes
@@ -42,15 +41,8 @@ def fill(project: Path, params: Params, names: list[str]) -> ClipStore:
     return store
 
 
-def slowfast(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "slowfast_finetune.cli", *words],
-        cwd=project,
-        env=os.environ | {"CLIP_STORE": str(project / "store")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def slowfast(project: Path, *words: str) -> Done:
+    return run_here(project, COMMAND, *words)
 
 
 def entries(store: ClipStore) -> list[Path]:

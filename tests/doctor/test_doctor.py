@@ -5,18 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import runpy
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import synthetic
 from acted_videos import HEIGHT, WIDTH, acted, actions
-from pipeline_imports import PROJECT
+from in_process import COMMAND, Done, run_here
 from synthetic import make_params, steady, write_params, write_video
 
 from slowfast_finetune.clips.clip_tables import RejectedRow
@@ -154,47 +151,14 @@ def test_hostile_names_are_shown_and_not_run() -> None:
 # The command
 
 
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Done]
-
-
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with params.yaml and a store of its own, which is the current one."""
+def project(tmp_path: Path) -> Path:
     write_params(tmp_path / "params.yaml", make_params())
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLIP_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("COLUMNS", "100")
     return tmp_path
 
 
-@pytest.fixture
-def run_script(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """A function that runs a script in this process, which has imported what it needs."""
-
-    def run(path: str, *arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", [path, *arguments])
-        code: Any = 0
-        try:
-            runpy.run_path(str(PROJECT / path), run_name="__main__")
-        except SystemExit as end:
-            code = end.code
-        return Done(code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def doctor(run_script: Command) -> Command:
-    """A function that runs ``slowfast doctor`` in this process."""
-    return partial(run_script, "src/slowfast_finetune/cli.py", "doctor")
+def doctor(project: Path, *arguments: str) -> Done:
+    return run_here(project, COMMAND, "doctor", *arguments)
 
 
 def film(path: Path, *, action: int, seed: int, scale: int = 1, **options: Any) -> Path:
@@ -211,7 +175,7 @@ def film(path: Path, *, action: int, seed: int, scale: int = 1, **options: Any) 
 
 
 @pytest.mark.process
-def test_the_command_finds_what_was_made_to_mislead(project: Path, doctor: Command) -> None:
+def test_the_command_finds_what_was_made_to_mislead(project: Path) -> None:
     videos = project / "my videos"
     for index in range(12):
         film(videos / "run, fast" / f"{index}.mp4", action=0, seed=index)
@@ -224,6 +188,7 @@ def test_the_command_finds_what_was_made_to_mislead(project: Path, doctor: Comma
 
     run = subprocess.run(
         [sys.executable, "-m", "slowfast_finetune.cli", "doctor", "my videos", "--json"],
+        cwd=project,
         capture_output=True,
         text=True,
     )
@@ -251,44 +216,40 @@ def test_the_command_finds_what_was_made_to_mislead(project: Path, doctor: Comma
     assert "sit &#34;é&#34;" in page
     assert not list(project.glob(".doctor.html*"))
 
-    text = doctor("my videos", "--out", "pages/d.html")
+    text = doctor(project, "my videos", "--out", "pages/d.html")
     assert text.returncode == 1
     assert "PROBLEM  the same video is in two classes" in text.stdout
     assert (project / "pages" / "d.html").is_file()
 
 
 @pytest.mark.process
-def test_sound_videos_end_with_exit_code_0_from_the_manifest_and_the_store(
-    project: Path, run_script: Command, doctor: Command
-) -> None:
+def test_sound_videos_end_with_exit_code_0_from_the_manifest_and_the_store(project: Path) -> None:
     for label, name in enumerate(("a", "b", "c")):
         for index in range(10):
             film(project / "videos" / name / f"{index}.mp4", action=label, seed=10 * label + index)
-    run = doctor("videos")
+    run = doctor(project, "videos")
     assert (run.returncode, run.stderr) == (0, "")
     assert "no findings" in run.stdout
     assert "30 videos of 3 classes in videos: 18 train, 6 val, 6 test" in run.stdout
     for stage in ("index", "cache"):
-        assert run_script(f"stages/{stage}.py").returncode == 0
+        assert run_here(project, f"stages/{stage}.py").returncode == 0
     # The videos are gone; what the store holds of them is looked at.
     for path in (project / "videos").rglob("*.mp4"):
         path.unlink()
-    again = doctor("--strict")
+    again = doctor(project, "--strict")
     assert (again.returncode, again.stderr) == (0, "")
     assert "in data/manifest.csv" in again.stdout
 
 
 @pytest.mark.process
-def test_too_few_videos_for_a_split_are_looked_at_all_the_same(
-    project: Path, doctor: Command
-) -> None:
+def test_too_few_videos_for_a_split_are_looked_at_all_the_same(project: Path) -> None:
     film(project / "videos" / "a" / "1.mp4", action=0, seed=1)
-    one_class = doctor()
+    one_class = doctor(project)
     assert one_class.returncode == 1
     assert "PROBLEM  these videos cannot be split" in one_class.stdout
     assert "holds one class, 'a'" in one_class.stdout.replace("\n         ", " ")
     film(project / "videos" / "b" / "1.mp4", action=1, seed=2)
-    two = doctor()
+    two = doctor(project)
     assert two.returncode == 1
     assert "class 'a' has 1 video" in two.stdout.replace("\n         ", " ")
 
@@ -302,12 +263,10 @@ def test_too_few_videos_for_a_split_are_looked_at_all_the_same(
         ("bare", "holds no videos"),
     ],
 )
-def test_a_folder_without_videos_is_one_line(
-    project: Path, doctor: Command, folder: str, words: str
-) -> None:
+def test_a_folder_without_videos_is_one_line(project: Path, folder: str, words: str) -> None:
     (project / "empty").mkdir()
     (project / "bare" / "jump").mkdir(parents=True)
-    run = doctor(folder)
+    run = doctor(project, folder)
     assert run.returncode == 1
     assert run.stderr.startswith("error: ")
     assert run.stderr.count("\n") == 1
@@ -316,27 +275,27 @@ def test_a_folder_without_videos_is_one_line(
 
 
 @pytest.mark.process
-def test_every_file_broken_is_told_and_no_crash(project: Path, doctor: Command) -> None:
+def test_every_file_broken_is_told_and_no_crash(project: Path) -> None:
     synthetic.touch_videos(project / "videos", [f"{c}/{i}.mp4" for c in "ab" for i in range(4)])
-    run = doctor()
+    run = doctor(project)
     assert run.returncode == 1
     assert f"8 of 8 videos (100{THIN}%) cannot be used" in run.stdout
 
 
 @pytest.mark.process
-def test_a_pattern_that_fits_another_folder_is_left_out(project: Path, doctor: Command) -> None:
+def test_a_pattern_that_fits_another_folder_is_left_out(project: Path) -> None:
     write_params(project / "params.yaml", make_params(data={"group_pattern": r"person_(\d+)"}))
     for label, name in enumerate("ab"):
         for index in range(5):
             film(project / "other" / name / f"{index}.mp4", action=label, seed=9 * label + index)
-    run = doctor("other")
+    run = doctor(project, "other")
     assert "matches none of these videos and was ignored" in run.stdout.replace("\n  ", " ")
     assert run.returncode == 0
 
 
 @pytest.mark.process
-def test_wrong_usage_is_exit_code_2(project: Path, doctor: Command) -> None:
-    assert doctor("a", "b").returncode == 2
+def test_wrong_usage_is_exit_code_2(project: Path) -> None:
+    assert doctor(project, "a", "b").returncode == 2
 
 
 @pytest.mark.process
@@ -352,11 +311,11 @@ def test_torch_is_never_imported() -> None:
 
 @pytest.mark.process
 def test_a_video_at_the_edge_of_a_sampled_instant_is_counted_as_the_cache_does(
-    project: Path, doctor: Command
+    project: Path,
 ) -> None:
     # 10 frames at 15 a second last 2/3 s, which is ten instants of 1/15 s, as in the store.
     for name in "ab":
         for index in range(3):
             film(project / "videos" / name / f"{index}.mp4", action=0, seed=10 * ord(name) + index)
-    told = json.loads(doctor("--json").stdout)
+    told = json.loads(doctor(project, "--json").stdout)
     assert told["cache_bytes"] == 6 * (4096 + 10 * 48 * 64 * 3)

@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from in_process import run_here
 from pipeline_imports import PROJECT, imported_files
 from synthetic import make_params, write_params
 
@@ -297,37 +297,16 @@ def test_pipeline_from_folder_to_metrics_and_what_runs_again(project: Path) -> N
     assert stages_run(dvc(project, "repro", "cache")) == ["index", "cache"]
 
 
-RunStage = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run_stage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> RunStage:
-    """A function that runs a stage here, in a folder with params.yaml: its code, output, errors.
-
-    In this process, because starting one that imports torch takes seconds; as processes, all run
-    in the test of the whole pipeline.
-    """
-    write_params(tmp_path / "params.yaml", make_params())
-    monkeypatch.chdir(tmp_path)
-
-    def run(name: str, *words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(PROJECT / "stages" / f"{name}.py"), run_name="__main__")
-        assert isinstance(end.value.code, int)
-        return end.value.code, *capsys.readouterr()
-
-    return run
+# As processes, all stages run in the test above; starting one that imports torch takes seconds.
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_refuses_a_misspelt_parameter_before_any_work(
-    name: str, run_stage: RunStage, tmp_path: Path
+    name: str, tmp_path: Path
 ) -> None:
+    write_params(tmp_path / "params.yaml", make_params())
     set_param(tmp_path, "train", "learnig_rate", 0.1)
-    code, _, errors = run_stage(name)
+    code, _, errors = run_here(tmp_path, f"stages/{name}.py")
     assert code == 1
     assert errors == (
         "error: params.yaml: train.learnig_rate is unknown; did you mean learning_rate?\n"
@@ -346,17 +325,18 @@ def test_every_stage_refuses_a_misspelt_parameter_before_any_work(
     ],
 )
 def test_stage_without_its_input_says_so_in_one_line(
-    name: str, message: str, run_stage: RunStage
+    name: str, message: str, tmp_path: Path
 ) -> None:
-    code, _, errors = run_stage(name)
+    write_params(tmp_path / "params.yaml", make_params())
+    code, _, errors = run_here(tmp_path, f"stages/{name}.py")
     assert code == 1
     assert errors.startswith(message)
     assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_every_stage_explains_itself(name: str, run_stage: RunStage) -> None:
-    code, output, _ = run_stage(name, "--help")
+def test_every_stage_explains_itself(name: str, tmp_path: Path) -> None:
+    code, output, _ = run_here(tmp_path, f"stages/{name}.py", "--help")
     assert code == 0
     assert "--params" in output
 
