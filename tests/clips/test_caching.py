@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import synthetic
+from in_process import run_here
 from synthetic import make_manifest, make_rows, read_entry, read_numbers, steady, write_video
 
 from slowfast_finetune.base.errors import DataError, VideoError
@@ -792,15 +791,7 @@ def test_the_stage_writes_both_tables_even_when_it_fails(tmp_path: Path) -> None
     MANIFEST.write(tmp_path / "data/manifest.csv", make_manifest(tmp_path, names))
     params = synthetic.make_params(cache={"max_rejected_fraction": 0.3})
     synthetic.write_params(tmp_path / "params.yaml", params)
-    done = subprocess.run(
-        [sys.executable, PROJECT / "stages" / "cache.py"],
-        cwd=tmp_path,
-        env={**os.environ, "CLIP_STORE": str(tmp_path / "store")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_here(tmp_path, "stages/cache.py")
     assert done.returncode == 1
     assert "error: 1 of 3 videos are refused (33.3%)" in done.stderr
     assert "Traceback" not in done.stderr

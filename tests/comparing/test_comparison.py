@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import COMMAND, Done, run_here
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.tables import csv_text
@@ -292,11 +293,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def slowfast(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "slowfast_finetune.cli", *words],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def slowfast(folder: Path, *words: str) -> Done:
+    return run_here(folder, COMMAND, *words)
 
 
 @pytest.mark.process

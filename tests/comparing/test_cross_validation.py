@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import COMMAND, run_here
 from small_run import write_project
 from synthetic import make_params
 from tiny_model import write_checkpoint
@@ -99,14 +97,7 @@ def test_the_gain_of_doubling_by_hand() -> None:
 def test_the_command_computes_features_once_and_writes_tables(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "weights.pt", make_params(), class_names=("a", "b"))
     write_project(tmp_path, model={"weights": "weights.pt"})
-    result = subprocess.run(
-        [sys.executable, "-m", "slowfast_finetune.cli", "crossval"],
-        cwd=tmp_path,
-        env=os.environ | {"CLIP_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_here(tmp_path, COMMAND, "crossval")
     assert result.returncode == 0, result.stderr
     assert "if weights.pt was trained on some of these videos" in result.stdout
     rows = CLIPS.read_rows(tmp_path / "data" / "clips.csv")
