@@ -67,6 +67,7 @@ def test_every_video_is_tested_once_by_a_probe_of_other_groups() -> None:
     assert np.mean([(fold.actual == fold.predicted).mean() for fold in folds]) > 0.8
 
 
+@pytest.mark.slow
 def test_the_curve_rises_where_more_videos_help_and_says_so() -> None:
     rows, features = drawn_videos(120, spread=1.6)
     params = make_params()

@@ -454,6 +454,7 @@ def test_help_needs_no_heavy_imports() -> None:
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_name", ["jumping_jacks", "sitting_down"])
 def test_rooms_differ_so_that_the_doctor_finds_no_scene_twice(class_name: str) -> None:
     pictures = []
@@ -471,6 +472,7 @@ def test_rooms_differ_so_that_the_doctor_finds_no_scene_twice(class_name: str) -
     assert (alike >= 0.75).sum() <= 1
 
 
+@pytest.mark.slow
 def test_a_long_video_is_as_its_table_says(tmp_path: Path) -> None:
     (video,) = generate_demo(tmp_path / "long", people=1, num_workers=1, long=True)
     assert video.name == "person_001.mp4"

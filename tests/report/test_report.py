@@ -648,6 +648,7 @@ def test_a_thousand_noisy_videos_fit_with_all_their_sheets(tmp_path: Path) -> No
     assert "no contact sheet" not in html
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_left_out_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -665,6 +666,7 @@ def test_what_does_not_fit_is_left_out_and_said(
     assert re.search(r"this page shows 2\d of 40 videos", text_of(report_of(run)))
 
 
+@pytest.mark.slow
 def test_a_page_that_is_too_long_is_made_again_with_less(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
