@@ -37,7 +37,7 @@ def test_the_notebook_goes_from_a_folder_to_a_prediction(
     assert "evaluate done" in said
     *_, counted, compared = said.strip().splitlines()
     right, of, rest = counted.partition(" of ")
-    assert (of, rest) == (" of ", "12 test videos as their folder says"), said
+    assert (of, rest) == (" of ", "18 test videos as their folder says"), said
     # These videos are as long as a clip, so predict and evaluate see the same frames.
-    share = f"{int(right) / 12:.3f}"
+    share = f"{int(right) / 18:.3f}"
     assert compared == f"evaluate measured {share}, which is {share}"
