@@ -223,9 +223,7 @@ def by_features(
     unlabelled = None
     if others:
         with fitting():
-            (head,) = fit_path(
-                means[:size, None], labels, penalties=[penalty], balanced=balanced
-            )
+            (head,) = fit_path(means[:size, None], labels, penalties=[penalty], balanced=balanced)
         each: Floats = softmax(head.logits(means[size:]), axis=1)
         known = nearest(means[size:], means[:size], k=NUM_NEIGHBOURS)
         unlabelled = Unlabelled(others, means[size:], each, _neighbours(rows, *known))
