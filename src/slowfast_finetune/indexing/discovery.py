@@ -173,7 +173,7 @@ def videos_anywhere(
 def _labelled(labels: LabelTable, videos: Sequence[FoundVideo], walk: _Walk) -> list[FoundVideo]:
     """The videos as the table has them, and those that it does not name as they are."""
     by_name = {composed(video.name): video for video in videos}
-    files = walk.every_video()
+    files = walk.every_video() | walk.videos_beside(labels.rows)
     strangers = [name for name in labels.rows if name not in files]
     if strangers:
         raise labels.error(labels.rows[strangers[0]][0][0], walk.no_video(strangers, files))
@@ -216,6 +216,11 @@ def _labelled(labels: LabelTable, videos: Sequence[FoundVideo], walk: _Walk) -> 
     if labels.ignored:
         walk.warnings.append(
             f"WARNING: {labels.path}: columns not read: {', '.join(map(repr, labels.ignored))}"
+        )
+    if labels.unfinished:
+        walk.warnings.append(
+            f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header, as "
+            f"if cut off; {len(labels.unfinished)} such rows are passed over"
         )
     return others + found
 
@@ -303,6 +308,15 @@ class _Walk:
         return {
             composed(path.relative_to(self._root).as_posix()): path
             for path in self.files_below(self._root, frozenset())
+            if path.suffix.lower() in self.extensions and path.is_file()
+        }
+
+    def videos_beside(self, names: Collection[str]) -> dict[str, Path]:
+        """Those videos outside the root that are named by a path that starts with ``../``."""
+        paths = {n: Path(os.path.normpath(self._root / n)) for n in names if n.startswith("../")}
+        return {
+            name: path
+            for name, path in paths.items()
             if path.suffix.lower() in self.extensions and path.is_file()
         }
 
