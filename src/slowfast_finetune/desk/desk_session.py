@@ -16,7 +16,7 @@ from slowfast_finetune.base.manifest_table import MANIFEST, case_name
 from slowfast_finetune.base.params import Params, load_params, parse_params
 from slowfast_finetune.base.store_location import locate, written_path
 from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.desk.cases import Case
+from slowfast_finetune.desk.cases import Case, Neighbour
 from slowfast_finetune.desk.decisions import (
     BLIND,
     SPLIT,
@@ -74,10 +74,8 @@ class LabelDesk:
         self._queue = [_Item(case, self._span(case), case.reason) for case in ordered]
         rows = CLIPS.read_rows(project / "data" / "clips.csv")
         self._maker = LoopMaker(project, params, rows)
-        self._shown = {
-            each.name if isinstance(each, Case) else _name(each): each
-            for case in cases
-            for each in (*case.neighbours, case)
+        self._shown: dict[str, Case | Neighbour] = {
+            _name(each): each for case in cases for each in (*case.neighbours, case)
         }
         self.loop = lru_cache(LOOPS_KEPT)(self._loop)
 
@@ -295,7 +293,7 @@ def _table(params: Params, root: Path, *, project: Path) -> tuple[str | None, Pa
     return changed, project / LABELS_FILE
 
 
-def _name(each: Any) -> str:
+def _name(each: Case | Neighbour) -> str:
     return case_name(each.video_path, each.start_seconds, each.end_seconds)
 
 

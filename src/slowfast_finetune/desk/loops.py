@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -94,8 +93,7 @@ class LoopMaker:
             max_seconds=last if math.isfinite(last) else MOST_SECONDS,
         )
         path = locate(video_path, project=self._project)
-        with closing(sampled_frames(path, settings=settings)) as frames:
-            taken = list(islice(frames, round(first * fps), None))
+        taken = list(islice(sampled_frames(path, settings=settings), round(first * fps), None))
         return _loop(taken, first, 1 / fps, short_side=short_side)
 
     def _stored(

@@ -219,8 +219,8 @@ def _labelled(labels: LabelTable, videos: Sequence[FoundVideo], walk: _Walk) -> 
         )
     if labels.unfinished:
         walk.warnings.append(
-            f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header, as "
-            f"if cut off; {len(labels.unfinished)} such rows are passed over"
+            f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header, "
+            f"as if cut off; {len(labels.unfinished)} such rows are passed over"
         )
     return others + found
 
