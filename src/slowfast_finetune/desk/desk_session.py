@@ -75,8 +75,9 @@ class LabelDesk:
         rows = CLIPS.read_rows(project / "data" / "clips.csv")
         self._maker = LoopMaker(project, params, rows)
         self._shown: dict[str, Case | Neighbour] = {
-            _name(each): each for case in cases for each in (*case.neighbours, case)
+            near.name: near for case in cases for near in case.neighbours
         }
+        self._shown |= {case.name: case for case in cases}
         self.loop = lru_cache(LOOPS_KEPT)(self._loop)
 
     def state(self) -> dict[str, Any]:
@@ -263,7 +264,7 @@ class LabelDesk:
             "end": case.end_seconds,
             "guesses": case.guesses[:MOST_GUESSES],
             "neighbours": [
-                {"name": _name(each), "label": each.class_name, "similarity": each.similarity}
+                {"name": each.name, "label": each.class_name, "similarity": each.similarity}
                 for each in case.neighbours
             ],
         }
@@ -291,10 +292,6 @@ def _table(params: Params, root: Path, *, project: Path) -> tuple[str | None, Pa
     if not count or parse_params(changed, path=Path(PARAMS)).data.labels != LABELS_FILE:
         raise InputError(f"{PARAMS}: set data.labels: {LABELS_FILE}, for the decisions")
     return changed, project / LABELS_FILE
-
-
-def _name(each: Case | Neighbour) -> str:
-    return case_name(each.video_path, each.start_seconds, each.end_seconds)
 
 
 def _said(decision: Decision) -> dict[str, Any]:
