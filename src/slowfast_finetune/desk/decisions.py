@@ -211,15 +211,14 @@ class DecisionTable:
             return cells
         # Once: every row gets the new cells, so that a shorter one is one that a crash cut off.
         raw = self.path.read_bytes()
-        end = "\r\n" if b"\r\n" in raw else "\n"
         text = io.StringIO(newline="")
-        writer = csv.writer(text, delimiter=cells.separator, lineterminator=end)
+        writer = csv.writer(text, delimiter=cells.separator, lineterminator=cells.line_end)
         width = len(cells.header)
         first = next(csv.reader([raw.decode("utf-8-sig").splitlines()[0]],
                                 delimiter=cells.separator))  # fmt: skip
         writer.writerow([*first, *missing])
         for line in cells.lines:
-            padded = [*line, *[""] * (width - len(line)), *[""] * len(missing)]
+            padded = [*line[:width], *[""] * (width - len(line)), *[""] * len(missing)]
             writer.writerow(padded if any(line) else [])
         mark = "\ufeff" if raw.startswith(b"\xef\xbb\xbf") else ""
         write_text(self.path, mark + text.getvalue())
@@ -243,7 +242,7 @@ class DecisionTable:
 
     def _append(self, cells: Cells, rows: Iterable[Sequence[str]]) -> None:
         text = io.StringIO(newline="")
-        csv.writer(text, delimiter=cells.separator, lineterminator="\n").writerows(rows)
+        csv.writer(text, delimiter=cells.separator, lineterminator=cells.line_end).writerows(rows)
         data = (cells.missing_end + text.getvalue()).encode()
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:

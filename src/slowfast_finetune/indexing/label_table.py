@@ -60,6 +60,7 @@ class LabelTable:
         ignored: names of columns that are not read.
         unfinished: numbers of rows that a crash cut off; they are passed over.
         changed: of rows by which decisions changed a label, by number, why the case was shown.
+        undecided: ``rows`` as they would be without any decision; empty if there is none.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class LabelTable:
     ignored: list[str]
     unfinished: list[int] = field(default_factory=list)
     changed: dict[int, str] = field(default_factory=dict)
+    undecided: dict[str, list[tuple[int, LabelRow]]] = field(default_factory=dict)
 
     def error(self, number: int, what: str) -> DataError:
         """An error about one row."""
@@ -106,6 +108,10 @@ def read_labels(path: Path) -> LabelTable:
         listed[row.video].append(_Listed(number, row, before, cells.get("reason", "")))
     by_video = {name: _standing(rows, table.changed) for name, rows in listed.items()}
     decided = {each.number for rows in listed.values() for each in rows if each.before is not None}
+    if decided:
+        for name, listed_rows in listed.items():
+            kept = [(each.number, each.row) for each in listed_rows if each.before is None]
+            table.undecided[name] = sorted(kept, key=lambda numbered: numbered[1].start or 0.0)
     times = [
         (number, time)
         for rows in by_video.values()
@@ -167,12 +173,14 @@ class Cells:
         header: names of the columns, lower-case.
         lines: the cells of the other rows, empty rows included.
         separator: of the cells.
+        line_end: what ends a line.
         missing_end: what has to follow for its last line to be a whole one; empty if it is.
     """
 
     header: list[str]
     lines: list[list[str]]
     separator: str
+    line_end: str
     missing_end: str
 
 
@@ -186,13 +194,15 @@ def read_cells(path: Path) -> Cells:
         fault = "is not a file" if path.exists() else "does not exist (data.labels)"
         raise DataError(f"{path}: {fault}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read()
+            line_end = "\r\n" if "\r\n" in (file.newlines or "") else "\n"
         first = text.partition("\n")[0]
         separator = max(",;\t", key=first.count)
         # A crash may have cut off the last row of a table of decisions, even within quotes.
         last = text.rpartition("\n")[2]
         is_open = last.count('"') % 2 and DECISION_COLUMNS[0] in first.lower()
-        missing_end = ('"' if is_open else "") + ("\n" if last else "")
+        missing_end = ('"' if is_open else "") + (line_end if last else "")
         whole = (text + missing_end).splitlines(keepends=True)
         found = list(csv.reader(whole, delimiter=separator, strict=True))
     except UnicodeDecodeError as error:
@@ -207,7 +217,7 @@ def read_cells(path: Path) -> Cells:
         )
     if twice := [n for n in (*LabelRow._fields, *DECISION_COLUMNS) if header.count(n) > 1]:
         raise DataError(f"{path}: column {twice[0]} is there twice")
-    return Cells(header, found[1:], separator, missing_end)
+    return Cells(header, found[1:], separator, line_end, missing_end)
 
 
 def label_row(cells: dict[str, str], *, decimal_comma: bool) -> LabelRow:
