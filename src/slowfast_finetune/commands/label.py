@@ -9,6 +9,7 @@ import secrets
 import threading
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import InputError
@@ -18,6 +19,11 @@ from slowfast_finetune.commands.serve import (
     LOOPBACK_NAMES,
     listening_socket,
 )
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from slowfast_finetune.desk.desk_session import LabelDesk
 
 HOST = "127.0.0.1"
 OPEN_SECONDS = 0.3  # until the server listens
@@ -51,9 +57,6 @@ def _label(args: argparse.Namespace) -> None:
     missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"label needs {', '.join(missing)}: {HOW_TO_INSTALL}")
-    import uvicorn
-
-    from slowfast_finetune.desk.desk_app import create_desk_app
     from slowfast_finetune.desk.desk_session import LabelDesk
     from slowfast_finetune.desk.queue import build_queue
 
@@ -69,10 +72,7 @@ def _label(args: argparse.Namespace) -> None:
         )
         desk = LabelDesk(project, cases)
         token = secrets.token_urlsafe(16)
-        app = create_desk_app(desk, token=token, blind=args.blind, names=LOOPBACK_NAMES)
-        server = uvicorn.Server(
-            uvicorn.Config(app, ws="none", log_level="warning", access_log=False)
-        )
+        server = make_desk_server(desk, token=token, blind=args.blind)
         address = f"http://{HOST}:{listener.getsockname()[1]}/{token}/"
         say(f"{len(cases)} cases; decisions go to {desk.table.path}")
         say(f"{address} – Ctrl-C ends it")
@@ -83,11 +83,21 @@ def _label(args: argparse.Namespace) -> None:
         say(summary(desk))
 
 
-def summary(desk: object) -> str:
-    """What was decided, and the estimated share of wrong labels."""
-    from slowfast_finetune.desk.desk_session import LabelDesk
+def make_desk_server(desk: LabelDesk, *, token: str, blind: bool = False) -> uvicorn.Server:
+    """A server of the page below ``/TOKEN/``."""
+    import uvicorn
 
-    assert isinstance(desk, LabelDesk)
+    from slowfast_finetune.desk.desk_app import create_desk_app
+
+    app = create_desk_app(desk, token=token, blind=blind, names=LOOPBACK_NAMES)
+    config = uvicorn.Config(
+        app, ws="none", log_level="warning", access_log=False, server_header=False
+    )
+    return uvicorn.Server(config)
+
+
+def summary(desk: LabelDesk) -> str:
+    """What was decided, and the estimated share of wrong labels."""
     lines = [f"{len(desk.table.decisions)} decisions in {desk.table.path}"]
     if estimate := desk.estimate():
         lines.append(

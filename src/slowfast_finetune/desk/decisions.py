@@ -69,7 +69,9 @@ class Decision:
     @property
     def span(self) -> Span:
         """All parts together."""
-        return self.parts[0][0]._replace(end=self.parts[-1][0].end)
+        video, start, _ = self.parts[0][0]
+        end = self.parts[-1][0].end
+        return Span(video, None if end is None and not start else start, end)
 
     @property
     def labels(self) -> tuple[str | None, ...]:
@@ -127,19 +129,23 @@ class DecisionTable:
             self._read_at = stamp
         return self._decisions
 
+    @property
+    def standing(self) -> list[Decision]:
+        """The decisions that have not been undone, the first one first."""
+        found: list[Decision] = []
+        for decision in self.decisions:
+            if not decision.is_undo:
+                found.append(decision)
+                continue
+            undone = [i for i, other in enumerate(found) if other.span == decision.span]
+            if undone:
+                del found[undone[-1]]
+        return found
+
     def latest(self, span: Span) -> Decision | None:
-        """The last decision about something of this span; None if there is none."""
+        """The last row about something of this span; None if there is none."""
         found = self._by_video.get(span.video, []) if self.decisions else []
         return next((d for d in reversed(found) if d.span.overlaps(span)), None)
-
-    def last(self) -> Decision | None:
-        """The last decision that can be undone; None if there is none."""
-        later: list[Decision] = []
-        for decision in reversed(self.decisions):
-            if not decision.is_undo and not any(d.span.overlaps(decision.span) for d in later):
-                return decision
-            later.append(decision)
-        return None
 
     def decide(
         self,
@@ -194,11 +200,15 @@ class DecisionTable:
         Raises:
             InputError: a later decision overlaps it.
         """
+        found = self.standing
+        later = found[found.index(decision) + 1 :] if decision in found else [decision]
+        if any(other.span.overlaps(decision.span) for other in later):
+            raise InputError("a later decision has to be undone first")
         return self.decide(
             [(decision.span, decision.before)],
             before=decision.labels[0] if len(set(decision.labels)) == 1 else None,
             words=(decision.words[0], UNDO),
-            expected=decision,
+            expected=self.latest(decision.span),
         )
 
     def _prepared(self) -> Cells:
@@ -287,16 +297,13 @@ def decider() -> str:
         return str(os.getuid())
 
 
-def random_decisions(decisions: Iterable[Decision]) -> list[Decision]:
-    """The decisions on cases that were drawn at random, without those undone or made anew."""
-    standing: list[Decision] = []
-    for decision in decisions:
-        is_random = decision.words[0] == "random"
-        if decision.is_undo or is_random:
-            standing = [other for other in standing if not other.span.overlaps(decision.span)]
-        if is_random and not decision.is_undo:
-            standing.append(decision)
-    return standing
+def random_decisions(standing: Iterable[Decision]) -> list[Decision]:
+    """The decisions on cases that were drawn at random; the last one, if there are several."""
+    found: dict[Span, Decision] = {}
+    for decision in standing:
+        if decision.words[0] == "random":
+            found[decision.span] = decision
+    return list(found.values())
 
 
 def _grouped(path: Path) -> list[Decision]:

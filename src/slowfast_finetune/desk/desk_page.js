@@ -4,7 +4,7 @@
   const root = document.documentElement;
   const AHEAD = 4, MOST_NUMBERED = 9, HISTORY_SHOWN = 50;
   const REASONS = {
-    "doubtful": "Probabilities from videos left out speak against its label",
+    "doubtful": "Held-out probabilities speak least for its label",
     "confident mistake": "The model is sure of another label",
     "near copy": "A near copy has another label",
     "unlabelled": "Not labelled; uncertain, and unlike the others",
@@ -94,8 +94,7 @@
       else shown.held = shown.frame;
     }
     playing = on;
-    $("play").textContent = on ? "❚❚" : "▶";
-    $("play").setAttribute("aria-label", on ? "Pause" : "Play");
+    $("play").textContent = on ? "pause" : "play";
   }
 
   function seek(frame) {
@@ -202,7 +201,7 @@
 
   const labelOf = (one) => {
     const decided = state.decided[one.name];
-    return decided && !one.reason.startsWith("part") ? decided.label : one.label;
+    return decided ? decided.label : one.label;
   };
 
   function numbers(one, label) {
@@ -267,7 +266,7 @@
     sending = result.catch((error) => {
       problem(error instanceof TypeError ? "Not saved: the server does not answer. Start slowfast label again." : `Not saved: ${error.message}`);
       return false;
-    }).finally(() => { pending -= 1; });
+    }).finally(() => { pending -= 1; progress(); });
     return result;
   }
 
@@ -286,7 +285,6 @@
       saved.delete(one.name);
       if (!good) show(one.name);
       else if (split) show(next(1, one.name), event);
-      else progress();
     });
   }
 
@@ -294,7 +292,7 @@
     send("undo", () => ({ key: state.last ?? "" })).then(() => {
       const undone = state.history.at(-1);
       show(queue().some((one) => one.name === undone.name) ? undone.name : shownName);
-    }, () => progress());
+    }, () => {});
   }
 
   function cut(on) {

@@ -91,21 +91,25 @@ class LabelDesk:
 
     def progress(self) -> dict[str, Any]:
         """What changes with decisions."""
-        decisions = self.table.decisions
-        parts = self._parts(decisions)
+        decisions, standing = self.table.decisions, self.table.standing
+        parts = self._parts(standing)
+        by_video: dict[str, list[Decision]] = {}
+        for decision in standing:
+            by_video.setdefault(decision.span.video, []).append(decision)
         decided = {}
         for item in (*self._queue, *parts):
             latest = self.table.latest(item.span)
             if latest is None:
                 continue
+            made = [d for d in by_video.get(item.span.video, ()) if d.span.overlaps(item.span)]
             # A split is no decision on the labels of its parts.
-            is_open = latest.is_undo or (SPLIT in latest.words and latest.span != item.span)
+            is_open = not made or (SPLIT in made[-1].words and made[-1].span != item.span)
             decided[item.case.name] = {"key": latest.key, "open": is_open, **_said(latest)}
         names = {item.span: item.case.name for item in (*self._queue, *parts)}
         used = {label for decision in decisions for label in decision.labels if label}
-        last = self.table.last()
         return {
-            "classes": sorted(self._classes | used),
+            # New ones come last, so that the others keep their numbers.
+            "classes": sorted(self._classes) + sorted(used - self._classes),
             "parts": [self._as_json(item) for item in parts],
             "decided": decided,
             "history": [
@@ -117,7 +121,7 @@ class LabelDesk:
                 }
                 for d in decisions[-200:]
             ],
-            "last": None if last is None else last.key,
+            "last": standing[-1].key if standing else None,
             "estimate": self.estimate(),
         }
 
@@ -126,7 +130,7 @@ class LabelDesk:
 
         A label is counted as wrong if it was changed, split or dropped.
         """
-        found = random_decisions(self.table.decisions)
+        found = random_decisions(self.table.standing)
         if not found:
             return None
         wrong = sum(decision.is_change for decision in found)
@@ -154,8 +158,8 @@ class LabelDesk:
         Raises:
             InputError: there is no such case or action, or it was decided in between.
         """
-        decisions = self.table.decisions
-        found = [i for i in (*self._queue, *self._parts(decisions)) if i.case.name == name]
+        parts_made = self._parts(self.table.standing)
+        found = [i for i in (*self._queue, *parts_made) if i.case.name == name]
         if not found:
             raise InputError(f"{name}: is not in the queue")
         item = found[0]
@@ -190,9 +194,9 @@ class LabelDesk:
         Raises:
             InputError: there is no such decision, or a later one overlaps it.
         """
-        found = [d for d in self.table.decisions if d.key == key and not d.is_undo]
+        found = [decision for decision in self.table.standing if decision.key == key]
         if not found:
-            raise InputError("there is no such decision")
+            raise InputError("there is no such decision, or it has been undone")
         self.table.undo(found[0])
 
     def _loop(self, name: str, kind: str) -> Loop:
@@ -203,7 +207,7 @@ class LabelDesk:
             VideoError: it cannot be decoded.
         """
         known = self._shown | {
-            item.case.name: item.case for item in self._parts(self.table.decisions)
+            item.case.name: item.case for item in self._parts(self.table.standing)
         }
         if name not in known or kind not in SIDES:
             raise InputError(f"{name}: is not in the queue")
@@ -212,15 +216,14 @@ class LabelDesk:
             each.video_path, each.start_seconds, each.end_seconds, short_side=SIDES[kind]
         )
 
-    def _parts(self, decisions: Sequence[Decision]) -> list[_Item]:
-        """The parts that splits have made, as cases; those of splits undone are left out."""
+    def _parts(self, standing: Sequence[Decision]) -> list[_Item]:
+        """The parts that splits have made, as cases."""
         cases = {item.span.video: item.case for item in self._queue}
         items: list[_Item] = []
-        for decision in decisions:
-            if decision.is_undo:
-                items = [item for item in items if not item.span.overlaps(decision.span)]
-            if SPLIT not in decision.words or decision.is_undo:
+        for decision in standing:
+            if SPLIT not in decision.words:
                 continue
+            # One of them may be split in turn.
             items = [item for item in items if not item.span.overlaps(decision.span)]
             for span, label in decision.parts:
                 known = cases.get(span.video)
