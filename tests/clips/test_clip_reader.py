@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -221,3 +222,23 @@ def test_no_thread_outlives_the_loop(reader: ClipReader, rows: list[ClipRow]) ->
     assert threading.active_count() == before + 1
     loader.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("device", "num_devices", "cores", "threads"),
+    [
+        ("cpu", 1, 16, 4),
+        ("cpu", 1, 64, 8),
+        ("cpu", 1, 2, 1),
+        ("cpu", 4, 16, 1),
+        ("cuda", 1, 16, 15),
+        ("cuda", 2, 16, 7),
+        ("cuda", 1, 1, 1),
+        ("cuda", 8, 4, 1),
+    ],
+)
+def test_a_gpu_is_fed_by_all_cores_but_one_and_a_cpu_by_a_quarter(
+    device: str, num_devices: int, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert clip_reader.reading_threads(torch.device(device), num_devices) == threads

@@ -221,7 +221,8 @@ def compute(
         model, device = made_ready(ClipClassifier(network), runtime, pads=not rough)
         size = runtime.batch_size_per_device
         size = views_at_once(shape, device) if size == "auto" else size
-        loader = ClipLoader(reader, in_batches(views, size=size), num_threads=reading_threads())
+        threads = reading_threads(device)
+        loader = ClipLoader(reader, in_batches(views, size=size), num_threads=threads)
         done = 0
         waiting: list[Features] = []
         with ProgressBar("computing features", total=num_videos, hidden=rough) as bar:

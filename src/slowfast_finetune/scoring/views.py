@@ -82,7 +82,8 @@ def view_stored(
         spatial_crops=spatial_crops,
     )
     size = views_at_once(shape, device) if size is None else size
-    loader = ClipLoader(reader, in_batches(windows, size=size), num_threads=reading_threads())
+    threads = reading_threads(device)
+    loader = ClipLoader(reader, in_batches(windows, size=size), num_threads=threads)
     latest = head_inputs(model) if with_features else None
     logits, features = [], []
     for batch in progress(loader, total=len(loader), label="viewing", unit="batch"):

@@ -99,7 +99,7 @@ class TrainingData:
 
     @property
     def _threads(self) -> int:
-        return reading_threads(self.fabric.world_size)
+        return reading_threads(self.fabric.device, self.fabric.world_size)
 
     def _reader(self, rows: Sequence[ClipRow]) -> ClipReader:
         return ClipReader(
