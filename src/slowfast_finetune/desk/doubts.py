@@ -20,17 +20,16 @@ from slowfast_finetune.scoring.metrics import Floats, Labels
 
 
 def held_out_probabilities(
-    rows: Sequence[ClipRow], features: Features, *, num_views: int, balanced: bool, seed: int
+    rows: Sequence[ClipRow], features: Features, *, balanced: bool, seed: int
 ) -> tuple[Floats, float]:
-    """Predict every video by a head that has not seen its group, means over the views.
+    """Predict every video by a head that has not seen its group.
 
     Args:
         rows: their labels are the numbers from 0 up, each at least once.
-        features: float32 (N, V, D) of these rows.
-        num_views: of these, the ones that are not mirrored, which come first.
+        features: means over the views, float32 (N, D), of these rows.
 
     Returns:
-        Probabilities (N, classes), and the penalty of the heads, whose loss was the lowest.
+        Probabilities (N, classes), and the penalty of the heads: that with the lowest loss.
 
     Raises:
         DataError: as :func:`deal_folds`.
@@ -39,9 +38,9 @@ def held_out_probabilities(
 
     labels = np.array([row.label for row in rows], np.int64)
     folds = deal_folds(rows, seed=seed)
-    results = cross_validate(features, labels, folds, num_views=num_views, balanced=balanced)
+    results = cross_validate(features[:, None], labels, folds, num_views=1, balanced=balanced)
     best = best_of(results)
-    probabilities: Floats = softmax(results[best].logits, axis=2).mean(axis=1)
+    probabilities: Floats = softmax(results[best].logits[:, 0], axis=1)
     return probabilities, PENALTIES[best]
 
 

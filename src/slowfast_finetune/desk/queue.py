@@ -213,17 +213,18 @@ def by_features(
         clips=store.folder,
         runtime=params.runtime,
     )
-    values, size, num_views = found.values, len(rows), found.unmirrored.shape[1]
-    means, balanced = found.unmirrored.mean(axis=1), params.train.class_balance != "none"
+    # One mean a video: as good as all views, in a third of the time.
+    means, size = found.values.mean(axis=1), len(rows)
+    balanced = params.train.class_balance != "none"
     labels = _labels(rows)
     probabilities, penalty = held_out_probabilities(
-        rows, values[:size], num_views=num_views, balanced=balanced, seed=params.data.split_seed
+        rows, means[:size], balanced=balanced, seed=params.data.split_seed
     )
     unlabelled = None
     if others:
         with fitting():
-            (head,) = fit_path(values[:size], labels, penalties=[penalty], balanced=balanced)
-        each = softmax(head.logits(found.unmirrored[size:]), axis=2).mean(axis=1)
+            (head,) = fit_path(means[:size, None], labels, penalties=[penalty], balanced=balanced)
+        each: Floats = softmax(head.logits(means[size:]), axis=1)
         known = nearest(means[size:], means[:size], k=NUM_NEIGHBOURS)
         unlabelled = Unlabelled(others, means[size:], each, _neighbours(rows, *known))
     positions, cosines = nearest(means[:size], means[:size], k=NUM_NEIGHBOURS, but_itself=True)
