@@ -287,3 +287,25 @@ def test_a_class_that_lacks_a_test_video_has_the_split_dealt_anew(project: Path)
         in (manifest.notes)
     )
     assert ("wave", "test") in {(row.class_name, row.split) for row in manifest.rows}
+
+
+def test_changed_test_labels_are_counted(project: Path) -> None:
+    table = DecisionTable(project / "videos" / "labels.csv")
+    params = synthetic.make_params(data={"group_pattern": None}).data
+    tested = [row for row in index(project) if row.split == "test" and row.class_name == "wave"]
+    trained = next(row for row in index(project) if row.split == "train")
+    for row, label, before in (
+        (tested[0], "jump", "wave"),
+        (tested[1], "wave", "wave"),
+        (tested[2], None, "wave"),
+        (trained, "wave", trained.class_name),
+    ):
+        span, is_test = Span(row.video_path), row.split == "test"
+        words = ("doubtful", *["test"] * is_test)
+        table.decide([(span, label)], before=before, words=words, expected=None)
+    manifest = build_manifest(params, project=project)
+    assert (manifest.num_changed, manifest.num_dropped) == (1, 1)
+    for _ in range(4):
+        table.undo(table.standing[-1])
+    manifest = build_manifest(params, project=project)
+    assert (manifest.num_changed, manifest.num_dropped) == (0, 0)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -96,10 +96,10 @@ def cases_of(folder: Path) -> list[Case]:
     return [Case(row.video_path, row.class_name, "train", "doubtful", 0.5) for row in rows]
 
 
-if __name__ == "__main__":
-    project = Path(sys.argv[1])
-    os.environ["CLIP_STORE"] = str(project / "store")
-    with listening_socket("127.0.0.1", 0) as socket:
-        served = make_desk_server(LabelDesk(project, cases_of(project)), token=TOKEN)
-        print(f"http://127.0.0.1:{socket.getsockname()[1]}/{TOKEN}/", flush=True)
-        served.run(sockets=[socket])
+def serve_cases(folder: Path, address: Connection) -> None:
+    """Serve all videos of the project, in a process of its own; sends where."""
+    os.environ["CLIP_STORE"] = str(folder / "store")
+    with listening_socket("127.0.0.1", 0) as listener:
+        server = make_desk_server(LabelDesk(folder, cases_of(folder)), token=TOKEN)
+        address.send(f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}/")
+        server.run(sockets=[listener])

@@ -22,6 +22,7 @@ from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.indexing.label_table import (
     DECISION_COLUMNS,
+    TEST_WORD,
     TIME_DIGITS,
     Cells,
     LabelRow,
@@ -33,7 +34,7 @@ from slowfast_finetune.indexing.label_table import (
 from slowfast_finetune.indexing.names import composed
 
 # Words that the column `reason` may hold after the reason a case was shown for.
-TEST, BLIND, SPLIT, UNDO = "test", "blind", "split", "undo"
+TEST, BLIND, SPLIT, UNDO = TEST_WORD, "blind", "split", "undo"
 _ADDED_COLUMNS = ("start", "end", *DECISION_COLUMNS)
 
 

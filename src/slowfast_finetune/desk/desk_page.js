@@ -20,7 +20,9 @@
   const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 
   let state, at = 0, numbered = [], sending = Promise.resolve(), pending = 0;
-  let loops = [], playing = !matchMedia("(prefers-reduced-motion: reduce)").matches, cutting = false;
+  // Stopped by the person; stepping through frames stops a loop only until the next case.
+  let stopped = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  let loops = [], playing = !stopped, cutting = false;
   const fetched = new Map(), saved = new Map(), recent = [];
 
   // Loops: a picture of frames, which a canvas shows one after the other.
@@ -95,6 +97,11 @@
     }
     playing = on;
     $("play").textContent = on ? "pause" : "play";
+  }
+
+  function toggle() {
+    stopped = playing;
+    play(!stopped);
   }
 
   function seek(frame) {
@@ -299,7 +306,7 @@
     cutting = on;
     document.body.classList.toggle("cutting", on);
     $("cut-note").hidden = !on;
-    if (!on && !playing && !matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);
+    if (!on) play(!stopped);
   }
 
   // Search
@@ -382,7 +389,7 @@
     if (key === "d") { decide("drop", {}, event); return true; }
     if (key === " " || key === "ArrowRight") { show(next() ?? shownName, event); return true; }
     if (key === "ArrowLeft") { show(next(-1) ?? shownName, event); return true; }
-    if (key === "p") { play(!playing); return true; }
+    if (key === "p") { toggle(); return true; }
     if (key === "," || key === ".") { seek((shown?.frame ?? 0) + (key === "." ? 1 : -1)); return true; }
     if (key === "s" && shown?.loop) {
       if (!cutting) { play(false); cut(true); say("Split here? Press s again."); }
@@ -404,7 +411,7 @@
     button.addEventListener("click", (event) => press(button.dataset.key, event));
   }
   $("seek").addEventListener("input", (event) => seek(Number(event.target.value)));
-  $("play").addEventListener("click", () => play(!playing));
+  $("play").addEventListener("click", toggle);
   $("help-button").addEventListener("click", () => help.showModal());
   $("blind").addEventListener("click", () => {
     const on = root.classList.toggle("blind");

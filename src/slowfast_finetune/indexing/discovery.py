@@ -48,7 +48,7 @@ class FoundVideo:
 
     ``path`` is as found; ``name`` is relative to the root and, like ``class_name``, in Unicode's
     composed form (NFC), so that macOS and Linux give one split. ``start`` and ``end`` are those of
-    a part [s].
+    a part [s]. ``is_changed`` says that a decision at the label desk changed its label.
     """
 
     path: Path
@@ -58,6 +58,7 @@ class FoundVideo:
     start: float | None = None
     end: float | None = None
     given_group: str | None = None
+    is_changed: bool = False
 
 
 @dataclass
@@ -65,7 +66,8 @@ class Discovery:
     """All videos of a folder in a fixed order, what was passed over, and what to warn of.
 
     ``advice`` goes after a complaint that there is only one class. ``undecided`` are the videos
-    as they were before decisions at the label desk, if there are any.
+    as they were before decisions at the label desk, if there are any; ``num_dropped`` counts the
+    test videos and parts that these decisions drop.
     """
 
     videos: list[FoundVideo]
@@ -74,6 +76,7 @@ class Discovery:
     warnings: list[str] = field(default_factory=list)
     advice: str = ""
     undecided: list[FoundVideo] = field(default_factory=list)
+    num_dropped: int = 0
 
 
 def find_videos(
@@ -158,6 +161,7 @@ def find_videos(
         walk.warnings,
         advice=_advice(root, walk) if len(spellings) == 1 else "",
         undecided=undecided,
+        num_dropped=0 if labels is None else labels.num_dropped,
     )
 
 
@@ -188,7 +192,7 @@ def _labelled(
     if strangers:
         raise labels.error(labels.rows[strangers[0]][0][0], walk.no_video(strangers, files))
     others = [video for video in videos if composed(video.name) not in labels.rows]
-    found = _as_listed(labels.rows, files, by_name)
+    found = _as_listed(labels.rows, files, by_name, labels.changed)
     split_rows = [n for rows in labels.rows.values() for n, row in rows if row.split and row.label]
     free = [video.name for video in others + found if video.given_split is None]
     if split_rows and free:
@@ -231,6 +235,7 @@ def _as_listed(
     rows: Mapping[str, Sequence[tuple[int, LabelRow]]],
     files: Mapping[str, Path],
     by_name: Mapping[str, FoundVideo],
+    changed: Collection[int] = (),
 ) -> list[FoundVideo]:
     """The videos and parts that rows of a table give a label; ``by_name`` are those of folders."""
     return [
@@ -242,9 +247,10 @@ def _as_listed(
             row.start,
             row.end,
             row.group,
+            number in changed,
         )
         for name, listed in rows.items()
-        for _, row in listed
+        for number, row in listed
         if row.label is not None
     ]
 

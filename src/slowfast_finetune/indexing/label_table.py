@@ -20,6 +20,7 @@ from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
 
 LABELS_FILE = "labels.csv"
 TIME_DIGITS = 3  # times are rounded to milliseconds
+TEST_WORD = "test"  # in the reason of a decision: the case was in the test split
 _SECONDS = re.compile(r"\d+(\.\d+)?")
 _CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
 _TIMES_ARE = "expected seconds (192.5) or h:mm:ss (0:03:12.5)"
@@ -69,6 +70,15 @@ class LabelTable:
     unfinished: list[int] = field(default_factory=list)
     changed: dict[int, str] = field(default_factory=dict)
     undecided: dict[str, list[tuple[int, LabelRow]]] = field(default_factory=dict)
+
+    @property
+    def num_dropped(self) -> int:
+        """How many test videos, or parts of some, decisions leave out."""
+        return sum(
+            row.label is None and TEST_WORD in self.changed.get(number, "").split(", ")
+            for rows in self.rows.values()
+            for number, row in rows
+        )
 
     def error(self, number: int, what: str) -> DataError:
         """An error about one row."""

@@ -26,10 +26,15 @@ from slowfast_finetune.indexing.splits import Item, assign_fold, assign_splits, 
 
 @dataclass
 class Manifest:
-    """The rows, sorted by class and path, and what the person should know about them."""
+    """The rows, sorted by class and path, and what the person should know about them.
+
+    ``num_changed`` test labels were changed at the label desk, and ``num_dropped`` left out there.
+    """
 
     rows: list[ManifestRow]
     notes: list[str] = field(default_factory=list)
+    num_changed: int = 0
+    num_dropped: int = 0
 
 
 def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None = None) -> Manifest:
@@ -54,7 +59,11 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
     groups, group_notes = find_groups(discovery.videos, root=root, pattern=params.group_pattern)
     splits, split_notes = _splits(discovery, hashes, groups, root=root, params=params, memo=memo)
     rows = manifest_rows(discovery, hashes, project=project, splits=splits, groups=groups)
-    return Manifest(rows, notes + group_notes + split_notes)
+    changed = sum(
+        video.is_changed and split == "test"
+        for video, split in zip(discovery.videos, splits, strict=True)
+    )
+    return Manifest(rows, notes + group_notes + split_notes, changed, discovery.num_dropped)
 
 
 def manifest_rows(
