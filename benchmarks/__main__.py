@@ -237,6 +237,23 @@ def _add_strangers(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_labels(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "labels", help="wrong labels found in the label desk's order; labelling simulated"
+    )
+    parser.add_argument("project", type=Path, help="a finished run, whose labels are right")
+    parser.add_argument(
+        "--noisy", type=Path, nargs="*", default=[], metavar="FOLDER",
+        help="train on wrong labels too, a seed a folder; what a folder has is used",
+    )  # fmt: skip
+    parser.add_argument(
+        "--curve", type=Path, metavar="CHECKPOINT", help="simulate labelling on its features"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.set_defaults(runs="labels.run")
+    return parser
+
+
 def _add_gpu(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser("gpu", help="what only a GPU can show: right, fast, fed; part by part")
     parser.add_argument("parts", nargs="*", metavar="PART", help="[all, in order of importance]")
@@ -293,6 +310,7 @@ ADDERS = (
     _add_real,
     _add_serve,
     _add_strangers,
+    _add_labels,
     _add_gpu,
 )
 

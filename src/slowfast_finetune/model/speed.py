@@ -1,10 +1,13 @@
-"""The same numbers in less time and memory: layout, sums in place, folded batch norms.
+"""The same numbers in less time: layout, sums in place, folded batch norms, images for frames.
 
 A batch norm with fixed statistics multiplies and shifts each channel, and so does the convolution
 before it with scaled weights and a bias: ``conv(x, w) * scale + shift == conv(x, w * scale,
 bias=shift)``. Scaling weights costs next to nothing; scaling activations is a pass over them,
 forward and backward. Gradients of the weights and of the batch norm's own scale and shift are the
 same.
+
+A convolution within single frames is one of images. oneDNN and cuDNN compute those in less time
+than 3D ones, above all backward; the same goes for a stem, once neighbouring frames are channels.
 """
 
 from __future__ import annotations
@@ -54,6 +57,10 @@ def fold_batch_norm(network: nn.Module) -> None:
         for conv_name, norm_name in _PAIRS:
             conv, norm = getattr(parent, conv_name, None), getattr(parent, norm_name, None)
             if type(conv) is nn.Conv3d and type(norm) is nn.BatchNorm3d:
+                assert conv.groups == 1
+                assert conv.dilation == (1, 1, 1)
+                frames, side = conv.kernel_size[:2]
+                assert side == 1 or (conv.stride[0], conv.padding[0]) == (1, frames // 2)
                 # Another class for the same objects: nothing that refers to them has to be told.
                 conv.__class__ = _FoldingConv3d
                 norm.__class__ = _FoldedBatchNorm3d
@@ -71,13 +78,27 @@ class _FoldingConv3d(nn.Conv3d):
         """Convolve (B, C, T, H, W)."""
         (norm,) = self.following
         if norm.training:
-            return super().forward(input)
+            return self._convolve(input, self.weight, self.bias)
         scale, shift = _scale_and_shift(norm)
         bias = shift if self.bias is None else shift + self.bias * scale
-        weight = self.weight * scale.view(-1, 1, 1, 1, 1)
-        return nn.functional.conv3d(
-            input, weight, bias, self.stride, self.padding, self.dilation, self.groups
+        return self._convolve(input, self.weight * scale.view(-1, 1, 1, 1, 1), bias)
+
+    def _convolve(self, clips: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve clips (B, C, T, H, W); as images (B · T, C, H, W) if the kernel spans space."""
+        num_frames, side = self.kernel_size[:2]
+        if side == 1:  # over time alone, or of one pixel: 3D is the faster way
+            return nn.functional.conv3d(clips, weight, bias, self.stride, self.padding)
+        if num_frames > 1:  # the stem of the fast pathway, of three channels
+            padded = nn.functional.pad(clips, (0, 0, 0, 0, num_frames // 2, num_frames // 2))
+            length = padded.shape[2] - num_frames + 1
+            clips = torch.cat([padded[:, :, at : at + length] for at in range(num_frames)], dim=1)
+            weight = weight.transpose(1, 2)
+        images = clips.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        convolved = nn.functional.conv2d(
+            images, weight.flatten(1, 2), bias, self.stride[1:], self.padding[1:]
         )
+        frames: Tensor = convolved.unflatten(0, (-1, clips.shape[2]))
+        return frames.transpose(1, 2)
 
 
 class _FoldedBatchNorm3d(nn.BatchNorm3d):
