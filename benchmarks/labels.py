@@ -33,7 +33,7 @@ EXCHANGED = 0.05  # of the labels
 LOOKED = (0.05, 0.10, 0.20)  # of the videos
 OURS, DOCTOR, MISTAKES = "the label desk", "the doctor's findings", "confident mistakes of the run"
 FIRST, ROUND, ROUNDS = 5, 20, 10  # labels of each class at first, then in a round; rounds
-PENALTY = 0.1  # of all heads of the simulated labelling, so that only the labels differ
+PENALTY = 1.0  # of all heads of the simulated labelling, so that only the labels differ
 
 
 def with_wrong_labels(rows: Sequence[ClipRow], *, seed: int) -> tuple[list[ClipRow], set[str]]:

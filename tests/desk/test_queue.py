@@ -148,17 +148,28 @@ def test_others_are_spread_evenly() -> None:
 
 
 def test_suggested_are_uncertain_and_unlike_each_other() -> None:
-    # Two copies of an uncertain video, an uncertain one of another kind, a sure one.
-    features = np.array([[2, 0], [2, 0], [0, 1], [0, 3]], np.float32)
-    probabilities = np.array([[0.5, 0.5], [0.5, 0.5], [0.6, 0.4], [1.0, 0.0]])
-    # Gradients (p - y) x^T: lengths² 0.5 · 4, the same, 0.32 · 1, 0; all orthogonal or equal.
-    for seed in range(10):
-        assert suggest(features, probabilities, count=2, seed=seed)[0] == 0
-        assert set(suggest(features, probabilities, count=9, seed=seed)) == {0, 2, 3}
-    # After the first, squared distances are 0, 0, 2 + 0.32, 2: the third as often as 2.32 of 4.32.
-    seconds = [suggest(features, probabilities, count=2, seed=seed)[1] for seed in range(400)]
-    assert seconds.count(2) / 400 == pytest.approx(2.32 / 4.32, abs=0.08)
-    assert set(seconds) == {2, 3}
+    # Copies: 0 and 2 uncertain, 1 and 4 nearly so, 3 and 5 sure.
+    features = np.eye(3, dtype=np.float32)[[0, 1, 0, 2, 1, 2]]
+    probabilities = np.array([[0.5, 0.5], [0.6, 0.4], [0.5, 0.5], [1, 0], [0.4, 0.6], [1, 0]])
+    for seed in range(5):
+        assert suggest(features, probabilities, count=2, seed=seed) == [0, 1]
+        assert suggest(features, probabilities, count=3, seed=seed) == [0, 1, 3]
+    assert suggest(features, probabilities, count=6, seed=0) == [0, 2, 1, 4, 3, 5]
+
+
+def test_suggested_are_the_middles_of_the_most_uncertain() -> None:
+    # Angles of 20°, 30° and 40° are uncertain, and nine others at 35° less: ten are considered.
+    angles = np.radians([20, 30, 40, *[80] * 7, *[35] * 9])
+    features = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32) ** 2
+    sure = np.array([0.5] * 3 + [0.501] * 7 + [0.6] * 9)
+    # Their mean is near (3 · 30° + 7 · 80°) / 10 = 65°, and the nearest considered one at 80°.
+    assert suggest(features, np.stack([sure, 1 - sure], axis=1), count=1, seed=0) == [3]
+    # Now seven of those at 35° take the place of those at 80°, which are sure.
+    sure[3:10] = 0.9
+    assert suggest(features, np.stack([sure, 1 - sure], axis=1), count=1, seed=0) == [10]
+    # What is sure is considered, but has no weight.
+    sure[3:] = 1
+    assert suggest(features, np.stack([sure, 1 - sure], axis=1), count=1, seed=0) == [1]
 
 
 def test_unlabelled_cases_have_no_label_and_stand_among_the_others() -> None:

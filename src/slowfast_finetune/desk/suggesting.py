@@ -1,9 +1,9 @@
 """Choose which unlabelled videos to label next: uncertain, and unlike each other. Pure.
 
-BADGE (Ash, Zhang, Krishnamurthy, Langford and Agarwal, "Deep Batch Active Learning by Diverse,
-Uncertain Gradient Lower Bounds", ICLR 2020): k-means++ on the gradients of the last layer, as if
-the most probable class were the label. A gradient is (p - y) x^T: it is short for a video whose
-class is sure, and the gradients of alike videos are near each other.
+Zhdanov, "Diverse mini-batch Active Learning", arXiv 1901.05954, 2019: of the most uncertain videos,
+ten times as many as are wanted, k-means with their uncertainty as weight makes as many clusters as
+are wanted, and the video nearest to each centre is chosen. A video is uncertain by the margin
+between its two most probable classes. benchmarks/README.md compares it with other rules.
 """
 
 from __future__ import annotations
@@ -11,35 +11,36 @@ from __future__ import annotations
 import numpy as np
 
 from slowfast_finetune.features.feature_store import Features
+from slowfast_finetune.features.logistic import fitting
 from slowfast_finetune.scoring.metrics import Floats
+from slowfast_finetune.scoring.novelty import directions_of
+
+PRESELECTED = 10  # times as many videos as are wanted, as in the paper
 
 
 def suggest(features: Features, probabilities: Floats, *, count: int, seed: int) -> list[int]:
-    """Choose videos to label, the most uncertain first, then others far from those chosen.
+    """Choose videos to label, the most uncertain first.
 
     Args:
         features: float32 (N, D).
         probabilities: of the classes, (N, classes).
 
     Returns:
-        Positions, at most ``count``; fewer if the other gradients are those of chosen videos.
+        Positions, at most ``count``; fewer where the features are copies of each other.
     """
-    errors = probabilities - np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)]
-    lengths = (errors**2).sum(axis=1) * (features.astype(np.float64) ** 2).sum(axis=1)
-    rng = np.random.default_rng(seed)
-    chosen: list[int] = []
-    nearest = np.full(len(features), np.inf)  # squared distance to the nearest chosen gradient
-    while len(chosen) < min(count, len(features)):
-        if not chosen:
-            position = int(lengths.argmax())
-        elif not (nearest > 0).any():
-            break
-        else:
-            position = int(rng.choice(len(nearest), p=nearest / nearest.sum()))
-        chosen.append(position)
-        # <(p - y) x^T, (q - z) w^T> = <p - y, q - z> <x, w>: no gradient is ever written down.
-        products = (errors @ errors[position]) * (features @ features[position])
-        distances = np.maximum(lengths + lengths[position] - 2 * products, 0)
-        nearest = np.minimum(nearest, distances)
-        nearest[chosen] = 0
-    return chosen
+    from sklearn.cluster import KMeans
+
+    ordered = np.sort(probabilities, axis=1)
+    uncertainty = 1 - (ordered[:, -1] - ordered[:, -2])
+    considered = np.argsort(-uncertainty, kind="stable")[: PRESELECTED * count]
+    if len(considered) <= count:
+        return considered.tolist()
+    directions = directions_of(features[considered])
+    weights = np.maximum(uncertainty[considered], 1e-6)
+    with fitting():
+        model = KMeans(count, n_init=1, random_state=seed).fit(directions, sample_weight=weights)
+    away = ((directions - model.cluster_centers_[model.labels_]) ** 2).sum(axis=1)
+    order = np.lexsort((away, model.labels_))
+    # The first of each cluster is the nearest to its centre.
+    _, firsts = np.unique(model.labels_[order], return_index=True)
+    return considered[np.sort(order[firsts])].tolist()
