@@ -42,7 +42,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
            help="also ask for labels of the videos in this folder that teach most")  # fmt: skip
     option("--blind", action="store_true",
            help="begin with the model's opinion hidden")  # fmt: skip
-    option("--random-share", type=number_from(float, 0, 1), default=0.1, metavar="SHARE",
+    option("--random-share", type=number_from(float, 0, 0.9), default=0.1, metavar="SHARE",
            help="so many cases are drawn at random, to estimate the share of wrong labels "
            "(%(default)s)")  # fmt: skip
     option("--seed", type=number_from(int, 0), default=0, help="of that draw (%(default)s)")
