@@ -280,7 +280,21 @@ def sizes(text: str) -> list[str]:
     return found
 
 
+def _add_desk(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "desk", help="a session at the label desk by keys, its server killed at random moments"
+    )
+    parser.add_argument("--project", type=Path, required=True, help="folder of a finished run")
+    parser.add_argument("--decisions", type=_positive, default=300, help="[%(default)s]")
+    parser.add_argument("--kills", type=_positive, default=5, help="[%(default)s]")
+    parser.add_argument("--pause", type=float, default=0.2, help="between two keys [%(default)s s]")
+    parser.add_argument("--seed", type=int, default=0, help="[%(default)s]")
+    parser.set_defaults(runs="desk.run")
+    return parser
+
+
 ADDERS = (
+    _add_desk,
     _add_decode,
     _add_reader,
     _add_store,

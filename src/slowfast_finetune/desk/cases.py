@@ -32,6 +32,11 @@ class Neighbour:
     class_name: str
     similarity: float
 
+    @property
+    def name(self) -> str:
+        """The name of the case, see :func:`case_name`."""
+        return case_name(self.video_path, self.start_seconds, self.end_seconds)
+
 
 @dataclass(frozen=True)
 class Case:
