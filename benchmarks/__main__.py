@@ -237,6 +237,23 @@ def _add_strangers(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_labels(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "labels", help="wrong labels found in the label desk's order; labelling simulated"
+    )
+    parser.add_argument("project", type=Path, help="a finished run, whose labels are right")
+    parser.add_argument(
+        "--noisy", type=Path, nargs="*", default=[], metavar="FOLDER",
+        help="train on wrong labels too, a seed a folder; what a folder has is used",
+    )  # fmt: skip
+    parser.add_argument(
+        "--curve", type=Path, metavar="CHECKPOINT", help="simulate labelling on its features"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.set_defaults(runs="labels.run")
+    return parser
+
+
 def _add_gpu(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser("gpu", help="what only a GPU can show: right, fast, fed; part by part")
     parser.add_argument("parts", nargs="*", metavar="PART", help="[all, in order of importance]")
@@ -263,7 +280,21 @@ def sizes(text: str) -> list[str]:
     return found
 
 
+def _add_desk(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "desk", help="a session at the label desk by keys, its server killed at random moments"
+    )
+    parser.add_argument("--project", type=Path, required=True, help="folder of a finished run")
+    parser.add_argument("--decisions", type=_positive, default=300, help="[%(default)s]")
+    parser.add_argument("--kills", type=_positive, default=5, help="[%(default)s]")
+    parser.add_argument("--pause", type=float, default=0.2, help="between two keys [%(default)s s]")
+    parser.add_argument("--seed", type=int, default=0, help="[%(default)s]")
+    parser.set_defaults(runs="desk.run")
+    return parser
+
+
 ADDERS = (
+    _add_desk,
     _add_decode,
     _add_reader,
     _add_store,
@@ -279,6 +310,7 @@ ADDERS = (
     _add_real,
     _add_serve,
     _add_strangers,
+    _add_labels,
     _add_gpu,
 )
 

@@ -1,8 +1,12 @@
-"""Stage 1: class folders → data/manifest.csv, and the weights file's hash → data/weights.json."""
+"""Stage 1: class folders → data/manifest.csv, and the weights file's hash → data/weights.json.
+
+How many test labels were changed at the label desk → data/relabelled.json.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from slowfast_finetune.base.console import run, say
@@ -20,6 +24,7 @@ def main() -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--manifest", type=Path, default=Path("data/manifest.csv"))
     parser.add_argument("--weights", type=Path, default=Path("data/weights.json"))
+    parser.add_argument("--relabelled", type=Path, default=Path("data/relabelled.json"))
     args = parser.parse_args()
 
     params = load_params(args.params)
@@ -27,6 +32,8 @@ def main() -> None:
     write_text(args.weights, weights_record(params.model, project=Path.cwd(), memo=memo))
     manifest = build_manifest(params.data, project=Path.cwd(), memo=memo)
     MANIFEST.write(args.manifest, manifest.rows)
+    counts = {"changed": manifest.num_changed, "dropped": manifest.num_dropped}
+    write_text(args.relabelled, json.dumps(counts) + "\n")
     say(describe(manifest))
 
 

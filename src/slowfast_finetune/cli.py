@@ -9,7 +9,9 @@ from slowfast_finetune import __version__
 from slowfast_finetune.base.console import run
 
 # The modules of ``slowfast_finetune.commands``, in the order in which --help lists them.
-COMMANDS = "preset labels doctor clips compare pool crossval predict features similar serve export"
+COMMANDS = (
+    "preset labels label doctor clips compare pool crossval predict features similar serve export"
+)
 
 
 def main() -> None:

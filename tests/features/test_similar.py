@@ -15,9 +15,10 @@ from tiny_model import write_checkpoint
 from slowfast_finetune import cli, load_model
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.commands.similar import nearest, stored_features
+from slowfast_finetune.commands.similar import stored_features
 from slowfast_finetune.features.extraction import ViewPlan, features_of
 from slowfast_finetune.features.feature_store import feature_stores
+from slowfast_finetune.features.likeness import nearest
 from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
 
 PARAMS = make_params()
@@ -31,9 +32,15 @@ def bluish(_index: int) -> npt.NDArray[np.uint8]:
 
 def test_nearest_by_hand() -> None:
     features = np.array([[0, 2], [3, 0], [1, 1], [0, 0], [5, 0]], np.float32)
-    found = nearest(np.array([7, 0], np.float32), features, k=4)
-    assert [position for position, _ in found] == [1, 4, 2, 0]
-    assert [cosine for _, cosine in found] == pytest.approx([1, 1, 0.5**0.5, 0])
+    positions, cosines = nearest(np.array([[7, 0], [0, 1]], np.float32), features, k=4)
+    assert positions.tolist() == [[1, 4, 2, 0], [0, 2, 1, 3]]
+    assert cosines[0] == pytest.approx([1, 1, 0.5**0.5, 0])
+
+
+def test_none_is_its_own_neighbour() -> None:
+    features = np.array([[0, 2], [3, 0], [1, 1]], np.float32)
+    positions, _ = nearest(features, features, k=9, but_itself=True)
+    assert positions.tolist() == [[2, 1], [2, 0], [0, 1]]
 
 
 @pytest.mark.process

@@ -384,6 +384,31 @@ def test_verdict_says_how_good_how_certain_and_above_what(tmp_path: Path) -> Non
     assert third == "The lowest recall is that of a: 80 % of 10 videos, most often predicted as b."
 
 
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"changed": 2, "dropped": 0}, "2 of 20 test labels were changed"),
+        ({"changed": 0, "dropped": 1}, "1 test video was dropped"),
+        (
+            {"changed": 1, "dropped": 3},
+            "1 of 20 test labels was changed and 3 test videos were dropped",
+        ),
+    ],
+)
+def test_test_labels_that_were_changed_are_told(
+    counts: dict[str, int], expected: str, tmp_path: Path
+) -> None:
+    tests = [*answers("a", {"a": 8, "b": 2}), *answers("b", {"b": 10})]
+    run = write_run(tmp_path, tests, class_names=["a", "b"])
+    told = len(sentences("result", read_results(run.files)))
+    run.files.clips.with_name("relabelled.json").write_text(json.dumps(counts))
+    found = sentences("result", read_results(run.files))
+    assert len(found) == told + 1
+    assert found[1].replace(THIN, " ") == (
+        f"At the label desk, which shows predictions, {expected}: this flatters the accuracy."
+    )
+
+
 def test_tables_of_two_runs_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path, [*answers("a", {"a": 3, "b": 2})], class_names=["a", "b"])
     good = {path: path.read_text() for path in tmp_path.rglob("*.csv")}

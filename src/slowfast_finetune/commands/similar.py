@@ -40,6 +40,7 @@ def _run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.errors import DataError
     from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clips.clip_tables import CLIPS
+    from slowfast_finetune.features.likeness import nearest
     from slowfast_finetune.model.checkpoint import load_checkpoint
     from slowfast_finetune.predicting.predictor import load_model
 
@@ -60,9 +61,10 @@ def _run(args: argparse.Namespace) -> None:
             "the others"
         )
     given = load_model(args.checkpoint, device=args.device).features(args.video).values
-    for position, similarity in nearest(given.mean(axis=0), features, k=args.k):
+    positions, cosines = nearest(given.mean(axis=0, keepdims=True), features, k=args.k)
+    for position, cosine in zip(positions[0].tolist(), cosines[0].tolist(), strict=True):
         row = kept[position]
-        say(f"{similarity:.3f}  {row.class_name}  {row.split}  {printable(row.case)}")
+        say(f"{cosine:.3f}  {row.class_name}  {row.split}  {printable(row.case)}")
 
 
 def stored_features(
@@ -102,16 +104,3 @@ def stored_features(
             best = kept
             means = np.stack([store.read(key_of(row))[:views].mean(axis=0) for row in kept])
     return best, means
-
-
-def nearest(given: Features, features: Features, *, k: int) -> list[tuple[int, float]]:
-    """Find the k rows of features (N, D) that are nearest to (D,): positions and cosines.
-
-    Of equal cosines the first comes first.
-    """
-    import numpy as np
-
-    lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(given)
-    cosines = features @ given / np.maximum(lengths, np.finfo(np.float32).tiny)
-    order = np.argsort(-cosines, kind="stable")[:k]
-    return [(int(position), float(cosines[position])) for position in order]

@@ -9,7 +9,7 @@ from slowfast_finetune.base.manifest_table import Split, case_name
 
 # Why a case is shown.
 Reason = Literal[
-    "doubtful",  # held-out probabilities speak against its label
+    "doubtful",  # held-out probabilities speak against its label, or least for it
     "confident mistake",  # the run's model is sure of another class
     "near copy",  # another label than a near copy of it has
     "unlabelled",  # has no label; uncertain, and unlike the others that are asked about
@@ -31,6 +31,11 @@ class Neighbour:
     end_seconds: float | None
     class_name: str
     similarity: float
+
+    @property
+    def name(self) -> str:
+        """The name of the case, see :func:`case_name`."""
+        return case_name(self.video_path, self.start_seconds, self.end_seconds)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import difflib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
-from slowfast_finetune.indexing.label_table import LABELS_FILE, LabelTable
+from slowfast_finetune.indexing.label_table import LABELS_FILE, LabelRow, LabelTable
 from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.indexing.split_folders import check_below_classes, given_splits, split_meant
 
@@ -48,7 +48,7 @@ class FoundVideo:
 
     ``path`` is as found; ``name`` is relative to the root and, like ``class_name``, in Unicode's
     composed form (NFC), so that macOS and Linux give one split. ``start`` and ``end`` are those of
-    a part [s].
+    a part [s]. ``is_changed`` says that a decision at the label desk changed its label.
     """
 
     path: Path
@@ -58,13 +58,16 @@ class FoundVideo:
     start: float | None = None
     end: float | None = None
     given_group: str | None = None
+    is_changed: bool = False
 
 
 @dataclass
 class Discovery:
     """All videos of a folder in a fixed order, what was passed over, and what to warn of.
 
-    ``advice`` goes after a complaint that there is only one class.
+    ``advice`` goes after a complaint that there is only one class. ``undecided`` are the videos
+    as they were before decisions at the label desk, if there are any; ``num_dropped`` counts the
+    test videos and parts that these decisions drop.
     """
 
     videos: list[FoundVideo]
@@ -72,6 +75,8 @@ class Discovery:
     ignored: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     advice: str = ""
+    undecided: list[FoundVideo] = field(default_factory=list)
+    num_dropped: int = 0
 
 
 def find_videos(
@@ -137,8 +142,9 @@ def find_videos(
         replace(video, name=name) if counts[name := composed(video.name)] == 1 else video
         for video in videos
     ]
+    undecided: list[FoundVideo] = []
     if labels is not None:
-        videos = _labelled(labels, videos, walk)
+        videos, undecided = _labelled(labels, videos, walk)
     classes = {video.class_name for video in videos}
     for class_name in sorted(spellings.keys() - classes) if labels is None else ():
         raise DataError(_nothing_in(root / "*" / class_name, walk))
@@ -146,13 +152,16 @@ def find_videos(
     walk.warnings += check_below_classes(root, below)
     walk.warnings += _unlike_spellings(videos, spellings)
     walk.warnings += walk.unused_patterns()
-    videos.sort(key=lambda video: (video.class_name, video.name, video.start or 0.0))
+    for listed in (videos, undecided):
+        listed.sort(key=lambda video: (video.class_name, video.name, video.start or 0.0))
     return Discovery(
         videos,
         sorted(spellings),
         Counter(walk.passed_over.values()),
         walk.warnings,
         advice=_advice(root, walk) if len(spellings) == 1 else "",
+        undecided=undecided,
+        num_dropped=0 if labels is None else labels.num_dropped,
     )
 
 
@@ -170,28 +179,20 @@ def videos_anywhere(
     return sorted(walk.every_video())
 
 
-def _labelled(labels: LabelTable, videos: Sequence[FoundVideo], walk: _Walk) -> list[FoundVideo]:
-    """The videos as the table has them, and those that it does not name as they are."""
+def _labelled(
+    labels: LabelTable, videos: Sequence[FoundVideo], walk: _Walk
+) -> tuple[list[FoundVideo], list[FoundVideo]]:
+    """The videos as the table has them, and those that it does not name as they are.
+
+    Then the same without the decisions of the table; none if it has none.
+    """
     by_name = {composed(video.name): video for video in videos}
-    files = walk.every_video()
+    files = walk.every_video() | walk.videos_beside(labels.rows)
     strangers = [name for name in labels.rows if name not in files]
     if strangers:
         raise labels.error(labels.rows[strangers[0]][0][0], walk.no_video(strangers, files))
     others = [video for video in videos if composed(video.name) not in labels.rows]
-    found = [
-        FoundVideo(
-            files[name],
-            name,
-            row.label,
-            row.split or (by_name[name].given_split if name in by_name else None),
-            row.start,
-            row.end,
-            row.group,
-        )
-        for name, rows in labels.rows.items()
-        for _, row in rows
-        if row.label is not None
-    ]
+    found = _as_listed(labels.rows, files, by_name, labels.changed)
     split_rows = [n for rows in labels.rows.values() for n, row in rows if row.split and row.label]
     free = [video.name for video in others + found if video.given_split is None]
     if split_rows and free:
@@ -217,7 +218,41 @@ def _labelled(labels: LabelTable, videos: Sequence[FoundVideo], walk: _Walk) -> 
         walk.warnings.append(
             f"WARNING: {labels.path}: columns not read: {', '.join(map(repr, labels.ignored))}"
         )
-    return others + found
+    if labels.unfinished:
+        walk.warnings.append(
+            f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header, "
+            f"as if cut off; {len(labels.unfinished)} such rows are passed over"
+        )
+    undecided: list[FoundVideo] = []
+    if labels.undecided:
+        before = {name: rows for name, rows in labels.undecided.items() if rows}
+        undecided = [video for video in videos if composed(video.name) not in before]
+        undecided += _as_listed(before, files, by_name)
+    return others + found, undecided
+
+
+def _as_listed(
+    rows: Mapping[str, Sequence[tuple[int, LabelRow]]],
+    files: Mapping[str, Path],
+    by_name: Mapping[str, FoundVideo],
+    changed: Collection[int] = (),
+) -> list[FoundVideo]:
+    """The videos and parts that rows of a table give a label; ``by_name`` are those of folders."""
+    return [
+        FoundVideo(
+            files[name],
+            name,
+            row.label,
+            row.split or (by_name[name].given_split if name in by_name else None),
+            row.start,
+            row.end,
+            row.group,
+            number in changed,
+        )
+        for name, listed in rows.items()
+        for number, row in listed
+        if row.label is not None
+    ]
 
 
 def _class_folders(root: Path, walk: _Walk, *, has_labels: bool) -> list[tuple[Split | None, Path]]:
@@ -303,6 +338,15 @@ class _Walk:
         return {
             composed(path.relative_to(self._root).as_posix()): path
             for path in self.files_below(self._root, frozenset())
+            if path.suffix.lower() in self.extensions and path.is_file()
+        }
+
+    def videos_beside(self, names: Collection[str]) -> dict[str, Path]:
+        """Those videos outside the root that are named by a path that starts with ``../``."""
+        paths = {n: Path(os.path.normpath(self._root / n)) for n in names if n.startswith("../")}
+        return {
+            name: path
+            for name, path in paths.items()
             if path.suffix.lower() in self.extensions and path.is_file()
         }
 

@@ -7,8 +7,8 @@ import itertools
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -20,6 +20,7 @@ from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
 
 LABELS_FILE = "labels.csv"
 TIME_DIGITS = 3  # times are rounded to milliseconds
+TEST_WORD = "test"  # in the reason of a decision: the case was in the test split
 _SECONDS = re.compile(r"\d+(\.\d+)?")
 _CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
 _TIMES_ARE = "expected seconds (192.5) or h:mm:ss (0:03:12.5)"
@@ -43,6 +44,9 @@ class LabelRow(NamedTuple):
 
 LABELS = Table("labels.csv", LabelRow, version=1)
 _REQUIRED = ("video", "label")
+# What `slowfast label` adds. A row with a value in the first replaces the earlier rows on its video
+# that it overlaps in time.
+DECISION_COLUMNS = ("decided_at", "decided_by", "before", "reason")
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,29 @@ class LabelTable:
     Attributes:
         path: the file.
         rows: of each video, by its path from the videos folder in Unicode's composed form, with
-            their numbers: the header is row 1, as in a spreadsheet; sorted by start.
+            their numbers: the header is row 1, as in a spreadsheet; sorted by start. Rows that a
+            later decision replaces are left out.
         ignored: names of columns that are not read.
+        unfinished: numbers of rows that a crash cut off; they are passed over.
+        changed: of rows by which decisions changed a label, by number, why the case was shown.
+        undecided: ``rows`` as they would be without any decision; empty if there is none.
     """
 
     path: Path
     rows: dict[str, list[tuple[int, LabelRow]]]
     ignored: list[str]
+    unfinished: list[int] = field(default_factory=list)
+    changed: dict[int, str] = field(default_factory=dict)
+    undecided: dict[str, list[tuple[int, LabelRow]]] = field(default_factory=dict)
+
+    @property
+    def num_dropped(self) -> int:
+        """How many test videos, or parts of some, decisions leave out."""
+        return sum(
+            row.label is None and TEST_WORD in self.changed.get(number, "").split(", ")
+            for rows in self.rows.values()
+            for number, row in rows
+        )
 
     def error(self, number: int, what: str) -> DataError:
         """An error about one row."""
@@ -75,23 +95,39 @@ def read_labels(path: Path) -> LabelTable:
         DataError: it cannot be read, a cell is not what its column holds, or rows contradict each
             other.
     """
-    header, lines, separator = _lines(path)
-    table = LabelTable(path, {}, [name for name in header if name not in LabelRow._fields])
-    by_video: dict[str, list[tuple[int, LabelRow]]] = defaultdict(list)
-    for number, line in lines:
+    found = read_cells(path)
+    header = found.header
+    known = (*LabelRow._fields, *DECISION_COLUMNS)
+    table = LabelTable(path, {}, [name for name in header if name not in known])
+    listed: dict[str, list[_Listed]] = defaultdict(list)
+    for number, raw in enumerate(found.lines, 2):
+        line = [cell.strip() for cell in raw]
+        if not any(line):
+            continue
+        if len(line) < len(header) and DECISION_COLUMNS[0] in header:
+            table.unfinished.append(number)
+            continue
+        cells = dict(zip(header, line, strict=False))
         try:
-            row = _row(dict(zip(header, line, strict=False)), decimal_comma=separator == ";")
+            row = label_row(cells, decimal_comma=found.separator == ";")
             if any(line[len(header) :]):
                 raise ValueError(f"{len(line)} cells, but the header has {len(header)}")
         except ValueError as error:
             raise table.error(number, str(error)) from error
-        by_video[row.video].append((number, row))
+        before = composed(cells.get("before", "")) if cells.get("decided_at") else None
+        listed[row.video].append(_Listed(number, row, before, cells.get("reason", "")))
+    by_video = {name: _standing(rows, table.changed) for name, rows in listed.items()}
+    decided = {each.number for rows in listed.values() for each in rows if each.before is not None}
+    if decided:
+        for name, listed_rows in listed.items():
+            kept = [(each.number, each.row) for each in listed_rows if each.before is None]
+            table.undecided[name] = sorted(kept, key=lambda numbered: numbered[1].start or 0.0)
     times = [
         (number, time)
         for rows in by_video.values()
         for number, row in rows
         for time in (row.start, row.end)
-        if time
+        if time and number not in decided
     ]
     if times and all(time < 1 for _, time in times):
         raise table.error(
@@ -107,16 +143,78 @@ def read_labels(path: Path) -> LabelTable:
     return table
 
 
-def _lines(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
-    """The names of the columns, the other lines with their numbers, and what separates cells."""
+class _Listed(NamedTuple):
+    """A row as it stands in the table; ``before`` is None if it is no decision."""
+
+    number: int
+    row: LabelRow
+    before: str | None
+    reason: str
+
+
+def overlap(one: LabelRow, other: LabelRow) -> bool:
+    """Whether two rows on one video have a moment in common."""
+    return (one.start or 0.0) < (math.inf if other.end is None else other.end) and (
+        other.start or 0.0
+    ) < (math.inf if one.end is None else one.end)
+
+
+def _standing(rows: Sequence[_Listed], changed: dict[int, str]) -> list[tuple[int, LabelRow]]:
+    """The rows on one video that no later decision replaces; adds to ``LabelTable.changed``."""
+    standing: list[_Listed] = []
+    for each in rows:
+        if each.before is not None:
+            standing = [other for other in standing if not overlap(other.row, each.row)]
+        standing.append(each)
+    decisions = [each for each in rows if each.before is not None]
+    for each in standing:
+        # What it was called before the first decision.
+        first = next((d.before for d in decisions if overlap(d.row, each.row)), None)
+        if each.before is not None and first and first != each.row.label:
+            changed[each.number] = each.reason
+    return [(each.number, each.row) for each in standing]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table of labels as text.
+
+    Attributes:
+        header: names of the columns, lower-case.
+        lines: the cells of the other rows, empty rows included.
+        separator: of the cells.
+        line_end: what ends a line.
+        missing_end: what has to follow for its last line to be a whole one; empty if it is.
+    """
+
+    header: list[str]
+    lines: list[list[str]]
+    separator: str
+    line_end: str
+    missing_end: str
+
+
+def read_cells(path: Path) -> Cells:
+    """Read a table of labels without a look at its rows.
+
+    Raises:
+        DataError: it is no table, or lacks a column that must be there.
+    """
     if not path.is_file():
         fault = "is not a file" if path.exists() else "does not exist (data.labels)"
         raise DataError(f"{path}: {fault}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read()
+            line_end = "\r\n" if "\r\n" in (file.newlines or "") else "\n"
         first = text.partition("\n")[0]
         separator = max(",;\t", key=first.count)
-        found = list(csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True))
+        # A crash may have cut off the last row of a table of decisions, even within quotes.
+        last = text.rpartition("\n")[2]
+        is_open = last.count('"') % 2 and DECISION_COLUMNS[0] in first.lower()
+        missing_end = ('"' if is_open else "") + (line_end if last else "")
+        whole = (text + missing_end).splitlines(keepends=True)
+        found = list(csv.reader(whole, delimiter=separator, strict=True))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8; in Excel, save it as 'CSV UTF-8'") from error
     except (OSError, csv.Error) as error:
@@ -127,14 +225,13 @@ def _lines(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]
             f"{path}: found columns {', '.join(filter(None, header)) or 'none'}; expected video "
             f"and label, and if wanted {', '.join(LabelRow._fields[2:])}"
         )
-    if twice := [name for name in LabelRow._fields if header.count(name) > 1]:
+    if twice := [n for n in (*LabelRow._fields, *DECISION_COLUMNS) if header.count(n) > 1]:
         raise DataError(f"{path}: column {twice[0]} is there twice")
-    stripped = ((number, [cell.strip() for cell in line]) for number, line in enumerate(found, 1))
-    return header, ((n, line) for n, line in stripped if n > 1 and any(line)), separator
+    return Cells(header, found[1:], separator, line_end, missing_end)
 
 
-def _row(cells: dict[str, str], *, decimal_comma: bool) -> LabelRow:
-    """Check the cells of a row.
+def label_row(cells: dict[str, str], *, decimal_comma: bool) -> LabelRow:
+    """Check the stripped cells of a row, by their columns.
 
     Raises:
         ValueError: saying what is wrong.

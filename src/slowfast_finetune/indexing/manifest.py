@@ -26,10 +26,15 @@ from slowfast_finetune.indexing.splits import Item, assign_fold, assign_splits, 
 
 @dataclass
 class Manifest:
-    """The rows, sorted by class and path, and what the person should know about them."""
+    """The rows, sorted by class and path, and what the person should know about them.
+
+    ``num_changed`` test labels were changed at the label desk, and ``num_dropped`` left out there.
+    """
 
     rows: list[ManifestRow]
     notes: list[str] = field(default_factory=list)
+    num_changed: int = 0
+    num_dropped: int = 0
 
 
 def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None = None) -> Manifest:
@@ -52,9 +57,13 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
     notes = [*_ignored_notes(discovery), *discovery.warnings]
     hashes = hash_files([video.path for video in discovery.videos], memo=memo)
     groups, group_notes = find_groups(discovery.videos, root=root, pattern=params.group_pattern)
-    splits, split_notes = _split(discovery.videos, hashes=hashes, groups=groups, params=params)
+    splits, split_notes = _splits(discovery, hashes, groups, root=root, params=params, memo=memo)
     rows = manifest_rows(discovery, hashes, project=project, splits=splits, groups=groups)
-    return Manifest(rows, notes + group_notes + split_notes)
+    changed = sum(
+        video.is_changed and split == "test"
+        for video, split in zip(discovery.videos, splits, strict=True)
+    )
+    return Manifest(rows, notes + group_notes + split_notes, changed, discovery.num_dropped)
 
 
 def manifest_rows(
@@ -100,6 +109,11 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
     if params.background is not None:
         ratio = params.background_ratio
         add_background(discovery, labels, class_name=params.background, ratio=ratio)
+        if labels is not None and any(video.start is not None for video in discovery.undecided):
+            before = replace(discovery, videos=discovery.undecided, warnings=[])
+            undecided = replace(labels, rows=labels.undecided)
+            add_background(before, undecided, class_name=params.background, ratio=ratio)
+            discovery.undecided = before.videos
     return root, discovery
 
 
@@ -193,6 +207,76 @@ def _split(
             classes = ", ".join(repr(name) for name in sorted(names))
             notes.append(f"WARNING: the given {split} split lacks {classes}; taken from train")
     return [splits[key] for key in keys], notes
+
+
+def _splits(
+    discovery: Discovery,
+    hashes: Sequence[str],
+    groups: dict[str, str],
+    *,
+    root: Path,
+    params: DataParams,
+    memo: HashMemo | None,
+) -> tuple[list[Split], list[str]]:
+    """As :func:`_split`; decisions about labels leave the split of all videos as it was."""
+    before, videos, warnings = discovery.undecided, discovery.videos, []
+    if before:
+        old_hashes = hash_files([video.path for video in before], memo=memo)
+        old_groups, _ = find_groups(before, root=root, pattern=params.group_pattern)
+        old, notes = _split(before, hashes=old_hashes, groups=old_groups, params=params)
+        splits = _kept_splits(
+            videos, hashes, groups, _known_splits(before, old_hashes, old_groups, old)
+        )
+        if not (lacking := _lacking_class(videos, splits, old)):
+            return splits, notes
+        warnings = [f"WARNING: {lacking}; the split is dealt anew"]
+    splits, notes = _split(videos, hashes=hashes, groups=groups, params=params)
+    return splits, warnings + notes
+
+
+def _known_splits(
+    videos: Sequence[FoundVideo],
+    hashes: Sequence[str],
+    groups: Mapping[str, str],
+    splits: Sequence[Split],
+) -> dict[str, Split]:
+    """The split of each video, by its name and by what joins others to it."""
+    known: dict[str, Split] = {}
+    for video, content_hash, split in zip(videos, hashes, splits, strict=True):
+        known[f"video {video.name}"] = split
+        known |= dict.fromkeys(_ties(groups.get(video.name), content_hash, video), split)
+    return known
+
+
+def _kept_splits(
+    videos: Sequence[FoundVideo],
+    hashes: Sequence[str],
+    groups: Mapping[str, str],
+    known: Mapping[str, Split],
+) -> list[Split]:
+    """The split that each video had before decisions, so that runs before and after compare.
+
+    A video that had no label joins train: it was chosen because a model was unsure of it, and
+    would make the test videos no fair sample. What it belongs to may take it elsewhere.
+    """
+    splits: list[Split] = []
+    for video, content_hash in zip(videos, hashes, strict=True):
+        ties = (f"video {video.name}", *_ties(groups.get(video.name), content_hash, video))
+        tied = next((known[tie] for tie in ties if tie in known), None)
+        splits.append(tied or video.given_split or "train")
+    return splits
+
+
+def _lacking_class(
+    videos: Sequence[FoundVideo], splits: Sequence[Split], before: Sequence[Split]
+) -> str:
+    """Say which class has no video in a split; empty if none is missing anywhere."""
+    present = {(video.class_name, split) for video, split in zip(videos, splits, strict=True)}
+    for name in sorted({name for name, _ in present}):
+        for split in SPLITS:
+            if split in before and (name, split) not in present:
+                return f"decisions leave class {name!r} without a {split} video"
+    return ""
 
 
 def _ties(group: str | None, content_hash: str, video: FoundVideo) -> tuple[str, ...]:

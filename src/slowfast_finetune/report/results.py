@@ -102,6 +102,7 @@ class Results:
     timeline_settings: Mapping[str, Any] = field(default_factory=dict)  # empty: none were chosen
     crossval: CrossvalResults | None = None
     crossval_texts: Sequence[str] = ()  # what it says of more videos and of this run
+    relabelled: Mapping[str, Any] = field(default_factory=dict)  # data/relabelled.json
     crossval_error: str = ""  # why files of `slowfast crossval` are left out
 
 
@@ -120,6 +121,7 @@ def read_results(files: ResultFiles) -> Results:
             "run `dvc repro`"
         )
     summary = _read_json(files.folder / "train.json")
+    counts = files.clips.with_name("relabelled.json")
     results = Results(
         class_names=class_names,
         scores=read_scores(files.table("scores")),
@@ -138,6 +140,7 @@ def read_results(files: ResultFiles) -> Results:
         timeline_settings=_read_json(
             files.checkpoint.with_name(f"{files.checkpoint.stem}_timeline.json")
         ),
+        relabelled=_read_json(counts) if counts.is_file() else {},
         **_crossval(files, clips, summary),
     )
     _check_agreement(results, files)

@@ -1,0 +1,98 @@
+"""The HTTP application of the label desk, for this machine alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from starlette.types import ASGIApp
+
+from slowfast_finetune.base.errors import InputError
+from slowfast_finetune.desk.desk_session import LabelDesk
+from slowfast_finetune.serving.guard import Guard
+from slowfast_finetune.serving.limits import ServeLimits
+
+PACKAGE = "slowfast_finetune"
+
+
+class Choice(BaseModel):
+    """A decision, as the page sends it."""
+
+    name: str
+    action: Literal["keep", "label", "drop", "split"]
+    label: str | None = None
+    at: float | None = None
+    blind: bool = False
+    expected: str | None = None
+
+
+class Undo(BaseModel):
+    """Which decision is taken back."""
+
+    key: str
+
+
+def create_desk_app(desk: LabelDesk, *, token: str, blind: bool, names: frozenset[str]) -> ASGIApp:
+    """Create the application; all of it lies below ``/TOKEN/``.
+
+    Args:
+        blind: whether the page begins with the model's opinion hidden.
+        names: allowed host names.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.exception_handler(InputError)
+    def refused(_: Request, error: InputError) -> Response:
+        return JSONResponse({"detail": str(error), **desk.progress()}, 409)
+
+    @app.exception_handler(OSError)
+    def failed(_: Request, error: OSError) -> Response:
+        return JSONResponse({"detail": f"not written: {error.strerror or error}"}, 507)
+
+    @app.get(f"/{token}/state")
+    def state() -> dict[str, Any]:
+        return {"blind": blind, **desk.state()}
+
+    @app.get(f"/{token}/progress")
+    def progress() -> dict[str, Any]:
+        return desk.progress()
+
+    @app.post(f"/{token}/decide")
+    def decide(choice: Choice) -> dict[str, Any]:
+        desk.decide(**choice.model_dump())
+        return desk.progress()
+
+    @app.post(f"/{token}/undo")
+    def undo(chosen: Undo) -> dict[str, Any]:
+        desk.undo(chosen.key)
+        return desk.progress()
+
+    @app.get(f"/{token}/loop")
+    def loop(name: str, kind: str = "case") -> Response:
+        found = desk.loop(name, kind)
+        return Response(found.jpeg, media_type="image/jpeg", headers={"x-loop": found.facts})
+
+    style = "".join(map(_text, ("report/style.css", "desk/desk_page.css")))
+    for path, content, media_type in (
+        ("", _text("desk/desk_page.html"), "text/html"),
+        ("style.css", style, "text/css"),
+        ("theme.js", _text("serving/theme.js"), "text/javascript"),
+        ("script.js", _text("desk/desk_page.js"), "text/javascript"),
+    ):
+        app.add_api_route(f"/{token}/{path}", _served(content, media_type), methods=["GET", "HEAD"])
+    return Guard(app, limits=ServeLimits(), names=names)
+
+
+def _text(name: str) -> str:
+    return files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
+
+
+def _served(content: str, media_type: str) -> Callable[[], Response]:
+    def serve() -> Response:
+        return Response(content, media_type=f"{media_type}; charset=utf-8")
+
+    return serve

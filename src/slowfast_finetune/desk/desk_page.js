@@ -1,0 +1,451 @@
+"use strict";
+(async () => {
+  const $ = (id) => document.getElementById(id);
+  const root = document.documentElement;
+  const AHEAD = 4, MOST_NUMBERED = 9, HISTORY_SHOWN = 50;
+  const REASONS = {
+    "doubtful": "Held-out probabilities speak least for its label",
+    "confident mistake": "The model is sure of another label",
+    "near copy": "A near copy has another label",
+    "unlabelled": "Not labelled; uncertain, and unlike the others",
+    "random": "Drawn at random, to estimate how many labels are wrong",
+    "part": "A part that was split off",
+  };
+  const make = (tag, text, parent) => {
+    const element = document.createElement(tag);
+    if (text !== undefined) element.textContent = text;
+    parent?.append(element);
+    return element;
+  };
+  const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+
+  let state, at = 0, numbered = [], sending = Promise.resolve(), pending = 0;
+  // Stopped by the person; stepping through frames stops a loop only until the next case.
+  let stopped = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  let loops = [], playing = !stopped, cutting = false;
+  const fetched = new Map(), saved = new Map(), recent = [];
+
+  // Loops: a picture of frames, which a canvas shows one after the other.
+
+  function fetchLoop(name, kind) {
+    const key = `${kind} ${name}`;
+    if (!fetched.has(key)) {
+      const entry = { ready: null };
+      entry.promise = (async () => {
+        const answer = await fetch(`loop?${new URLSearchParams({ name, kind })}`);
+        if (!answer.ok) throw new Error((await answer.json()).detail);
+        const facts = JSON.parse(answer.headers.get("x-loop"));
+        return (entry.ready = { ...facts, bitmap: await createImageBitmap(await answer.blob()) });
+      })();
+      entry.promise.catch(() => fetched.delete(key));
+      fetched.set(key, entry);
+      while (fetched.size > 80) {
+        const [oldest, old] = fetched.entries().next().value;
+        old.ready?.bitmap.close();
+        fetched.delete(oldest);
+      }
+    }
+    const entry = fetched.get(key);
+    fetched.delete(key); // the most recently used comes last
+    fetched.set(key, entry);
+    return entry;
+  }
+
+  function showLoop(canvas, name, kind, then) {
+    const shown = { canvas, name, loop: null, frame: -1, began: performance.now(), held: 0 };
+    loops.push(shown);
+    const begin = (loop) => {
+      if (!loops.includes(shown)) return;
+      shown.loop = loop;
+      [canvas.width, canvas.height] = [loop.width, loop.height];
+      shown.began = performance.now();
+      draw(shown, shown.began);
+      then?.(shown);
+    };
+    const entry = fetchLoop(name, kind);
+    if (entry.ready) begin(entry.ready);
+    else entry.promise.then(begin, (error) => { canvas.setAttribute("aria-label", `cannot be shown: ${error.message}`); if (kind === "case") problem(`${name}: cannot be shown: ${error.message}`); });
+    return shown;
+  }
+
+  function draw(shown, now) {
+    const { loop, canvas } = shown;
+    if (!loop) return;
+    const frame = playing ? Math.floor((now - shown.began) / 1000 / loop.step) % loop.count : shown.held % loop.count;
+    if (frame === shown.frame || frame < 0) return;
+    shown.frame = frame;
+    const left = (frame % loop.columns) * loop.width, top = Math.floor(frame / loop.columns) * loop.height;
+    canvas.getContext("2d").drawImage(loop.bitmap, left, top, loop.width, loop.height, 0, 0, loop.width, loop.height);
+    if (canvas.id === "loop") {
+      $("seek").value = frame;
+      $("time").textContent = `${seconds(shown).toFixed(2)} s`;
+    }
+  }
+
+  const seconds = (shown) => shown.loop.start + shown.frame * shown.loop.step;
+  function tick(now) {
+    for (const shown of loops) draw(shown, now);
+    requestAnimationFrame(tick);
+  }
+
+  function play(on) {
+    const now = performance.now();
+    for (const shown of loops) {
+      if (!shown.loop) continue;
+      if (on) shown.began = now - (shown.frame + 0.5) * shown.loop.step * 1000;
+      else shown.held = shown.frame;
+    }
+    playing = on;
+    $("play").textContent = on ? "pause" : "play";
+  }
+
+  function toggle() {
+    stopped = playing;
+    play(!stopped);
+  }
+
+  function seek(frame) {
+    play(false);
+    const shown = loops[0];
+    if (!shown?.loop) return;
+    shown.held = (frame + shown.loop.count) % shown.loop.count;
+    draw(shown, 0);
+  }
+
+  // The queue
+
+  const queue = () => {
+    const list = [...state.cases];
+    for (const part of state.parts) {
+      if (list.some((one) => one.name === part.name)) continue;
+      const parent = list.findLastIndex((one) => one.video === part.video);
+      list.splice(parent + 1, 0, part);
+    }
+    return list;
+  };
+  const isOpen = (one) => !saved.has(one.name) && (state.decided[one.name]?.open ?? true);
+  let shownName = null;
+  const current = () => queue().find((one) => one.name === shownName);
+
+  function next(step = 1, from = shownName) {
+    const list = queue();
+    const start = list.findIndex((one) => one.name === from);
+    for (let moved = 1; moved <= list.length; moved += 1) {
+      const one = list[(start + step * moved + 2 * list.length) % list.length];
+      if (isOpen(one)) return one.name;
+    }
+    return null;
+  }
+
+  function show(name, event) {
+    shownName = name;
+    loops = [];
+    cut(false);
+    const one = current();
+    $("case").hidden = !one;
+    $("done").hidden = Boolean(one);
+    progress();
+    if (!one) { say("Nothing is left to decide."); return; }
+    const label = labelOf(one);
+    $("called").textContent = label ?? "no label";
+    $("called").className = label ? "" : "none";
+    $("file").textContent = one.name;
+    $("file").title = one.name;
+    $("reason").textContent = REASONS[one.reason] ?? one.reason;
+    $("test-note").hidden = !one.test;
+    const guesses = $("guesses");
+    guesses.replaceChildren();
+    for (const [guess, share] of one.guesses) {
+      const bar = make("div", undefined, guesses);
+      bar.className = guess === label ? "bar own" : "bar";
+      make("span", guess, bar).className = "name";
+      const track = make("span", undefined, bar);
+      track.className = "track";
+      track.setAttribute("aria-hidden", "true");
+      const fill = make("i", undefined, track);
+      fill.className = "fill";
+      fill.style.setProperty("--p", share);
+      make("span", percent(share), bar).className = "value";
+    }
+    $("opinion").hidden = !one.guesses.length;
+    numbers(one, label);
+    const canvas = $("loop");
+    canvas.setAttribute("aria-label", `${one.video}, as a loop`);
+    canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    showLoop(canvas, one.name, "case", (shown) => {
+      $("seek").max = shown.loop.count - 1;
+      if (event) {
+        // From the key to the first frame; read by the tests.
+        requestAnimationFrame(() => performance.measure("next clip", { start: event.timeStamp }));
+      }
+    });
+    const box = $("neighbours");
+    box.replaceChildren();
+    $("near").hidden = !one.neighbours.length;
+    for (const near of one.neighbours) {
+      const figure = make("figure", undefined, box);
+      figure.className = near.label === label ? "same" : "other";
+      const small = make("canvas", undefined, figure);
+      small.setAttribute("role", "img");
+      small.setAttribute("aria-label", `${near.name}, as a loop`);
+      const caption = make("figcaption", undefined, figure);
+      make("b", near.label, caption);
+      make("span", near.similarity.toFixed(2), caption).title = "cosine similarity";
+      showLoop(small, near.name, "neighbour");
+    }
+    const blind = root.classList.contains("blind");
+    const taken = !blind && one.guesses.length ? `; taken for ${one.guesses[0][0]}, ${percent(one.guesses[0][1])}` : "";
+    say(`${label ? `Called ${label}` : "No label"}${taken}${blind ? "" : `. ${REASONS[one.reason] ?? ""}`}`);
+    let ahead = name;
+    for (let count = 0; count < AHEAD; count += 1) {
+      ahead = next(1, ahead);
+      const coming = queue().find((other) => other.name === ahead);
+      if (!coming || ahead === name) break;
+      fetchLoop(ahead, "case");
+      if (count < 2) for (const near of coming.neighbours) fetchLoop(near.name, "neighbour");
+    }
+  }
+
+  const labelOf = (one) => {
+    const decided = state.decided[one.name];
+    return decided ? decided.label : one.label;
+  };
+
+  function numbers(one, label) {
+    const blind = root.classList.contains("blind");
+    const others = state.classes.length <= MOST_NUMBERED ? [] : [
+      ...(blind ? [] : one.guesses.map(([guess]) => guess)), ...recent];
+    numbered = [...new Set(others.length ? [...others, ...state.classes] : state.classes)];
+    if (state.classes.length > MOST_NUMBERED) numbered = numbered.filter((name) => name !== label);
+    numbered = numbered.slice(0, MOST_NUMBERED);
+    $("numbered").replaceChildren();
+    numbered.forEach((name, index) => {
+      const button = make("button", undefined, $("numbered"));
+      button.type = "button";
+      make("kbd", String(index + 1), button);
+      button.append(` ${name}`);
+      if (name === label) button.setAttribute("aria-current", "true");
+      button.addEventListener("click", (event) => decide("label", { label: name }, event));
+    });
+  }
+
+  function progress() {
+    const list = queue();
+    const done = list.filter((one) => !(state.decided[one.name]?.open ?? true)).length;
+    const tests = list.filter((one) => one.test && isOpen(one)).length;
+    $("progress-text").textContent = `${done} of ${list.length} decided${tests ? ` · ${tests} test videos last` : ""}${pending ? " · saving" : ""}`;
+    $("progress").value = list.length ? done / list.length : 1;
+    const estimate = state.estimate;
+    $("estimate").textContent = estimate
+      ? `${estimate.wrong} of ${estimate.count} random cases were changed, split or dropped${estimate.blind ? `, ${estimate.blind} of them decided blind` : ""}: between ${percent(estimate.low)} and ${percent(estimate.high)} of all labels are wrong (95 % confidence interval).`
+      : "Known once random cases have been decided.";
+    const history = $("history");
+    history.replaceChildren();
+    for (const made of state.history.slice(-HISTORY_SHOWN).reverse()) {
+      const line = make("li", undefined, history);
+      make("b", made.undone ? `undone: ${made.said}` : made.said, line);
+      line.append(` ${made.name}`);
+      if (made.key === state.last) {
+        const button = make("button", "undo", line);
+        button.type = "button";
+        button.addEventListener("click", () => undo());
+      }
+    }
+  }
+
+  const say = (text) => { $("said").textContent = text; };
+  function problem(text) {
+    $("problem").textContent = text;
+    $("problem").hidden = !text;
+  }
+
+  // Decisions are sent one after the other; the next case is shown meanwhile.
+
+  function send(path, body) {
+    pending += 1;
+    const result = sending.then(async () => {
+      const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body()) });
+      const found = await answer.json();
+      if (found.decided) state = { ...state, ...found };
+      if (!answer.ok) throw new Error(typeof found.detail === "string" ? found.detail : "refused");
+      problem("");
+    });
+    sending = result.catch((error) => {
+      problem(error instanceof TypeError ? "Not saved: the server does not answer. Start slowfast label again." : `Not saved: ${error.message}`);
+      return false;
+    }).finally(() => { pending -= 1; progress(); });
+    return result;
+  }
+
+  function decide(action, more, event) {
+    const one = current();
+    if (!one) return;
+    if (more.label && more.label === labelOf(one)) action = "keep";
+    if (action === "keep" && !labelOf(one)) { problem("It has no label to keep: choose one, or drop it."); return; }
+    if (more.label) recent.unshift(more.label);
+    const blind = root.classList.contains("blind");
+    saved.set(one.name, true);
+    const result = send("decide", () => ({ name: one.name, action, blind, expected: state.decided[one.name]?.key ?? null, ...more }));
+    const split = action === "split";
+    if (!split) show(next(), event);
+    result.then(() => true, () => false).then((good) => {
+      saved.delete(one.name);
+      if (!good) show(one.name);
+      else if (split) show(next(1, one.name), event);
+    });
+  }
+
+  function undo() {
+    send("undo", () => ({ key: state.last ?? "" })).then(() => {
+      const undone = state.history.at(-1);
+      show(queue().some((one) => one.name === undone.name) ? undone.name : shownName);
+    }, () => {});
+  }
+
+  function cut(on) {
+    cutting = on;
+    document.body.classList.toggle("cutting", on);
+    $("cut-note").hidden = !on;
+    if (!on) play(!stopped);
+  }
+
+  // Search
+
+  const found = $("found"), search = $("search");
+  let options = [], chosen = 0;
+  function suggest() {
+    const text = search.value.trim(), lower = text.toLowerCase();
+    const ranked = state.classes.filter((name) => name.toLowerCase().includes(lower));
+    ranked.sort((a, b) => b.toLowerCase().startsWith(lower) - a.toLowerCase().startsWith(lower));
+    options = ranked.slice(0, 30).map((name) => ({ name }));
+    if (text && !state.classes.includes(text)) {
+      const place = search.dataset.mode === "new" ? 0 : options.length;
+      options.splice(place, 0, { name: text, fresh: true });
+    }
+    chosen = 0;
+    list();
+  }
+  function list() {
+    found.replaceChildren();
+    options.forEach((option, index) => {
+      const line = make("li", option.fresh ? `new label “${option.name}”` : option.name, found);
+      line.id = `option-${index}`;
+      line.setAttribute("role", "option");
+      line.setAttribute("aria-selected", index === chosen);
+      line.addEventListener("pointerdown", (event) => { event.preventDefault(); pick(index, event); });
+    });
+    found.hidden = !options.length;
+    search.setAttribute("aria-expanded", !found.hidden);
+    search.setAttribute("aria-activedescendant", options.length ? `option-${chosen}` : "");
+    found.children[chosen]?.scrollIntoView({ block: "nearest" });
+  }
+  function pick(index, event) {
+    const option = options[index];
+    leave();
+    if (option) decide("label", { label: option.name }, event);
+  }
+  function leave() {
+    search.value = "";
+    search.blur();
+    found.hidden = true;
+    search.setAttribute("aria-expanded", "false");
+  }
+  search.addEventListener("input", suggest);
+  search.addEventListener("focus", () => { search.dataset.mode ||= "search"; suggest(); });
+  search.addEventListener("blur", () => { search.dataset.mode = ""; found.hidden = true; });
+  search.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") leave();
+    else if (event.key === "Enter") pick(chosen, event);
+    else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      chosen = (chosen + (event.key === "ArrowDown" ? 1 : options.length - 1)) % options.length;
+      list();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  function open(mode) {
+    search.dataset.mode = mode;
+    search.focus();
+  }
+
+  // Keys
+
+  const help = $("help");
+  function press(key, event) {
+    const shown = loops[0];
+    if (key === "?") { if (help.open) help.close(); else help.showModal(); return true; }
+    if (help.open) return false;
+    if (key === "u") { undo(); return true; }
+    if (key === "b") { $("blind").click(); return true; }
+    if (!current()) return false;
+    if (key === "Escape") { cut(false); return true; }
+    if (key === "Enter" || key === "k") { decide("keep", {}, event); return true; }
+    if (/^[1-9]$/.test(key)) {
+      if (numbered[key - 1]) decide("label", { label: numbered[key - 1] }, event);
+      return true;
+    }
+    if (key === "/" || key === "l") { open("search"); return true; }
+    if (key === "n") { open("new"); return true; }
+    if (key === "d") { decide("drop", {}, event); return true; }
+    if (key === " " || key === "ArrowRight") { show(next() ?? shownName, event); return true; }
+    if (key === "ArrowLeft") { show(next(-1) ?? shownName, event); return true; }
+    if (key === "p") { toggle(); return true; }
+    if (key === "," || key === ".") { seek((shown?.frame ?? 0) + (key === "." ? 1 : -1)); return true; }
+    if (key === "s" && shown?.loop) {
+      if (!cutting) { play(false); cut(true); say("Split here? Press s again."); }
+      else { const time = seconds(shown); cut(false); decide("split", { at: time }, event); }
+      return true;
+    }
+    return false;
+  }
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !state) return;
+    const target = event.target;
+    if (target === search) return;
+    // Buttons and the slider keep the keys that they need.
+    if (target.closest("button, input, summary, a") && ["Enter", " "].includes(event.key)) return;
+    if (target.id === "seek" && event.key.startsWith("Arrow")) return;
+    if (press(event.key, event)) event.preventDefault();
+  });
+  for (const button of document.querySelectorAll("[data-key]")) {
+    button.addEventListener("click", (event) => press(button.dataset.key, event));
+  }
+  $("seek").addEventListener("input", (event) => seek(Number(event.target.value)));
+  $("play").addEventListener("click", toggle);
+  $("help-button").addEventListener("click", () => help.showModal());
+  $("blind").addEventListener("click", () => {
+    const on = root.classList.toggle("blind");
+    $("blind").setAttribute("aria-pressed", on);
+    try { sessionStorage.setItem("blind", on ? "1" : ""); } catch { /* private windows */ }
+    const one = current();
+    if (one) numbers(one, labelOf(one));
+  });
+  $("theme").addEventListener("click", () => {
+    const dark = getComputedStyle(root).colorScheme === "dark" ||
+      (!root.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
+    root.dataset.theme = dark ? "light" : "dark";
+    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* private windows */ }
+  });
+  // Another window may have decided meanwhile.
+  addEventListener("visibilitychange", async () => {
+    if (document.hidden || !state || pending) return;
+    const answer = await fetch("progress").catch(() => null);
+    if (!answer?.ok || pending) return;
+    state = { ...state, ...(await answer.json()) };
+    const one = current();
+    if (one && !isOpen(one)) show(next());
+    else progress();
+  });
+  addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
+
+  state = await (await fetch("state")).json();
+  let blind = state.blind;
+  try { blind = (sessionStorage.getItem("blind") ?? (blind ? "1" : "")) === "1"; } catch { /* private windows */ }
+  root.classList.toggle("blind", blind);
+  $("blind").setAttribute("aria-pressed", blind);
+  document.title = `Label desk – ${state.project}`;
+  $("table").textContent = state.table;
+  play(playing);
+  show(next(1, null));
+  requestAnimationFrame(tick);
+})();

@@ -1,0 +1,309 @@
+"""The state of a label desk: its queue, and what has been decided of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from slowfast_finetune.base.errors import InputError
+from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.manifest_table import MANIFEST, case_name
+from slowfast_finetune.base.params import Params, load_params, parse_params
+from slowfast_finetune.base.store_location import locate, written_path
+from slowfast_finetune.clips.clip_tables import CLIPS
+from slowfast_finetune.desk.cases import Case, Neighbour
+from slowfast_finetune.desk.decisions import (
+    BLIND,
+    SPLIT,
+    TEST,
+    Decision,
+    DecisionTable,
+    Span,
+    random_decisions,
+)
+from slowfast_finetune.desk.loops import Loop, LoopMaker
+from slowfast_finetune.evaluation.resampling import wilson_interval
+from slowfast_finetune.indexing.label_table import LABELS_FILE, TIME_DIGITS
+from slowfast_finetune.indexing.names import composed
+
+SIDES = {"case": 240, "neighbour": 96}  # shorter side of a loop [px]
+LOOPS_KEPT = 64
+MOST_GUESSES = 5
+PART = "part"  # the reason to ask for a part that was split off
+PARAMS = "params.yaml"
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A case of the queue, and the first word of the reason of a decision about it."""
+
+    case: Case
+    span: Span
+    word: str
+
+
+class LabelDesk:
+    """Serves the page: what is asked, what was decided, and the loops to be seen.
+
+    Args:
+        project: the folder of params.yaml.
+        cases: the queue, in the order in which cases are asked; those of the test split come last.
+
+    Raises:
+        InputError: the table of labels is not valid or cannot be written, or a table of the run
+            is missing.
+    """
+
+    def __init__(self, project: Path, cases: Sequence[Case]) -> None:
+        params = load_params(project / PARAMS)
+        self._project = project
+        self._root = locate(params.data.videos, project=project)
+        self._sets_labels, path = _table(params, self._root, project=project)
+        self.table = DecisionTable(path)
+        if path.exists():
+            self._name_table()
+        manifest = MANIFEST.read_rows(project / "data" / "manifest.csv")
+        self._classes = {row.class_name for row in manifest}
+        self._test_videos = {row.video_path for row in manifest if row.split == "test"}
+        ordered = sorted(cases, key=lambda case: case.split == "test")
+        self._queue = [_Item(case, self._span(case), case.reason) for case in ordered]
+        rows = CLIPS.read_rows(project / "data" / "clips.csv")
+        self._maker = LoopMaker(project, params, rows)
+        self._shown: dict[str, Case | Neighbour] = {
+            near.name: near for case in cases for near in case.neighbours
+        }
+        self._shown |= {case.name: case for case in cases}
+        self.loop = lru_cache(LOOPS_KEPT)(self._loop)
+
+    def state(self) -> dict[str, Any]:
+        """All that the page needs to begin."""
+        return {
+            "project": self._project.resolve().name,
+            "table": str(self.table.path),
+            "cases": [self._as_json(item) for item in self._queue],
+            **self.progress(),
+        }
+
+    def progress(self) -> dict[str, Any]:
+        """What changes with decisions."""
+        decisions, standing = self.table.decisions, self.table.standing
+        parts = self._parts(standing)
+        by_video: dict[str, list[Decision]] = {}
+        for decision in standing:
+            by_video.setdefault(decision.span.video, []).append(decision)
+        decided = {}
+        for item in (*self._queue, *parts):
+            latest = self.table.latest(item.span)
+            if latest is None:
+                continue
+            made = [d for d in by_video.get(item.span.video, ()) if d.span.overlaps(item.span)]
+            # A split is no decision on the labels of its parts.
+            is_open = not made or (SPLIT in made[-1].words and made[-1].span != item.span)
+            decided[item.case.name] = {"key": latest.key, "open": is_open, **_said(latest)}
+        names = {item.span: item.case.name for item in (*self._queue, *parts)}
+        used = {label for decision in decisions for label in decision.labels if label}
+        return {
+            # New ones come last, so that the others keep their numbers.
+            "classes": sorted(self._classes) + sorted(used - self._classes),
+            "parts": [self._as_json(item) for item in parts],
+            "decided": decided,
+            "history": [
+                {
+                    "key": d.key,
+                    "name": names.get(d.span, case_name(*d.span)),
+                    "undone": d.is_undo,
+                    **_said(d),
+                }
+                for d in decisions[-200:]
+            ],
+            "last": standing[-1].key if standing else None,
+            "estimate": self.estimate(),
+        }
+
+    def estimate(self) -> dict[str, Any] | None:
+        """The share of wrong labels among random cases, with its 95 % interval; None without any.
+
+        A label is counted as wrong if it was changed, split or dropped.
+        """
+        found = random_decisions(self.table.standing)
+        if not found:
+            return None
+        wrong = sum(decision.is_change for decision in found)
+        low, high = wilson_interval(wrong / len(found), len(found))
+        blind = sum(BLIND in decision.words for decision in found)
+        return {"count": len(found), "wrong": wrong, "low": low, "high": high, "blind": blind}
+
+    def decide(
+        self,
+        name: str,
+        *,
+        action: str,
+        label: str | None,
+        at: float | None,
+        blind: bool,
+        expected: str | None,
+    ) -> None:
+        """Append a decision about a case of the queue.
+
+        Args:
+            action: keep, label, drop or split.
+            at: where it is split [s].
+            expected: the key of the latest decision about it that the page knew of.
+
+        Raises:
+            InputError: there is no such case or action, or it was decided in between.
+        """
+        parts_made = self._parts(self.table.standing)
+        found = [i for i in (*self._queue, *parts_made) if i.case.name == name]
+        if not found:
+            raise InputError(f"{name}: is not in the queue")
+        item = found[0]
+        latest = self.table.latest(item.span)
+        if (latest.key if latest else None) != expected:
+            raise InputError("decided in another window or by another program meanwhile")
+        now = self._label(item, latest)
+        words = [item.word, *[TEST] * (item.case.split == "test"), *[BLIND] * blind]
+        parts: list[tuple[Span, str | None]] = [(item.span, label)]
+        if action == "keep":
+            parts = [(item.span, now)]
+        elif action == "drop":
+            parts = [(item.span, None)]
+        elif action == "split":
+            start, end = item.span.start or 0.0, item.span.end
+            at = round(at or 0.0, TIME_DIGITS)
+            if not start < at or (end is not None and at >= end):
+                raise InputError(f"{name}: cannot be split at {at:g} s")
+            parts = [(item.span._replace(start=start, end=at), now)]
+            parts += [(item.span._replace(start=at), now)]
+            words.append(SPLIT)
+        elif action != "label" or label is None:
+            raise InputError(f"no such action: {action}")
+        # A video without a label joins the training videos where the table fixes the split.
+        split = item.case.split or "train"
+        self.table.decide(parts, before=now, words=words, split=split, expected=latest)
+        self._name_table()
+
+    def undo(self, key: str) -> None:
+        """Take a decision back.
+
+        Raises:
+            InputError: there is no such decision, or a later one overlaps it.
+        """
+        found = [decision for decision in self.table.standing if decision.key == key]
+        if not found:
+            raise InputError("there is no such decision, or it has been undone")
+        self.table.undo(found[0])
+
+    def _loop(self, name: str, kind: str) -> Loop:
+        """The loop of a case, a part or a neighbour; see :class:`LoopMaker`.
+
+        Raises:
+            InputError: nothing of that name is shown.
+            VideoError: it cannot be decoded.
+        """
+        known = self._shown | {
+            item.case.name: item.case for item in self._parts(self.table.standing)
+        }
+        if name not in known or kind not in SIDES:
+            raise InputError(f"{name}: is not in the queue")
+        each = known[name]
+        return self._maker.loop(
+            each.video_path, each.start_seconds, each.end_seconds, short_side=SIDES[kind]
+        )
+
+    def _parts(self, standing: Sequence[Decision]) -> list[_Item]:
+        """The parts that splits have made, as cases."""
+        cases = {item.span.video: item.case for item in self._queue}
+        items: list[_Item] = []
+        for decision in standing:
+            if SPLIT not in decision.words:
+                continue
+            # One of them may be split in turn.
+            items = [item for item in items if not item.span.overlaps(decision.span)]
+            for span, label in decision.parts:
+                known = cases.get(span.video)
+                path = written_path(self._root / span.video, project=self._project)
+                is_test = TEST in decision.words
+                base = known or Case(path, label, "test" if is_test else "train", "random", 0.0)
+                case = replace(
+                    base,
+                    class_name=label,
+                    guesses=(),
+                    neighbours=(),
+                    start_seconds=span.start,
+                    end_seconds=span.end,
+                )
+                items.append(_Item(case, span, PART))
+        return items
+
+    def _label(self, item: _Item, latest: Decision | None) -> str | None:
+        """What a case is called now."""
+        if latest is None:
+            return item.case.class_name
+        return next(
+            (label for span, label in latest.parts if span.overlaps(item.span)),
+            item.case.class_name,
+        )
+
+    def _span(self, case: Case) -> Span:
+        path = os.path.abspath(locate(case.video_path, project=self._project))  # noqa: PTH100
+        video = composed(os.path.relpath(path, os.path.abspath(self._root)))  # noqa: PTH100
+        return Span(video, case.start_seconds, case.end_seconds)
+
+    def _as_json(self, item: _Item) -> dict[str, Any]:
+        case = item.case
+        return {
+            "name": case.name,
+            "video": item.span.video,
+            "label": case.class_name,
+            "test": case.split == "test",
+            "reason": item.word,
+            "start": case.start_seconds,
+            "end": case.end_seconds,
+            "guesses": case.guesses[:MOST_GUESSES],
+            "neighbours": [
+                {"name": each.name, "label": each.class_name, "similarity": each.similarity}
+                for each in case.neighbours
+            ],
+        }
+
+    def _name_table(self) -> None:
+        """Set data.labels in params.yaml, if the table lies where index would not look for it."""
+        if self._sets_labels is not None:
+            write_text(self._project / PARAMS, self._sets_labels)
+            self._sets_labels = None
+
+
+def _table(params: Params, root: Path, *, project: Path) -> tuple[str | None, Path]:
+    """The table of labels; and params.yaml as it has to be for ``index`` to read it, if it is not.
+
+    Where the videos lie in the project, the table is labels.csv beside params.yaml: git then has
+    it, and no stage of DVC that writes videos deletes it.
+    """
+    if params.data.labels:
+        return None, locate(params.data.labels, project=project)
+    inside = root / LABELS_FILE
+    if inside.exists() or not root.resolve().is_relative_to(project.resolve()):
+        return None, inside
+    text = (project / PARAMS).read_text(encoding="utf-8")
+    changed, count = re.subn(r"(?m)^( +labels:) *null\b", rf"\1 {LABELS_FILE}", text, count=1)
+    if not count or parse_params(changed, path=Path(PARAMS)).data.labels != LABELS_FILE:
+        raise InputError(f"{PARAMS}: set data.labels: {LABELS_FILE}, for the decisions")
+    return changed, project / LABELS_FILE
+
+
+def _said(decision: Decision) -> dict[str, Any]:
+    """A decision in words."""
+    if SPLIT in decision.words:
+        times = ", ".join(f"{span.end:g} s" for span, _ in decision.parts[:-1])
+        return {"said": f"split at {times}", "label": decision.before}
+    label = decision.labels[-1]
+    if label is None:
+        return {"said": "dropped", "label": None}
+    kept = f"{label}: kept" if label == decision.before else f"{decision.before or '–'} → {label}"
+    return {"said": kept, "label": label}

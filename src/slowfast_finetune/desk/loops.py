@@ -1,0 +1,152 @@
+"""The frames of a case as one picture, which the page of the label desk shows as a loop."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.store_location import locate, store_root
+from slowfast_finetune.clips.clip_store import ClipStore, EntryError
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.stored_frames import Frames, encode_jpeg
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.decoding import sampled_frames
+
+MOST_FRAMES = 96  # of a loop; a longer case is shown by frames further apart
+MOST_SECONDS = 60.0  # of a case, from its start, are shown
+QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A picture of frames, row by row from the top left.
+
+    Attributes:
+        jpeg: the picture.
+        count, columns: of its frames.
+        width, height: of a frame [px].
+        start: when the first is shown in the video [s].
+        step: from one to the next [s].
+    """
+
+    jpeg: bytes
+    count: int
+    columns: int
+    width: int
+    height: int
+    start: float
+    step: float
+
+    @property
+    def facts(self) -> str:
+        """All but the picture, as JSON."""
+        return json.dumps({name: value for name, value in vars(self).items() if name != "jpeg"})
+
+
+class LoopMaker:
+    """Makes loops, from the clip store or, of what is not there, from the video.
+
+    Args:
+        rows: of ``data/clips.csv``.
+    """
+
+    def __init__(self, project: Path, params: Params, rows: Sequence[ClipRow]) -> None:
+        self._project, self._params = project, params
+        self._rows: dict[str, list[ClipRow]] = {}
+        for row in rows:
+            self._rows.setdefault(row.video_path, []).append(row)
+
+    def loop(
+        self, video_path: str, start: float | None, end: float | None, *, short_side: int
+    ) -> Loop:
+        """The loop of a video or a part of one.
+
+        Args:
+            short_side: frames are scaled down to it [px].
+
+        Raises:
+            VideoError: it is not in the store and cannot be decoded.
+        """
+        first = start or 0.0
+        last = min(math.inf if end is None else end, first + MOST_SECONDS)
+        for row in self._rows.get(video_path, ()):
+            try:
+                found = self._stored(row, first, last)
+            except EntryError:
+                continue
+            if found:
+                return _loop(*found, short_side=short_side)
+        fps = self._params.clip.sample_fps
+        settings = DecodeSettings(
+            sample_fps=fps,
+            short_side=short_side,
+            max_megapixels=self._params.cache.max_megapixels,
+            max_seconds=last if math.isfinite(last) else MOST_SECONDS,
+        )
+        path = locate(video_path, project=self._project)
+        taken = list(islice(sampled_frames(path, settings=settings), round(first * fps), None))
+        return _loop(taken, first, 1 / fps, short_side=short_side)
+
+    def _stored(
+        self, row: ClipRow, first: float, last: float
+    ) -> tuple[Sequence[Frames], float, float] | None:
+        """Frames from the store, the time of the first, and the time between two [s]."""
+        fps = self._fps_of.get(row.settings, 0.0)
+        covers = (row.start_seconds or 0.0) <= first + 1e-6 and (
+            row.end_seconds is None or last <= row.end_seconds + 1e-6
+        )
+        if not fps or not covers:
+            return None
+        stored = ClipStore.of_folder(store_root(self._project) / row.settings).clip(row)
+        begin = max(0, round(first * fps) - row.first_frame)
+        stop = row.num_sampled
+        if math.isfinite(last):
+            stop = min(stop, max(begin + 1, round(last * fps) - row.first_frame))
+        if begin >= stop:
+            return None
+        frames = [stored[index] for index in _spread(begin, stop)]
+        step = (stop - begin) / len(frames) / fps
+        return frames, (row.first_frame + begin) / fps, step
+
+    @cached_property
+    def _fps_of(self) -> Mapping[str, float]:
+        """The frames a second of each folder of the store."""
+        found = {}
+        for path in store_root(self._project).glob("*/settings.json"):
+            values = json.loads(path.read_text(encoding="utf-8"))
+            found[path.parent.name] = float(values["clip"]["sample_fps"])
+        return found
+
+
+def _spread(begin: int, stop: int) -> Iterable[int]:
+    """At most MOST_FRAMES numbers of a range, equally far apart."""
+    count = min(MOST_FRAMES, stop - begin)
+    return (begin + index * (stop - begin) // count for index in range(count))
+
+
+def _loop(frames: Sequence[Frames], start: float, step: float, *, short_side: int) -> Loop:
+    chosen = [frames[index] for index in _spread(0, len(frames))]
+    step *= len(frames) / len(chosen)
+    height, width = chosen[0].shape[:2]
+    scale = min(1.0, short_side / min(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    columns = math.ceil(math.sqrt(len(chosen) * size[1] / size[0]))
+    lines = math.ceil(len(chosen) / columns)
+    sheet = np.zeros((lines * size[1], columns * size[0], 3), np.uint8)
+    for index, frame in enumerate(chosen):
+        top, left = index // columns * size[1], index % columns * size[0]
+        small = frame
+        if frame.shape[:2] != (size[1], size[0]):
+            small = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
+        sheet[top : top + size[1], left : left + size[0]] = small
+    jpeg = encode_jpeg(sheet, quality=QUALITY)
+    return Loop(jpeg, len(chosen), columns, *size, start, step)

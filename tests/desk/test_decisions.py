@@ -1,0 +1,311 @@
+"""Decisions about labels: what is appended, and what index makes of it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+import synthetic
+from synthetic import touch_videos
+
+from slowfast_finetune.base.errors import DataError, InputError
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.desk import decisions
+from slowfast_finetune.desk.decisions import DecisionTable, Span, random_decisions
+from slowfast_finetune.indexing.label_table import read_labels
+from slowfast_finetune.indexing.manifest import build_manifest
+
+HEADER = "video,label,start,end,decided_at,decided_by,before,reason"
+
+
+@pytest.fixture(autouse=True)
+def person(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "decider", lambda: "Ada")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "labels.csv"
+
+
+def decide(
+    table: DecisionTable, video: str, label: str | None, before: str | None = "wave"
+) -> None:
+    span = Span(video)
+    words = ("doubtful",)
+    table.decide([(span, label)], before=before, words=words, expected=table.latest(span))
+
+
+def split(table: DecisionTable, video: str, at: float, label: str = "wave") -> None:
+    parts = [(Span(video, 0.0, at), label), (Span(video, at), label)]
+    table.decide(
+        parts, before=label, words=("doubtful", "split"), expected=table.latest(Span(video))
+    )
+
+
+def lines(path: Path) -> list[str]:
+    """The rows, without the moment of each."""
+    return [
+        ",".join(cell for cell in line.split(",") if not cell.endswith("Z"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def standing(path: Path) -> dict[str, list[tuple[float | None, float | None, str | None]]]:
+    return {
+        name: [(row.start, row.end, row.label) for _, row in rows]
+        for name, rows in read_labels(path).rows.items()
+    }
+
+
+def test_a_decision_is_a_row_and_undo_another(path: Path) -> None:
+    table = DecisionTable(path)
+    decide(table, "a.mp4", "jump")
+    decide(table, "b,c.mp4", None)
+    last = table.standing[-1]
+    assert last.span.video == "b,c.mp4"
+    table.undo(last)
+    assert lines(path) == [
+        HEADER,
+        "a.mp4,jump,,,Ada,wave,doubtful",
+        '"b,c.mp4",,,,Ada,wave,doubtful',
+        '"b,c.mp4",wave,,,Ada,,"doubtful, undo"',
+    ]
+    assert standing(path) == {"a.mp4": [(None, None, "jump")], "b,c.mp4": [(None, None, "wave")]}
+    first = table.standing[-1]
+    assert first.span.video == "a.mp4", "what was undone cannot be undone"
+    table.undo(first)
+    assert table.standing == []
+
+
+def test_the_moment_is_utc(path: Path) -> None:
+    table = DecisionTable(path)
+    decide(table, "a.mp4", "jump")
+    moment = table.decisions[0].decided_at
+    assert moment.endswith("Z")
+    assert len(moment) == len("2026-11-27T20:13:03.696590Z")
+
+
+def test_a_split_is_two_rows_and_its_undo_one(path: Path) -> None:
+    table = DecisionTable(path)
+    split(table, "a.mp4", 0.5)
+    assert standing(path) == {"a.mp4": [(0.0, 0.5, "wave"), (0.5, None, "wave")]}
+    second = Span("a.mp4", 0.5)
+    table.decide([(second, "jump")], before="wave", words=("part",), expected=table.latest(second))
+    assert standing(path) == {"a.mp4": [(0.0, 0.5, "wave"), (0.5, None, "jump")]}
+    with pytest.raises(InputError):
+        table.undo(table.decisions[0])
+    table.undo(table.decisions[1])
+    table.undo(table.decisions[0])
+    assert standing(path) == {"a.mp4": [(None, None, "wave")]}
+
+
+def test_the_table_that_is_there_gets_columns_once_and_keeps_its_cells(path: Path) -> None:
+    path.write_bytes(
+        "\ufeffVideo;Label;start;end;Split;mine\r\n"
+        "a.mp4;wave;1,5;2;train;x;\r\n\r\nb.mp4;jump\r\n".encode()
+    )
+    table = DecisionTable(path)
+    span = Span("a.mp4", 1.5, 2.0)
+    table.decide([(span, "jump")], before="wave", words=("random",), expected=None)
+    raw = path.read_bytes()
+    assert raw.startswith(b"\xef\xbb\xbfVideo;Label;start;end;Split;mine;decided_at;")
+    text = raw.decode("utf-8-sig").split("\r\n")
+    assert text[1:4] == ["a.mp4;wave;1,5;2;train;x;;;;", "", "b.mp4;jump;;;;;;;;"]
+    assert text[4].startswith("a.mp4;jump;1,5;2;train;;20")
+    assert text[4].endswith("Z;Ada;wave;random")
+    inode = path.stat().st_ino
+    decide(table, "b.mp4", "wave", "jump")
+    assert path.stat().st_ino == inode, "it is appended to"
+    assert path.read_bytes().startswith(raw)
+
+
+def test_split_and_group_are_those_of_the_video(path: Path) -> None:
+    path.write_text("video,label,split,group\na.mp4,wave,test,g1\nb.mp4,jump,train,\n")
+    table = DecisionTable(path)
+    decide(table, "a.mp4", "jump")
+    span = Span("new.mp4")
+    table.decide([(span, "jump")], before=None, words=("unlabelled",), split="train", expected=None)
+    rows = read_labels(path).rows
+    assert rows["a.mp4"][0][1][-2:] == ("test", "g1")
+    assert rows["new.mp4"][0][1][-2:] == ("train", None)
+
+
+@pytest.mark.parametrize(
+    "torn", ["c.mp4,ju", 'c.mp4,"ju', "c", 'c.mp4,jump,,,2026-11-27T20:13:03.696590Z,"Ad']
+)
+def test_a_row_that_was_cut_off_is_passed_over(path: Path, torn: str) -> None:
+    table = DecisionTable(path)
+    decide(table, "a.mp4", "jump")
+    with path.open("a") as file:
+        file.write(torn)
+    assert standing(path) == {"a.mp4": [(None, None, "jump")]}
+    assert read_labels(path).unfinished == [3]
+    decide(table, "b.mp4", "jump")
+    assert standing(path) == {name: [(None, None, "jump")] for name in ("a.mp4", "b.mp4")}
+    assert torn in path.read_text(), "nothing is taken away"
+
+
+def test_a_full_disk_leaves_the_table_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = DecisionTable(path)
+    decide(table, "a.mp4", "jump")
+    before, write = path.read_bytes(), os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda handle, data: write(handle, data[:9]))
+        with pytest.raises(OSError, match="not all"):
+            decide(table, "b.mp4", "jump")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("label", ["", "  ", "two\nlines", "none of these", "\x07"])
+def test_names_that_no_class_can_have_are_refused(path: Path, label: str) -> None:
+    with pytest.raises(InputError):
+        decide(DecisionTable(path), "a.mp4", label)
+    assert not path.exists()
+
+
+def test_two_windows_do_not_overwrite_each_other(path: Path) -> None:
+    one, other = DecisionTable(path), DecisionTable(path)
+    seen = other.latest(Span("a.mp4"))
+    decide(one, "a.mp4", "jump")
+    with pytest.raises(InputError, match="meanwhile"):
+        other.decide([(Span("a.mp4"), "wave")], before="wave", words=("doubtful",), expected=seen)
+    assert len(other.decisions) == 1
+
+
+def _decide_often(path: Path, name: str) -> None:
+    table = DecisionTable(path)
+    for number in range(40):
+        decide(table, f"{name}{number}.mp4", "jump")
+
+
+@pytest.mark.process
+def test_processes_at_once_lose_nothing(path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    running = [context.Process(target=_decide_often, args=(path, name)) for name in "ab"]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    assert standing(path).keys() == {f"{name}{number}.mp4" for name in "ab" for number in range(40)}
+    assert len(path.read_text().splitlines()) == 81
+
+
+def test_a_table_that_cannot_be_read_is_refused_at_once(path: Path) -> None:
+    path.write_text("video,label\na.mp4,x\na.mp4,y\n")
+    with pytest.raises(DataError, match="row 3"):
+        DecisionTable(path)
+
+
+def test_only_random_cases_that_stand_are_counted(path: Path) -> None:
+    table = DecisionTable(path)
+    for video, label, word in (
+        ("a.mp4", "wave", "random"),
+        ("b.mp4", "jump", "random"),
+        ("c.mp4", "jump", "doubtful"),
+        ("d.mp4", "jump", "random"),
+    ):
+        table.decide([(Span(video), label)], before="wave", words=(word,), expected=None)
+    table.undo(table.decisions[-1])
+    found = random_decisions(table.standing)
+    assert [(d.span.video, d.is_change) for d in found] == [("a.mp4", False), ("b.mp4", True)]
+
+
+# What index makes of it
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    names = [f"{name}/{i:02}.mp4" for name in ("jump", "wave") for i in range(20)]
+    touch_videos(tmp_path / "videos", names)
+    return tmp_path
+
+
+def index(project: Path) -> list[ManifestRow]:
+    params = synthetic.make_params(data={"group_pattern": None}).data
+    manifest = build_manifest(params, project=project)
+    assert not [note for note in manifest.notes if "WARNING" in note]
+    return [
+        row._replace(video_path=row.video_path.removeprefix("videos/")) for row in manifest.rows
+    ]
+
+
+def test_index_changes_what_was_decided_and_nothing_else(project: Path) -> None:
+    before = {row.video_path: row for row in index(project)}
+    table = DecisionTable(project / "videos" / "labels.csv")
+    decide(table, "wave/03.mp4", "wave")
+    assert index(project) == [*before.values()], "what is kept changes nothing"
+    changed = [name for name in before if name.startswith("wave")][::4]
+    for name in changed:
+        decide(table, name, "jump")
+    decide(table, "jump/00.mp4", None, "jump")
+    split(table, "jump/01.mp4", 0.7, "jump")
+    after = index(project)
+    assert {row.video_path: row.class_name for row in after} == {
+        name: "jump" if name in changed else row.class_name
+        for name, row in before.items()
+        if name != "jump/00.mp4"
+    }
+    assert all(row.split == before[row.video_path].split for row in after), "as it was"
+    parts = [row for row in after if row.video_path == "jump/01.mp4"]
+    assert [(row.start_seconds, row.end_seconds) for row in parts] == [(0.0, 0.7), (0.7, None)]
+    while table.standing:
+        table.undo(table.standing[-1])
+    assert index(project) == [*before.values()], "undo leaves no trace"
+
+
+def test_a_video_without_a_label_joins_train(project: Path) -> None:
+    before = index(project)
+    touch_videos(project, ["new/x.mp4", "new/y.mp4"])
+    tested = next(row for row in before if row.split == "test")
+    (project / "new" / "y.mp4").write_bytes((project / "videos" / tested.video_path).read_bytes())
+    table = DecisionTable(project / "videos" / "labels.csv")
+    for name in "xy":
+        decide(table, f"../new/{name}.mp4", tested.class_name, None)
+    added = [row for row in index(project) if row not in before]
+    assert [(row.video_path, row.split) for row in added if row.video_path.startswith("new")] == [
+        ("new/x.mp4", "train"),
+        ("new/y.mp4", "test"),
+    ], "a copy of a test video may not be trained on"
+
+
+def test_a_class_that_lacks_a_test_video_has_the_split_dealt_anew(project: Path) -> None:
+    table = DecisionTable(project / "videos" / "labels.csv")
+    before = index(project)
+    for row in before:
+        if row.class_name == "wave" and row.split == "test":
+            decide(table, row.video_path, None)
+    manifest = build_manifest(
+        synthetic.make_params(data={"group_pattern": None}).data, project=project
+    )
+    assert (
+        "WARNING: decisions leave class 'wave' without a test video; the split is dealt anew"
+        in (manifest.notes)
+    )
+    assert ("wave", "test") in {(row.class_name, row.split) for row in manifest.rows}
+
+
+def test_changed_test_labels_are_counted(project: Path) -> None:
+    table = DecisionTable(project / "videos" / "labels.csv")
+    params = synthetic.make_params(data={"group_pattern": None}).data
+    tested = [row for row in index(project) if row.split == "test" and row.class_name == "wave"]
+    trained = next(row for row in index(project) if row.split == "train")
+    for row, label, before in (
+        (tested[0], "jump", "wave"),
+        (tested[1], "wave", "wave"),
+        (tested[2], None, "wave"),
+        (trained, "wave", trained.class_name),
+    ):
+        span, is_test = Span(row.video_path), row.split == "test"
+        words = ("doubtful", *["test"] * is_test)
+        table.decide([(span, label)], before=before, words=words, expected=None)
+    manifest = build_manifest(params, project=project)
+    assert (manifest.num_changed, manifest.num_dropped) == (1, 1)
+    for _ in range(4):
+        table.undo(table.standing[-1])
+    manifest = build_manifest(params, project=project)
+    assert (manifest.num_changed, manifest.num_dropped) == (0, 0)

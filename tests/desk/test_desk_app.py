@@ -1,0 +1,141 @@
+"""The server of the label desk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import simplejpeg
+from desk_project import (
+    CLASS_NAMES,
+    NUM_FRAMES,
+    TOKEN,
+    running_desk,
+    serve_cases,
+    write_desk_project,
+)
+from synthetic import steady, write_video
+
+from slowfast_finetune.commands import label as label_command
+from slowfast_finetune.desk.desk_session import LabelDesk
+from slowfast_finetune.indexing.label_table import read_labels
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("CLIP_STORE", str(tmp_path / "store"))
+    with running_desk(tmp_path, write_desk_project(tmp_path, per_class=3)) as address:
+        yield address
+
+
+def test_only_who_knows_the_token_is_served(url: str) -> None:
+    assert httpx.get(url).status_code == 200
+    assert "default-src 'none'" in httpx.get(url).headers["content-security-policy"]
+    for other in (url.replace(TOKEN, "tokem"), url.replace(f"{TOKEN}/", ""), f"{url}openapi.json"):
+        assert httpx.get(other).status_code == 404
+    foreign = {"sec-fetch-site": "cross-site"}
+    assert httpx.post(f"{url}undo", json={"key": "x"}, headers=foreign).status_code == 403
+    assert httpx.get(url, headers={"host": "evil.example"}).status_code == 403
+
+
+def test_a_loop_has_all_frames_in_order(url: str) -> None:
+    answer = httpx.get(f"{url}loop", params={"name": "videos/jump/0.mp4", "kind": "case"})
+    facts = json.loads(answer.headers["x-loop"])
+    assert facts == {
+        "count": NUM_FRAMES, "columns": 4, "width": 64, "height": 48, "start": 0.0,
+        "step": pytest.approx(1 / 15),
+    }  # fmt: skip
+    sheet = simplejpeg.decode_jpeg(answer.content)
+    for index in range(NUM_FRAMES):
+        top, left = index // 4 * 48, index % 4 * 64
+        frame = sheet[top : top + 48, left : left + 64]
+        bar = frame[20, 4 * index + 2].astype(int)
+        assert bar == pytest.approx([255, 255, 255], abs=30), index
+    assert httpx.get(f"{url}loop", params={"name": "/etc/passwd"}).status_code == 409
+
+
+def test_what_is_not_in_the_store_is_decoded(tmp_path: Path, url: str) -> None:
+    for path in (tmp_path / "store").rglob("*.safetensors"):
+        path.unlink()
+    write_video(tmp_path / "videos" / "jump" / "1.mp4", steady(30, fps=30))
+    answer = httpx.get(f"{url}loop", params={"name": "videos/jump/1.mp4"})
+    assert json.loads(answer.headers["x-loop"])["count"] == 15, "one second at 15 a second"
+    broken = httpx.get(f"{url}loop", params={"name": "videos/jump/2.mp4"})
+    assert broken.status_code == 409
+    assert "cannot be opened" in broken.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"action": "split", "at": 0},
+        {"action": "label", "label": ""},
+        {"action": "label", "label": "none of these"},
+        {"action": "label"},
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(tmp_path: Path, url: str, choice: object) -> None:
+    body = {"name": "videos/jump/1.mp4", **dict(choice)}  # type: ignore[call-overload]
+    answer = httpx.post(f"{url}decide", json=body)
+    assert answer.status_code == 409
+    assert answer.json()["detail"]
+    assert not (tmp_path / "labels.csv").exists()
+
+
+def test_random_cases_give_an_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIP_STORE", str(tmp_path / "store"))
+    cases = write_desk_project(tmp_path, per_class=6)
+    desk = LabelDesk(
+        tmp_path, [case.__class__(**{**vars(case), "reason": "random"}) for case in cases]
+    )
+    assert desk.estimate() is None
+    for number, case in enumerate(cases[:10]):
+        desk.decide(
+            case.name, action="label", label="wave" if number == 3 else case.class_name, at=None,
+            blind=False, expected=None,
+        )  # fmt: skip
+    estimate = desk.estimate()
+    assert estimate is not None
+    # Wilson's interval of 1 of 10, from statsmodels' proportion_confint.
+    assert (estimate["wrong"], estimate["count"]) == (1, 10)
+    assert (estimate["low"], estimate["high"]) == pytest.approx((0.0179, 0.4042), abs=1e-4)
+    assert "1 of 10 random cases had a wrong label" in label_command.summary(desk)
+    assert "1.8 to 40.4 %" in label_command.summary(desk)
+
+
+@pytest.mark.process
+def test_kill_9_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+    write_desk_project(tmp_path, per_class=30)
+    rng = np.random.default_rng(0)
+    context = multiprocessing.get_context("fork")  # others would import for seconds
+    answered: dict[str, str] = {}
+    names = [f"{name}/{i}.mp4" for name in CLASS_NAMES for i in range(30)]
+    for _ in range(2):
+        here, there = context.Pipe()
+        process = context.Process(target=serve_cases, args=(tmp_path, there))
+        process.start()
+        url = here.recv()
+        last = len(answered) + 12
+        with contextlib.suppress(httpx.TransportError), httpx.Client(timeout=20) as client:
+            for name in names[len(answered) :]:
+                label = str(rng.choice(CLASS_NAMES))
+                body = {"name": f"videos/{name}", "action": "label", "label": label}
+                answer = client.post(f"{url}decide", json=body)
+                if answer.status_code == 409:  # written, but not answered before the end
+                    assert "meanwhile" in answer.json()["detail"]
+                    label = answer.json()["decided"][f"videos/{name}"]["label"]
+                answered[name] = label
+                if len(answered) == last:
+                    process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    rows = read_labels(tmp_path / "labels.csv").rows
+    assert len(answered) >= 24
+    assert {name: rows[name][0][1].label for name in answered} == answered
