@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic import make_rows
 
 from benchmarks.__main__ import sizes
 from benchmarks.comparison import in_turn, slope, speed_ratio
@@ -166,6 +167,27 @@ def test_sizes_are_given_with_spaces_or_commas() -> None:
     for wrong in ("1280", "1280:720", "0x5", "1280x720x3"):
         with pytest.raises(argparse.ArgumentTypeError, match="expected sizes such as 1280x720"):
             sizes(wrong)
+
+
+def test_what_an_order_lacks_comes_at_random() -> None:
+    from benchmarks.labels import found_after
+
+    # Of 100 videos 5, 10 and 20 are looked at; the order names eight, with two of the four wrong.
+    order = [*"abcdefgh"]
+    assert found_after(order, {"a", "g", "y", "z"}, num_videos=100) == pytest.approx(
+        [1 / 4, (2 + 2 * 2 / 92) / 4, (2 + 2 * 12 / 92) / 4]
+    )
+
+
+def test_a_wrong_label_is_another_class_and_five_of_a_hundred_are_wrong() -> None:
+    from benchmarks.labels import with_wrong_labels
+
+    rows = [row._replace(class_name="abc"[row.label]) for row in make_rows(100)]
+    changed, wrong = with_wrong_labels(rows, seed=0)
+    differing = {one.case for one, other in zip(rows, changed, strict=True) if one != other}
+    assert differing == wrong
+    assert len(wrong) == 5
+    assert all(row.class_name == "abc"[row.label] for row in changed)
 
 
 @pytest.mark.extended

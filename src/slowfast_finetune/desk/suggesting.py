@@ -34,7 +34,7 @@ def suggest(features: Features, probabilities: Floats, *, count: int, seed: int)
     uncertainty = 1 - (ordered[:, -1] - ordered[:, -2])
     considered = np.argsort(-uncertainty, kind="stable")[: PRESELECTED * count]
     if len(considered) <= count:
-        return considered.tolist()
+        return [*map(int, considered)]
     directions = directions_of(features[considered])
     weights = np.maximum(uncertainty[considered], 1e-6)
     with fitting():
@@ -43,4 +43,4 @@ def suggest(features: Features, probabilities: Floats, *, count: int, seed: int)
     order = np.lexsort((away, model.labels_))
     # The first of each cluster is the nearest to its centre.
     _, firsts = np.unique(model.labels_[order], return_index=True)
-    return considered[np.sort(order[firsts])].tolist()
+    return [*map(int, considered[np.sort(order[firsts])])]
