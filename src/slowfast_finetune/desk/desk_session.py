@@ -31,7 +31,7 @@ from slowfast_finetune.evaluation.resampling import wilson_interval
 from slowfast_finetune.indexing.label_table import LABELS_FILE, TIME_DIGITS
 from slowfast_finetune.indexing.names import composed
 
-SIDES = {"case": 240, "neighbour": 96}  # shorter side of a loop [px]
+SIDES = {"case": 192, "neighbour": 96}  # shorter side of a loop [px]
 LOOPS_KEPT = 64
 MOST_GUESSES = 5
 PART = "part"  # the reason to ask for a part that was split off
