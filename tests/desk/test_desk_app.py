@@ -24,6 +24,7 @@ from desk_project import (
 from synthetic import steady, write_video
 
 from slowfast_finetune.commands import label as label_command
+from slowfast_finetune.desk import decisions
 from slowfast_finetune.desk.desk_session import LabelDesk
 from slowfast_finetune.indexing.label_table import read_labels
 
@@ -91,6 +92,7 @@ def test_what_cannot_be_is_refused_in_a_line(tmp_path: Path, url: str, choice: o
 
 def test_random_cases_give_an_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIP_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(decisions, "decider", lambda: "Ada")
     cases = write_desk_project(tmp_path, per_class=6)
     desk = LabelDesk(
         tmp_path, [case.__class__(**{**vars(case), "reason": "random"}) for case in cases]
