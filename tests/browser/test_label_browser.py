@@ -101,6 +101,50 @@ def test_keys_decide_and_each_decision_is_a_row(desk: Desk) -> None:
     assert shown(page) == "wave/0.mp4", "the decided are not asked again"
 
 
+def hold(page: Any, key: str, times: int = 5) -> None:
+    """Press a key so long that it repeats; of `down`, all but the first are repeats."""
+    for _ in range(times):
+        page.keyboard.down(key)
+    page.keyboard.up(key)
+
+
+def test_a_held_key_decides_one_case(desk: Desk) -> None:
+    page = desk.open()
+    until(lambda: page.evaluate("document.getElementById('seek').max === '14'"))
+    hold(page, "Enter")
+    hold(page, "d")
+    assert shown(page) == "jump/0.mp4"
+    hold(page, "/")
+    assert page.locator("#search").input_value() == ""
+    page.keyboard.type("wave")
+    hold(page, "Enter")
+    page.locator("[data-key=d]").focus()
+    hold(page, "Enter")
+    wait_saved(page, 4)
+    assert [row[1] for row in desk.rows()] == ["clap", "", "wave", ""]
+    until(lambda: page.evaluate("document.getElementById('seek').max === '14'"))
+    page.locator("#case").evaluate("() => document.activeElement.blur()")
+    press(page, "p")
+    before = int(page.locator("#seek").input_value())
+    hold(page, ".", 3)
+    assert int(page.locator("#seek").input_value()) == (before + 3) % 15, "frames may repeat"
+
+
+def test_keys_of_an_input_method_decide_nothing(desk: Desk) -> None:
+    page = desk.open()
+    press(page, "n")
+    page.keyboard.type("wave")
+    for target in ("search", "case"):
+        page.locator(f"#{target}").evaluate(
+            "field => field.dispatchEvent(new KeyboardEvent("
+            "'keydown', {key: 'Enter', isComposing: true, bubbles: true}))"
+        )
+    assert shown(page) == "clap/0.mp4"
+    press(page, "Enter")
+    wait_saved(page, 1)
+    assert desk.rows()[0][:2] == ["clap/0.mp4", "wave"]
+
+
 def test_skipped_cases_come_back_and_the_test_videos_come_last(desk: Desk) -> None:
     page = desk.open()
     order = []

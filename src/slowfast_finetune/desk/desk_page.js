@@ -353,13 +353,16 @@
   search.addEventListener("input", suggest);
   search.addEventListener("focus", () => { search.dataset.mode ||= "search"; suggest(); });
   search.addEventListener("blur", () => { search.dataset.mode = ""; found.hidden = true; });
+  // Safari ends a composition before its last key, which then has the code 229.
+  const composes = (event) => event.isComposing || event.keyCode === 229;
   search.addEventListener("keydown", (event) => {
+    if (composes(event)) return;
     if (event.key === "Escape") leave();
-    else if (event.key === "Enter") pick(chosen, event);
+    else if (event.key === "Enter") { if (!event.repeat) pick(chosen, event); }
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       chosen = (chosen + (event.key === "ArrowDown" ? 1 : options.length - 1)) % options.length;
       list();
-    } else return;
+    } else if (!event.repeat || search.value) return; // the key that opened the field may still be held
     event.preventDefault();
     event.stopPropagation();
   });
@@ -371,39 +374,49 @@
   // Keys
 
   const help = $("help");
-  function press(key, event) {
+  const keep = (event) => decide("keep", {}, event);
+  const onward = (event) => show(next() ?? shownName, event);
+  function split(event) {
     const shown = loops[0];
-    if (key === "?") { if (help.open) help.close(); else help.showModal(); return true; }
-    if (help.open) return false;
-    if (key === "u") { undo(); return true; }
-    if (key === "b") { $("blind").click(); return true; }
-    if (!current()) return false;
-    if (key === "Escape") { cut(false); return true; }
-    if (key === "Enter" || key === "k") { decide("keep", {}, event); return true; }
-    if (/^[1-9]$/.test(key)) {
-      if (numbered[key - 1]) decide("label", { label: numbered[key - 1] }, event);
-      return true;
-    }
-    if (key === "/" || key === "l") { open("search"); return true; }
-    if (key === "n") { open("new"); return true; }
-    if (key === "d") { decide("drop", {}, event); return true; }
-    if (key === " " || key === "ArrowRight") { show(next() ?? shownName, event); return true; }
-    if (key === "ArrowLeft") { show(next(-1) ?? shownName, event); return true; }
-    if (key === "p") { toggle(); return true; }
-    if (key === "," || key === ".") { seek((shown?.frame ?? 0) + (key === "." ? 1 : -1)); return true; }
-    if (key === "s" && shown?.loop) {
-      if (!cutting) { play(false); cut(true); say("Split here? Press s again."); }
-      else { const time = seconds(shown); cut(false); decide("split", { at: time }, event); }
-      return true;
-    }
-    return false;
+    if (!shown?.loop) return;
+    if (!cutting) { play(false); cut(true); say("Split here? Press s again."); return; }
+    const time = seconds(shown);
+    cut(false);
+    decide("split", { at: time }, event);
+  }
+  const ALWAYS = {
+    "?": () => (help.open ? help.close() : help.showModal()),
+    "u": undo,
+    "b": () => $("blind").click(),
+  };
+  const OF_A_CASE = {
+    "Escape": () => cut(false),
+    "Enter": keep, "k": keep,
+    "/": () => open("search"), "l": () => open("search"),
+    "n": () => open("new"),
+    "d": (event) => decide("drop", {}, event),
+    " ": onward, "ArrowRight": onward,
+    "ArrowLeft": (event) => show(next(-1) ?? shownName, event),
+    "p": toggle,
+    ",": () => seek((loops[0]?.frame ?? 0) - 1), ".": () => seek((loops[0]?.frame ?? 0) + 1),
+    "s": split,
+  };
+  for (let digit = 1; digit <= MOST_NUMBERED; digit += 1) {
+    OF_A_CASE[digit] = (event) => { if (numbered[digit - 1]) decide("label", { label: numbered[digit - 1] }, event); };
+  }
+  function press(key, event) {
+    if (help.open && key !== "?") return false;
+    const does = ALWAYS[key] ?? (current() ? OF_A_CASE[key] : undefined);
+    // A key that is held decides one case alone.
+    if (!event.repeat || key === "," || key === ".") does?.(event);
+    return Boolean(does);
   }
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !state) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || composes(event) || !state) return;
     const target = event.target;
     if (target === search) return;
     // Buttons and the slider keep the keys that they need.
-    if (target.closest("button, input, summary, a") && ["Enter", " "].includes(event.key)) return;
+    if (target.closest("button, input, summary, a") && ["Enter", " "].includes(event.key) && !event.repeat) return;
     if (target.id === "seek" && event.key.startsWith("Arrow")) return;
     if (press(event.key, event)) event.preventDefault();
   });
