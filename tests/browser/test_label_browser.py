@@ -145,6 +145,18 @@ def test_keys_of_an_input_method_decide_nothing(desk: Desk) -> None:
     assert desk.rows()[0][:2] == ["clap/0.mp4", "wave"]
 
 
+@pytest.mark.parametrize("key", ["n", "/"])
+def test_an_empty_field_gives_no_label(desk: Desk, key: str) -> None:
+    page = desk.open()
+    press(page, key, "Enter", "Space", "Enter")
+    assert shown(page) == "clap/0.mp4"
+    assert page.locator("#hint").inner_text() == "Type a label, or choose one with ↓."
+    press(page, "ArrowDown", "ArrowDown", "ArrowUp", "ArrowUp", "Enter")  # the last
+    assert not page.locator("#hint").is_visible()
+    wait_saved(page, 1)
+    assert [row[:2] for row in desk.rows()] == [["clap/0.mp4", "wave"]]
+
+
 def test_skipped_cases_come_back_and_the_test_videos_come_last(desk: Desk) -> None:
     page = desk.open()
     order = []

@@ -322,8 +322,13 @@
       const place = search.dataset.mode === "new" ? 0 : options.length;
       options.splice(place, 0, { name: text, fresh: true });
     }
-    chosen = 0;
+    chosen = text ? 0 : -1;
+    hint("");
     list();
+  }
+  function hint(text) {
+    $("hint").textContent = text;
+    $("hint").hidden = !text;
   }
   function list() {
     found.replaceChildren();
@@ -336,13 +341,14 @@
     });
     found.hidden = !options.length;
     search.setAttribute("aria-expanded", !found.hidden);
-    search.setAttribute("aria-activedescendant", options.length ? `option-${chosen}` : "");
+    search.setAttribute("aria-activedescendant", options[chosen] ? `option-${chosen}` : "");
     found.children[chosen]?.scrollIntoView({ block: "nearest" });
   }
   function pick(index, event) {
     const option = options[index];
+    if (!option) { hint("Type a label, or choose one with ↓."); return; }
     leave();
-    if (option) decide("label", { label: option.name }, event);
+    decide("label", { label: option.name }, event);
   }
   function leave() {
     search.value = "";
@@ -352,17 +358,16 @@
   }
   search.addEventListener("input", suggest);
   search.addEventListener("focus", () => { search.dataset.mode ||= "search"; suggest(); });
-  search.addEventListener("blur", () => { search.dataset.mode = ""; found.hidden = true; });
+  search.addEventListener("blur", () => { search.dataset.mode = ""; found.hidden = true; hint(""); });
   // Safari ends a composition before its last key, which then has the code 229.
   const composes = (event) => event.isComposing || event.keyCode === 229;
   search.addEventListener("keydown", (event) => {
     if (composes(event)) return;
     if (event.key === "Escape") leave();
     else if (event.key === "Enter") { if (!event.repeat) pick(chosen, event); }
-    else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      chosen = (chosen + (event.key === "ArrowDown" ? 1 : options.length - 1)) % options.length;
-      list();
-    } else if (!event.repeat || search.value) return; // the key that opened the field may still be held
+    else if (event.key === "ArrowDown") { chosen = (chosen + 1) % options.length; list(); }
+    else if (event.key === "ArrowUp") { chosen = (chosen > 0 ? chosen : options.length) - 1; list(); }
+    else if (!event.repeat || search.value) return; // the key that opened the field may still be held
     event.preventDefault();
     event.stopPropagation();
   });
