@@ -241,6 +241,18 @@ def test_a_mouse_and_a_phone_are_enough(desk: Desk) -> None:
     assert [row[1] for row in desk.rows()] == ["clap", "wave", "", "jump"]
 
 
+@pytest.mark.parametrize("clicked", ["[data-key=d]", "#play", "#seek", "#help-button"])
+def test_enter_keeps_after_a_click(desk: Desk, clicked: str) -> None:
+    page = desk.open()
+    page.locator(clicked).click()
+    if clicked == "#help-button":
+        page.get_by_role("button", name="Close").click()
+    drops = int(clicked == "[data-key=d]")
+    press(page, "Enter")
+    wait_saved(page, 1 + drops)
+    assert [row[1] for row in desk.rows()] == [""] * drops + ["clap"]
+
+
 def test_loops_play_and_the_next_is_ready(desk: Desk) -> None:
     page = desk.open(color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 26)"

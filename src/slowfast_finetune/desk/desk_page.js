@@ -421,10 +421,13 @@
     const target = event.target;
     if (target === search) return;
     // Buttons and the slider keep the keys that they need.
-    if (target.closest("button, input, summary, a") && ["Enter", " "].includes(event.key) && !event.repeat) return;
+    if (target.closest("button, a") && ["Enter", " "].includes(event.key) && !event.repeat) return;
     if (target.id === "seek" && event.key.startsWith("Arrow")) return;
     if (press(event.key, event)) event.preventDefault();
   });
+  // A button clicked by a pointer gives up the focus, so that Enter keeps the next case. First of all
+  // listeners: a dialog returns the focus to where it was. A click by a key has the detail 0.
+  addEventListener("click", (event) => { if (event.detail) event.target.closest("button")?.blur(); }, true);
   for (const button of document.querySelectorAll("[data-key]")) {
     button.addEventListener("click", (event) => press(button.dataset.key, event));
   }
