@@ -168,9 +168,16 @@ def test_skipped_cases_come_back_and_the_test_videos_come_last(desk: Desk) -> No
     ] + [f"{name}/2.mp4" for name in ("clap", "jump", "wave")]
     assert [is_test for _, is_test in order] == [False] * 6 + [True] * 3
     assert shown(page) == "clap/0.mp4"
-    press(page, "ArrowLeft", "Enter")
+    compare = "slowfast compare HEAD metrics/predictions.csv"
+    press(page, "ArrowLeft")
+    assert compare in page.locator("#test-note").inner_text(), "before a test label is corrected"
+    press(page, "Enter")
     wait_saved(page, 1)
     assert desk.rows() == [["wave/2.mp4", "wave", "", "", "wave", "doubtful, test"]]
+    for _ in range(8):
+        press(page, "Enter")
+    assert page.locator("#done pre").inner_text().splitlines() == ["dvc repro", compare]
+    wait_saved(page, 9)
 
 
 def test_a_video_is_split_at_the_frame_shown_and_its_parts_are_asked(desk: Desk) -> None:
