@@ -79,7 +79,7 @@ def test_keys_decide_and_each_decision_is_a_row(desk: Desk) -> None:
     press(page, "Enter")
     press(page, "n")
     page.keyboard.type("hop, <b>high</b>")
-    press(page, "Enter")
+    press(page, "Enter", "Enter")
     wait_saved(page, 5)
     assert desk.rows() == [
         ["clap/0.mp4", "clap", "", "", "clap", "random"],
@@ -155,6 +155,35 @@ def test_an_empty_field_gives_no_label(desk: Desk, key: str) -> None:
     assert not page.locator("#hint").is_visible()
     wait_saved(page, 1)
     assert [row[:2] for row in desk.rows()] == [["clap/0.mp4", "wave"]]
+
+
+def test_a_new_class_is_asked_about_once_more(desk: Desk) -> None:
+    page = desk.open()
+    field, note = page.locator("#search"), page.locator("#hint")
+    press(page, "/")
+    page.keyboard.type("wvae")
+    hold(page, "Enter")
+    assert note.inner_text() == (
+        "“wvae” is a new class; it needs videos in train, val and test. "
+        "Enter again to create it, Esc to go back, ↓ for “wave”."
+    )
+    press(page, "Escape")
+    assert not note.is_visible()
+    assert field.input_value() == "wvae", "back to the text"
+    press(page, "Enter", "ArrowDown", "Enter")
+    assert shown(page) == "clap/1.mp4"
+    press(page, "n")
+    page.keyboard.type("swim")
+    press(page, "Enter")
+    assert note.inner_text().endswith("Esc to go back.")
+    assert shown(page) == "clap/1.mp4"
+    press(page, "Enter", "n")
+    wait_saved(page, 2)
+    press(page, "Escape", "n")
+    page.keyboard.type("swim")
+    press(page, "Enter")
+    wait_saved(page, 3)
+    assert [row[1] for row in desk.rows()] == ["wave", "swim", "swim"]
 
 
 def test_skipped_cases_come_back_and_the_test_videos_come_last(desk: Desk) -> None:

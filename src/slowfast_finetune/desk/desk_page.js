@@ -312,7 +312,7 @@
   // Search
 
   const found = $("found"), search = $("search");
-  let options = [], chosen = 0;
+  let options = [], chosen = 0, asked = null; // asked: the new class that Enter would create
   function suggest() {
     const text = search.value.trim(), lower = text.toLowerCase();
     const ranked = state.classes.filter((name) => name.toLowerCase().includes(lower));
@@ -323,6 +323,7 @@
       options.splice(place, 0, { name: text, fresh: true });
     }
     chosen = text ? 0 : -1;
+    asked = null;
     hint("");
     list();
   }
@@ -347,8 +348,32 @@
   function pick(index, event) {
     const option = options[index];
     if (!option) { hint("Type a label, or choose one with ↓."); return; }
+    if (option.fresh && asked !== option.name) { ask(option); return; }
     leave();
     decide("label", { label: option.name }, event);
+  }
+  function ask(option) {
+    asked = option.name;
+    const near = nearest(asked);
+    options = [option, ...(near ? [{ name: near }] : [])];
+    chosen = 0;
+    list();
+    hint(`“${asked}” is a new class; it needs videos in train, val and test. Enter again to create it, Esc to go back${near ? `, ↓ for “${near}”` : ""}.`);
+  }
+  // The class that differs by the fewest letters (Levenshtein), if by at most two, and by no more than half.
+  function nearest(name) {
+    const apart = (a, b) => {
+      let row = [...Array(b.length + 1).keys()];
+      for (let i = 1; i <= a.length; i += 1) {
+        const above = row;
+        row = [i];
+        for (let j = 1; j <= b.length; j += 1) row[j] = Math.min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] !== b[j - 1]));
+      }
+      return row[b.length];
+    };
+    const most = Math.min(2, Math.floor(name.length / 2));
+    const ranked = state.classes.map((each) => [apart(name.toLowerCase(), each.toLowerCase()), each]);
+    return ranked.filter(([letters]) => letters <= most).sort(([a], [b]) => a - b)[0]?.[1];
   }
   function leave() {
     search.value = "";
@@ -363,7 +388,7 @@
   const composes = (event) => event.isComposing || event.keyCode === 229;
   search.addEventListener("keydown", (event) => {
     if (composes(event)) return;
-    if (event.key === "Escape") leave();
+    if (event.key === "Escape") { if (asked) suggest(); else leave(); }
     else if (event.key === "Enter") { if (!event.repeat) pick(chosen, event); }
     else if (event.key === "ArrowDown") { chosen = (chosen + 1) % options.length; list(); }
     else if (event.key === "ArrowUp") { chosen = (chosen > 0 ? chosen : options.length) - 1; list(); }
