@@ -239,17 +239,44 @@ def test_a_video_is_split_at_the_frame_shown_and_its_parts_are_asked(desk: Desk)
 def test_blind_hides_the_models_opinion_and_is_noted(desk: Desk) -> None:
     page = desk.open()
     assert page.locator("#guesses").inner_text().split("\n") == ["jump", "80 %", "clap", "15 %"]
+    assert page.locator("#neighbours").inner_text().split("\n") == ["jump", "0.90"]
+    assert page.locator("#reason").inner_text().lower().startswith("drawn at random")
     press(page, "b")
-    for hidden in ("#opinion", "#near", "#reason"):
-        assert not page.locator(hidden).is_visible()
+    for hidden in ("guesses", "neighbours", "reason"):
+        assert page.locator(f"#{hidden}").text_content() == ""
+    assert page.locator("#said").inner_text() == "Called clap"
     press(page, "Space")
-    assert "jump" not in page.locator("#said").inner_text()
+    assert page.locator("#said").inner_text() == "Called clap"
     page.reload()
     until(lambda: shown(page) == "clap/0.mp4")
-    assert not page.locator("#opinion").is_visible(), "it is remembered"
+    assert page.locator("#guesses").text_content() == "", "it is remembered"
+    press(page, "1")  # seen before
     press(page, "1")
-    wait_saved(page, 1)
-    assert desk.rows() == [["clap/0.mp4", "clap", "", "", "clap", "random, blind"]]
+    press(page, "b", "b", "d")  # seen for a moment
+    wait_saved(page, 3)
+    assert [row[-1] for row in desk.rows()] == ["random", "doubtful, blind", "doubtful"]
+
+
+def test_blind_is_remembered_for_one_run_of_the_server(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIP_STORE", str(tmp_path / "store"))
+    cases = write_desk_project(tmp_path, per_class=3)
+    page = browser.new_page()
+    pressed = page.locator("#blind[aria-pressed=true]")
+    with running_desk(tmp_path, cases, blind=True) as url:
+        page.goto(url)
+        pressed.wait_for()
+        page.locator("#case").wait_for()
+        press(page, "b")
+        page.reload()
+        page.get_by_text("jump").first.wait_for()
+        assert pressed.count() == 0
+    port = int(url.split(":")[2].split("/")[0])
+    with running_desk(tmp_path, cases, port=port, token="another", blind=True) as url:
+        page.goto(url)
+        pressed.wait_for()
+    page.close()
 
 
 def test_two_windows_do_not_overwrite_each_other(desk: Desk) -> None:

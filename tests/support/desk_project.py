@@ -77,14 +77,16 @@ def write_desk_project(folder: Path, *, per_class: int = 6) -> list[Case]:
 
 
 @contextlib.contextmanager
-def running_desk(folder: Path, cases: Sequence[Case]) -> Iterator[str]:
+def running_desk(
+    folder: Path, cases: Sequence[Case], *, port: int = 0, token: str = TOKEN, blind: bool = False
+) -> Iterator[str]:
     """Serve the page in a thread while the block runs; its address."""
     desk = LabelDesk(folder, cases)
-    with listening_socket("127.0.0.1", 0) as listener:
-        server = make_desk_server(desk, token=TOKEN)
+    with listening_socket("127.0.0.1", port) as listener:
+        server = make_desk_server(desk, token=token, blind=blind)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}/"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/"
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()

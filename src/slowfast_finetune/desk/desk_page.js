@@ -4,7 +4,7 @@
   const root = document.documentElement;
   const AHEAD = 4, MOST_NUMBERED = 9, HISTORY_SHOWN = 50;
   const REASONS = {
-    "doubtful": "Held-out probabilities speak least for its label",
+    "doubtful": "The model, trained without this video, doubts its label",
     "confident mistake": "The model is sure of another label",
     "near copy": "A near copy has another label",
     "unlabelled": "Not labelled; uncertain, and unlike the others",
@@ -17,13 +17,21 @@
     parent?.append(element);
     return element;
   };
+  const isBlind = () => root.classList.contains("blind");
+  // Remembered as long as the server runs: the address holds its token.
+  const memory = { seen: [] }; // seen: cases that were shown with the model's opinion
+  try { Object.assign(memory, JSON.parse(sessionStorage.getItem(location.pathname))); } catch { /* private windows */ }
+  function remember(changed) {
+    Object.assign(memory, changed);
+    try { sessionStorage.setItem(location.pathname, JSON.stringify(memory)); } catch { /* private windows */ }
+  }
   const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 
   let state, at = 0, numbered = [], sending = Promise.resolve(), pending = 0;
   // Stopped by the person; stepping through frames stops a loop only until the next case.
   let stopped = matchMedia("(prefers-reduced-motion: reduce)").matches;
   let loops = [], playing = !stopped, cutting = false;
-  const fetched = new Map(), saved = new Map(), recent = [];
+  const fetched = new Map(), saved = new Map();
 
   // Loops: a picture of frames, which a canvas shows one after the other.
 
@@ -151,24 +159,8 @@
     $("called").className = label ? "" : "none";
     $("file").textContent = one.name;
     $("file").title = one.name;
-    $("reason").textContent = REASONS[one.reason] ?? one.reason;
     $("test-note").hidden = !one.test;
-    const guesses = $("guesses");
-    guesses.replaceChildren();
-    for (const [guess, share] of one.guesses) {
-      const bar = make("div", undefined, guesses);
-      bar.className = guess === label ? "bar own" : "bar";
-      make("span", guess, bar).className = "name";
-      const track = make("span", undefined, bar);
-      track.className = "track";
-      track.setAttribute("aria-hidden", "true");
-      const fill = make("i", undefined, track);
-      fill.className = "fill";
-      fill.style.setProperty("--p", share);
-      make("span", percent(share), bar).className = "value";
-    }
-    $("opinion").hidden = !one.guesses.length;
-    numbers(one, label);
+    numbers(label);
     const canvas = $("loop");
     canvas.setAttribute("aria-label", `${one.video}, as a loop`);
     canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
@@ -179,23 +171,7 @@
         requestAnimationFrame(() => performance.measure("next clip", { start: event.timeStamp }));
       }
     });
-    const box = $("neighbours");
-    box.replaceChildren();
-    $("near").hidden = !one.neighbours.length;
-    for (const near of one.neighbours) {
-      const figure = make("figure", undefined, box);
-      figure.className = near.label === label ? "same" : "other";
-      const small = make("canvas", undefined, figure);
-      small.setAttribute("role", "img");
-      small.setAttribute("aria-label", `${near.name}, as a loop`);
-      const caption = make("figcaption", undefined, figure);
-      make("b", near.label, caption);
-      make("span", near.similarity.toFixed(2), caption).title = "cosine similarity";
-      showLoop(small, near.name, "neighbour");
-    }
-    const blind = root.classList.contains("blind");
-    const taken = !blind && one.guesses.length ? `; taken for ${one.guesses[0][0]}, ${percent(one.guesses[0][1])}` : "";
-    say(`${label ? `Called ${label}` : "No label"}${taken}${blind ? "" : `. ${REASONS[one.reason] ?? ""}`}`);
+    opinion(one);
     let ahead = name;
     for (let count = 0; count < AHEAD; count += 1) {
       ahead = next(1, ahead);
@@ -206,18 +182,52 @@
     }
   }
 
+  // What speaks for the label or against it; nothing of it is on the page while blind.
+  function opinion(one) {
+    const label = labelOf(one), blind = isBlind();
+    const reason = blind ? "" : REASONS[one.reason] ?? one.reason;
+    const [guesses, neighbours] = blind ? [[], []] : [one.guesses, one.neighbours];
+    if (!blind && !memory.seen.includes(one.name)) remember({ seen: [...memory.seen, one.name] });
+    $("reason").textContent = reason;
+    $("opinion").hidden = !guesses.length;
+    $("guesses").replaceChildren();
+    for (const [guess, share] of guesses) {
+      const bar = make("div", undefined, $("guesses"));
+      bar.className = guess === label ? "bar own" : "bar";
+      make("span", guess, bar).className = "name";
+      const track = make("span", undefined, bar);
+      track.className = "track";
+      track.setAttribute("aria-hidden", "true");
+      const fill = make("i", undefined, track);
+      fill.className = "fill";
+      fill.style.setProperty("--p", share);
+      make("span", percent(share), bar).className = "value";
+    }
+    $("near").hidden = !neighbours.length;
+    $("neighbours").replaceChildren();
+    loops.length = 1;
+    for (const near of neighbours) {
+      const figure = make("figure", undefined, $("neighbours"));
+      figure.className = near.label === label ? "same" : "other";
+      const small = make("canvas", undefined, figure);
+      small.setAttribute("role", "img");
+      small.setAttribute("aria-label", `${near.name}, as a loop`);
+      const caption = make("figcaption", undefined, figure);
+      make("b", near.label, caption);
+      make("span", near.similarity.toFixed(2), caption).title = "cosine similarity";
+      showLoop(small, near.name, "neighbour");
+    }
+    const taken = guesses.length ? `; taken for ${guesses[0][0]}, ${percent(guesses[0][1])}` : "";
+    say(`${label ? `Called ${label}` : "No label"}${taken}${reason && `. ${reason}`}`);
+  }
+
   const labelOf = (one) => {
     const decided = state.decided[one.name];
     return decided ? decided.label : one.label;
   };
 
-  function numbers(one, label) {
-    const blind = root.classList.contains("blind");
-    const others = state.classes.length <= MOST_NUMBERED ? [] : [
-      ...(blind ? [] : one.guesses.map(([guess]) => guess)), ...recent];
-    numbered = [...new Set(others.length ? [...others, ...state.classes] : state.classes)];
-    if (state.classes.length > MOST_NUMBERED) numbered = numbered.filter((name) => name !== label);
-    numbered = numbered.slice(0, MOST_NUMBERED);
+  function numbers(label) {
+    numbered = state.classes.slice(0, MOST_NUMBERED);
     $("numbered").replaceChildren();
     numbered.forEach((name, index) => {
       const button = make("button", undefined, $("numbered"));
@@ -282,8 +292,7 @@
     if (!one) return;
     if (more.label && more.label === labelOf(one)) action = "keep";
     if (action === "keep" && !labelOf(one)) { problem("It has no label to keep: choose one, or drop it."); return; }
-    if (more.label) recent.unshift(more.label);
-    const blind = root.classList.contains("blind");
+    const blind = !memory.seen.includes(one.name);
     saved.set(one.name, true);
     const result = send("decide", () => ({ name: one.name, action, blind, expected: state.decided[one.name]?.key ?? null, ...more }));
     const split = action === "split";
@@ -462,9 +471,9 @@
   $("blind").addEventListener("click", () => {
     const on = root.classList.toggle("blind");
     $("blind").setAttribute("aria-pressed", on);
-    try { sessionStorage.setItem("blind", on ? "1" : ""); } catch { /* private windows */ }
+    remember({ blind: on });
     const one = current();
-    if (one) numbers(one, labelOf(one));
+    if (one) opinion(one);
   });
   $("theme").addEventListener("click", () => {
     const dark = getComputedStyle(root).colorScheme === "dark" ||
@@ -485,10 +494,8 @@
   addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
 
   state = await (await fetch("state")).json();
-  let blind = state.blind;
-  try { blind = (sessionStorage.getItem("blind") ?? (blind ? "1" : "")) === "1"; } catch { /* private windows */ }
-  root.classList.toggle("blind", blind);
-  $("blind").setAttribute("aria-pressed", blind);
+  root.classList.toggle("blind", memory.blind ?? state.blind);
+  $("blind").setAttribute("aria-pressed", isBlind());
   document.title = `Label desk – ${state.project}`;
   $("table").textContent = state.table;
   play(playing);
