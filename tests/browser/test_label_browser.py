@@ -320,9 +320,10 @@ def test_loops_play_and_the_next_is_ready(desk: Desk) -> None:
     page = desk.open(color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 26)"
     press(page, "p")
+    drawn = "performance.getEntriesByName('next clip').length"
     for number in range(1, 5):
         press(page, "Space")
-        page.wait_for_function(f"performance.getEntriesByName('next clip').length === {number}")
+        until(lambda number=number: page.evaluate(drawn) == number)
     assert shown(page) == "wave/0.mp4"
     row = page.evaluate(
         "[...document.getElementById('loop').getContext('2d').getImageData(0, 30, 64, 1).data]"
