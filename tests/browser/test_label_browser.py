@@ -209,6 +209,32 @@ def test_skipped_cases_come_back_and_the_test_videos_come_last(desk: Desk) -> No
     wait_saved(page, 9)
 
 
+def test_back_goes_to_decided_cases_which_can_be_decided_anew(desk: Desk) -> None:
+    page = desk.open()
+    press(page, "3", "d", "ArrowLeft")
+    assert shown(page) == "clap/1.mp4"
+    note = page.locator("#decided")
+    note.get_by_text("Decided: dropped").wait_for()
+    assert page.locator("#called").inner_text() == "no label"
+    press(page, "ArrowLeft")
+    assert note.inner_text().startswith("Decided: clap → wave.")
+    assert page.locator("#called").inner_text() == "wave"
+    press(page, "2")
+    assert shown(page) == "jump/0.mp4", "the next that is not decided"
+    assert not note.is_visible()
+    for _ in range(7):
+        press(page, "Enter")
+    assert page.locator("#done").is_visible()
+    press(page, "ArrowLeft")
+    assert shown(page) == "wave/2.mp4"
+    press(page, "Space")
+    assert page.locator("#done").is_visible()
+    wait_saved(page, 9)
+    assert [row[:2] for row in desk.rows()[:3]] == [
+        ["clap/0.mp4", "wave"], ["clap/1.mp4", ""], ["clap/0.mp4", "jump"],
+    ]  # fmt: skip
+
+
 def test_a_video_is_split_at_the_frame_shown_and_its_parts_are_asked(desk: Desk) -> None:
     page = desk.open()
     until(lambda: page.evaluate("document.getElementById('seek').max === '14'"))

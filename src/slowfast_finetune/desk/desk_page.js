@@ -135,11 +135,12 @@
   let shownName = null;
   const current = () => queue().find((one) => one.name === shownName);
 
-  function next(step = 1, from = shownName) {
+  // The next case that is not decided; null if none is.
+  function next(from = shownName) {
     const list = queue();
     const start = list.findIndex((one) => one.name === from);
     for (let moved = 1; moved <= list.length; moved += 1) {
-      const one = list[(start + step * moved + 2 * list.length) % list.length];
+      const one = list[(start + moved) % list.length];
       if (isOpen(one)) return one.name;
     }
     return null;
@@ -157,6 +158,9 @@
     const label = labelOf(one);
     $("called").textContent = label ?? "no label";
     $("called").className = label ? "" : "none";
+    const decided = state.decided[name];
+    $("decided").textContent = decided && !decided.open ? `Decided: ${decided.said}. Another decision replaces it.` : "";
+    $("decided").hidden = !$("decided").textContent;
     $("file").textContent = one.name;
     $("file").title = one.name;
     $("test-note").hidden = !one.test;
@@ -174,7 +178,7 @@
     opinion(one);
     let ahead = name;
     for (let count = 0; count < AHEAD; count += 1) {
-      ahead = next(1, ahead);
+      ahead = next(ahead);
       const coming = queue().find((other) => other.name === ahead);
       if (!coming || ahead === name) break;
       fetchLoop(ahead, "case");
@@ -299,8 +303,8 @@
     if (!split) show(next(), event);
     result.then(() => true, () => false).then((good) => {
       saved.delete(one.name);
-      if (!good) show(one.name);
-      else if (split) show(next(1, one.name), event);
+      if (!good || shownName === one.name && !split) show(one.name); // it may be looked at again
+      else if (split) show(next(one.name), event);
     });
   }
 
@@ -414,7 +418,12 @@
 
   const help = $("help");
   const keep = (event) => decide("keep", {}, event);
-  const onward = (event) => show(next() ?? shownName, event);
+  const onward = (event) => show(next(), event);
+  // The case before, decided or not; the last one, if there is none.
+  function back(event) {
+    const list = queue(), place = list.findIndex((one) => one.name === shownName);
+    show(list.at(Math.max(place, 0) - 1)?.name ?? null, event);
+  }
   function split(event) {
     const shown = loops[0];
     if (!shown?.loop) return;
@@ -427,6 +436,7 @@
     "?": () => (help.open ? help.close() : help.showModal()),
     "u": undo,
     "b": () => $("blind").click(),
+    "ArrowLeft": back,
   };
   const OF_A_CASE = {
     "Escape": () => cut(false),
@@ -435,7 +445,6 @@
     "n": () => open("new"),
     "d": (event) => decide("drop", {}, event),
     " ": onward, "ArrowRight": onward,
-    "ArrowLeft": (event) => show(next(-1) ?? shownName, event),
     "p": toggle,
     ",": () => seek((loops[0]?.frame ?? 0) - 1), ".": () => seek((loops[0]?.frame ?? 0) + 1),
     "s": split,
@@ -486,9 +495,9 @@
     if (document.hidden || !state || pending) return;
     const answer = await fetch("progress").catch(() => null);
     if (!answer?.ok || pending) return;
+    const one = current(), wasOpen = one && isOpen(one);
     state = { ...state, ...(await answer.json()) };
-    const one = current();
-    if (one && !isOpen(one)) show(next());
+    if (wasOpen && !isOpen(one)) show(next());
     else progress();
   });
   addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
@@ -499,6 +508,6 @@
   document.title = `Label desk – ${state.project}`;
   $("table").textContent = state.table;
   play(playing);
-  show(next(1, null));
+  show(next(null));
   requestAnimationFrame(tick);
 })();
