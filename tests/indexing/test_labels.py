@@ -84,6 +84,14 @@ def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path: Path) -> None:
     ]
 
 
+def test_only_line_feeds_and_carriage_returns_end_a_row(tmp_path: Path) -> None:
+    text = "video,label\ra.mp4,x\u2028y\x0cz\x85\r\nb.mp4,w\n"
+    assert [(number, row.label) for number, row in read(tmp_path, text)] == [
+        (2, "x\u2028y\x0cz"),
+        (3, "w"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import math
 import re
@@ -213,8 +214,9 @@ def read_cells(path: Path) -> Cells:
         last = text.rpartition("\n")[2]
         is_open = last.count('"') % 2 and DECISION_COLUMNS[0] in first.lower()
         missing_end = ('"' if is_open else "") + (line_end if last else "")
-        whole = (text + missing_end).splitlines(keepends=True)
-        found = list(csv.reader(whole, delimiter=separator, strict=True))
+        # Not splitlines, which ends a line at a form feed or U+2028 too.
+        lines = io.StringIO(text + missing_end, newline="")
+        found = list(csv.reader(lines, delimiter=separator, strict=True))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8; in Excel, save it as 'CSV UTF-8'") from error
     except (OSError, csv.Error) as error:
