@@ -92,6 +92,15 @@ def test_only_line_feeds_and_carriage_returns_end_a_row(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_for_decisions_may_have_none_yet(tmp_path: Path, videos: Path) -> None:
+    assert refused(tmp_path, "video,label\n") == "lists no videos"
+    assert classes(build(tmp_path, "video,label,decided_at\n"))["jump/0.mp4"] == "jump"
+    everything = "".join(f"{name}/{i}.mp4,\n" for name in ("jump", "wave") for i in range(5))
+    assert build_refused(tmp_path, f"video,label\n{everything}").endswith(
+        "no video that has a label"
+    )
+
+
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
     [

@@ -139,7 +139,7 @@ def read_labels(path: Path) -> LabelTable:
         rows.sort(key=lambda numbered: (numbered[1].start or 0.0, numbered[0]))
         _check_agreement(table, rows)
         table.rows[name] = rows
-    if not table.rows:
+    if not table.rows and DECISION_COLUMNS[0] not in header:
         raise DataError(f"{path}: lists no videos")
     return table
 

@@ -49,6 +49,8 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
             ``assign_splits``.
     """
     root, discovery = discover(params, project=project)
+    if not discovery.class_names:
+        raise DataError(f"data.videos: {root} holds no video that has a label")
     if len(discovery.class_names) < 2:
         raise DataError(
             f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
