@@ -160,6 +160,28 @@ def test_rows_that_contradict_each_other(tmp_path: Path, rows: list[str], expect
     assert found.startswith(expected)
 
 
+def test_a_row_by_hand_corrects_a_decision_before_it(tmp_path: Path, videos: Path) -> None:
+    header = "video,label,start,end,decided_at,before,reason\n"
+    first, decided = "a,x,,,,,\n", "a,y,,,2026-11-27T20:00:00Z,x,doubtful\n"
+    for by_hand, standing in (
+        ("a,z,,,,,\n", [(4, "z")]),
+        ("a,x,,,,,\n", [(4, "x")]),
+        ("a,,,,,,\n", [(4, None)]),
+        ("a,z,,5,,,\na,w,5,,,,\n", [(4, "z"), (5, "w")]),
+    ):
+        found = read(tmp_path, header + first + decided + by_hand)
+        assert [(number, row.label) for number, row in found] == standing
+        table = read_labels(tmp_path / "labels.csv")
+        assert [(number, row.label) for number, row in table.undecided["a"]] == [(2, "x")]
+        changed = {number: "doubtful" for number, label in standing if label != "x"}
+        assert {n: why for n, why in table.changed.items() if n > 3} == changed
+    for by_hand, fault in (
+        ("a,z,,,,,\na,w,,,,,\n", "row 5: has another label than row 4, on the same video"),
+        ("a,z,,5,,,\na,w,4,,,,\n", "row 5: overlaps row 4"),
+    ):
+        assert refused(tmp_path, header + first + decided + by_hand).startswith(fault)
+
+
 def test_parts_may_touch(tmp_path: Path) -> None:
     text = "video,label,start,end\na,x,2,3\na,y,1,2\na,x,0,1\n"
     assert [number for number, _ in read(tmp_path, text)] == [4, 3, 2]
