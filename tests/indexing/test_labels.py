@@ -160,6 +160,23 @@ def test_rows_that_contradict_each_other(tmp_path: Path, rows: list[str], expect
     assert found.startswith(expected)
 
 
+def test_what_is_left_out_may_be_deleted_but_not_what_has_a_label(
+    tmp_path: Path, videos: Path
+) -> None:
+    header = "video,label,decided_at,before,reason\n"
+    plain = "one.mp4,wave,,,\n"
+    drop = "one.mp4,,2026-11-27T20:00:00Z,wave,doubtful\n"
+    built = build(tmp_path, header + plain + drop)
+    assert len(classes(built)) == 10
+    assert any(
+        note.endswith("labels.csv: 1 videos that it leaves out are not there, e.g. 'one.mp4'")
+        for note in built.notes
+    )
+    keep = drop.replace("4,,", "4,wave,")
+    expected = f"row 3: there is no video 'one.mp4' in {videos}; if it is gone, empty its label"
+    assert build_refused(tmp_path, header + plain + keep) == expected
+
+
 def test_a_row_by_hand_corrects_a_decision_before_it(tmp_path: Path, videos: Path) -> None:
     header = "video,label,start,end,decided_at,before,reason\n"
     first, decided = "a,x,,,,,\n", "a,y,,,2026-11-27T20:00:00Z,x,doubtful\n"
