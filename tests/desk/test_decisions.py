@@ -17,6 +17,7 @@ from slowfast_finetune.desk.decisions import DecisionTable, Span, random_decisio
 from slowfast_finetune.indexing.label_table import read_labels
 from slowfast_finetune.indexing.manifest import build_manifest
 
+PARAMS = synthetic.make_params(data={"group_pattern": None}).data
 HEADER = "video,label,start,end,decided_at,decided_by,before,reason"
 
 
@@ -226,8 +227,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def index(project: Path) -> list[ManifestRow]:
-    params = synthetic.make_params(data={"group_pattern": None}).data
-    manifest = build_manifest(params, project=project)
+    manifest = build_manifest(PARAMS, project=project)
     assert not [note for note in manifest.notes if "WARNING" in note]
     return [
         row._replace(video_path=row.video_path.removeprefix("videos/")) for row in manifest.rows
@@ -260,17 +260,47 @@ def test_index_changes_what_was_decided_and_nothing_else(project: Path) -> None:
 
 def test_a_video_without_a_label_joins_train(project: Path) -> None:
     before = index(project)
-    touch_videos(project, ["new/x.mp4", "new/y.mp4"])
-    tested = next(row for row in before if row.split == "test")
-    (project / "new" / "y.mp4").write_bytes((project / "videos" / tested.video_path).read_bytes())
+    touch_videos(project, ["new/x.mp4"])
     table = DecisionTable(project / "videos" / "labels.csv")
-    for name in "xy":
-        decide(table, f"../new/{name}.mp4", tested.class_name, None)
+    decide(table, "../new/x.mp4", "wave", None)
     added = [row for row in index(project) if row not in before]
-    assert [(row.video_path, row.split) for row in added if row.video_path.startswith("new")] == [
-        ("new/x.mp4", "train"),
-        ("new/y.mp4", "test"),
-    ], "a copy of a test video may not be trained on"
+    assert [(row.video_path, row.split) for row in added] == [("new/x.mp4", "train")]
+
+
+@pytest.mark.parametrize("held_out", ["val", "test"])
+def test_a_new_video_that_belongs_to_a_test_video_is_left_out(project: Path, held_out: str) -> None:
+    """In the group with one (a), as a copy of one (b), as a copy of one in its group (c, d)."""
+    groups = {
+        row.video_path: f"{row.split} group" for row in index(project) if row.class_name == "wave"
+    }
+    new = {f"../new/{name}.mp4": "" for name in "abcde"}
+    new |= {"../new/a.mp4": f"{held_out} group", "../new/c.mp4": "pair", "../new/d.mp4": "pair"}
+    (project / "videos" / "groups.csv").write_text(
+        "video_path,group\n"
+        + "".join(
+            f"{name},{group}\n" for name, group in {**groups, **new}.items() if name[0] != "."
+        )
+    )
+    table = project / "videos" / "labels.csv"
+    touch_videos(project, [name[3:] for name in new])
+    before = build_manifest(PARAMS, project=project)
+    ours = next(r for r in before.rows if (r.split, r.class_name) == (held_out, "jump"))
+    for name in "bc":
+        (project / f"new/{name}.mp4").write_bytes((project / ours.video_path).read_bytes())
+    table.write_text(
+        "video,label,group,decided_at\n"
+        + "".join(
+            f"{n},new class,{g},2026-11-27T20:00:00Z\n" for n, g in new.items() if n[7] != "e"
+        )
+        + "../new/e.mp4,wave,,2026-11-27T20:00:00Z\n"
+    )
+    found = build_manifest(PARAMS, project=project)
+    assert [row for row in found.rows if row not in before.rows] == [
+        row for row in found.rows if row.video_path == "new/e.mp4" and row.split == "train"
+    ]
+    assert len(found.rows) == len(before.rows) + 1
+    (told,) = (note for note in found.notes if "WARNING" in note)
+    assert told.startswith("WARNING: 4 newly labelled videos are left out, which are copies of val")
 
 
 def test_a_class_that_lacks_a_test_video_has_the_split_dealt_anew(project: Path) -> None:
@@ -279,9 +309,7 @@ def test_a_class_that_lacks_a_test_video_has_the_split_dealt_anew(project: Path)
     for row in before:
         if row.class_name == "wave" and row.split == "test":
             decide(table, row.video_path, None)
-    manifest = build_manifest(
-        synthetic.make_params(data={"group_pattern": None}).data, project=project
-    )
+    manifest = build_manifest(PARAMS, project=project)
     assert (
         "WARNING: decisions leave class 'wave' without a test video; the split is dealt anew"
         in (manifest.notes)
@@ -291,7 +319,6 @@ def test_a_class_that_lacks_a_test_video_has_the_split_dealt_anew(project: Path)
 
 def test_changed_test_labels_are_counted(project: Path) -> None:
     table = DecisionTable(project / "videos" / "labels.csv")
-    params = synthetic.make_params(data={"group_pattern": None}).data
     tested = [row for row in index(project) if row.split == "test" and row.class_name == "wave"]
     trained = next(row for row in index(project) if row.split == "train")
     for row, label, before in (
@@ -303,9 +330,9 @@ def test_changed_test_labels_are_counted(project: Path) -> None:
         span, is_test = Span(row.video_path), row.split == "test"
         words = ("doubtful", *["test"] * is_test)
         table.decide([(span, label)], before=before, words=words, expected=None)
-    manifest = build_manifest(params, project=project)
+    manifest = build_manifest(PARAMS, project=project)
     assert (manifest.num_changed, manifest.num_dropped) == (1, 1)
     for _ in range(4):
         table.undo(table.standing[-1])
-    manifest = build_manifest(params, project=project)
+    manifest = build_manifest(PARAMS, project=project)
     assert (manifest.num_changed, manifest.num_dropped) == (0, 0)
