@@ -317,6 +317,17 @@ def test_a_class_that_lacks_a_test_video_has_the_split_dealt_anew(project: Path)
     assert ("wave", "test") in {(row.class_name, row.split) for row in manifest.rows}
 
 
+def test_a_class_that_decisions_empty_is_told(project: Path) -> None:
+    table = DecisionTable(project / "videos" / "labels.csv")
+    touch_videos(project / "videos", [f"fall/{i}.mp4" for i in range(3)])
+    for i, label in enumerate(("wave", None, None)):
+        decide(table, f"fall/{i}.mp4", label, "fall")
+    manifest = build_manifest(PARAMS, project=project)
+    (told,) = (note for note in manifest.notes if "WARNING" in note)
+    assert told == "WARNING: decisions leave no video of class 'fall'; it is no class any more"
+    assert {(row.class_name, row.label) for row in manifest.rows} == {("jump", 0), ("wave", 1)}
+
+
 def test_changed_test_labels_are_counted(project: Path) -> None:
     table = DecisionTable(project / "videos" / "labels.csv")
     tested = [row for row in index(project) if row.split == "test" and row.class_name == "wave"]

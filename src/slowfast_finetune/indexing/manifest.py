@@ -67,6 +67,10 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
     ]
     discovery.videos = [video for video, _, _ in kept]
     discovery.class_names = sorted({video.class_name for video in discovery.videos})
+    before = {video.class_name for video in discovery.undecided}
+    if emptied := sorted(before - {*discovery.class_names}):
+        names = ", ".join(map(repr, emptied))
+        notes.append(f"WARNING: decisions leave no video of class {names}; it is no class any more")
     rows = manifest_rows(
         discovery,
         [content_hash for _, content_hash, _ in kept],
