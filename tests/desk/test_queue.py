@@ -186,6 +186,15 @@ def test_unlabelled_cases_have_no_label_and_stand_among_the_others() -> None:
     assert (case.reason, case.score, case.neighbours) == ("unlabelled", 0.5, near)
 
 
+@pytest.mark.parametrize(("count", "held"), [(0, "no case"), (8, "only class 'clap'")])
+def test_fewer_than_two_classes_are_refused(tmp_path: Path, count: int, held: str) -> None:
+    write_project(tmp_path)
+    path = tmp_path / "data" / "clips.csv"
+    CLIPS.write(path, CLIPS.read_rows(path)[:count])
+    with pytest.raises(DataError, match=f"^data/clips.csv: holds {held}; labels are judged"):
+        build_queue(tmp_path)
+
+
 @pytest.mark.process
 def test_a_run_gives_a_queue_with_and_without_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -211,3 +220,12 @@ def test_a_run_gives_a_queue_with_and_without_its_checkpoint(
     (new,) = (case for case in found if case.reason == "unlabelled")
     assert new.name == "new/deep/a.mp4"
     assert len(new.neighbours) == 5
+
+    in_one_group = [row._replace(group="one") if row.label == 2 else row for row in rows]
+    CLIPS.write(tmp_path / "data" / "clips.csv", in_one_group)
+    capsys.readouterr()
+    found = build_queue(tmp_path, unlabelled=tmp_path / "new")
+    assert [case.name for case in found if case.reason == "unlabelled"] == ["new/deep/a.mp4"]
+    assert not [case for case in found if case.reason == "doubtful"]
+    told = capsys.readouterr().out
+    assert "no labels are put in doubt by the model: class 'wave' lies in one group alone" in told

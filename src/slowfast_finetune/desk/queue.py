@@ -98,13 +98,19 @@ def build_queue(
         seed: of the random cases and of the choice among unlabelled videos.
 
     Raises:
-        DataError: ``data/clips.csv`` is missing or of other parameters, a clip cannot be restored,
-            or ``unlabelled`` holds no video, or has no checkpoint to judge it.
+        DataError: ``data/clips.csv`` is missing, of other parameters or of fewer than two classes,
+            a clip cannot be restored, or ``unlabelled`` holds no video, or has no checkpoint to
+            judge it.
     """
     params = load_params(project / "params.yaml")
     runtime = params.runtime.model_copy(update={"device": device})
     params = params if device == "auto" else params.model_copy(update={"runtime": runtime})
     rows, class_names = _numbered(CLIPS.read_rows(project / CLIPS.file))
+    if len(class_names) < 2:
+        held = f"only class {class_names[0]!r}" if rows else "no case"
+        raise DataError(
+            f"{CLIPS.file}: holds {held}; labels are judged between two or more classes"
+        )
     store = ClipStore(store_root(project), params.clip)
     restore_entries(rows, params=params, store=store, project=project)
     others = []
@@ -227,9 +233,13 @@ def by_features(
     means, size = mean_features([*rows, *others], params=params, store=store, path=path), len(rows)
     balanced = params.train.class_balance != "none"
     labels = _labels(rows)
-    probabilities, penalty = held_out_probabilities(
-        rows, means[:size], balanced=balanced, seed=params.data.split_seed
-    )
+    try:
+        probabilities, penalty = held_out_probabilities(
+            rows, means[:size], balanced=balanced, seed=params.data.split_seed
+        )
+    except DataError as error:
+        say(f"WARNING: no labels are put in doubt by the model: {error}")
+        probabilities, penalty = np.full((size, len(class_names)), np.nan), 1.0
     unlabelled = None
     if others:
         with fitting():
