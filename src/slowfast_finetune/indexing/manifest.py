@@ -113,7 +113,7 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
     The table of labels is ``params.labels``, or labels.csv in the folder if there is one.
     """
     root = _videos_folder(params, project=project)
-    table = locate(params.labels, project=project) if params.labels else root / LABELS_FILE
+    table = labels_path(params, project=project)
     labels = read_labels(table) if params.labels or table.exists() else None
     discovery = find_videos(
         root,
@@ -131,6 +131,13 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
             add_background(before, undecided, class_name=params.background, ratio=ratio)
             discovery.undecided = before.videos
     return root, discovery
+
+
+def labels_path(params: DataParams, *, project: Path) -> Path:
+    """Where the table of labels is, if there is one."""
+    if params.labels:
+        return locate(params.labels, project=project)
+    return _videos_folder(params, project=project) / LABELS_FILE
 
 
 def every_video(params: DataParams, *, project: Path) -> tuple[Path, list[str]]:
