@@ -13,7 +13,7 @@ from synthetic import touch_videos
 from slowfast_finetune.base.errors import DataError, InputError
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.desk import decisions
-from slowfast_finetune.desk.decisions import DecisionTable, Span, random_decisions
+from slowfast_finetune.desk.decisions import DecisionTable, Span
 from slowfast_finetune.indexing.label_table import read_labels
 from slowfast_finetune.indexing.manifest import build_manifest
 
@@ -110,7 +110,8 @@ def test_the_table_that_is_there_gets_columns_once_and_keeps_its_cells(path: Pat
     )
     table = DecisionTable(path)
     span = Span("a.mp4", 1.5, 2.0)
-    table.decide([(span, "jump")], before="wave", words=("random",), expected=None)
+    seen = table.latest(span)
+    table.decide([(span, "jump")], before="wave", words=("random",), expected=seen)
     raw = path.read_bytes()
     assert raw.startswith(b"\xef\xbb\xbfVideo;Label;start;end;Split;mine;decided_at;")
     text = raw.decode("utf-8-sig").split("\r\n")
@@ -202,18 +203,41 @@ def test_a_table_that_cannot_be_read_is_refused_at_once(path: Path) -> None:
         DecisionTable(path)
 
 
-def test_only_random_cases_that_stand_are_counted(path: Path) -> None:
+def test_undo_restates_the_rows_that_were_replaced(path: Path) -> None:
+    path.write_text("video,label,start,end\na.mp4,wave,0,1\na.mp4,jump,1,2\n")
     table = DecisionTable(path)
-    for video, label, word in (
-        ("a.mp4", "wave", "random"),
-        ("b.mp4", "jump", "random"),
-        ("c.mp4", "jump", "doubtful"),
-        ("d.mp4", "jump", "random"),
-    ):
-        table.decide([(Span(video), label)], before="wave", words=(word,), expected=None)
-    table.undo(table.decisions[-1])
-    found = random_decisions(table.standing)
-    assert [(d.span.video, d.is_change) for d in found] == [("a.mp4", False), ("b.mp4", True)]
+    decide(table, "a.mp4", "clap")
+    assert standing(path) == {"a.mp4": [(None, None, "clap")]}
+    table.undo(table.standing[-1])
+    assert standing(path) == {"a.mp4": [(0.0, 1.0, "wave"), (1.0, 2.0, "jump")]}
+    assert table.standing == []
+
+
+def test_undoing_a_change_of_a_part_keeps_the_other_parts(path: Path) -> None:
+    table = DecisionTable(path)
+    split(table, "a.mp4", 0.7)
+    first = Span("a.mp4", 0.0, 0.7)
+    halves = [(Span("a.mp4", 0.0, 0.3), "wave"), (Span("a.mp4", 0.3, 0.7), "wave")]
+    words = ("part", "split")
+    table.decide(halves, before="wave", words=words, expected=table.latest(first))
+    table.undo(table.standing[-1])
+    assert standing(path) == {"a.mp4": [(0.0, 0.7, "wave"), (0.7, None, "wave")]}
+    assert [decision.words for decision in table.standing] == [("doubtful", "split")]
+
+
+def test_a_row_written_by_hand_is_not_overridden_unseen(path: Path) -> None:
+    table = DecisionTable(path)
+    decide(table, "a.mp4", "jump")
+    mine, seen = table.standing[-1], table.latest(Span("b.mp4"))
+    with path.open("a") as file:
+        file.write("b.mp4,clap,,,,,,\na.mp4,clap,,,,,,\n")
+    with pytest.raises(InputError, match="another program"):
+        table.decide([(Span("b.mp4"), "wave")], before="wave", words=("random",), expected=seen)
+    with pytest.raises(InputError, match="row 4 was written by hand since"):
+        table.undo(mine)
+    by_hand = table.latest(Span("b.mp4"))
+    assert by_hand is not None
+    assert (by_hand.labels, by_hand.number) == (("clap",), 3)
 
 
 # What index makes of it
