@@ -247,8 +247,8 @@ class DecisionTable:
         text = io.StringIO(newline="")
         writer = csv.writer(text, delimiter=cells.separator, lineterminator=cells.line_end)
         width = len(cells.header)
-        first = next(csv.reader([raw.decode("utf-8-sig").splitlines()[0]],
-                                delimiter=cells.separator))  # fmt: skip
+        whole = io.StringIO(raw.decode("utf-8-sig"), newline="")
+        first = next(csv.reader(whole, delimiter=cells.separator))
         writer.writerow([*first, *missing])
         for line in cells.lines:
             padded = [*line[:width], *[""] * (width - len(line)), *[""] * len(missing)]
