@@ -32,6 +32,8 @@ from slowfast_finetune.inspection.video_summary import summarise_entry
 EXCHANGED = 0.05  # of the labels
 LOOKED = (0.05, 0.10, 0.20)  # of the videos
 OURS, DOCTOR, MISTAKES = "the label desk", "the doctor's findings", "confident mistakes of the run"
+SHOWN = "the label desk as it asks"  # with random cases, and test videos last
+RANDOM_SHARE = 0.1  # as without an option
 FIRST, ROUND, ROUNDS = 5, 20, 10  # labels of each class at first, then in a round; rounds
 PENALTY = 1.0  # of all heads of the simulated labelling, so that only the labels differ
 
@@ -128,7 +130,9 @@ def _orders(
         known = by_features(rows, names, [], params=params, store=store, path=checkpoint)
     mistakes = [] if predictions is None else confident_mistakes(rows, predictions)
     queue = arrange(known, mistakes, random_share=0, seed=0)
-    orders = {OURS: [case.name for case in queue]}
+    shown = arrange(known, mistakes, random_share=RANDOM_SHARE, seed=0)
+    shown.sort(key=lambda case: case.split == "test")
+    orders = {OURS: [case.name for case in queue], SHOWN: [case.name for case in shown]}
     if predictions is not None:
         ranked = sorted(mistakes, key=lambda case: -case.score)
         doctor = cross_predict([summarise_entry(row, store)[0] for row in rows])

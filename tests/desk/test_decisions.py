@@ -13,10 +13,11 @@ from synthetic import touch_videos
 from slowfast_finetune.base.errors import DataError, InputError
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.desk import decisions
-from slowfast_finetune.desk.decisions import DecisionTable, Span, random_decisions
+from slowfast_finetune.desk.decisions import DecisionTable, Span
 from slowfast_finetune.indexing.label_table import read_labels
 from slowfast_finetune.indexing.manifest import build_manifest
 
+PARAMS = synthetic.make_params(data={"group_pattern": None}).data
 HEADER = "video,label,start,end,decided_at,decided_by,before,reason"
 
 
@@ -109,7 +110,8 @@ def test_the_table_that_is_there_gets_columns_once_and_keeps_its_cells(path: Pat
     )
     table = DecisionTable(path)
     span = Span("a.mp4", 1.5, 2.0)
-    table.decide([(span, "jump")], before="wave", words=("random",), expected=None)
+    seen = table.latest(span)
+    table.decide([(span, "jump")], before="wave", words=("random",), expected=seen)
     raw = path.read_bytes()
     assert raw.startswith(b"\xef\xbb\xbfVideo;Label;start;end;Split;mine;decided_at;")
     text = raw.decode("utf-8-sig").split("\r\n")
@@ -201,18 +203,41 @@ def test_a_table_that_cannot_be_read_is_refused_at_once(path: Path) -> None:
         DecisionTable(path)
 
 
-def test_only_random_cases_that_stand_are_counted(path: Path) -> None:
+def test_undo_restates_the_rows_that_were_replaced(path: Path) -> None:
+    path.write_text("video,label,start,end\na.mp4,wave,0,1\na.mp4,jump,1,2\n")
     table = DecisionTable(path)
-    for video, label, word in (
-        ("a.mp4", "wave", "random"),
-        ("b.mp4", "jump", "random"),
-        ("c.mp4", "jump", "doubtful"),
-        ("d.mp4", "jump", "random"),
-    ):
-        table.decide([(Span(video), label)], before="wave", words=(word,), expected=None)
-    table.undo(table.decisions[-1])
-    found = random_decisions(table.standing)
-    assert [(d.span.video, d.is_change) for d in found] == [("a.mp4", False), ("b.mp4", True)]
+    decide(table, "a.mp4", "clap")
+    assert standing(path) == {"a.mp4": [(None, None, "clap")]}
+    table.undo(table.standing[-1])
+    assert standing(path) == {"a.mp4": [(0.0, 1.0, "wave"), (1.0, 2.0, "jump")]}
+    assert table.standing == []
+
+
+def test_undoing_a_change_of_a_part_keeps_the_other_parts(path: Path) -> None:
+    table = DecisionTable(path)
+    split(table, "a.mp4", 0.7)
+    first = Span("a.mp4", 0.0, 0.7)
+    halves = [(Span("a.mp4", 0.0, 0.3), "wave"), (Span("a.mp4", 0.3, 0.7), "wave")]
+    words = ("part", "split")
+    table.decide(halves, before="wave", words=words, expected=table.latest(first))
+    table.undo(table.standing[-1])
+    assert standing(path) == {"a.mp4": [(0.0, 0.7, "wave"), (0.7, None, "wave")]}
+    assert [decision.words for decision in table.standing] == [("doubtful", "split")]
+
+
+def test_a_row_written_by_hand_is_not_overridden_unseen(path: Path) -> None:
+    table = DecisionTable(path)
+    decide(table, "a.mp4", "jump")
+    mine, seen = table.standing[-1], table.latest(Span("b.mp4"))
+    with path.open("a") as file:
+        file.write("b.mp4,clap,,,,,,\na.mp4,clap,,,,,,\n")
+    with pytest.raises(InputError, match="another program"):
+        table.decide([(Span("b.mp4"), "wave")], before="wave", words=("random",), expected=seen)
+    with pytest.raises(InputError, match="row 4 was written by hand since"):
+        table.undo(mine)
+    by_hand = table.latest(Span("b.mp4"))
+    assert by_hand is not None
+    assert (by_hand.labels, by_hand.number) == (("clap",), 3)
 
 
 # What index makes of it
@@ -226,8 +251,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def index(project: Path) -> list[ManifestRow]:
-    params = synthetic.make_params(data={"group_pattern": None}).data
-    manifest = build_manifest(params, project=project)
+    manifest = build_manifest(PARAMS, project=project)
     assert not [note for note in manifest.notes if "WARNING" in note]
     return [
         row._replace(video_path=row.video_path.removeprefix("videos/")) for row in manifest.rows
@@ -260,17 +284,47 @@ def test_index_changes_what_was_decided_and_nothing_else(project: Path) -> None:
 
 def test_a_video_without_a_label_joins_train(project: Path) -> None:
     before = index(project)
-    touch_videos(project, ["new/x.mp4", "new/y.mp4"])
-    tested = next(row for row in before if row.split == "test")
-    (project / "new" / "y.mp4").write_bytes((project / "videos" / tested.video_path).read_bytes())
+    touch_videos(project, ["new/x.mp4"])
     table = DecisionTable(project / "videos" / "labels.csv")
-    for name in "xy":
-        decide(table, f"../new/{name}.mp4", tested.class_name, None)
+    decide(table, "../new/x.mp4", "wave", None)
     added = [row for row in index(project) if row not in before]
-    assert [(row.video_path, row.split) for row in added if row.video_path.startswith("new")] == [
-        ("new/x.mp4", "train"),
-        ("new/y.mp4", "test"),
-    ], "a copy of a test video may not be trained on"
+    assert [(row.video_path, row.split) for row in added] == [("new/x.mp4", "train")]
+
+
+@pytest.mark.parametrize("held_out", ["val", "test"])
+def test_a_new_video_that_belongs_to_a_test_video_is_left_out(project: Path, held_out: str) -> None:
+    """In the group with one (a), as a copy of one (b), as a copy of one in its group (c, d)."""
+    groups = {
+        row.video_path: f"{row.split} group" for row in index(project) if row.class_name == "wave"
+    }
+    new = {f"../new/{name}.mp4": "" for name in "abcde"}
+    new |= {"../new/a.mp4": f"{held_out} group", "../new/c.mp4": "pair", "../new/d.mp4": "pair"}
+    (project / "videos" / "groups.csv").write_text(
+        "video_path,group\n"
+        + "".join(
+            f"{name},{group}\n" for name, group in {**groups, **new}.items() if name[0] != "."
+        )
+    )
+    table = project / "videos" / "labels.csv"
+    touch_videos(project, [name[3:] for name in new])
+    before = build_manifest(PARAMS, project=project)
+    ours = next(r for r in before.rows if (r.split, r.class_name) == (held_out, "jump"))
+    for name in "bc":
+        (project / f"new/{name}.mp4").write_bytes((project / ours.video_path).read_bytes())
+    table.write_text(
+        "video,label,group,decided_at\n"
+        + "".join(
+            f"{n},new class,{g},2026-11-27T20:00:00Z\n" for n, g in new.items() if n[7] != "e"
+        )
+        + "../new/e.mp4,wave,,2026-11-27T20:00:00Z\n"
+    )
+    found = build_manifest(PARAMS, project=project)
+    assert [row for row in found.rows if row not in before.rows] == [
+        row for row in found.rows if row.video_path == "new/e.mp4" and row.split == "train"
+    ]
+    assert len(found.rows) == len(before.rows) + 1
+    (told,) = (note for note in found.notes if "WARNING" in note)
+    assert told.startswith("WARNING: 4 newly labelled videos are left out, which are copies of val")
 
 
 def test_a_class_that_lacks_a_test_video_has_the_split_dealt_anew(project: Path) -> None:
@@ -279,9 +333,7 @@ def test_a_class_that_lacks_a_test_video_has_the_split_dealt_anew(project: Path)
     for row in before:
         if row.class_name == "wave" and row.split == "test":
             decide(table, row.video_path, None)
-    manifest = build_manifest(
-        synthetic.make_params(data={"group_pattern": None}).data, project=project
-    )
+    manifest = build_manifest(PARAMS, project=project)
     assert (
         "WARNING: decisions leave class 'wave' without a test video; the split is dealt anew"
         in (manifest.notes)
@@ -289,9 +341,19 @@ def test_a_class_that_lacks_a_test_video_has_the_split_dealt_anew(project: Path)
     assert ("wave", "test") in {(row.class_name, row.split) for row in manifest.rows}
 
 
+def test_a_class_that_decisions_empty_is_told(project: Path) -> None:
+    table = DecisionTable(project / "videos" / "labels.csv")
+    touch_videos(project / "videos", [f"fall/{i}.mp4" for i in range(3)])
+    for i, label in enumerate(("wave", None, None)):
+        decide(table, f"fall/{i}.mp4", label, "fall")
+    manifest = build_manifest(PARAMS, project=project)
+    (told,) = (note for note in manifest.notes if "WARNING" in note)
+    assert told == "WARNING: decisions leave no video of class 'fall'; it is no class any more"
+    assert {(row.class_name, row.label) for row in manifest.rows} == {("jump", 0), ("wave", 1)}
+
+
 def test_changed_test_labels_are_counted(project: Path) -> None:
     table = DecisionTable(project / "videos" / "labels.csv")
-    params = synthetic.make_params(data={"group_pattern": None}).data
     tested = [row for row in index(project) if row.split == "test" and row.class_name == "wave"]
     trained = next(row for row in index(project) if row.split == "train")
     for row, label, before in (
@@ -303,9 +365,9 @@ def test_changed_test_labels_are_counted(project: Path) -> None:
         span, is_test = Span(row.video_path), row.split == "test"
         words = ("doubtful", *["test"] * is_test)
         table.decide([(span, label)], before=before, words=words, expected=None)
-    manifest = build_manifest(params, project=project)
+    manifest = build_manifest(PARAMS, project=project)
     assert (manifest.num_changed, manifest.num_dropped) == (1, 1)
     for _ in range(4):
         table.undo(table.standing[-1])
-    manifest = build_manifest(params, project=project)
+    manifest = build_manifest(PARAMS, project=project)
     assert (manifest.num_changed, manifest.num_dropped) == (0, 0)

@@ -7,7 +7,9 @@ import json
 import multiprocessing
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -23,8 +25,10 @@ from desk_project import (
 )
 from synthetic import steady, write_video
 
+from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.commands import label as label_command
 from slowfast_finetune.desk import decisions
+from slowfast_finetune.desk.cases import Case
 from slowfast_finetune.desk.desk_session import LabelDesk
 from slowfast_finetune.indexing.label_table import read_labels
 
@@ -90,26 +94,92 @@ def test_what_cannot_be_is_refused_in_a_line(tmp_path: Path, url: str, choice: o
     assert not (tmp_path / "labels.csv").exists()
 
 
-def test_random_cases_give_an_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Case]:
     monkeypatch.setenv("CLIP_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(decisions, "decider", lambda: "Ada")
-    cases = write_desk_project(tmp_path, per_class=6)
-    desk = LabelDesk(
-        tmp_path, [case.__class__(**{**vars(case), "reason": "random"}) for case in cases]
-    )
+    return write_desk_project(tmp_path, per_class=6)
+
+
+def decide(desk: LabelDesk, name: str, action: str, **given: Any) -> None:
+    """As the page does: it tells the latest row about the case that it knows of."""
+    known = desk.progress()["decided"].get(name, {"key": None})["key"]
+    chosen: dict[str, Any] = {"label": None, "at": None, "blind": False, "expected": known}
+    desk.decide(name, action=action, **chosen | given)
+
+
+def test_other_edits_of_the_parameters_stay(tmp_path: Path, cases: list[Case]) -> None:
+    desk = LabelDesk(tmp_path, cases)
+    path = tmp_path / "params.yaml"
+    path.write_text(path.read_text().replace("epochs: 2", "epochs: 3"))
+    edited = path.read_text()
+    decide(desk, cases[1].name, "keep")
+    assert path.read_text() == edited.replace("labels: null", "labels: labels.csv")
+
+
+def test_a_part_that_is_split_in_turn_leaves_the_others(tmp_path: Path, cases: list[Case]) -> None:
+    desk, name = LabelDesk(tmp_path, cases), cases[1].name
+    decide(desk, name, "split", at=0.6)
+    decide(desk, f"{name}#t=0,0.6", "split", at=0.2)
+    progress = desk.progress()
+    assert not progress["decided"][name]["open"], "its parts are asked, not all of it again"
+    assert [part["name"] for part in progress["parts"]] == [
+        f"{name}#t=0.6", f"{name}#t=0,0.2", f"{name}#t=0.2,0.6"
+    ]  # fmt: skip
+    assert all(progress["decided"][part["name"]]["open"] for part in progress["parts"])
+    desk.undo(progress["last"])
+    rows = read_labels(tmp_path / "labels.csv").rows["clap/1.mp4"]
+    assert [(row.start, row.end) for _, row in rows] == [(0.0, 0.6), (0.6, None)]
+
+
+def test_what_was_undone_is_no_class_any_more(tmp_path: Path, cases: list[Case]) -> None:
+    desk = LabelDesk(tmp_path, cases)
+    decide(desk, cases[1].name, "label", label="wvae")
+    assert desk.progress()["classes"] == ["clap", "jump", "wave", "wvae"]
+    desk.undo(desk.progress()["last"])
+    assert desk.progress()["classes"] == ["clap", "jump", "wave"]
+
+
+def test_a_label_written_by_hand_is_the_label(tmp_path: Path, cases: list[Case]) -> None:
+    desk = LabelDesk(tmp_path, cases)
+    decide(desk, cases[1].name, "keep")
+    with desk.table.path.open("a") as file:
+        file.write("clap/2.mp4,wave,,,,,,\n")
+    with pytest.raises(InputError, match="another program"):
+        desk.decide(cases[2].name, action="keep", label=None, at=None, blind=False, expected=None)
+    decide(desk, cases[2].name, "keep")
+    assert desk.table.decisions[-1].labels == ("wave",)
+    assert desk.table.decisions[-1].before == "wave"
+
+
+def test_a_table_that_becomes_invalid_is_said_in_a_line(url: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("video,label,start\na.mp4,x,later\n")
+    answer = httpx.post(f"{url}undo", json={"key": "x"})
+    assert answer.status_code == 409
+    assert "labels.csv: row 2" in answer.json()["detail"]
+
+
+def test_random_cases_give_an_interval(tmp_path: Path, cases: list[Case]) -> None:
+    drawn = [replace(case, reason="random") for case in cases[:12]]
+    desk = LabelDesk(tmp_path, [*drawn, *cases[12:]])
     assert desk.estimate() is None
-    for number, case in enumerate(cases[:10]):
-        desk.decide(
-            case.name, action="label", label="wave" if number == 3 else case.class_name, at=None,
-            blind=False, expected=None,
-        )  # fmt: skip
+    for number, case in enumerate(drawn[:10]):
+        label = "wave" if number == 3 else case.class_name
+        decide(desk, case.name, "label", label=label)
+    decide(desk, cases[14].name, "label", label="jump")  # not drawn: it does not count
+    decide(desk, cases[11].name, "drop")
+    desk.undo(desk.progress()["last"])
     estimate = desk.estimate()
     assert estimate is not None
     # Wilson's interval of 1 of 10, from statsmodels' proportion_confint.
-    assert (estimate["wrong"], estimate["count"]) == (1, 10)
+    assert (estimate["wrong"], estimate["count"], estimate["drawn"]) == (1, 10, 12)
     assert (estimate["low"], estimate["high"]) == pytest.approx((0.0179, 0.4042), abs=1e-4)
-    assert "1 of 10 random cases had a wrong label" in label_command.summary(desk)
-    assert "1.8 to 40.4 %" in label_command.summary(desk)
+    told = label_command.summary(desk)
+    assert told.startswith("11 decisions in ")
+    assert "1 of 10 random cases had a wrong label (2 more were drawn and not decided)" in told
+    assert "1.8 to 40.4 %" in told
+    decide(desk, cases[3].name, "keep")
+    assert desk.estimate() == estimate, "what a changed label was before still counts"
 
 
 @pytest.mark.process

@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from small_run import write_project
-from synthetic import make_rows, steady, write_video
+from synthetic import make_rows, steady, touch_videos, write_video
 from tiny_model import write_checkpoint
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import hash_file
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
+from slowfast_finetune.desk import decisions, queue
 from slowfast_finetune.desk.cases import Neighbour
+from slowfast_finetune.desk.decisions import DecisionTable, Span
 from slowfast_finetune.desk.doubts import held_out_probabilities, margins
 from slowfast_finetune.desk.queue import (
     CaseEvidence,
@@ -24,6 +29,7 @@ from slowfast_finetune.desk.queue import (
     build_queue,
     confident_mistakes,
     spread,
+    unlabelled_rows,
 )
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
@@ -186,6 +192,54 @@ def test_unlabelled_cases_have_no_label_and_stand_among_the_others() -> None:
     assert (case.reason, case.score, case.neighbours) == ("unlabelled", 0.5, near)
 
 
+@pytest.mark.parametrize(("count", "held"), [(0, "no case"), (8, "only class 'clap'")])
+def test_fewer_than_two_classes_are_refused(tmp_path: Path, count: int, held: str) -> None:
+    write_project(tmp_path)
+    path = tmp_path / "data" / "clips.csv"
+    CLIPS.write(path, CLIPS.read_rows(path)[:count])
+    with pytest.raises(DataError, match=f"^data/clips.csv: holds {held}; labels are judged"):
+        build_queue(tmp_path)
+
+
+def test_what_is_known_is_not_asked_about_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = write_project(tmp_path)
+    folder = touch_videos(tmp_path / "new", [f"{name}.mp4" for name in "abcdefgh"])
+    touch_videos(tmp_path / "videos", ["x.mp4"])
+    for copied, name in (("a", "b"), ("d", "f")):
+        (folder / f"{name}.mp4").write_bytes((folder / f"{copied}.mp4").read_bytes())
+    (known, *_) = CLIPS.read_rows(tmp_path / "data" / "clips.csv")
+    in_set = [
+        known._replace(content_hash=hash_file(folder / "c.mp4")),
+        known._replace(video_path="new/g.mp4"),
+    ]
+    monkeypatch.setattr(decisions, "decider", lambda: "Ada")
+    table = DecisionTable(tmp_path / "videos" / "labels.csv")
+    for name, label in (("d", "wave"), ("e", None), ("h", "wave")):
+        table.decide([(Span(f"../new/{name}.mp4"), label)],
+                     before=None, words=["unlabelled"], expected=None)  # fmt: skip
+    table.undo(table.decisions[-1])
+    asked: list[str] = []
+
+    def decode(manifest: list[ManifestRow], **_: Any) -> tuple[list[ClipRow], list[Any]]:
+        asked.extend(row.video_path for row in manifest)
+        return [known], []
+
+    monkeypatch.setattr(queue, "cache_videos", decode)
+    store = ClipStore(tmp_path / "store", params.clip)
+    unlabelled_rows(folder, in_set, params=params, store=store, project=tmp_path)
+    assert asked == ["new/a.mp4", "new/h.mp4"]
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"{folder}: 6 of 8 videos are not asked about: "
+        "1 copies of others there, 3 decided already, 2 in the set already"
+    )
+    for name in "ah":
+        table.decide([(Span(f"../new/{name}.mp4"), "wave")], before=None, words=["unlabelled"],
+                     expected=table.latest(Span(f"../new/{name}.mp4")))  # fmt: skip
+    assert unlabelled_rows(folder, in_set, params=params, store=store, project=tmp_path) == []
+
+
 @pytest.mark.process
 def test_a_run_gives_a_queue_with_and_without_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -211,3 +265,12 @@ def test_a_run_gives_a_queue_with_and_without_its_checkpoint(
     (new,) = (case for case in found if case.reason == "unlabelled")
     assert new.name == "new/deep/a.mp4"
     assert len(new.neighbours) == 5
+
+    in_one_group = [row._replace(group="one") if row.label == 2 else row for row in rows]
+    CLIPS.write(tmp_path / "data" / "clips.csv", in_one_group)
+    capsys.readouterr()
+    found = build_queue(tmp_path, unlabelled=tmp_path / "new")
+    assert [case.name for case in found if case.reason == "unlabelled"] == ["new/deep/a.mp4"]
+    assert not [case for case in found if case.reason == "doubtful"]
+    told = capsys.readouterr().out
+    assert "no labels are put in doubt by the model: class 'wave' lies in one group alone" in told

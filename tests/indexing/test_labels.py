@@ -84,6 +84,23 @@ def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path: Path) -> None:
     ]
 
 
+def test_only_line_feeds_and_carriage_returns_end_a_row(tmp_path: Path) -> None:
+    text = "video,label\ra.mp4,x\u2028y\x0cz\x85\r\nb.mp4,w\n"
+    assert [(number, row.label) for number, row in read(tmp_path, text)] == [
+        (2, "x\u2028y\x0cz"),
+        (3, "w"),
+    ]
+
+
+def test_a_table_for_decisions_may_have_none_yet(tmp_path: Path, videos: Path) -> None:
+    assert refused(tmp_path, "video,label\n") == "lists no videos"
+    assert classes(build(tmp_path, "video,label,decided_at\n"))["jump/0.mp4"] == "jump"
+    everything = "".join(f"{name}/{i}.mp4,\n" for name in ("jump", "wave") for i in range(5))
+    assert build_refused(tmp_path, f"video,label\n{everything}").endswith(
+        "no video that has a label"
+    )
+
+
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
     [
@@ -141,6 +158,45 @@ def test_a_cell_that_does_not_fit(tmp_path: Path, cells: str, expected: str) -> 
 def test_rows_that_contradict_each_other(tmp_path: Path, rows: list[str], expected: str) -> None:
     found = refused(tmp_path, "\n".join(["video,label,start,end", *rows]))
     assert found.startswith(expected)
+
+
+def test_what_is_left_out_may_be_deleted_but_not_what_has_a_label(
+    tmp_path: Path, videos: Path
+) -> None:
+    header = "video,label,decided_at,before,reason\n"
+    plain = "one.mp4,wave,,,\n"
+    drop = "one.mp4,,2026-11-27T20:00:00Z,wave,doubtful\n"
+    built = build(tmp_path, header + plain + drop)
+    assert len(classes(built)) == 10
+    assert any(
+        note.endswith("labels.csv: 1 videos that it leaves out are not there, e.g. 'one.mp4'")
+        for note in built.notes
+    )
+    keep = drop.replace("4,,", "4,wave,")
+    expected = f"row 3: there is no video 'one.mp4' in {videos}; if it is gone, empty its label"
+    assert build_refused(tmp_path, header + plain + keep) == expected
+
+
+def test_a_row_by_hand_corrects_a_decision_before_it(tmp_path: Path, videos: Path) -> None:
+    header = "video,label,start,end,decided_at,before,reason\n"
+    first, decided = "a,x,,,,,\n", "a,y,,,2026-11-27T20:00:00Z,x,doubtful\n"
+    for by_hand, standing in (
+        ("a,z,,,,,\n", [(4, "z")]),
+        ("a,x,,,,,\n", [(4, "x")]),
+        ("a,,,,,,\n", [(4, None)]),
+        ("a,z,,5,,,\na,w,5,,,,\n", [(4, "z"), (5, "w")]),
+    ):
+        found = read(tmp_path, header + first + decided + by_hand)
+        assert [(number, row.label) for number, row in found] == standing
+        table = read_labels(tmp_path / "labels.csv")
+        assert [(number, row.label) for number, row in table.undecided["a"]] == [(2, "x")]
+        changed = {number: "doubtful" for number, label in standing if label != "x"}
+        assert {n: why for n, why in table.changed.items() if n > 3} == changed
+    for by_hand, fault in (
+        ("a,z,,,,,\na,w,,,,,\n", "row 5: has another label than row 4, on the same video"),
+        ("a,z,,5,,,\na,w,4,,,,\n", "row 5: overlaps row 4"),
+    ):
+        assert refused(tmp_path, header + first + decided + by_hand).startswith(fault)
 
 
 def test_parts_may_touch(tmp_path: Path) -> None:

@@ -98,11 +98,12 @@ def make_desk_server(desk: LabelDesk, *, token: str, blind: bool = False) -> uvi
 
 def summary(desk: LabelDesk) -> str:
     """What was decided, and the estimated share of wrong labels."""
-    lines = [f"{len(desk.table.decisions)} decisions in {desk.table.path}"]
+    lines = [f"{len(desk.table.standing)} decisions in {desk.table.path}"]
     if estimate := desk.estimate():
+        wrong, count, drawn = (estimate[name] for name in ("wrong", "count", "drawn"))
         lines.append(
-            f"{estimate['wrong']} of {estimate['count']} random cases had a wrong label: "
-            f"95 % confidence interval of the share {100 * estimate['low']:.1f} to "
-            f"{100 * estimate['high']:.1f} %"
+            f"{wrong} of {count} random cases had a wrong label ({drawn - count} more were drawn "
+            f"and not decided): 95 % confidence interval of the share {100 * estimate['low']:.1f} "
+            f"to {100 * estimate['high']:.1f} %"
         )
     return "\n".join([*lines, "`dvc repro` learns from them"])

@@ -9,7 +9,7 @@ import math
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -58,7 +58,9 @@ class Decision:
         parts: what it is about, with labels; None: it is left out.
         before: the label until then; None: it had none.
         words: the reason that the case was shown for, and what else is to be known.
-        decided_at: UTC, ISO 8601.
+        decided_at: UTC, ISO 8601; empty for a row that was written without the desk.
+        number: of its first row; the header is row 1.
+        replaced: the rows that stood before and overlap it.
     """
 
     parts: tuple[tuple[Span, str | None], ...]
@@ -66,6 +68,8 @@ class Decision:
     words: tuple[str, ...]
     decided_at: str
     decided_by: str
+    number: int
+    replaced: tuple[tuple[Span, str | None], ...] = ()
 
     @property
     def span(self) -> Span:
@@ -80,8 +84,12 @@ class Decision:
 
     @property
     def key(self) -> str:
-        """Names it among all decisions of a table."""
-        return f"{self.decided_at} {self.span.video}"
+        """Names it among all rows of a table."""
+        return f"{self.number} {self.decided_at} {self.span.video}"
+
+    def overlaps(self, span: Span) -> bool:
+        """Whether it is about some moment of a span."""
+        return any(part.overlaps(span) for part, _ in self.parts)
 
     @property
     def is_undo(self) -> bool:
@@ -106,7 +114,7 @@ class DecisionTable:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read_at: tuple[int, int, int] | None = None
-        self._decisions: list[Decision] = []
+        self._entries: list[Decision] = []
         self._by_video: dict[str, list[Decision]] = {}
         if path.exists():
             read_labels(path)
@@ -115,20 +123,25 @@ class DecisionTable:
                 raise DataError(f"{place}: cannot be written")
 
     @property
-    def decisions(self) -> list[Decision]:
-        """Every decision so far, the first one first; of other processes too."""
+    def entries(self) -> list[Decision]:
+        """Every row or decision so far, the first one first; of other processes too."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
             return []
         stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
         if stamp != self._read_at:
-            self._decisions = _grouped(self.path)
+            self._entries = _replayed(self.path)
             self._by_video = {}
-            for decision in self._decisions:
-                self._by_video.setdefault(decision.span.video, []).append(decision)
+            for entry in self._entries:
+                self._by_video.setdefault(entry.span.video, []).append(entry)
             self._read_at = stamp
-        return self._decisions
+        return self._entries
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """Every decision so far, the first one first."""
+        return [entry for entry in self.entries if entry.decided_at]
 
     @property
     def standing(self) -> list[Decision]:
@@ -138,15 +151,19 @@ class DecisionTable:
             if not decision.is_undo:
                 found.append(decision)
                 continue
-            undone = [i for i, other in enumerate(found) if other.span == decision.span]
+            undone = [
+                position
+                for position, other in enumerate(found)
+                if any(other.overlaps(span) for span, _ in decision.parts)
+            ]
             if undone:
                 del found[undone[-1]]
         return found
 
     def latest(self, span: Span) -> Decision | None:
         """The last row about something of this span; None if there is none."""
-        found = self._by_video.get(span.video, []) if self.decisions else []
-        return next((d for d in reversed(found) if d.span.overlaps(span)), None)
+        found = self._by_video.get(span.video, []) if self.entries else []
+        return next((entry for entry in reversed(found) if entry.overlaps(span)), None)
 
     def decide(
         self,
@@ -155,25 +172,26 @@ class DecisionTable:
         before: str | None,
         words: Sequence[str],
         split: str | None = None,
+        about: Span | None = None,
         expected: Decision | None,
     ) -> Decision:
-        """Append the labels of a case, or of parts that make it up; returns when they are on disk.
+        """Append the labels of a case, or of parts of it; returns when they are on disk.
 
         Args:
             before: its label until now.
             split: for the row of a video that the table does not name yet, if the table fixes the
                 split of videos.
-            expected: the latest decision about the case that the person knew of.
+            about: the case, if the parts do not make up all of it.
+            expected: the latest row about the case that the person knew of.
 
         Raises:
-            InputError: a label is not allowed, or another process decided in between.
+            InputError: a label is not allowed, or the table was changed in between.
             OSError: the disk is full; the table is as it was.
         """
-        whole = parts[0][0]._replace(end=parts[-1][0].end)
+        about = about or parts[0][0]._replace(end=parts[-1][0].end)
         labels = tuple(None if label is None else checked_label(label) for _, label in parts)
         with FileLock(self.path.with_name(f".{self.path.name}.lock")):
-            latest = self.latest(whole)
-            if latest != expected:
+            if self.latest(about) != expected:
                 raise InputError("decided in another window or by another program meanwhile")
             cells = self._prepared()
             now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -196,20 +214,24 @@ class DecisionTable:
             return self.decisions[-1]
 
     def undo(self, decision: Decision) -> Decision:
-        """Append a row that says what was before a decision.
+        """Append the rows that a decision replaced, or the label that the case had.
 
         Raises:
-            InputError: a later decision overlaps it.
+            InputError: a later decision, or a row written by hand since, overlaps it.
         """
-        found = self.standing
+        found, latest = self.standing, self.latest(decision.span)
         later = found[found.index(decision) + 1 :] if decision in found else [decision]
-        if any(other.span.overlaps(decision.span) for other in later):
+        if any(other.overlaps(decision.span) for other in later):
             raise InputError("a later decision has to be undone first")
+        if latest is not None and not latest.decided_at:
+            raise InputError(f"{self.path}: row {latest.number} was written by hand since")
         return self.decide(
-            [(decision.span, decision.before)],
+            sorted(decision.replaced, key=lambda part: part[0].start or 0.0)
+            or [(decision.span, decision.before)],
             before=decision.labels[0] if len(set(decision.labels)) == 1 else None,
             words=(decision.words[0], UNDO),
-            expected=self.latest(decision.span),
+            about=decision.span,
+            expected=latest,
         )
 
     def _prepared(self) -> Cells:
@@ -225,8 +247,8 @@ class DecisionTable:
         text = io.StringIO(newline="")
         writer = csv.writer(text, delimiter=cells.separator, lineterminator=cells.line_end)
         width = len(cells.header)
-        first = next(csv.reader([raw.decode("utf-8-sig").splitlines()[0]],
-                                delimiter=cells.separator))  # fmt: skip
+        whole = io.StringIO(raw.decode("utf-8-sig"), newline="")
+        first = next(csv.reader(whole, delimiter=cells.separator))
         writer.writerow([*first, *missing])
         for line in cells.lines:
             padded = [*line[:width], *[""] * (width - len(line)), *[""] * len(missing)]
@@ -298,39 +320,42 @@ def decider() -> str:
         return str(os.getuid())
 
 
-def random_decisions(standing: Iterable[Decision]) -> list[Decision]:
-    """The decisions on cases that were drawn at random; the last one, if there are several."""
-    found: dict[Span, Decision] = {}
-    for decision in standing:
-        if decision.words[0] == "random":
-            found[decision.span] = decision
-    return list(found.values())
-
-
-def _grouped(path: Path) -> list[Decision]:
-    """The decisions of a table; consecutive rows of one moment and video are one.
+def _replayed(path: Path) -> list[Decision]:
+    """The rows of a table; consecutive decisions of one moment and video are one.
 
     Raises:
         DataError: a row is not valid.
     """
     cells = read_cells(path)
     found: list[Decision] = []
+    standing: dict[str, list[tuple[Span, str | None]]] = {}
     for number, line in enumerate(cells.lines, 2):
         row = {name: cell.strip() for name, cell in zip(cells.header, line, strict=False)}
-        if len(line) < len(cells.header) or not row.get("decided_at"):
+        is_cut_off = len(line) < len(cells.header) and "decided_at" in cells.header
+        if is_cut_off or not any(row.values()):
             continue
         try:
             video, label, start, end, *_ = label_row(row, decimal_comma=cells.separator == ";")
         except ValueError as error:
             raise DataError(f"{path}: row {number}: {error}") from error
-        parts: tuple[tuple[Span, str | None], ...] = ((Span(video, start, end), label),)
+        part = (Span(video, start, end), label)
+        decided_at = row.get("decided_at", "")
+        entry = Decision(
+            (part,),
+            composed(row.get("before", "")) or None,
+            tuple(word.strip() for word in row.get("reason", "").split(",")),
+            decided_at,
+            row.get("decided_by", ""),
+            number,
+        )
         last = found[-1] if found else None
-        if last and (last.decided_at, last.span.video) == (row["decided_at"], video):
-            parts = last.parts + parts
+        if last and decided_at and (last.decided_at, last.span.video) == (decided_at, video):
+            entry = replace(last, parts=(*last.parts, part))
             found.pop()
-        words = tuple(word.strip() for word in row.get("reason", "").split(","))
-        before = composed(row.get("before", "")) or None
-        found.append(Decision(parts, before, words, row["decided_at"], row.get("decided_by", "")))
+        of_video = standing.setdefault(video, [])
+        replaced = [old for old in of_video if old not in entry.parts and old[0].overlaps(part[0])]
+        standing[video] = [*(old for old in of_video if old not in replaced), part]
+        found.append(replace(entry, replaced=(*entry.replaced, *replaced)))
     return found
 
 

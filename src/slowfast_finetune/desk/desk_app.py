@@ -47,7 +47,11 @@ def create_desk_app(desk: LabelDesk, *, token: str, blind: bool, names: frozense
 
     @app.exception_handler(InputError)
     def refused(_: Request, error: InputError) -> Response:
-        return JSONResponse({"detail": str(error), **desk.progress()}, 409)
+        try:
+            progress = desk.progress()
+        except InputError:  # the table has become invalid, which is what the error says
+            progress = {}
+        return JSONResponse({"detail": str(error), **progress}, 409)
 
     @app.exception_handler(OSError)
     def failed(_: Request, error: OSError) -> Response:

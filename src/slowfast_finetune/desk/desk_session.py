@@ -24,7 +24,6 @@ from slowfast_finetune.desk.decisions import (
     Decision,
     DecisionTable,
     Span,
-    random_decisions,
 )
 from slowfast_finetune.desk.loops import Loop, LoopMaker
 from slowfast_finetune.evaluation.resampling import wilson_interval
@@ -63,7 +62,7 @@ class LabelDesk:
         params = load_params(project / PARAMS)
         self._project = project
         self._root = locate(params.data.videos, project=project)
-        self._sets_labels, path = _table(params, self._root, project=project)
+        path, self._must_be_named = _table(params, self._root, project=project)
         self.table = DecisionTable(path)
         if path.exists():
             self._name_table()
@@ -101,12 +100,12 @@ class LabelDesk:
             latest = self.table.latest(item.span)
             if latest is None:
                 continue
-            made = [d for d in by_video.get(item.span.video, ()) if d.span.overlaps(item.span)]
+            made = [d for d in by_video.get(item.span.video, ()) if d.overlaps(item.span)]
             # A split is no decision on the labels of its parts.
-            is_open = not made or (SPLIT in made[-1].words and made[-1].span != item.span)
+            is_open = not made or (item.word == PART and SPLIT in made[-1].words)
             decided[item.case.name] = {"key": latest.key, "open": is_open, **_said(latest)}
         names = {item.span: item.case.name for item in (*self._queue, *parts)}
-        used = {label for decision in decisions for label in decision.labels if label}
+        used = {label for decision in standing for label in decision.labels if label}
         return {
             # New ones come last, so that the others keep their numbers.
             "classes": sorted(self._classes) + sorted(used - self._classes),
@@ -128,15 +127,20 @@ class LabelDesk:
     def estimate(self) -> dict[str, Any] | None:
         """The share of wrong labels among random cases, with its 95 % interval; None without any.
 
-        A label is counted as wrong if it was changed, split or dropped.
+        Of the random cases of this queue those that have been decided, for whatever reason they
+        were shown. A label is counted as wrong if it was changed, split or dropped.
         """
-        found = random_decisions(self.table.standing)
+        standing = self.table.standing
+        drawn = [item.span for item in self._queue if item.word == "random"]
+        made = [[d for d in standing if d.overlaps(span)] for span in drawn]
+        found = [decisions for decisions in made if decisions]
         if not found:
             return None
-        wrong = sum(decision.is_change for decision in found)
+        wrong = sum(each[-1].labels != (each[0].before,) for each in found)
         low, high = wilson_interval(wrong / len(found), len(found))
-        blind = sum(BLIND in decision.words for decision in found)
-        return {"count": len(found), "wrong": wrong, "low": low, "high": high, "blind": blind}
+        blind = sum(BLIND in each[-1].words for each in found)
+        shares = {"low": low, "high": high}
+        return {"drawn": len(drawn), "count": len(found), "wrong": wrong, "blind": blind, **shares}
 
     def decide(
         self,
@@ -274,31 +278,43 @@ class LabelDesk:
 
     def _name_table(self) -> None:
         """Set data.labels in params.yaml, if the table lies where index would not look for it."""
-        if self._sets_labels is not None:
-            write_text(self._project / PARAMS, self._sets_labels)
-            self._sets_labels = None
+        if self._must_be_named:
+            write_text(self._project / PARAMS, _naming_table(self._project))
+            self._must_be_named = False
 
 
-def _table(params: Params, root: Path, *, project: Path) -> tuple[str | None, Path]:
-    """The table of labels; and params.yaml as it has to be for ``index`` to read it, if it is not.
+def _table(params: Params, root: Path, *, project: Path) -> tuple[Path, bool]:
+    """The table of labels; and whether data.labels has to be set for ``index`` to read it.
 
     Where the videos lie in the project, the table is labels.csv beside params.yaml: git then has
     it, and no stage of DVC that writes videos deletes it.
     """
     if params.data.labels:
-        return None, locate(params.data.labels, project=project)
+        return locate(params.data.labels, project=project), False
     inside = root / LABELS_FILE
     if inside.exists() or not root.resolve().is_relative_to(project.resolve()):
-        return None, inside
+        return inside, False
+    _naming_table(project)
+    return project / LABELS_FILE, True
+
+
+def _naming_table(project: Path) -> str:
+    """The text of params.yaml with labels.csv as data.labels, and all else as it stands there.
+
+    Raises:
+        InputError: there is no ``labels: null`` to replace.
+    """
     text = (project / PARAMS).read_text(encoding="utf-8")
-    changed, count = re.subn(r"(?m)^( +labels:) *null\b", rf"\1 {LABELS_FILE}", text, count=1)
-    if not count or parse_params(changed, path=Path(PARAMS)).data.labels != LABELS_FILE:
+    named, count = re.subn(r"(?m)^( +labels:) *null\b", rf"\1 {LABELS_FILE}", text, count=1)
+    if not count or parse_params(named, path=Path(PARAMS)).data.labels != LABELS_FILE:
         raise InputError(f"{PARAMS}: set data.labels: {LABELS_FILE}, for the decisions")
-    return changed, project / LABELS_FILE
+    return named
 
 
 def _said(decision: Decision) -> dict[str, Any]:
     """A decision in words."""
+    if not decision.decided_at:
+        return {"said": "written by hand", "label": decision.labels[-1]}
     if SPLIT in decision.words:
         times = ", ".join(f"{span.end:g} s" for span, _ in decision.parts[:-1])
         return {"said": f"split at {times}", "label": decision.before}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,20 +15,23 @@ import numpy as np
 from slowfast_finetune.base.console import progress, say
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params, load_params
-from slowfast_finetune.base.store_location import store_root, written_path
+from slowfast_finetune.base.store_location import locate, store_root, written_path
 from slowfast_finetune.clips.caching import cache_videos, restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.desk.cases import Case, Neighbour, Reason
+from slowfast_finetune.desk.decisions import DecisionTable
 from slowfast_finetune.desk.doubts import held_out_probabilities, margins
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.features.likeness import nearest
 from slowfast_finetune.features.logistic import fit_path, fitting
-from slowfast_finetune.indexing.manifest import every_video
+from slowfast_finetune.indexing.label_table import read_labels
+from slowfast_finetune.indexing.manifest import every_video, labels_path
+from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.inspection.duplicates import exact_copies, near_copies
 from slowfast_finetune.inspection.label_errors import cross_predict
 from slowfast_finetune.inspection.video_summary import VideoSummary, summarise_entry
@@ -98,13 +103,19 @@ def build_queue(
         seed: of the random cases and of the choice among unlabelled videos.
 
     Raises:
-        DataError: ``data/clips.csv`` is missing or of other parameters, a clip cannot be restored,
-            or ``unlabelled`` holds no video, or has no checkpoint to judge it.
+        DataError: ``data/clips.csv`` is missing, of other parameters or of fewer than two classes,
+            a clip cannot be restored, or ``unlabelled`` holds no video, or has no checkpoint to
+            judge it.
     """
     params = load_params(project / "params.yaml")
     runtime = params.runtime.model_copy(update={"device": device})
     params = params if device == "auto" else params.model_copy(update={"runtime": runtime})
     rows, class_names = _numbered(CLIPS.read_rows(project / CLIPS.file))
+    if len(class_names) < 2:
+        held = f"only class {class_names[0]!r}" if rows else "no case"
+        raise DataError(
+            f"{CLIPS.file}: holds {held}; labels are judged between two or more classes"
+        )
     store = ClipStore(store_root(project), params.clip)
     restore_entries(rows, params=params, store=store, project=project)
     others = []
@@ -114,7 +125,7 @@ def build_queue(
             raise DataError(
                 f"{checkpoint}: no such checkpoint to judge {unlabelled} by; run `dvc repro`"
             )
-        others = unlabelled_rows(unlabelled, params=params, store=store, project=project)
+        others = unlabelled_rows(unlabelled, rows, params=params, store=store, project=project)
     if checkpoint.is_file():
         evidence = by_features(
             rows, class_names, others, params=params, store=store, path=checkpoint
@@ -135,23 +146,48 @@ def _numbered(rows: Sequence[ClipRow]) -> tuple[list[ClipRow], list[str]]:
 
 
 def unlabelled_rows(
-    folder: Path, *, params: Params, store: ClipStore, project: Path
+    folder: Path, known: Sequence[ClipRow], *, params: Params, store: ClipStore, project: Path
 ) -> list[ClipRow]:
-    """Decode the videos of a folder into the clip store; says which are refused.
+    """Decode the videos of a folder into the clip store; says which are refused or passed over.
 
-    Their class is empty, and their split tells nothing.
+    Their class is empty, and their split tells nothing. Passed over are videos that are in the set
+    or decided about already, and copies of these and of each other.
+
+    Args:
+        known: cases of the set.
 
     Raises:
-        DataError: the folder holds no usable video.
+        DataError: the folder holds no usable video, or the table of labels is not valid.
     """
     data = params.data.model_copy(update={"videos": str(folder.absolute())})
     root, names = every_video(data, project=project)
     paths = [root / name for name in names]
     hashes = hash_files(paths, memo=HashMemo(store.folder.parent / MEMO_NAME))
-    manifest = [
-        ManifestRow(written_path(path, project=project), "", 0, "train", None, content_hash)
-        for path, content_hash in zip(paths, hashes, strict=True)
+    listed = project / MANIFEST.file
+    in_set = [*known, *(MANIFEST.read_rows(listed) if listed.is_file() else ())]
+    decided = _decided(params, project=project)
+    base = os.path.abspath(locate(params.data.videos, project=project))  # noqa: PTH100
+    reason_of = dict.fromkeys({row.video_path for row in in_set}, "in the set already")
+    reasons = [
+        reason_of.get(written_path(path, project=project))
+        or ("decided already" if composed(os.path.relpath(path, base)) in decided else None)
+        for path in paths
     ]
+    seen = {row.content_hash: "in the set already" for row in in_set}
+    seen |= {found: reason for found, reason in zip(hashes, reasons, strict=True) if reason}
+    manifest, passed = [], Counter[str]()
+    for path, content_hash, reason in zip(paths, hashes, reasons, strict=True):
+        if why := reason or seen.get(content_hash):
+            passed[why] += 1
+            continue
+        seen[content_hash] = "copies of others there"
+        name = written_path(path, project=project)
+        manifest.append(ManifestRow(name, "", 0, "train", None, content_hash))
+    if passed:
+        shown = ", ".join(f"{count} {why}" for why, count in sorted(passed.items()))
+        say(f"{folder}: {passed.total()} of {len(paths)} videos are not asked about: {shown}")
+    if passed and not manifest:
+        return []
     rows, rejected = cache_videos(
         manifest,
         clip=params.clip,
@@ -165,6 +201,20 @@ def unlabelled_rows(
     if not rows:
         raise DataError(f"{folder}: holds no video that can be used")
     return rows
+
+
+def _decided(params: Params, *, project: Path) -> set[str]:
+    """The videos that the table of labels names, but for those whose decision was undone."""
+    path = labels_path(params.data, project=project)
+    if not path.exists():
+        return set()
+    named = read_labels(path).rows
+    table = DecisionTable(path)
+    standing = {decision.span.video for decision in table.standing}
+    undone = {decision.span.video for decision in table.decisions} - standing
+    return {
+        name for name in named if name not in undone or any(row.label for _, row in named[name])
+    }
 
 
 def by_pictures(
@@ -227,9 +277,13 @@ def by_features(
     means, size = mean_features([*rows, *others], params=params, store=store, path=path), len(rows)
     balanced = params.train.class_balance != "none"
     labels = _labels(rows)
-    probabilities, penalty = held_out_probabilities(
-        rows, means[:size], balanced=balanced, seed=params.data.split_seed
-    )
+    try:
+        probabilities, penalty = held_out_probabilities(
+            rows, means[:size], balanced=balanced, seed=params.data.split_seed
+        )
+    except DataError as error:
+        say(f"WARNING: no labels are put in doubt by the model: {error}")
+        probabilities, penalty = np.full((size, len(class_names)), np.nan), 1.0
     unlabelled = None
     if others:
         with fitting():

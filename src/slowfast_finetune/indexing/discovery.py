@@ -188,9 +188,13 @@ def _labelled(
     """
     by_name = {composed(video.name): video for video in videos}
     files = walk.every_video() | walk.videos_beside(labels.rows)
-    strangers = [name for name in labels.rows if name not in files]
+    gone = [name for name in labels.rows if name not in files]
+    strangers = [name for name in gone if any(row.label for _, row in labels.rows[name])]
     if strangers:
         raise labels.error(labels.rows[strangers[0]][0][0], walk.no_video(strangers, files))
+    labels = replace(
+        labels, rows={name: rows for name, rows in labels.rows.items() if name in files}
+    )
     others = [video for video in videos if composed(video.name) not in labels.rows]
     found = _as_listed(labels.rows, files, by_name, labels.changed)
     split_rows = [n for rows in labels.rows.values() for n, row in rows if row.split and row.label]
@@ -214,6 +218,10 @@ def _labelled(
         more = ", …" if len(kept) > 5 else ""
         note += f"; {len(others)} videos not named there have their folder's class: {shown}{more}"
     walk.warnings.append(note)
+    if gone:
+        walk.warnings.append(
+            f"{labels.path}: {len(gone)} videos that it leaves out are not there, e.g. {gone[0]!r}"
+        )
     if labels.ignored:
         walk.warnings.append(
             f"WARNING: {labels.path}: columns not read: {', '.join(map(repr, labels.ignored))}"
@@ -225,7 +233,7 @@ def _labelled(
         )
     undecided: list[FoundVideo] = []
     if labels.undecided:
-        before = {name: rows for name, rows in labels.undecided.items() if rows}
+        before = {n: rows for n, rows in labels.undecided.items() if rows and n in files}
         undecided = [video for video in videos if composed(video.name) not in before]
         undecided += _as_listed(before, files, by_name)
     return others + found, undecided
@@ -360,7 +368,7 @@ class _Walk:
         last = name.rsplit("/", 1)[-1]
         near = [file for file in files if file.rsplit("/", 1)[-1] == last]
         near = near or difflib.get_close_matches(name, files, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "; if it is gone, empty its label"
         return f"there is no video {name!r} in {self._root}{hint}{more}"
 
     def files_below(self, folder: Path, above: frozenset[Path] | None = None) -> Iterator[Path]:

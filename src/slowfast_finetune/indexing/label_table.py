@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import math
 import re
@@ -45,7 +46,7 @@ class LabelRow(NamedTuple):
 LABELS = Table("labels.csv", LabelRow, version=1)
 _REQUIRED = ("video", "label")
 # What `slowfast label` adds. A row with a value in the first replaces the earlier rows on its video
-# that it overlaps in time.
+# that it overlaps in time; one without, which corrects by hand, those of them that have a value.
 DECISION_COLUMNS = ("decided_at", "decided_by", "before", "reason")
 
 
@@ -56,12 +57,13 @@ class LabelTable:
     Attributes:
         path: the file.
         rows: of each video, by its path from the videos folder in Unicode's composed form, with
-            their numbers: the header is row 1, as in a spreadsheet; sorted by start. Rows that a
-            later decision replaces are left out.
+            their numbers: the header is row 1, as in a spreadsheet; sorted by start. Rows that
+            later ones replace are left out.
         ignored: names of columns that are not read.
         unfinished: numbers of rows that a crash cut off; they are passed over.
-        changed: of rows by which decisions changed a label, by number, why the case was shown.
-        undecided: ``rows`` as they would be without any decision; empty if there is none.
+        changed: of rows by which decisions, or corrections of these by hand, changed a label, by
+            number, why the case was shown.
+        undecided: ``rows`` as they would be without these; empty if there is no decision.
     """
 
     path: Path
@@ -116,12 +118,10 @@ def read_labels(path: Path) -> LabelTable:
             raise table.error(number, str(error)) from error
         before = composed(cells.get("before", "")) if cells.get("decided_at") else None
         listed[row.video].append(_Listed(number, row, before, cells.get("reason", "")))
-    by_video = {name: _standing(rows, table.changed) for name, rows in listed.items()}
+    by_video = {name: _standing(rows, table) for name, rows in listed.items()}
     decided = {each.number for rows in listed.values() for each in rows if each.before is not None}
-    if decided:
-        for name, listed_rows in listed.items():
-            kept = [(each.number, each.row) for each in listed_rows if each.before is None]
-            table.undecided[name] = sorted(kept, key=lambda numbered: numbered[1].start or 0.0)
+    if not decided:
+        table.undecided.clear()
     times = [
         (number, time)
         for rows in by_video.values()
@@ -138,7 +138,7 @@ def read_labels(path: Path) -> LabelTable:
         rows.sort(key=lambda numbered: (numbered[1].start or 0.0, numbered[0]))
         _check_agreement(table, rows)
         table.rows[name] = rows
-    if not table.rows:
+    if not table.rows and DECISION_COLUMNS[0] not in header:
         raise DataError(f"{path}: lists no videos")
     return table
 
@@ -159,19 +159,29 @@ def overlap(one: LabelRow, other: LabelRow) -> bool:
     ) < (math.inf if one.end is None else one.end)
 
 
-def _standing(rows: Sequence[_Listed], changed: dict[int, str]) -> list[tuple[int, LabelRow]]:
-    """The rows on one video that no later decision replaces; adds to ``LabelTable.changed``."""
+def _standing(rows: Sequence[_Listed], table: LabelTable) -> list[tuple[int, LabelRow]]:
+    """The rows on one video that no later one replaces; adds to ``changed`` and ``undecided``."""
     standing: list[_Listed] = []
+    decisions: list[_Listed] = []
+    undecided: list[tuple[int, LabelRow]] = []
     for each in rows:
-        if each.before is not None:
-            standing = [other for other in standing if not overlap(other.row, each.row)]
+        is_decision = each.before is not None
+        # Two rows that are no decisions may not overlap.
+        standing = [
+            other
+            for other in standing
+            if not (is_decision or other.before is not None) or not overlap(other.row, each.row)
+        ]
         standing.append(each)
-    decisions = [each for each in rows if each.before is not None]
-    for each in standing:
+        decisions += [each] * is_decision
+        made = [decision for decision in decisions if overlap(decision.row, each.row)]
+        if not made:
+            undecided.append((each.number, each.row))
         # What it was called before the first decision.
-        first = next((d.before for d in decisions if overlap(d.row, each.row)), None)
-        if each.before is not None and first and first != each.row.label:
-            changed[each.number] = each.reason
+        elif made[0].before and made[0].before != each.row.label:
+            table.changed[each.number] = each.reason or made[-1].reason
+    undecided.sort(key=lambda numbered: numbered[1].start or 0.0)
+    table.undecided[rows[0].row.video] = undecided
     return [(each.number, each.row) for each in standing]
 
 
@@ -213,8 +223,9 @@ def read_cells(path: Path) -> Cells:
         last = text.rpartition("\n")[2]
         is_open = last.count('"') % 2 and DECISION_COLUMNS[0] in first.lower()
         missing_end = ('"' if is_open else "") + (line_end if last else "")
-        whole = (text + missing_end).splitlines(keepends=True)
-        found = list(csv.reader(whole, delimiter=separator, strict=True))
+        # Not splitlines, which ends a line at a form feed or U+2028 too.
+        lines = io.StringIO(text + missing_end, newline="")
+        found = list(csv.reader(lines, delimiter=separator, strict=True))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8; in Excel, save it as 'CSV UTF-8'") from error
     except (OSError, csv.Error) as error:

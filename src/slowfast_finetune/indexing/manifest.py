@@ -49,6 +49,8 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
             ``assign_splits``.
     """
     root, discovery = discover(params, project=project)
+    if not discovery.class_names:
+        raise DataError(f"data.videos: {root} holds no video that has a label")
     if len(discovery.class_names) < 2:
         raise DataError(
             f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
@@ -57,12 +59,26 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
     notes = [*_ignored_notes(discovery), *discovery.warnings]
     hashes = hash_files([video.path for video in discovery.videos], memo=memo)
     groups, group_notes = find_groups(discovery.videos, root=root, pattern=params.group_pattern)
-    splits, split_notes = _splits(discovery, hashes, groups, root=root, params=params, memo=memo)
-    rows = manifest_rows(discovery, hashes, project=project, splits=splits, groups=groups)
-    changed = sum(
-        video.is_changed and split == "test"
-        for video, split in zip(discovery.videos, splits, strict=True)
+    dealt, split_notes = _splits(discovery, hashes, groups, root=root, params=params, memo=memo)
+    kept = [
+        (video, content_hash, split)
+        for video, content_hash, split in zip(discovery.videos, hashes, dealt, strict=True)
+        if split is not None
+    ]
+    discovery.videos = [video for video, _, _ in kept]
+    discovery.class_names = sorted({video.class_name for video in discovery.videos})
+    before = {video.class_name for video in discovery.undecided}
+    if emptied := sorted(before - {*discovery.class_names}):
+        names = ", ".join(map(repr, emptied))
+        notes.append(f"WARNING: decisions leave no video of class {names}; it is no class any more")
+    rows = manifest_rows(
+        discovery,
+        [content_hash for _, content_hash, _ in kept],
+        project=project,
+        splits=[split for _, _, split in kept],
+        groups=groups,
     )
+    changed = sum(video.is_changed and split == "test" for video, _, split in kept)
     return Manifest(rows, notes + group_notes + split_notes, changed, discovery.num_dropped)
 
 
@@ -97,7 +113,7 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
     The table of labels is ``params.labels``, or labels.csv in the folder if there is one.
     """
     root = _videos_folder(params, project=project)
-    table = locate(params.labels, project=project) if params.labels else root / LABELS_FILE
+    table = labels_path(params, project=project)
     labels = read_labels(table) if params.labels or table.exists() else None
     discovery = find_videos(
         root,
@@ -115,6 +131,13 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
             add_background(before, undecided, class_name=params.background, ratio=ratio)
             discovery.undecided = before.videos
     return root, discovery
+
+
+def labels_path(params: DataParams, *, project: Path) -> Path:
+    """Where the table of labels is, if there is one."""
+    if params.labels:
+        return locate(params.labels, project=project)
+    return _videos_folder(params, project=project) / LABELS_FILE
 
 
 def every_video(params: DataParams, *, project: Path) -> tuple[Path, list[str]]:
@@ -217,18 +240,28 @@ def _splits(
     root: Path,
     params: DataParams,
     memo: HashMemo | None,
-) -> tuple[list[Split], list[str]]:
-    """As :func:`_split`; decisions about labels leave the split of all videos as it was."""
+) -> tuple[Sequence[Split | None], list[str]]:
+    """As :func:`_split`; decisions about labels leave the split of all videos as it was.
+
+    The split is None for videos that are left out, see :func:`_kept_splits`.
+    """
     before, videos, warnings = discovery.undecided, discovery.videos, []
     if before:
         old_hashes = hash_files([video.path for video in before], memo=memo)
         old_groups, _ = find_groups(before, root=root, pattern=params.group_pattern)
         old, notes = _split(before, hashes=old_hashes, groups=old_groups, params=params)
-        splits = _kept_splits(
+        kept = _kept_splits(
             videos, hashes, groups, _known_splits(before, old_hashes, old_groups, old)
         )
-        if not (lacking := _lacking_class(videos, splits, old)):
-            return splits, notes
+        if not (lacking := _lacking_class(videos, kept, old)):
+            out = [video.name for video, split in zip(videos, kept, strict=True) if not split]
+            if out := [*dict.fromkeys(out)]:
+                notes.append(
+                    f"WARNING: {len(out)} newly labelled videos are left out, which are copies of "
+                    f"val or test videos or in one group with some, e.g. {out[0]!r}: a model that "
+                    "had learned from them would be measured on what it knows"
+                )
+            return kept, notes
         warnings = [f"WARNING: {lacking}; the split is dealt anew"]
     splits, notes = _split(videos, hashes=hashes, groups=groups, params=params)
     return splits, warnings + notes
@@ -253,26 +286,38 @@ def _kept_splits(
     hashes: Sequence[str],
     groups: Mapping[str, str],
     known: Mapping[str, Split],
-) -> list[Split]:
+) -> list[Split | None]:
     """The split that each video had before decisions, so that runs before and after compare.
 
     A video that had no label joins train: it was chosen because a model was unsure of it, and
-    would make the test videos no fair sample. What it belongs to may take it elsewhere.
+    would make the test videos no fair sample. If it belongs to a val or test video, it is left
+    out: None.
     """
-    splits: list[Split] = []
-    for video, content_hash in zip(videos, hashes, strict=True):
-        ties = (f"video {video.name}", *_ties(groups.get(video.name), content_hash, video))
-        tied = next((known[tie] for tie in ties if tie in known), None)
-        splits.append(tied or video.given_split or "train")
-    return splits
+    held_out = {tie for tie, split in known.items() if split != "train"}
+    new = {
+        video.name: {*_ties(groups.get(video.name), content_hash, video)}
+        for video, content_hash in zip(videos, hashes, strict=True)
+        if f"video {video.name}" not in known
+    }
+    count = -1
+    while count != (count := len(held_out)):  # they may belong to one by way of each other
+        for ties in new.values():
+            if ties & held_out:
+                held_out |= ties - known.keys()
+    return [
+        (None if new[video.name] & held_out else video.given_split or "train")
+        if video.name in new
+        else known[f"video {video.name}"]
+        for video in videos
+    ]
 
 
 def _lacking_class(
-    videos: Sequence[FoundVideo], splits: Sequence[Split], before: Sequence[Split]
+    videos: Sequence[FoundVideo], splits: Sequence[Split | None], before: Sequence[Split]
 ) -> str:
     """Say which class has no video in a split; empty if none is missing anywhere."""
     present = {(video.class_name, split) for video, split in zip(videos, splits, strict=True)}
-    for name in sorted({name for name, _ in present}):
+    for name in sorted({name for name, split in present if split}):
         for split in SPLITS:
             if split in before and (name, split) not in present:
                 return f"decisions leave class {name!r} without a {split} video"
