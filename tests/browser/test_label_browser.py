@@ -374,6 +374,9 @@ def test_the_page_is_sound_for_a_screen_reader(desk: Desk) -> None:
     assert unnamed == 0
     said = page.locator("#said").inner_text()
     assert said.startswith("Called clap; taken for jump, 80 %. Drawn at random")
+    press(page, "Space")
+    said = page.locator("#said").inner_text()
+    assert said.endswith(". The model, trained without this video, doubts its label")
     press(page, "?")
     assert page.evaluate("document.getElementById('help').open")
     press(page, "Escape")

@@ -6,10 +6,10 @@
   const REASONS = {
     "doubtful": "The model, trained without this video, doubts its label",
     "confident mistake": "The model is sure of another label",
-    "near copy": "A near copy has another label",
-    "unlabelled": "Not labelled; uncertain, and unlike the others",
+    "near copy": "A video that is nearly the same has another label",
+    "unlabelled": "No label yet; the model is unsure of it, and it is unlike the others that are asked about",
     "random": "Drawn at random, to estimate how many labels are wrong",
-    "part": "A part that was split off",
+    "part": "A part of a video that was split",
   };
   const make = (tag, text, parent) => {
     const element = document.createElement(tag);
