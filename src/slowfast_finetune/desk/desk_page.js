@@ -251,7 +251,7 @@
     $("progress").value = list.length ? done / list.length : 1;
     const estimate = state.estimate;
     $("estimate").textContent = estimate
-      ? `${estimate.wrong} of ${estimate.count} random cases were changed, split or dropped${estimate.blind ? `, ${estimate.blind} of them decided blind` : ""}: between ${percent(estimate.low)} and ${percent(estimate.high)} of all labels are wrong (95 % confidence interval).`
+      ? `${estimate.wrong} of ${estimate.count} random cases were changed, split or dropped${estimate.blind ? `, ${estimate.blind} of them decided blind` : ""}; ${estimate.drawn - estimate.count} more are still to be decided. Share of wrong labels: ${percent(estimate.low)} to ${percent(estimate.high)} (95 % confidence interval; of the splits that have been asked about).`
       : "Known once random cases have been decided.";
     const history = $("history");
     history.replaceChildren();
