@@ -86,7 +86,9 @@ class _FoldingConv3d(nn.Conv3d):
     def _convolve(self, clips: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve clips (B, C, T, H, W); as images (B · T, C, H, W) if the kernel spans space."""
         num_frames, side = self.kernel_size[:2]
-        if side == 1:  # over time alone, or of one pixel: 3D is the faster way
+        # Over time alone, or of one pixel, 3D is the faster way; oneDNN's stem forward alone too.
+        forward_alone = clips.device.type == "cpu" and not torch.is_grad_enabled()
+        if side == 1 or (num_frames > 1 and forward_alone):
             return nn.functional.conv3d(clips, weight, bias, self.stride, self.padding)
         if num_frames > 1:  # the stem of the fast pathway, of three channels
             padded = nn.functional.pad(clips, (0, 0, 0, 0, num_frames // 2, num_frames // 2))
