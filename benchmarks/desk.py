@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def run(*, project: Path, decisions: int, kills: int, pause: float, seed: int, o
         kills: how many times the server ends by SIGKILL, at a random moment between two keys.
         pause: between two keys [s].
     """
-    from playwright.sync_api import sync_playwright
-
+    # Of the extra `browser`, which type checking does not need.
+    sync_playwright = import_module("playwright.sync_api").sync_playwright
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import store_root
 
