@@ -166,6 +166,8 @@ def test_a_part_past_the_end_is_refused(
     assert [clip.start_seconds for clip in clips] == [1.0]
     assert (rejected.reason, rejected.case) == ("past_end", rows[1].case)
     assert rejected.detail == detail
+    _, (rejected,) = cache([rows[0], rows[1]._replace(table_row=3)])
+    assert rejected.detail == f"row 3 of the table of labels: {detail}"
 
 
 def test_parts_padded_by_their_surroundings_are_counted(cache: Cache) -> None:
