@@ -118,6 +118,9 @@ def test_the_name_of_a_case(start: float | None, end: float | None, expected: st
         ((59.0, None), range(885, 900), 15, 0),
         ((3.0, None), range(45, 195), 150, 0),
         ((3.0, 33.0), range(45, 195), 150, 0),
+        # Where it ends does not matter: what is used of it lies in the video.
+        ((50.0, 900.0), range(750, 900), 150, 0),
+        ((30.0, 900.0), range(450, 600), 150, 0),
         # Up to a second past the end is taken for rounding.
         ((59.0, 60.9), range(885, 900), 15, 0),
         ((59.8, 60.9), range(892, 900), 3, 5),
