@@ -36,6 +36,12 @@ LABEL_STUDIO = [
                         "value": {"ranges": [{"start": 26, "end": 50}], "timelinelabels": ["fall"]},
                     },
                     {"type": "videorectangle", "from_name": "box", "value": {"sequence": []}},
+                    {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"},
+                    {
+                        "type": "choices",  # about the part above, not the video
+                        "from_name": "how",
+                        "value": {"ranges": [{"start": 26, "end": 50}], "choices": ["hard"]},
+                    },
                 ]
             }
         ],
@@ -62,18 +68,53 @@ LABEL_STUDIO = [
     },
     {"id": 10, "data": {"video": "empty.mp4"}, "annotations": []},
 ]
-BORIS_TABULAR = (
-    "Observation id,Source,Time offset (s),Subject,Behavior,Behavior type,Time,Media file name\n"
-    "o1,player #1:a.mp4,0.0,,run,START,1.5,clips/a.mp4\n"
-    "o1,player #1:a.mp4,0.0,,call,POINT,2.0,clips/a.mp4\n"
-    "o1,player #1:a.mp4,0.0,,run,STOP,4.25,clips/a.mp4\n"
-    "o1,player #1:a.mp4,0.0,,rest,START,4.25,clips/a.mp4\n"
-    "o1,player #1:a.mp4,0.0,,rest,STOP,9,clips/a.mp4\n"
+# All columns of BORIS 8 (boris/export_observation.py), with an independent variable, a category and
+# a modifier, CRLF at line ends; two players, of which the first counts.
+_BORIS_SOURCE = "player #1:/home/x/clips/a.mp4|player #2:/home/x/clips/b.mp4"
+_BORIS_OBSERVATION = (
+    f"o1,2026-01-02 10:00:00,by day,60.000,Media file(s),{_BORIS_SOURCE},0,"
+    "60.000|60.000,25.000|25.000,sunny"
 )
+BORIS_TABULAR = "\r\n".join(
+    [
+        "Observation id,Observation date,Description,Observation duration,Observation type,Source,"
+        "Time offset (s),Media duration (s),FPS,weather,Subject,Behavior,Behavioral category,"
+        "Modifier #1,Behavior type,Time,Media file name,Image index,Image file path,Comment",
+        *(
+            f"{_BORIS_OBSERVATION},,{event},clips/a.mp4,{frame},NA,"
+            for event, frame in (
+                ("run,Not defined,fast,START,1.5", 38),
+                ("call,Not defined,,POINT,2.0", 50),
+                ("run,Not defined,fast,STOP,4.25", 106),
+                ("rest,Not defined,None,START,4.25", 106),
+                ("rest,Not defined,None,STOP,9.0", 225),
+            )
+        ),
+        "",
+    ]
+)
+_AGGREGATED_COLUMNS = (
+    "Observation id", "Observation date", "Description", "Observation type", "Source",
+    "Time offset (s)", "Coding duration", "Media duration (s)", "FPS (frame/s)", "Subject",
+    "Observation duration by subject by observation", "Behavior", "Behavioral category",
+    "Behavior type", "Start (s)", "Stop (s)", "Duration (s)", "Media file name",
+    "Image index start", "Image index stop", "Image file path start", "Image file path stop",
+    "Comment start", "Comment stop",
+)  # fmt: skip
+
+
+def aggregated(subject: str, behaviour: str, kind: str, start: str, stop: str) -> str:
+    cells = ("o1", "2026-01-02 10:00:00", "", "Media file", "player #1:/home/x/a.mp4", "0")
+    cells += ("60.000", "60.000", "25.000", subject, "2.75", behaviour, "Not defined", kind)
+    cells += (start, stop, "NA", "/home/x/a.mp4", "", "", "", "", "", "")
+    return "\t".join(cells) + "\n"
+
+
 BORIS_AGGREGATED = (
-    "Observation id\tSource\tSubject\tBehavior\tBehavior type\tStart (s)\tStop (s)\n"
-    "o1\tplayer #1:/home/x/a.mp4\tNo focal subject\trun\tSTATE\t1.500\t4.250\n"
-    "o1\tplayer #1:/home/x/a.mp4\tNo focal subject\tcall\tPOINT\t2.000\t2.000\n"
+    "\t".join(_AGGREGATED_COLUMNS)
+    + "\n"
+    + aggregated("No focal subject", "run", "STATE", "1.500", "4.250")
+    + aggregated("No focal subject", "call", "POINT", "2.000", "2.000")
 )
 EAF = """<?xml version="1.0" encoding="UTF-8"?>
 <ANNOTATION_DOCUMENT AUTHOR="" DATE="2026-01-02T10:00:00+01:00" FORMAT="3.0" VERSION="3.0">
@@ -86,12 +127,15 @@ EAF = """<?xml version="1.0" encoding="UTF-8"?>
     <TIME_SLOT TIME_SLOT_ID="ts1" TIME_VALUE="1000"/>
     <TIME_SLOT TIME_SLOT_ID="ts2" TIME_VALUE="2340"/>
     <TIME_SLOT TIME_SLOT_ID="ts3" TIME_VALUE="5000"/>
+    <TIME_SLOT TIME_SLOT_ID="ts4"/>
   </TIME_ORDER>
   <TIER LINGUISTIC_TYPE_REF="default-lt" TIER_ID="hands">
     <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2">
       <ANNOTATION_VALUE>point</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
     <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a2" TIME_SLOT_REF1="ts2" TIME_SLOT_REF2="ts3">
       <ANNOTATION_VALUE></ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+    <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a4" TIME_SLOT_REF1="ts3" TIME_SLOT_REF2="ts4">
+      <ANNOTATION_VALUE>wave</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
   </TIER>
   <TIER LINGUISTIC_TYPE_REF="ref" PARENT_REF="hands" TIER_ID="gloss">
     <ANNOTATION><REF_ANNOTATION ANNOTATION_ID="a3" ANNOTATION_REF="a1">
@@ -295,6 +339,45 @@ SAMPLES: list[tuple[str, str, str, list[str], list[tuple[object, ...]]]] = [
         [("session.mp4", "point", 1.0, 2.0, None, None)],
     ),
     (
+        # A description of the controlled vocabulary, then names and paths of documents.
+        "several.txt",
+        "hands\t\t00:00:00.780\t00:00:01.340\t00:00:00.560\tpoint\tat it\tone.eaf\tC:\\x\\one.eaf\n"
+        "hands\t\t00:00:02.000\t00:00:03.000\t00:00:01.000\twave\ttwo.eaf\tC:\\x\\two.eaf\n",
+        "elan-text",
+        ["one.mp4", "two.mp4"],
+        [
+            ("one.mp4", "point", 0.78, 1.34, None, None),
+            ("two.mp4", "wave", 2.0, 3.0, None, None),
+        ],
+    ),
+    (
+        # Names of documents and their media in rows of their own.
+        "rows.txt",
+        '"#one.eaf"\n"#file:///x/a%20b.mp4 -- offset: 0"\n"#file:///x/a.wav -- offset: 0"\n'
+        'hands\t00:00:01.000\t00:00:02.000\tpoint\n\n"#two.eaf"\n'
+        "hands\t00:00:01.000\t00:00:02.000\twave\n",
+        "elan-text",
+        ["a b.mp4", "two.mp4"],
+        [
+            ("a b.mp4", "point", 1.0, 2.0, None, None),
+            ("two.mp4", "wave", 1.0, 2.0, None, None),
+        ],
+    ),
+    (
+        # In French, a column a tier, with the columns of the documents.
+        "french.txt",
+        "Temps de départ - hh:mm:ss.ms\tTemps de départ - ss.msec\tTemps de fin - hh:mm:ss.ms\t"
+        "Temps de fin - ss.msec\tDurée - hh:mm:ss.ms\tDurée - ss.msec\thands\tfeet\tNom\tChemin\n"
+        "00:00:01.000\t1.0\t00:00:02.000\t2.0\t00:00:01.000\t1.0\tpoint\t\tone.eaf\t/x/one.eaf\n"
+        "00:00:03.000\t3.0\t00:00:04.000\t4.0\t00:00:01.000\t1.0\t\tstep\tone.eaf\t/x/one.eaf\n",
+        "elan-text",
+        ["one.mp4"],
+        [
+            ("one.mp4", "point", 1.0, 2.0, None, None),
+            ("one.mp4", "step", 3.0, 4.0, None, None),
+        ],
+    ),
+    (
         "via.json",
         json.dumps(VIA_PROJECT),
         "via",
@@ -355,6 +438,7 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     assert "left out: 1 tasks without an annotation" in notes
     assert "3 labels of 3 videos, 2 of them of parts" in notes
     eaf = imported(save(tmp_path, "s.eaf", EAF), ["a b.mp4"]).notes
+    assert "left out: 1 annotations whose times are not set" in eaf
     assert "left out: 1 annotations without a text" in eaf
     assert "left out: 1 annotations that refer to others, without times" in eaf
     boris = imported(save(tmp_path, "b.csv", BORIS_TABULAR), ["clips/a.mp4"]).notes
@@ -393,7 +477,7 @@ def test_names_of_classes(name: str, text: str, tmp_path: Path) -> None:
 
 
 def test_one_track_is_taken(tmp_path: Path) -> None:
-    text = BORIS_AGGREGATED + "o1\tplayer #1:/home/x/a.mp4\tmother\tfeed\tSTATE\t2\t3\n"
+    text = BORIS_AGGREGATED + aggregated("mother", "feed", "STATE", "2", "3")
     path = save(tmp_path, "b.tsv", text)
     with pytest.raises(DataError, match=r"line 4: 'feed' overlaps 'run' \(.*line 2\).*--track"):
         imported(path, ["a.mp4"])
@@ -480,16 +564,29 @@ FAULTS = [
         "task 8: has 2 annotations; mark one",
     ),
     ("x.json", '{"a": {"annotations": 3}}', "after the start: is not JSON of ActivityNet or Kine"),
-    ("b.csv", changed(BORIS_TABULAR, "run,START", "run,STOP"), "line 2: found STOP of 'run'"),
-    ("b.csv", BORIS_TABULAR + "o1,x,0,,run,START,9,a.mp4\n", "line 7: 'run' starts and never st"),
-    ("b.csv", changed(BORIS_TABULAR, "#1:a.mp4", "#1:a.mp4;b.mp4"), "are several files in one obs"),
-    ("b.csv", changed(BORIS_TABULAR, ",0.0,", ",60.0,"), "line 2: the observation has a time offs"),
+    ("b.csv", changed(BORIS_TABULAR, "fast,START", "fast,STOP"), "line 2: found STOP of 'run'"),
+    (
+        "b.csv",
+        BORIS_TABULAR + f"{_BORIS_OBSERVATION},,run,Not defined,,START,9,clips/a.mp4,225,NA,\r\n",
+        "line 7: 'run' starts and never st",
+    ),
+    ("b.csv", changed(BORIS_TABULAR, "a.mp4|", "a.mp4;b.mp4|"), "are several files in one obs"),
+    (
+        "b.csv",
+        changed(BORIS_TABULAR, ",0,60", ",60.0,60"),
+        "line 2: the observation has a time offs",
+    ),
     ("s.eaf", changed(EAF, "<ANNOTATION_DOC", "<!DOCTYPE x>\n<ANNOTATION_DOC"), "document type"),
     ("s.eaf", changed(EAF, "</ANNOTATION_DOCUMENT>", ""), "XML: is not well-formed"),
-    ("s.eaf", changed(EAF, ' TIME_VALUE="2340"', ""), "annotation a1: found None, expected a time"),
+    ("s.eaf", changed(EAF, 'REF2="ts2"', 'REF2="x"'), "annotation a1: found None, expected a time"),
     ("s.eaf", changed(EAF, '"milliseconds"', '"PAL-frames"'), "found 'PAL-frames', expected milli"),
     ("s.txt", changed(ELAN_TEXT, "offset: 0", "offset: 40"), "line 1: .*has an offset; import the"),
     ("s.txt", ELAN_TEXT + "hands\t\t5\t6\tx\n", "line 4: expected begin and end in the form hh:mm"),
+    (
+        "v.json",
+        json.dumps(VIA_PROJECT).replace('"av": {"1": "3"}', '"av": {"1": "3,4"}'),
+        "metadata '1_a': action: several options; expected one",
+    ),
     (
         "v.json",
         json.dumps(VIA_PROJECT).replace('"vid": "1"', '"vid": "2"'),

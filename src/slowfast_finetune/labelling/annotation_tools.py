@@ -17,6 +17,7 @@ from slowfast_finetune.labelling.source_file import (
 _BORIS = {"Observation id", "Behavior", "Behavior type"}
 _BORIS_MEDIA = ("Media file name", "Media file", "Source")
 _CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)")
+_ELAN_TIME = re.compile(r" - (?:hh:mm:ss|ss\.msec|msec)")  # of a header of ELAN
 _ELAN_MEDIA = re.compile(r"\"?#(.+?)(?: -- offset: (\d+))?\"?")
 
 
@@ -89,9 +90,9 @@ def elan(file: SourceFile) -> Iterator[ListedLabel]:
         unquote(element.get("RELATIVE_MEDIA_URL") or element.get("MEDIA_URL") or ""): element
         for element in root.iter("MEDIA_DESCRIPTOR")
     }
-    videos = [name for name in media if file.reading.is_video(name)]
-    video = _linked_video(file, videos)
-    origin = file.seconds(media[video].get("TIME_ORIGIN", 0) if videos else 0, "MEDIA_DESCRIPTOR")
+    video = _linked_video(file, [*media])
+    start_of = media[video].get("TIME_ORIGIN", 0) if video in media else 0
+    origin = file.seconds(start_of, "MEDIA_DESCRIPTOR")
     times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
     for tier in root.iter("TIER"):
         dependent = len(tier.findall("ANNOTATION/REF_ANNOTATION"))
@@ -102,70 +103,88 @@ def elan(file: SourceFile) -> Iterator[ListedLabel]:
             if not label:
                 file.reading.passed_over["annotations without a text"] += 1
                 continue
+            slots = [annotation.get(name) for name in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")]
+            if any(slot in times and times[slot] is None for slot in slots):
+                # Within a subdivided annotation ELAN places these as it shows them.
+                file.reading.passed_over["annotations whose times are not set"] += 1
+                continue
             start, end = (
-                file.seconds(times.get(annotation.get(name)), where, scale=0.001) + origin / 1000
-                for name in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")
+                file.seconds(times.get(slot), where, scale=0.001) + origin / 1000 for slot in slots
             )
             yield ListedLabel(where, video, label, start, end, track=tier.get("TIER_ID"))
 
 
-def _linked_video(file: SourceFile, videos: list[str]) -> str:
-    """The first of the videos that ELAN names, or the name of the file itself."""
+def _linked_video(file: SourceFile, names: list[str]) -> str:
+    """The first video that ELAN names; else the name of its document, else that of the file."""
+    videos = [name for name in names if file.reading.is_video(name)]
     if len(videos) > 1:
         file.reading.remark(f"{file.path}: of {len(videos)} videos the first, {videos[0]!r}")
-    if not videos:
-        file.reading.remark(f"{file.path} names no video; {file.path.stem!r} is looked for")
-    return videos[0] if videos else file.path.stem
+    if videos:
+        return videos[0]
+    documents = [name for name in names if name.endswith(".eaf")]
+    name = re.split(r"[/\\]", documents[0])[-1][:-4] if documents else file.path.stem
+    file.reading.remark(f"{file.path} names no video; {name!r} is looked for")
+    return name
 
 
 def _is_elan_text(file: SourceFile) -> bool:
-    lines = [line for _, line in file.lines[:20] if not _ELAN_MEDIA.fullmatch(line)]
+    lines = [line for _, line in file.lines[:20] if "\t" in line]
     cells = lines[0].split("\t") if lines else []
-    return any(cell.startswith("Begin Time - ") for cell in cells) or (
+    return any(_ELAN_TIME.search(cell) for cell in cells) or (
         sum(bool(_CLOCK.fullmatch(cell)) for cell in cells) > 1
     )
 
 
 @reader_of("elan-text", "tab-delimited text of ELAN", _is_elan_text)
 def elan_text(file: SourceFile) -> Iterator[ListedLabel]:
-    """Read ELAN's "tab-delimited text" (mpi.nl/tools/elan/docs/manual, "Exporting a document").
+    """Read ELAN's "tab-delimited text", as its Transcription2TabDelimitedText.java writes it.
 
-    Without a header: tier, participant, begin, end, duration, each in the chosen forms of time,
-    and the annotation; hh:mm:ss.ms must be among the forms. Or one column a tier, with a header of
-    ``Begin Time - hh:mm:ss.ms`` and so on. Lines with # name the media files; without them the
-    video has the name of the file.
+    Without a header: tier, participant, begin, end, duration, each in the chosen forms of time, the
+    annotation, perhaps its description; hh:mm:ss.ms must be among the forms. Or one column a tier,
+    below a header of ``Begin Time - hh:mm:ss.ms`` and so on, in ELAN's language. Lines with # name
+    the media files of the rows below; of several documents in one file, a line or the last columns
+    name the document. Without a media file the video has the name of the document, or of the file.
     """
-    videos = []
+    video, names, header = "", list[str](), list[str]()
     for number, line in file.lines:
-        if media := _ELAN_MEDIA.fullmatch(line):
-            videos += [media[1]] if file.reading.is_video(media[1]) else []
-            if media[2] and int(media[2]):
-                raise file.error(f"line {number}", f"{media[1]} has an offset; import the .eaf")
-    video = _linked_video(file, videos)
-    header: list[str] = []
-    for number, line in file.lines:
-        if _ELAN_MEDIA.fullmatch(line):
-            continue
         cells, where = [cell.strip() for cell in line.split("\t")], f"line {number}"
-        if any(cell.startswith("Begin Time - ") for cell in cells):
+        if media := _ELAN_MEDIA.fullmatch(line):
+            names.append(unquote(media[1]))
+            if media[2] and int(media[2]):
+                raise file.error(where, f"{media[1]} has an offset; import the .eaf")
+            continue
+        if line.endswith(".eaf") and len(cells) == 1:
+            names.append(line)
+            continue
+        if any(_ELAN_TIME.search(cell) for cell in cells):
             header = cells
             continue
-        clocks = [match for cell in cells if (match := _CLOCK.fullmatch(cell))]
-        if len(clocks) < 2 or (header and len(cells) != len(header)):
+        clocks = [(at, match) for at, cell in enumerate(cells) if (match := _CLOCK.fullmatch(cell))]
+        if len(clocks) < 2 or (header and len(cells) > len(header)):
             raise file.error(where, "expected begin and end in the form hh:mm:ss.ms, and a label")
+        documents = [cell for cell in cells if cell.endswith(".eaf")]
+        if names or documents or not video:
+            video = _linked_video(file, names or documents)
+            names = []
         start, end = (
             round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 3)
-            for hours, minutes, seconds in (match.groups() for match in clocks[:2])
+            for hours, minutes, seconds in (match.groups() for _, match in clocks[:2])
         )
         if header:
-            tiers = [(n, c) for n, c in zip(header, cells, strict=True) if " Time - " not in n]
-            found = [(n, c) for n, c in tiers if c and not n.startswith(("Duration - ", "File "))]
+            tiers = [pair for pair in zip(header, cells, strict=False) if pair[1] not in documents]
+            found: list[tuple[str | None, str]] = [
+                (tier, cell) for tier, cell in tiers if cell and not _ELAN_TIME.search(tier)
+            ]
         else:
-            found = [(cells[0], cells[-1])] if cells[-1] else []
+            # Begin, end and duration have as many columns each: the first is hh:mm:ss.ms.
+            forms = clocks[1][0] - clocks[0][0]
+            label = clocks[:3][-1][0] + forms
+            name = cells[0] if clocks[0][0] else None
+            found = [(name, cell) for cell in cells[label : label + 1] if cell]
         if not found:
             file.reading.passed_over["annotations without a text"] += 1
-        for tier, label in found:
-            yield ListedLabel(where, video, label, start, end, track=tier)
+        for tier, text in found:
+            yield ListedLabel(where, video, text, start, end, track=tier)
 
 
 @reader_of(
@@ -194,7 +213,10 @@ def via(file: SourceFile) -> Iterator[ListedLabel]:
             continue
         start, end = (file.seconds(time, where) for time in times) if times else (None, None)
         for attribute, value in values:
-            label = str((attribute.get("options") or {}).get(str(value), value)).strip()
+            options = attribute.get("options") or {}
+            if {*str(value).split(",")[1:]} & {*options}:  # boxes that are ticked: "0,2"
+                raise file.error(where, f"{attribute['aname']}: several options; expected one")
+            label = str(options.get(str(value), value)).strip()
             if label:
                 yield ListedLabel(where, video, label, start, end, track=attribute.get("aname"))
             else:

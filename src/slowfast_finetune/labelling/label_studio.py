@@ -89,12 +89,17 @@ def _labels(
     region: Any, fps: object, file: SourceFile, where: str
 ) -> Iterator[tuple[str, float | None, float | None]]:
     """Label, start and end [s] of a region; none for regions of other kinds."""
-    if not has_keys(region, "type", "value") or not isinstance(region["value"], dict):
-        raise file.error(where, "has no 'type' and 'value'")
-    kind, value = region["type"], region["value"]
-    if kind not in ("timelinelabels", "choices", "labels"):
+    if not has_keys(region, "type"):
+        raise file.error(where, "has no 'type'")
+    kind, value = region["type"], region.get("value")
+    # A choice that has times is one about a region.
+    if kind not in ("timelinelabels", "choices", "labels") or (
+        kind == "choices" and has_keys(value, "ranges")
+    ):
         file.reading.passed_over[f"regions of kind {kind}"] += 1
         return
+    if not isinstance(value, dict):
+        raise file.error(where, f"{kind}: has no 'value'")
     labels = value.get(kind)
     if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str):
         raise file.error(where, f"{kind}: found {labels!r}, expected a list of one label")
