@@ -31,11 +31,25 @@ def _run(args: argparse.Namespace) -> None:
     import json
 
     from slowfast_finetune.comparing.comparison import compare, describe, verdict
-    from slowfast_finetune.comparing.sources import read_predictions
+    from slowfast_finetune.comparing.sources import read_predictions, read_timelines
+    from slowfast_finetune.comparing.timeline_comparison import (
+        compare_timelines,
+        describe_timelines,
+    )
 
-    result = compare(read_predictions(args.a), read_predictions(args.b))
+    a, b = (read_predictions(source) for source in (args.a, args.b))
+    result = compare(a, b)
+    grouped = a.frame.dropna(subset="group")
+    groups = dict(zip(grouped["video_path"], grouped["group"], strict=True))
+    segments = read_timelines(args.a), read_timelines(args.b)
+    timelines = compare_timelines(*segments, groups)
     if args.json:
         said = {"a": args.a, "b": args.b, **dataclasses.asdict(result), "verdict": verdict(result)}
+        said["timelines"] = timelines and dataclasses.asdict(timelines)
         say(json.dumps(said, indent=2))
-    else:
-        say(describe(result, a=args.a, b=args.b))
+        return
+    say(describe(result, a=args.a, b=args.b))
+    if timelines is not None:
+        say(describe_timelines(timelines))
+    elif any(segments):
+        say("timelines are not compared: fewer than two videos or groups have both")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +25,11 @@ NUM_RESAMPLES = 10_000
 FEW_UNITS = 20
 # Half of the last digit in predictions.csv: a probability written as 0 is at most this.
 MIN_PROBABILITY = 5e-7
+_WORDS = {
+    "top1_accuracy": "top-1 accuracy", "macro_recall": "macro recall", "loss": "log loss",
+    "frame_accuracy": "time right", "f1_10": "F1 at IoU 0.10", "f1_25": "F1 at IoU 0.25",
+    "f1_50": "F1 at IoU 0.50", "map": "mAP",
+}  # fmt: skip
 POWER_QUANTILE = 0.841621  # of the standard normal distribution at 0.8
 
 
@@ -53,6 +59,7 @@ class Comparison:
     only_a: int  # videos that only A classifies correctly
     only_b: int
     p_value: float  # of McNemar's exact test, which assumes independent videos
+    noun: str = "video"  # what a case is called, of which there are num_videos
 
     @property
     def is_apart(self) -> bool:
@@ -96,6 +103,7 @@ def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Comparison:
         only_a=only_a,
         only_b=only_b,
         p_value=float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0,
+        noun=a.noun,
     )
 
 
@@ -173,7 +181,8 @@ def verdict(comparison: Comparison) -> str:
         return f"{'B' if top1.difference > 0 else 'A'} is better: {shown}"
     reason = ""
     if comparison.is_apart:
-        reason = f"; the models differ in only {comparison.only_a + comparison.only_b} videos"
+        differing = comparison.only_a + comparison.only_b
+        reason = f"; the models differ in only {differing} {comparison.noun}s"
     elif top1.difference and comparison.num_units == comparison.num_videos:
         needed = videos_needed(comparison)
         reason = (
@@ -197,30 +206,38 @@ def videos_needed(comparison: Comparison) -> int:
     return math.ceil((root / difference) ** 2)
 
 
+def table_of(differences: Sequence[Difference]) -> list[str]:
+    """Format differences, a line for each, below a line of titles."""
+    return [
+        f"{'':15} {'A':>6} {'B':>7} {'B - A':>8}   95 % confidence interval",
+        *(
+            f"{_WORDS.get(row.score, row.score):15} {row.a:6.3f} {row.b:7.3f} "
+            f"{row.difference:+8.3f}   [{row.low:+.3f}, {row.high:+.3f}]"
+            for row in differences
+        ),
+    ]
+
+
+def few_units(num_units: int, units: str) -> list[str]:
+    """Say that intervals by resampling so few units are too narrow; nothing if they are not."""
+    few = f"with only {num_units} {units}, confidence intervals are too narrow"
+    return [few] if num_units < FEW_UNITS else []
+
+
 def describe(comparison: Comparison, *, a: str, b: str) -> str:
     """Format the comparison as a table and sentences, the verdict last."""
-    words = {"top1_accuracy": "top-1 accuracy", "macro_recall": "macro recall", "loss": "log loss"}
-    lines = [
-        f"A: {a}",
-        f"B: {b}",
-        "",
-        f"{'':15} {'A':>6} {'B':>7} {'B - A':>8}   95 % confidence interval",
-    ]
-    lines += [
-        f"{words[row.score]:15} {row.a:6.3f} {row.b:7.3f} {row.difference:+8.3f}   "
-        f"[{row.low:+.3f}, {row.high:+.3f}]"
-        for row in comparison.differences
-    ]
+    lines = [f"A: {a}", f"B: {b}", "", *table_of(comparison.differences)]
     grouped = comparison.num_units < comparison.num_videos
-    units = "groups" if grouped else "videos"
-    few = f"with only {comparison.num_units} {units}, confidence intervals are too narrow"
-    by = f" in {comparison.num_units} groups, resampled by group" if grouped else ""
+    unit = "group" if comparison.noun == "video" else "video or group"
+    units = f"{unit}s" if grouped else "videos"
+    by = f" in {comparison.num_units} {units}, resampled by {unit}" if grouped else ""
+    cases = f"{comparison.noun}s"
     lines += [
         "",
-        f"{comparison.num_videos} videos{by}; only A correct: {comparison.only_a}, only B correct: "
-        f"{comparison.only_b}; exact McNemar p = {comparison.p_value:.2g}"
-        + (" (assumes independent videos)" if grouped else ""),
-        *([few] if comparison.num_units < FEW_UNITS else []),
+        f"{comparison.num_videos} {cases}{by}; only A correct: {comparison.only_a}, only B "
+        f"correct: {comparison.only_b}; exact McNemar p = {comparison.p_value:.2g}"
+        + (f" (assumes independent {cases})" if grouped else ""),
+        *few_units(comparison.num_units, units),
         verdict(comparison),
     ]
     return "\n".join(lines)

@@ -51,7 +51,7 @@ def describe(folds: Sequence[Predictions], pooled: Predictions) -> str:
     """Format each fold's top-1 accuracy, and that of all with its 95 % confidence interval."""
     runs = [*folds, pooled]
     width = max(len(run.source) for run in runs)
-    lines = [f"{'':{width}}  videos  top-1 accuracy"]
+    lines = [f"{'':{width}}  {pooled.noun + 's':>6}  top-1 accuracy"]
     lines += [
         f"{run.source:{width}}  {len(run.frame):6}  {(run.actual == run.predicted).mean():14.3f}"
         for run in runs

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.timelines.timeline_tables import TIMELINES, TimelineRow
 
 # Tables of older versions have these columns, and others are not needed.
 REQUIRED = ("video_path", "group", "actual", "predicted")
@@ -19,12 +20,24 @@ def read_predictions(source: str) -> Predictions:
     Raises:
         DataError: there is no such file or revision, or it has no valid predictions.
     """
-    file = io.StringIO(_text_of(source), newline="")
+    file = io.StringIO(_text_of(source, PREDICTIONS.file), newline="")
     frame = PREDICTIONS.parse(file, source=source, required=REQUIRED)
     return Predictions.of(frame, source=source)
 
 
-def _text_of(source: str) -> str:
+def read_timelines(source: str) -> list[TimelineRow]:
+    """Read the timelines beside a file of predictions, or of a revision; none if it has none."""
+    beside = Path(source).with_name(Path(TIMELINES.file).name)
+    if Path(source).is_file():
+        return TIMELINES.read_rows(beside) if beside.is_file() else []
+    try:
+        text = _text_of(source, TIMELINES.file)
+    except DataError:
+        return []
+    return TIMELINES.rows(TIMELINES.parse(io.StringIO(text, newline=""), source=source))
+
+
+def _text_of(source: str, table: str) -> str:
     path = Path(source)
     if path.is_file():
         try:
@@ -37,11 +50,11 @@ def _text_of(source: str) -> str:
     from scmrepo.exceptions import SCMError
 
     try:
-        text: str = api.read(PREDICTIONS.file, rev=source, encoding="utf-8")
+        text: str = api.read(table, rev=source, encoding="utf-8")
     except (DvcException, SCMError, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{source}: is neither a file nor a revision with {PREDICTIONS.file}: {reason}"
+            f"{source}: is neither a file nor a revision with {table}: {reason}"
         ) from error
     return text
 

@@ -108,6 +108,12 @@ class Predictions:
         return np.array([label_of[name] for name in self.frame[column]], np.int64)
 
     @property
+    def noun(self) -> str:
+        """What people call the cases: "part" if one is a part of a video, else "video"."""
+        starts = self.frame.get("start_seconds")
+        return "video" if starts is None or starts.isna().all() else "part"
+
+    @property
     def probabilities(self) -> Floats:
         """Probabilities of the classes, float64 (N, classes)."""
         return self.frame[[f"p({name})" for name in self.class_names]].to_numpy()

@@ -21,12 +21,10 @@ from slowfast_finetune.pictures.contact_sheets import evenly_spaced
 from slowfast_finetune.report.charts import ticks
 from slowfast_finetune.timelines.segment_scores import (
     BACKGROUND,
-    Stretch,
-    Timeline,
     disagreements,
     frame_counts,
 )
-from slowfast_finetune.timelines.timeline_tables import TimelineRow
+from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of
 
 NUM_FRAMES = 8  # of a mistake
 SHORT_SIDE = 120  # of these frames [px]
@@ -64,14 +62,14 @@ class Mistake:
 def make_strips(rows: Sequence[TimelineRow]) -> list[Strip]:
     """Lay out all videos, those with the smallest share of right frames first."""
     names = sorted({row.class_name for row in rows if row.class_name is not None})
+    lines = timelines_of(rows, names)
     strips = []
     for path, group in itertools.groupby(rows, key=lambda row: row.video_path):
         lanes: dict[str, list[TimelineRow]] = {"true": [], "predicted": []}
         for row in group:
             lanes[row.source].append(row)
-        seconds = lanes["true"][-1].end_seconds
-        true, predicted = (_stretches(lane, names) for lane in lanes.values())
-        line = Timeline(true, predicted, seconds)
+        line = lines[path]
+        seconds = line.seconds
         ((right, count),) = frame_counts([line]).tolist()
         mistakes = [
             Mistake(
@@ -88,14 +86,6 @@ def largest_mistakes(strips: Sequence[Strip], limit: int) -> list[Mistake]:
     """The longest mistakes of all videos."""
     found = [mistake for strip in strips for mistake in strip.mistakes]
     return sorted(found, key=lambda mistake: mistake.start - mistake.end)[:limit]
-
-
-def _stretches(lane: Sequence[TimelineRow], names: Sequence[str]) -> list[Stretch]:
-    return [
-        Stretch(names.index(row.class_name), row.start_seconds, row.end_seconds)
-        for row in lane
-        if row.class_name is not None
-    ]
 
 
 def _name(names: Sequence[str], label: int) -> str | None:

@@ -27,13 +27,10 @@ from slowfast_finetune.timelines.labelled_videos import (
 )
 from slowfast_finetune.timelines.segment_scores import (
     BACKGROUND,
-    F1_OVERLAPS,
     Floats,
     Timeline,
-    f1_of_counts,
-    frame_counts,
-    mean_average_precision,
-    segment_counts,
+    draws,
+    scores_of,
 )
 from slowfast_finetune.timelines.timeline_tables import (
     TIMELINE_SCORES,
@@ -151,13 +148,9 @@ def score_rows(
         prior: of positions; without one the scores of the baselines are empty.
         num_left_out: videos that could not be measured.
     """
-    from slowfast_finetune.evaluation.resampling import percentile_interval, resampled, units_of
+    from slowfast_finetune.evaluation.resampling import percentile_interval
 
-    numbers = units_of(units)
-    num_units = int(numbers.max()) + 1
-    # The same draws for all, so that scores can be subtracted.
-    counts = np.vstack([np.ones(num_units), resampled(np.eye(num_units))])
-    weights = counts[:, numbers]
+    weights = draws(units)
     values = {"model": scores_of(timelines, weights)}
     for name, make in zip(BASELINES, (most_frequent, by_position), strict=True):
         if prior is None:
@@ -172,21 +165,11 @@ def score_rows(
     for method, scores in values.items():
         for name, (value, *drawn) in scores.items():
             # One unit alone gives always the same videos, and no interval.
-            ends = percentile_interval(np.array(drawn)) if num_units > 1 else (np.nan, np.nan)
+            ends = percentile_interval(np.array(drawn)) if len({*units}) > 1 else (np.nan, np.nan)
             known = [None if np.isnan(v) else round(float(v), DIGITS) for v in (value, *ends)]
             row = method, name, *known, len(timelines), num_left_out
             rows.append(TimelineScoreRow(*row))  # type: ignore[arg-type]
     return rows
-
-
-def scores_of(timelines: Sequence[Timeline], weights: Floats) -> dict[str, Floats]:
-    """Each score (resamples,) of videos that are drawn so often (resamples, videos)."""
-    right, frames = (weights @ frame_counts(timelines)).T
-    scores = {"frame_accuracy": right / frames}
-    for overlap in F1_OVERLAPS:
-        counts = weights @ segment_counts(timelines, overlap=overlap)
-        scores[f"f1_{round(100 * overlap)}"] = f1_of_counts(counts)
-    return scores | {"map": mean_average_precision(timelines, weights)}
 
 
 def headline(scores: Sequence[TimelineScoreRow]) -> dict[str, float | None]:

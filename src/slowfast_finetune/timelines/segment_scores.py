@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from slowfast_finetune.evaluation.resampling import resampled, units_of
+
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
@@ -179,6 +181,26 @@ def _interpolated(hits: Floats, weights: Floats, num_true: Floats) -> Floats:
 def _iou(one: Stretch, other: Stretch) -> float:
     shared = max(0.0, min(one.end, other.end) - max(one.start, other.start))
     return shared / (one.end - one.start + other.end - other.start - shared)
+
+
+def draws(units: Sequence[str]) -> Floats:
+    """How often each video is drawn (1 + resamples, videos): once, then by resampling units.
+
+    The same draws for all timelines of these videos, so that scores can be subtracted.
+    """
+    numbers = units_of(units)
+    num_units = int(numbers.max()) + 1
+    return np.vstack([np.ones(num_units), resampled(np.eye(num_units))])[:, numbers]
+
+
+def scores_of(timelines: Sequence[Timeline], weights: Floats) -> dict[str, Floats]:
+    """Each score (resamples,) of videos that are drawn so often (resamples, videos)."""
+    right, frames = (weights @ frame_counts(timelines)).T
+    scores = {"frame_accuracy": right / frames}
+    for overlap in F1_OVERLAPS:
+        counts = weights @ segment_counts(timelines, overlap=overlap)
+        scores[f"f1_{round(100 * overlap)}"] = f1_of_counts(counts)
+    return scores | {"map": mean_average_precision(timelines, weights)}
 
 
 def disagreements(timeline: Timeline) -> list[tuple[int, Stretch]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from slowfast_finetune.base.manifest_table import VideoPath
 from slowfast_finetune.base.tables import SHARE, Table
+from slowfast_finetune.timelines.segment_scores import Stretch, Timeline
 
 
 class TimelineRow(NamedTuple):
@@ -46,3 +49,19 @@ class TimelineScoreRow(NamedTuple):
 
 TIMELINES = Table("metrics/timelines.csv", TimelineRow, version=1)
 TIMELINE_SCORES = Table("metrics/timeline_scores.csv", TimelineScoreRow, version=2)
+
+
+def timelines_of(rows: Sequence[TimelineRow], class_names: Sequence[str]) -> dict[str, Timeline]:
+    """Both timelines of each video, by its path; labels are positions in ``class_names``."""
+    lines = {}
+    for path, group in itertools.groupby(rows, key=lambda row: row.video_path):
+        lanes: dict[str, list[Stretch]] = {"true": [], "predicted": []}
+        seconds = 0.0
+        for row in group:
+            seconds = max(seconds, row.end_seconds)
+            if row.class_name is not None:
+                label, score = class_names.index(row.class_name), row.confidence
+                times = row.start_seconds, row.end_seconds
+                lanes[row.source].append(Stretch(label, *times, 1.0 if score is None else score))
+        lines[path] = Timeline(lanes["true"], lanes["predicted"], seconds)
+    return lines

@@ -1,0 +1,70 @@
+"""Compare the timelines that two models give of the same test videos. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from slowfast_finetune.comparing.comparison import Difference, few_units, table_of
+from slowfast_finetune.evaluation.resampling import percentile_interval
+from slowfast_finetune.timelines.segment_scores import draws, scores_of
+from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of
+
+
+@dataclass(frozen=True)
+class TimelineComparison:
+    """Differences of the scores of timelines, with intervals by a paired bootstrap over units.
+
+    Attributes:
+        num_videos: that both have timelines of, labelled alike.
+        num_left_out: that only one has, or that are labelled otherwise.
+        num_units: of resampling: groups, and videos without one.
+    """
+
+    num_videos: int
+    num_left_out: int
+    num_units: int
+    differences: tuple[Difference, ...]
+
+
+def compare_timelines(
+    a: Sequence[TimelineRow], b: Sequence[TimelineRow], groups: Mapping[str, str]
+) -> TimelineComparison | None:
+    """Compare the timelines of B with those of A; None where fewer than two units are shared.
+
+    Args:
+        groups: of videos that are in one.
+    """
+    names = sorted({row.class_name for row in (*a, *b) if row.class_name is not None})
+    of_a, of_b = timelines_of(a, names), timelines_of(b, names)
+    shared = [path for path in of_a if path in of_b and of_a[path].true == of_b[path].true]
+    units = [groups.get(path, path) for path in shared]
+    if len({*units}) < 2:
+        return None
+    weights = draws(units)
+    scores_a, scores_b = (scores_of([of[path] for path in shared], weights) for of in (of_a, of_b))
+    return TimelineComparison(
+        len(shared),
+        len(of_a.keys() | of_b.keys()) - len(shared),
+        len({*units}),
+        tuple(
+            Difference(name, float(one[0]), float(other[0]), float(drawn[0]), *interval)
+            for name in scores_a
+            for one, other in [(scores_a[name], scores_b[name])]
+            for drawn in [other - one]
+            for interval in [percentile_interval(drawn[1:])]
+            if not np.isnan(drawn[0])
+        ),
+    )
+
+
+def describe_timelines(found: TimelineComparison) -> str:
+    """Format the comparison as a table and a sentence."""
+    units = "videos" if found.num_units == found.num_videos else "groups"
+    said = f"timelines of {found.num_videos} videos, resampled by {units[:-1]}"
+    if found.num_left_out:
+        said += f"; {found.num_left_out} more have none in A or B, or other labels there"
+    lines = ["", *table_of(found.differences), "", said, *few_units(found.num_units, units)]
+    return "\n".join(lines)
