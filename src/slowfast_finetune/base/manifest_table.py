@@ -5,7 +5,8 @@ A case is what has one label: a video, or a part of one.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, get_args
+from collections.abc import Iterable
+from typing import Annotated, Literal, NamedTuple, Protocol, get_args
 
 from slowfast_finetune.base.tables import Table
 
@@ -39,6 +40,20 @@ def case_name(video_path: str, start_seconds: float | None, end_seconds: float |
         return video_path
     times = [start_seconds] if end_seconds is None else [start_seconds, end_seconds]
     return f"{video_path}#t={','.join(f'{time:.3f}'.rstrip('0').rstrip('.') for time in times)}"
+
+
+class HasTimes(Protocol):
+    """A row about a case, such as ManifestRow, ClipRow or VideoSummary."""
+
+    @property
+    def start_seconds(self) -> float | None: ...
+    @property
+    def end_seconds(self) -> float | None: ...
+
+
+def case_noun(rows: Iterable[HasTimes]) -> str:
+    """What people call these cases: "part" if one is a part of a video, else "video"."""
+    return "part" if any(row.start_seconds is not None for row in rows) else "video"
 
 
 class ManifestRow(NamedTuple):

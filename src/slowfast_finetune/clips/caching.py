@@ -10,7 +10,7 @@ from typing import Literal
 from slowfast_finetune.base.console import progress, say
 from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import ManifestRow, case_noun
 from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.clip_store import (
@@ -321,9 +321,10 @@ def check_rejected(
         DataError: saying which.
     """
     total = len(clips) + len(rejected)
+    noun = case_noun([*clips, *rejected])
     if total and len(rejected) / total > cache.max_rejected_fraction:
         raise DataError(
-            f"{len(rejected)} of {total} videos are refused ({len(rejected) / total:.1%}); "
+            f"{len(rejected)} of {total} {noun}s are refused ({len(rejected) / total:.1%}); "
             f"cache.max_rejected_fraction allows {cache.max_rejected_fraction:.1%}; see {table}"
         )
     left = {(row.split, row.class_name) for row in clips}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import HasTimes, ManifestRow
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
@@ -30,15 +30,6 @@ class PartClip(NamedTuple):
     num_around: int
     truncated: bool
     seconds: float
-
-
-class HasTimes(Protocol):
-    """A row about a case, such as ManifestRow, ClipRow or VideoSummary."""
-
-    @property
-    def start_seconds(self) -> float | None: ...
-    @property
-    def end_seconds(self) -> float | None: ...
 
 
 def part_range(row: HasTimes, clip: ClipParams) -> FrameRange:

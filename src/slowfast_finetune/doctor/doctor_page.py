@@ -6,6 +6,7 @@ from itertools import chain, zip_longest
 from pathlib import PurePosixPath
 
 from slowfast_finetune.base.console import printable
+from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.doctor.diagnosis import Diagnosis, pictured
 from slowfast_finetune.doctor.diagnosis_text import costs, count_by_level, overview_line
 from slowfast_finetune.inspection.findings import SEEN_IN_PICTURES
@@ -24,6 +25,7 @@ def doctor_page(diagnosis: Diagnosis) -> str:
     environment.filters["file_name"] = lambda path: PurePosixPath(path).name
     return environment.get_template("doctor_page.html").render(
         diagnosis=diagnosis,
+        noun=case_noun([*diagnosis.videos, *diagnosis.rejected]),
         overview=overview_line(diagnosis),
         counts=count_by_level(diagnosis),
         costs=costs(diagnosis),

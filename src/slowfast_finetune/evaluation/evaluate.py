@@ -11,6 +11,7 @@ import numpy as np
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
@@ -127,13 +128,15 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], files: Evalua
     )
     result_tables.RELIABILITY.write(files.plot("reliability"), measure.reliability_rows(outcome))
     write_text(files.metrics, json.dumps(measure.headline(scores), indent=2) + "\n")
-    say(describe(scores, classes, num_videos=len(outcome.rows)))
+    say(describe(scores, classes, num_videos=len(outcome.rows), noun=case_noun(outcome.rows)))
 
 
-def describe(scores: Sequence[ScoreRow], classes: Sequence[ClassRow], *, num_videos: int) -> str:
+def describe(
+    scores: Sequence[ScoreRow], classes: Sequence[ClassRow], *, num_videos: int, noun: str = "video"
+) -> str:
     """Format the result as a table of classes, the accuracy and the baselines."""
     width = max(len(row.class_name) for row in classes)
-    lines = [f"{'class':{width}}  precision  recall  videos"]
+    lines = [f"{'class':{width}}  precision  recall  {noun + 's':>6}"]
     lines += [
         f"{row.class_name:{width}}  {row.precision:9.3f}  "
         + (f"{row.recall:6.3f}" if row.recall is not None else " " * 6)
@@ -143,7 +146,7 @@ def describe(scores: Sequence[ScoreRow], classes: Sequence[ClassRow], *, num_vid
     by_name = {row.score: row for row in scores}
     top1 = by_name["top1_accuracy"]
     lines += [
-        f"top-1 accuracy {top1.value:.3f} on {num_videos} test videos (95 % confidence interval "
+        f"top-1 accuracy {top1.value:.3f} on {num_videos} test {noun}s (95 % confidence interval "
         f"{top1.low:.3f} to {top1.high:.3f})",
         f"baselines: {by_name['majority_baseline'].value:.3f} always predicting the most frequent "
         f"class, {by_name['metadata_baseline'].value:.3f} from file properties such as resolution, "

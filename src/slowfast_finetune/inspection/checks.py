@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.evaluation.metadata_baseline import Giveaway, giveaways
@@ -84,4 +85,5 @@ def giveaway_findings(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
         certain=certain,
         one=len(best.facts) == 1,
         num_videos=len(videos),
+        noun=case_noun(videos),
     )

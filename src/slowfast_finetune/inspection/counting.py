@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from slowfast_finetune.base.manifest_table import SPLITS, case_name
+from slowfast_finetune.base.manifest_table import SPLITS, case_name, case_noun
 from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
@@ -29,6 +29,7 @@ def count_findings(
 ) -> Iterator[Finding]:
     """Run the checks that only count videos or look at one video at a time."""
     counts = Counter(video.class_name for video in videos).most_common()
+    noun = case_noun(videos)
     if rejected:
         yield _rejected(len(videos), rejected, cache)
     yield from _missing_in_splits(videos, rejected)
@@ -42,10 +43,11 @@ def count_findings(
             most=most,
             fewest=fewest,
             share=most / len(videos),
+            noun=noun,
         )
     few = [f"{name} ({number})" for name, number in sorted(counts) if number < FEW_VIDEOS]
     if few:
-        yield make_finding("few-videos", "warning", few=few, limit=FEW_VIDEOS)
+        yield make_finding("few-videos", "warning", few=few, limit=FEW_VIDEOS, noun=noun)
     odd = [name for name, _ in sorted(counts) if name.lower() in SPLIT_FOLDERS]
     if odd:
         others = [name for name, _ in sorted(counts) if name not in odd]
@@ -57,7 +59,12 @@ def count_findings(
     upright = [v.case for v in videos if v.facts.source_height > v.facts.source_width]
     if 0 < len(upright) < len(videos):
         yield make_finding(
-            "orientation", "note", sorted(upright), upright=len(upright), total=len(videos)
+            "orientation",
+            "note",
+            sorted(upright),
+            upright=len(upright),
+            total=len(videos),
+            noun=noun,
         )
 
 
@@ -76,6 +83,7 @@ def _rejected(
         reasons=Counter(video.reason for video in rejected).most_common(),
         limit=limit,
         too_many=too_many,
+        noun=case_noun(rejected),
     )
 
 
@@ -107,7 +115,7 @@ def _too_short(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Fin
         total=len(videos),
         seconds=f"{clip.num_frames / clip.sample_fps:.2g}",
         padding=clip.padding,
-        parts=any(video.start_seconds is not None for video in short),
+        noun=case_noun(videos),
         worst=worst,
         short_in_worst=short_of[worst],
         total_in_worst=total_of[worst],
@@ -124,6 +132,7 @@ def _too_slow(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Find
             "warning" if len(slow) >= MOSTLY * len(videos) else "note",
             [video.case for video in slow],
             slow=len(slow),
+            noun=case_noun(videos),
             sample_fps=f"{clip.sample_fps:g}",
             slowest=f"{slow[0].facts.source_fps:g}",
         )

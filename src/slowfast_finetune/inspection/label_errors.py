@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.evaluation.metadata_baseline import (
     NUM_FOLDS,
     compare_with_chance,
@@ -166,6 +167,7 @@ def _mislabelled(predicted: CrossPrediction) -> Iterator[Finding]:
         "warning",
         [video.case for video in videos],
         suspects=len(found),
+        noun=case_noun(videos),
         moves=[f"{number} of {one} like {other}" for (one, other), number in moves.most_common()],
         first=videos[0].case,
         alike=alike[0],

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary
 
@@ -30,6 +31,7 @@ def scene_findings(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
             [path for pair in sorted(known.items()) for path in pair],
             known=len(known),
             total=num_test,
+            noun=case_noun(videos),
             grouped=any(video.group is not None for video in videos),
         )
 

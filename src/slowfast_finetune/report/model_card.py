@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from slowfast_finetune.base.manifest_table import SPLITS
+from slowfast_finetune.base.manifest_table import SPLITS, case_noun
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.inspection.readable import template_environment
@@ -42,6 +42,7 @@ def model_card(results: Results, *, params: Params, findings: Sequence[Finding])
         results=results,
         params=params,
         side=params.train.crop_size,
+        noun=case_noun(results.clips),
         sentences=[markdown(text) for text in sentences("result", results)],
         scores={name: said[0] for name, said in texts()["card"].items() if name in results.scores},
         data=sentences("data", results),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.files import write_text
-from slowfast_finetune.base.manifest_table import SPLITS
+from slowfast_finetune.base.manifest_table import SPLITS, case_noun
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
@@ -38,7 +38,6 @@ from slowfast_finetune.report.results import ResultFiles, Results, VideoResult, 
 from slowfast_finetune.report.run_findings import check_run
 from slowfast_finetune.report.run_overview import (
     data_table,
-    noun,
     reproduction,
     run_of,
     sentences,
@@ -152,7 +151,7 @@ def compose(
         "max_strips": MAX_STRIPS,
         "mistakes": surest_mistakes(results.predictions)[:LISTED],
         "model_name": run_params.get("model", {}).get("name", "SlowFast"),
-        "noun": noun(results),
+        "noun": case_noun(results.clips),
         "probability_bars": probability_bars,
         "reasons": Counter(row.reason for row in results.rejected).most_common(),
         "reliability": reliability_chart(results.reliability),

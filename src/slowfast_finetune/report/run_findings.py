@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
+from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.counting import IMBALANCE
@@ -33,7 +34,7 @@ def check_run(results: Results) -> list[Finding]:
         *shared_groups(results.clips),
         *dead_classes(results.classes, num_classes=len(results.class_names)),
         *confused_classes(results.confusion, predictions, scores),
-        *imbalance(training, scores),
+        *imbalance(training, scores, noun=case_noun(results.clips)),
         *sure_mistakes(predictions),
         *miscalibration(predictions, scores),
         *uncertainty(predictions, scores),
@@ -120,11 +121,14 @@ def confused_classes(
                 worst=worst,
                 correct=correct,
                 total=sum(row.count for row in rows),
+                noun=case_noun(video.row for video in predictions),
             )
 
 
-def imbalance(training: Mapping[str, int], scores: Scores) -> Iterator[Finding]:
-    """Report very unequal numbers of training videos per class."""
+def imbalance(
+    training: Mapping[str, int], scores: Scores, *, noun: str = "video"
+) -> Iterator[Finding]:
+    """Report very unequal numbers of training videos, or of parts of some, per class."""
     sizes = Counter(training).most_common()
     if len(sizes) < 2 or sizes[0][1] < IMBALANCE * sizes[-1][1]:
         return
@@ -138,6 +142,7 @@ def imbalance(training: Mapping[str, int], scores: Scores) -> Iterator[Finding]:
         smallest=smallest,
         fewest=fewest,
         share=most / sum(training.values()),
+        noun=noun,
         accuracy=scores["top1_accuracy"].value,
         balanced=None if balanced is None else balanced.value,
     )
@@ -173,7 +178,7 @@ def uncertainty(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[
     known = accuracy.low is not None and accuracy.high is not None
     wide = known and accuracy.high - accuracy.low > WIDE  # type: ignore[operator]
     if wide or groups < FEW_GROUPS:
-        videos = count(len(predictions), "test video")
+        videos = count(len(predictions), f"test {case_noun(v.row for v in predictions)}")
         grouped = any(video.row.group for video in predictions)
         yield make_finding(
             "too-few-videos" if wide else "too-few-groups",

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from slowfast_finetune.base.manifest_table import SPLITS
+from slowfast_finetune.base.manifest_table import SPLITS, case_noun
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.inspection.readable import duration, percent, template_environment
 from slowfast_finetune.report.results import Results, number_of_groups
@@ -32,11 +32,6 @@ class _Known(dict[str, Any]):
         return None
 
 
-def noun(results: Results) -> str:
-    """What a case is called: a video, or a part of one."""
-    return "part" if any(clip.start_seconds is not None for clip in results.clips) else "video"
-
-
 def sentences(kind: str, results: Results) -> list[str]:
     """Render the sentences of texts.yaml on the result, the data or the training."""
     scores = results.scores
@@ -49,7 +44,7 @@ def sentences(kind: str, results: Results) -> list[str]:
     )
     values = {
         "results": results,
-        "noun": noun(results),
+        "noun": case_noun(results.clips),
         "scores": _Known(scores),
         "summary": results.summary,
         "run": _Known(run_of(results.summary)),

@@ -17,6 +17,7 @@ from torch import nn
 
 from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_tables import ClipRow
@@ -136,10 +137,11 @@ def train_probe(
         "peak_memory_mb": round(chosen.peak_memory_mb),
     }
     _write_summary(outputs.summary, chosen, best, minutes=minutes, run=run)
+    noun = case_noun(rows)
     recorder.note(
         f"penalty {chosen.penalty:g} chosen by {probe.num_folds}-fold cross-validation: loss "
-        f"{chosen.val_loss:.3f}, accuracy {chosen.val_accuracy:.3f} of videos left out; fitted to "
-        f"all {len(rows)} training and validation videos in {fit_seconds:.1f} s; temperature "
+        f"{chosen.val_loss:.3f}, accuracy {chosen.val_accuracy:.3f} of {noun}s left out; fitted to "
+        f"all {len(rows)} training and validation {noun}s in {fit_seconds:.1f} s; temperature "
         f"{best.temperature:.2f}, threshold {best.threshold:.2f}; wrote {outputs.best_checkpoint}, "
         f"{outputs.best_model}"
     )

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
@@ -90,8 +91,9 @@ def train_model(
             runs_on = f"{fabric.world_size} × {device_name(fabric.device)} in {precision}"
         elif not leads:
             return  # one process fits a probe
+        noun = case_noun([*train_rows, *val_rows])
         recorder.note(
-            f"{len(train_rows)} training and {len(val_rows)} validation videos, "
+            f"{len(train_rows)} training and {len(val_rows)} validation {noun}s, "
             f"{len(class_names)} classes, on {runs_on.removeprefix('1 × ')}"
         )
         if warning:
