@@ -389,6 +389,8 @@ def test_parts_are_cases(tmp_path: Path, long_videos: Path) -> None:
     assert parts_of(manifest)["walk"] == [f"{i}.mp4#t=10,12" for i in range(8)]
     assert parts_of(manifest)["fall"] == [f"{i}.mp4#t=20,24" for i in range(8)]
     assert [(row.start_seconds, row.end_seconds) for row in manifest.rows[:2]] == [(20, 24)] * 2
+    # The header is row 1; each video has a row for its walk and one for its fall.
+    assert [row.table_row for row in manifest.rows[:3]] == [3, 5, 7]
 
 
 @pytest.mark.parametrize("fold", [None, 0, 1, 2])
@@ -422,6 +424,7 @@ def test_background_lies_between_the_parts(tmp_path: Path, long_videos: Path) ->
     assert all(row.split == split_of[row.video_path] for row in manifest.rows)
     note = "16 parts of the class 'nothing' from between those of 8 videos"
     assert note in manifest.notes
+    assert {row.table_row for row in manifest.rows if row.class_name == "nothing"} == {None}
 
 
 def test_background_where_there_is_little_room(tmp_path: Path, long_videos: Path) -> None:

@@ -60,6 +60,7 @@ def test_rows_by_class_and_path(tmp_path: Path, videos: Path) -> None:
         "content_hash",
         "start_seconds",
         "end_seconds",
+        "table_row",
     ]
     assert [row.video_path for row in rows] == [
         *(f"videos/jump/{i}.mp4" for i in range(5)),

@@ -262,6 +262,7 @@ def clip_row(
     """The row of a case whose frames are in an entry, or why it has none."""
     values = {**row._asdict(), **info.facts.model_dump()}
     values |= {"height": info.height, "width": info.width, "settings": settings}
+    del values["table_row"]  # another row above it changes no clip
     if info.frames is None:
         return ClipRow(
             **values,

@@ -90,11 +90,10 @@ def _export(args: argparse.Namespace) -> None:
     from slowfast_finetune.labelling.manifest_labels import labels_of
 
     out = _writable(args.out or Path(_EXPORTS[args.format]), args)
-    data = load_params(args.params).data
-    root = locate(data.videos, project=Path.cwd())
+    root = locate(load_params(args.params).data.videos, project=Path.cwd())
     cases = MANIFEST.read_rows(args.manifest)
-    # What lies between labelled parts is made anew by `index`.
-    own = [row for row in cases if row.start_seconds is None or row.class_name != data.background]
+    # Parts that no table names are those of data.background, which `index` makes anew.
+    own = [row for row in cases if row.start_seconds is None or row.table_row is not None]
     rows, videos = labels_of(own, root=root, project=Path.cwd())
     lost = [f"{len(cases) - len(own)} parts of data.background"] if len(own) < len(cases) else []
     more: list[str] = []

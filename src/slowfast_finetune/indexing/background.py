@@ -47,7 +47,7 @@ def add_background(
         # Parts without a label are left out of the background too.
         gaps = _gaps([(row.start or 0.0, row.end) for _, row in labels.rows[name]])
         found += [
-            replace(own[0], class_name=class_name, start=start, end=end)
+            replace(own[0], class_name=class_name, start=start, end=end, table_row=None)
             for start, end in _placed(chosen, gaps)
         ]
     discovery.videos += found

@@ -48,7 +48,8 @@ class FoundVideo:
 
     ``path`` is as found; ``name`` is relative to the root and, like ``class_name``, in Unicode's
     composed form (NFC), so that macOS and Linux give one split. ``start`` and ``end`` are those of
-    a part [s]. ``is_changed`` says that a decision at the label desk changed its label.
+    a part [s]. ``is_changed`` says that a decision at the label desk changed its label;
+    ``table_row`` is the number of its row in the table of labels.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class FoundVideo:
     end: float | None = None
     given_group: str | None = None
     is_changed: bool = False
+    table_row: int | None = None
 
 
 @dataclass
@@ -256,6 +258,7 @@ def _as_listed(
             row.end,
             row.group,
             number in changed,
+            number,
         )
         for name, listed in rows.items()
         for number, row in listed
