@@ -20,7 +20,7 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.desk import decisions, queue
 from slowfast_finetune.desk.cases import Neighbour
-from slowfast_finetune.desk.decisions import DecisionTable, Span
+from slowfast_finetune.desk.decisions import DecisionTable
 from slowfast_finetune.desk.doubts import held_out_probabilities, margins
 from slowfast_finetune.desk.queue import (
     CaseEvidence,
@@ -33,6 +33,7 @@ from slowfast_finetune.desk.queue import (
 )
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
+from slowfast_finetune.indexing.label_table import Span
 
 NAMES = ("clap", "jump", "wave")
 

@@ -23,11 +23,10 @@ from slowfast_finetune.desk.decisions import (
     TEST,
     Decision,
     DecisionTable,
-    Span,
 )
 from slowfast_finetune.desk.loops import Loop, LoopMaker
 from slowfast_finetune.evaluation.resampling import wilson_interval
-from slowfast_finetune.indexing.label_table import LABELS_FILE, TIME_DIGITS
+from slowfast_finetune.indexing.label_table import LABELS_FILE, TIME_DIGITS, Span
 from slowfast_finetune.indexing.names import composed
 
 SIDES = {"case": 192, "neighbour": 96}  # shorter side of a loop [px]
