@@ -127,7 +127,7 @@ def test_a_part_that_is_split_in_turn_leaves_the_others(tmp_path: Path, cases: l
         f"{name}#t=0.6", f"{name}#t=0,0.2", f"{name}#t=0.2,0.6"
     ]  # fmt: skip
     assert all(progress["decided"][part["name"]]["open"] for part in progress["parts"])
-    desk.undo(progress["last"])
+    desk.undo(desk.table.standing[-1].key)
     rows = read_labels(tmp_path / "labels.csv").rows["clap/1.mp4"]
     assert [(row.start, row.end) for _, row in rows] == [(0.0, 0.6), (0.6, None)]
 
@@ -136,7 +136,7 @@ def test_what_was_undone_is_no_class_any_more(tmp_path: Path, cases: list[Case])
     desk = LabelDesk(tmp_path, cases)
     decide(desk, cases[1].name, "label", label="wvae")
     assert desk.progress()["classes"] == ["clap", "jump", "wave", "wvae"]
-    desk.undo(desk.progress()["last"])
+    desk.undo(desk.table.standing[-1].key)
     assert desk.progress()["classes"] == ["clap", "jump", "wave"]
 
 
@@ -168,7 +168,7 @@ def test_random_cases_give_an_interval(tmp_path: Path, cases: list[Case]) -> Non
         decide(desk, case.name, "label", label=label)
     decide(desk, cases[14].name, "label", label="jump")  # not drawn: it does not count
     decide(desk, cases[11].name, "drop")
-    desk.undo(desk.progress()["last"])
+    desk.undo(desk.table.standing[-1].key)
     estimate = desk.estimate()
     assert estimate is not None
     # Wilson's interval of 1 of 10, from statsmodels' proportion_confint.

@@ -207,12 +207,19 @@ class DecisionTable:
         """Append the rows that a decision replaced, or the label that the case had.
 
         Raises:
-            InputError: a later decision, or a row written by hand since, overlaps it.
+            InputError: it has been undone, or a later decision, or a row written by hand since,
+                overlaps it.
         """
         found, latest = self.standing, self.latest(decision.span)
-        later = found[found.index(decision) + 1 :] if decision in found else [decision]
-        if any(other.overlaps(decision.span) for other in later):
-            raise InputError("a later decision has to be undone first")
+        video = decision.span.video
+        if decision not in found:
+            raise InputError(f"{video}: that decision has been undone already")
+        for other in found[found.index(decision) + 1 :]:
+            if other.overlaps(decision.span):
+                label = " and ".join(each or "dropped" for each in other.labels)
+                raise InputError(
+                    f"{video}: decided anew since, by {other.decided_by}: {label}; undo that first"
+                )
         if latest is not None and not latest.decided_at:
             raise InputError(f"{self.path}: row {latest.number} was written by hand since")
         return self.decide(

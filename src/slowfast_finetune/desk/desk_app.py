@@ -67,8 +67,7 @@ def create_desk_app(desk: LabelDesk, *, token: str, blind: bool, names: frozense
 
     @app.post(f"/{token}/decide")
     def decide(choice: Choice) -> dict[str, Any]:
-        desk.decide(**choice.model_dump())
-        return desk.progress()
+        return {"made": desk.decide(**choice.model_dump()), **desk.progress()}
 
     @app.post(f"/{token}/undo")
     def undo(chosen: Undo) -> dict[str, Any]:

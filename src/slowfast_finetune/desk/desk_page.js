@@ -19,7 +19,8 @@
   };
   const isBlind = () => root.classList.contains("blind");
   // Remembered as long as the server runs: the address holds its token.
-  const memory = { seen: [] }; // seen: cases that were shown with the model's opinion
+  // seen: cases that were shown with the model's opinion; made: keys of this window's decisions.
+  const memory = { seen: [], made: [] };
   try { Object.assign(memory, JSON.parse(sessionStorage.getItem(location.pathname))); } catch { /* private windows */ }
   function remember(changed) {
     Object.assign(memory, changed);
@@ -259,10 +260,11 @@
       const line = make("li", undefined, history);
       make("b", made.undone ? `undone: ${made.said}` : made.said, line);
       line.append(` ${made.name}`);
-      if (made.key === state.last) {
+      if (made.stands) {
         const button = make("button", "undo", line);
         button.type = "button";
-        button.addEventListener("click", () => undo());
+        button.setAttribute("aria-label", `undo ${made.said}, ${made.name}`);
+        button.addEventListener("click", () => undo(made.key));
       }
     }
   }
@@ -281,11 +283,13 @@
       const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body()) });
       const found = await answer.json();
       if (found.decided) state = { ...state, ...found };
+      if (found.made) remember({ made: [...memory.made, found.made] });
       if (!answer.ok) throw new Error(typeof found.detail === "string" ? found.detail : "refused");
       problem("");
     });
+    const not = path === "undo" ? "Not undone" : "Not saved";
     sending = result.catch((error) => {
-      problem(error instanceof TypeError ? "Not saved: the server does not answer. Start slowfast label again." : `Not saved: ${error.message}`);
+      problem(error instanceof TypeError ? `${not}: the server does not answer. Start slowfast label again.` : `${not}: ${error.message}`);
       return false;
     }).finally(() => { pending -= 1; progress(); });
     return result;
@@ -308,8 +312,15 @@
     });
   }
 
-  function undo() {
-    send("undo", () => ({ key: state.last ?? "" })).then(() => {
+  // The last decision of this window, unless told which. If it cannot be undone, because another
+  // window has decided anew since, the next undo takes the one before.
+  function undo(key) {
+    send("undo", () => {
+      const chosen = key ?? memory.made.at(-1);
+      if (!chosen) throw new Error("this window has no decision left; others have their buttons below.");
+      remember({ made: memory.made.filter((each) => each !== chosen) });
+      return { key: chosen };
+    }).then(() => {
       const undone = state.history.at(-1);
       show(queue().some((one) => one.name === undone.name) ? undone.name : shownName);
     }, () => {});
@@ -434,7 +445,7 @@
   }
   const ALWAYS = {
     "?": () => (help.open ? help.close() : help.showModal()),
-    "u": undo,
+    "u": () => undo(),
     "b": () => $("blind").click(),
     "ArrowLeft": back,
   };

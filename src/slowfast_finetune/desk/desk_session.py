@@ -115,11 +115,11 @@ class LabelDesk:
                     "key": d.key,
                     "name": names.get(d.span, case_name(*d.span)),
                     "undone": d.is_undo,
+                    "stands": d in standing,
                     **_said(d),
                 }
                 for d in decisions[-200:]
             ],
-            "last": standing[-1].key if standing else None,
             "estimate": self.estimate(),
         }
 
@@ -150,8 +150,8 @@ class LabelDesk:
         at: float | None,
         blind: bool,
         expected: str | None,
-    ) -> None:
-        """Append a decision about a case of the queue.
+    ) -> str:
+        """Append a decision about a case of the queue; returns its key.
 
         Args:
             action: keep, label, drop or split.
@@ -188,18 +188,19 @@ class LabelDesk:
             raise InputError(f"no such action: {action}")
         # A video without a label joins the training videos where the table fixes the split.
         split = item.case.split or "train"
-        self.table.decide(parts, before=now, words=words, split=split, expected=latest)
+        made = self.table.decide(parts, before=now, words=words, split=split, expected=latest)
         self._name_table()
+        return made.key
 
     def undo(self, key: str) -> None:
         """Take a decision back.
 
         Raises:
-            InputError: there is no such decision, or a later one overlaps it.
+            InputError: there is no such decision; or as :meth:`DecisionTable.undo`.
         """
-        found = [decision for decision in self.table.standing if decision.key == key]
+        found = [decision for decision in self.table.decisions if decision.key == key]
         if not found:
-            raise InputError("there is no such decision, or it has been undone")
+            raise InputError("there is no such decision")
         self.table.undo(found[0])
 
     def _loop(self, name: str, kind: str) -> Loop:
