@@ -273,12 +273,16 @@ def test_blind_hides_the_models_opinion_and_is_noted(desk: Desk) -> None:
     assert page.locator("#said").inner_text() == "Called clap"
     press(page, "Space")
     assert page.locator("#said").inner_text() == "Called clap"
+    before = len(desk.requests)
     page.reload()
     until(lambda: shown(page) == "clap/0.mp4")
     assert page.locator("#guesses").text_content() == "", "it is remembered"
+    assert not [url for url in desk.requests[before:] if "opinions" in url], "it is not even sent"
     press(page, "1")  # seen before
     press(page, "1")
-    press(page, "b", "b", "d")  # seen for a moment
+    press(page, "b")
+    page.locator("#guesses .bar").first.wait_for()
+    press(page, "b", "d")  # seen for a moment
     wait_saved(page, 3)
     assert [row[-1] for row in desk.rows()] == ["random", "doubtful, blind", "doubtful"]
 

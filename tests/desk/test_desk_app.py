@@ -50,6 +50,23 @@ def test_only_who_knows_the_token_is_served(url: str) -> None:
     assert httpx.get(url, headers={"host": "evil.example"}).status_code == 403
 
 
+def test_the_models_opinion_is_sent_apart_so_that_a_blind_page_has_none_of_it(url: str) -> None:
+    name = "videos/jump/0.mp4"
+    body = {"name": name, "action": "keep", "blind": True}
+    state, progress = (httpx.get(f"{url}{path}").text for path in ("state", "progress"))
+    decided = httpx.post(f"{url}decide", json=body).text
+    for text in (state, progress, decided):
+        for word in ("guess", "neighbour", "reason", "doubtful", 'random"', "0.8", "score"):
+            assert word not in text
+    cases = json.loads(state)["cases"]
+    assert {*cases[0]} == {"name", "video", "label", "test", "start", "end"}
+    assert httpx.get(f"{url}opinions").json()[name] == {
+        "reason": "doubtful",
+        "guesses": [["wave", 0.8], ["jump", 0.15]],
+        "neighbours": [{"name": "videos/wave/0.mp4", "label": "wave", "similarity": 0.9}],
+    }
+
+
 def test_a_loop_has_all_frames_in_order(url: str) -> None:
     answer = httpx.get(f"{url}loop", params={"name": "videos/jump/0.mp4", "kind": "case"})
     facts = json.loads(answer.headers["x-loop"])

@@ -61,6 +61,10 @@ def create_desk_app(desk: LabelDesk, *, token: str, blind: bool, names: frozense
     def state() -> dict[str, Any]:
         return {"blind": blind, **desk.state()}
 
+    @app.get(f"/{token}/opinions")
+    def opinions() -> dict[str, Any]:
+        return desk.opinions()
+
     @app.get(f"/{token}/progress")
     def progress() -> dict[str, Any]:
         return desk.progress()

@@ -9,15 +9,14 @@
     "near copy": "A video that is nearly the same has another label",
     "unlabelled": "No label yet; the model is unsure of it, and it is unlike the others that are asked about",
     "random": "Drawn at random, to estimate how many labels are wrong",
-    "part": "A part of a video that was split",
   };
+  const OF_A_PART = { reason: "A part of a video that was split", guesses: [], neighbours: [] };
   const make = (tag, text, parent) => {
     const element = document.createElement(tag);
     if (text !== undefined) element.textContent = text;
     parent?.append(element);
     return element;
   };
-  const isBlind = () => root.classList.contains("blind");
   // Remembered as long as the server runs: the address holds its token.
   // seen: cases that were shown with the model's opinion; made: keys of this window's decisions.
   const memory = { seen: [], made: [] };
@@ -28,7 +27,8 @@
   }
   const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 
-  let state, at = 0, numbered = [], sending = Promise.resolve(), pending = 0;
+  let opinions = null; // of the model, by the names of cases; null while blind
+  let state, numbered = [], sending = Promise.resolve(), pending = 0;
   // Stopped by the person; stepping through frames stops a loop only until the next case.
   let stopped = matchMedia("(prefers-reduced-motion: reduce)").matches;
   let loops = [], playing = !stopped, cutting = false;
@@ -183,16 +183,17 @@
       const coming = queue().find((other) => other.name === ahead);
       if (!coming || ahead === name) break;
       fetchLoop(ahead, "case");
-      if (count < 2) for (const near of coming.neighbours) fetchLoop(near.name, "neighbour");
+      if (count < 2) for (const near of opinionOf(coming)?.neighbours ?? []) fetchLoop(near.name, "neighbour");
     }
   }
 
-  // What speaks for the label or against it; nothing of it is on the page while blind.
+  // What speaks for the label or against it; nothing of it is on the page, or sent, while blind.
+  const opinionOf = (one) => opinions && (opinions[one.name] ?? OF_A_PART);
   function opinion(one) {
-    const label = labelOf(one), blind = isBlind();
-    const reason = blind ? "" : REASONS[one.reason] ?? one.reason;
-    const [guesses, neighbours] = blind ? [[], []] : [one.guesses, one.neighbours];
-    if (!blind && !memory.seen.includes(one.name)) remember({ seen: [...memory.seen, one.name] });
+    const label = labelOf(one), shown = opinionOf(one);
+    const { guesses, neighbours } = shown ?? OF_A_PART;
+    const reason = shown ? REASONS[shown.reason] ?? shown.reason : "";
+    if (shown && !memory.seen.includes(one.name)) remember({ seen: [...memory.seen, one.name] });
     $("reason").textContent = reason;
     $("opinion").hidden = !guesses.length;
     $("guesses").replaceChildren();
@@ -488,13 +489,19 @@
   $("seek").addEventListener("input", (event) => seek(Number(event.target.value)));
   $("play").addEventListener("click", toggle);
   $("help-button").addEventListener("click", () => help.showModal());
-  $("blind").addEventListener("click", () => {
-    const on = root.classList.toggle("blind");
-    $("blind").setAttribute("aria-pressed", on);
-    remember({ blind: on });
+  async function hide(blind) {
+    remember({ blind });
+    $("blind").setAttribute("aria-pressed", blind);
+    opinions = null;
+    if (!blind) {
+      const found = await fetch("opinions").then((answer) => answer.json()).catch(() => null);
+      if (!found) problem("The model's opinion cannot be shown: the server does not answer.");
+      if (!memory.blind) opinions = found; // it may have been hidden again meanwhile
+    }
     const one = current();
     if (one) opinion(one);
-  });
+  }
+  $("blind").addEventListener("click", () => hide(!memory.blind));
   $("theme").addEventListener("click", () => {
     const dark = getComputedStyle(root).colorScheme === "dark" ||
       (!root.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
@@ -514,8 +521,7 @@
   addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
 
   state = await (await fetch("state")).json();
-  root.classList.toggle("blind", memory.blind ?? state.blind);
-  $("blind").setAttribute("aria-pressed", isBlind());
+  await hide(memory.blind ?? state.blind);
   document.title = `Label desk – ${state.project}`;
   $("table").textContent = state.table;
   play(playing);

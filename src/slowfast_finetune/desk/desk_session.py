@@ -79,12 +79,26 @@ class LabelDesk:
         self.loop = lru_cache(LOOPS_KEPT)(self._loop)
 
     def state(self) -> dict[str, Any]:
-        """All that the page needs to begin."""
+        """All that the page needs to begin, without the model's opinion."""
         return {
             "project": self._project.resolve().name,
             "table": str(self.table.path),
             "cases": [self._as_json(item) for item in self._queue],
             **self.progress(),
+        }
+
+    def opinions(self) -> dict[str, Any]:
+        """Of each case by its name what speaks for its label or against it, and why it is shown."""
+        return {
+            case.name: {
+                "reason": case.reason,
+                "guesses": case.guesses[:MOST_GUESSES],
+                "neighbours": [
+                    {"name": each.name, "label": each.class_name, "similarity": each.similarity}
+                    for each in case.neighbours
+                ],
+            }
+            for case in (item.case for item in self._queue)
         }
 
     def progress(self) -> dict[str, Any]:
@@ -266,14 +280,8 @@ class LabelDesk:
             "video": item.span.video,
             "label": case.class_name,
             "test": case.split == "test",
-            "reason": item.word,
             "start": case.start_seconds,
             "end": case.end_seconds,
-            "guesses": case.guesses[:MOST_GUESSES],
-            "neighbours": [
-                {"name": each.name, "label": each.class_name, "similarity": each.similarity}
-                for each in case.neighbours
-            ],
         }
 
     def _name_table(self) -> None:
