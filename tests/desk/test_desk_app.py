@@ -169,6 +169,29 @@ def test_a_label_written_by_hand_is_the_label(tmp_path: Path, cases: list[Case])
     assert desk.table.decisions[-1].before == "wave"
 
 
+def test_what_was_decided_is_asked_again_if_its_label_has_changed_since(
+    tmp_path: Path, cases: list[Case]
+) -> None:
+    """Whether its label was a row written by hand, and whoever decided."""
+
+    def is_open() -> bool:
+        """In the next session."""
+        return bool(LabelDesk(tmp_path, cases).progress()["decided"][cases[1].name]["open"])
+
+    path = tmp_path / "videos" / "labels.csv"
+    path.write_text("video,label\nclap/1.mp4,jump\n")
+    desk = LabelDesk(tmp_path, cases)
+    assert is_open(), "nobody has looked at it here"
+    decide(desk, cases[1].name, "keep")
+    assert not is_open()
+    for label, expected in (("jump", False), ("wave", True)):
+        with path.open("a") as file:
+            file.write(f"clap/1.mp4,{label},,,,,,\n")
+        assert is_open() == expected
+        decide(desk, cases[1].name, "keep")
+        assert not is_open()
+
+
 def test_a_table_that_becomes_invalid_is_said_in_a_line(url: str, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("video,label,start\na.mp4,x,later\n")
     answer = httpx.post(f"{url}undo", json={"key": "x"})

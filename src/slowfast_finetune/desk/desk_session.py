@@ -114,8 +114,13 @@ class LabelDesk:
             if latest is None:
                 continue
             made = [d for d in by_video.get(item.span.video, ()) if d.overlaps(item.span)]
-            # A split is no decision on the labels of its parts.
-            is_open = not made or (item.word == PART and SPLIT in made[-1].words)
+            # A split is no decision on the labels of its parts, nor one on the label that a row
+            # written by hand has given since.
+            is_open = (
+                not made
+                or (item.word == PART and SPLIT in made[-1].words)
+                or not (latest.decided_at or set(latest.labels) & set(made[-1].labels))
+            )
             decided[item.case.name] = {"key": latest.key, "open": is_open, **_said(latest)}
         names = {item.span: item.case.name for item in (*self._queue, *parts)}
         used = {label for decision in standing for label in decision.labels if label}
