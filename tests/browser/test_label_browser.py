@@ -95,7 +95,7 @@ def test_keys_decide_and_each_decision_is_a_row(desk: Desk) -> None:
     assert desk.rows()[-1] == [
         "wave/0.mp4", "wave", "", "", "hop, <b>high</b>", "doubtful, undo",
     ]  # fmt: skip
-    assert "0 of 1 random cases" in page.locator("#estimate").inner_text()
+    assert "0 of 1 random case;" in page.locator("#estimate").inner_text()
     page.reload()
     wait_saved(page, 4)
     assert shown(page) == "wave/0.mp4", "the decided are not asked again"

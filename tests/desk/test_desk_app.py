@@ -216,7 +216,7 @@ def test_random_cases_give_an_interval(tmp_path: Path, cases: list[Case]) -> Non
     assert (estimate["low"], estimate["high"]) == pytest.approx((0.0179, 0.4042), abs=1e-4)
     told = label_command.summary(desk)
     assert told.startswith("11 decisions in ")
-    assert "1 of 10 random cases had a wrong label (2 more were drawn and not decided)" in told
+    assert "1 of 10 random cases had a wrong label (drawn, but not decided: 2)" in told
     assert "1.8 to 40.4 %" in told
     decide(desk, cases[3].name, "keep")
     assert desk.estimate() == estimate, "what a changed label was before still counts"

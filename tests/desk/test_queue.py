@@ -232,8 +232,8 @@ def test_what_is_known_is_not_asked_about_again(
     unlabelled_rows(folder, in_set, params=params, store=store, project=tmp_path)
     assert asked == ["new/a.mp4", "new/h.mp4"]
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f"{folder}: 6 of 8 videos are not asked about: "
-        "1 copies of others there, 3 decided already, 2 in the set already"
+        f"{folder}: not asked about: 6 of 8 videos: "
+        "3 decided already, 2 in the set already, 1 like others there"
     )
     for name in "ah":
         table.decide([(Span(f"../new/{name}.mp4"), "wave")], before=None, words=["unlabelled"],

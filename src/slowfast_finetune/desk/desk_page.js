@@ -25,6 +25,7 @@
     Object.assign(memory, changed);
     try { sessionStorage.setItem(location.pathname, JSON.stringify(memory)); } catch { /* private windows */ }
   }
+  const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
   const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 
   let opinions = null; // of the model, by the names of cases; null while blind
@@ -249,11 +250,11 @@
     const list = queue();
     const done = list.filter((one) => !(state.decided[one.name]?.open ?? true)).length;
     const tests = list.filter((one) => one.test && isOpen(one)).length;
-    $("progress-text").textContent = `${done} of ${list.length} decided${tests ? ` · ${tests} test videos last` : ""}${pending ? " · saving" : ""}`;
+    $("progress-text").textContent = `${done} of ${list.length} decided${tests ? ` · ${count(tests, "test video")} last` : ""}${pending ? " · saving" : ""}`;
     $("progress").value = list.length ? done / list.length : 1;
     const estimate = state.estimate;
     $("estimate").textContent = estimate
-      ? `${estimate.wrong} of ${estimate.count} random cases were changed, split or dropped${estimate.blind ? `, ${estimate.blind} of them decided blind` : ""}; ${estimate.drawn - estimate.count} more are still to be decided. Share of wrong labels: ${percent(estimate.low)} to ${percent(estimate.high)} (95 % confidence interval; of the splits that have been asked about).`
+      ? `Changed, split or dropped: ${estimate.wrong} of ${count(estimate.count, "random case")}${estimate.blind ? `, ${estimate.blind} of them decided blind` : ""}; still to be decided: ${estimate.drawn - estimate.count}. Share of wrong labels: ${percent(estimate.low)} to ${percent(estimate.high)} (95 % confidence interval; of the splits that have been asked about).`
       : "Known once random cases have been decided.";
     const history = $("history");
     history.replaceChildren();
