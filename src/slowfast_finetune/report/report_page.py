@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.base.console import say
+from slowfast_finetune.base.console import count, say
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.base.params import Params
@@ -21,7 +21,7 @@ from slowfast_finetune.evaluation.resampling import units_of
 from slowfast_finetune.evaluation.result_tables import SubsetRow
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding, worst_first
-from slowfast_finetune.inspection.readable import count, template_environment
+from slowfast_finetune.inspection.readable import template_environment
 from slowfast_finetune.inspection.shared_scenes import seen_scenes
 from slowfast_finetune.inspection.video_summary import summarise_entry
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
