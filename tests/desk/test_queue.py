@@ -21,7 +21,6 @@ from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.desk import decisions, queue
 from slowfast_finetune.desk.cases import Neighbour
 from slowfast_finetune.desk.decisions import DecisionTable
-from slowfast_finetune.desk.doubts import held_out_probabilities, margins
 from slowfast_finetune.desk.queue import (
     CaseEvidence,
     Unlabelled,
@@ -33,7 +32,9 @@ from slowfast_finetune.desk.queue import (
 )
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
+from slowfast_finetune.features.held_out import held_out_probabilities
 from slowfast_finetune.indexing.label_table import Span
+from slowfast_finetune.inspection.label_errors import margins
 
 NAMES = ("clap", "jump", "wave")
 

@@ -23,17 +23,17 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.desk.cases import Case, Neighbour, Reason
 from slowfast_finetune.desk.decisions import DecisionTable
-from slowfast_finetune.desk.doubts import held_out_probabilities, margins
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
 from slowfast_finetune.features.feature_store import Features
+from slowfast_finetune.features.held_out import held_out_probabilities
 from slowfast_finetune.features.likeness import nearest
 from slowfast_finetune.features.logistic import fit_path, fitting
 from slowfast_finetune.indexing.label_table import read_labels
 from slowfast_finetune.indexing.manifest import every_video, labels_path
 from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.inspection.duplicates import exact_copies, near_copies
-from slowfast_finetune.inspection.label_errors import cross_predict
+from slowfast_finetune.inspection.label_errors import cross_predict, margins
 from slowfast_finetune.inspection.video_summary import VideoSummary, summarise_entry
 from slowfast_finetune.scoring.metrics import Floats, Labels
 
