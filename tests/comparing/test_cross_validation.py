@@ -12,7 +12,6 @@ from synthetic import make_params
 from tiny_model import write_checkpoint
 
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
-from slowfast_finetune.commands.similar import stored_features
 from slowfast_finetune.comparing.cross_validation import (
     SHARES,
     cross_validated,
@@ -21,8 +20,8 @@ from slowfast_finetune.comparing.cross_validation import (
     more_videos_text,
 )
 from slowfast_finetune.comparing.crossval_files import read_crossval
-from slowfast_finetune.features.extraction import VideoFeatures
-from slowfast_finetune.features.feature_store import FeatureSettings
+from slowfast_finetune.features.extraction import VideoFeatures, extractor_of
+from slowfast_finetune.features.feature_store import FeatureSettings, find_stored
 from slowfast_finetune.model.checkpoint import load_checkpoint
 
 CLASSES = ("clap", "jump", "wave")
@@ -112,5 +111,5 @@ def test_the_command_computes_features_once_and_writes_tables(tmp_path: Path) ->
     assert found.model == "slowfast_shallow, weights.pt"
     assert len(found.curve) == len(SHARES)
     checkpoint = load_checkpoint(tmp_path / "weights.pt")
-    kept, _ = stored_features(rows, checkpoint=checkpoint, root=tmp_path / "store")
-    assert kept == rows, "what slowfast similar needs is there"
+    places = find_stored(rows, tmp_path / "store")[extractor_of(checkpoint)]
+    assert len(places) == len(rows), "what slowfast similar needs is there"

@@ -120,6 +120,7 @@ def test_metadata(folder: Path, name: str) -> None:
     assert (about["temperature"], about["threshold"]) == (0.7, 0.4)
     assert (about["task"], about["format_version"]) == ("video-classification", 1)
     assert about["provenance"] == {"seed": 3}
+    assert "cannot tell videos unlike the training videos" in about["limits"]
     # The file must not hold paths of the machine that wrote it.
     assert str(PROJECT).encode() not in path.read_bytes()
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from pipeline_imports import PROJECT
+from scipy.special import log_softmax
+from sklearn.preprocessing import StandardScaler
 from small_run import write_project
 from synthetic import make_params
 
@@ -28,8 +30,11 @@ from slowfast_finetune.features.extraction import (
     weights_digest,
 )
 from slowfast_finetune.features.feature_store import feature_stores
+from slowfast_finetune.features.logistic import fit_path
 from slowfast_finetune.model.checkpoint import Preprocessing
 from slowfast_finetune.model.slowfast import ClipClassifier, build_slowfast, head_of
+from slowfast_finetune.model.weights import build_pretrained
+from slowfast_finetune.training.probe import put_head
 
 PARAMS = make_params()
 SHAPE = Preprocessing.from_params(PARAMS.clip, crop_size=PARAMS.train.crop_size)
@@ -86,6 +91,50 @@ def test_features_are_what_the_last_layer_of_the_network_is_given(
     np.testing.assert_array_equal(found.unmirrored, found.values[:, :2])
     again = head_of(network)(torch.from_numpy(plain)).detach()
     torch.testing.assert_close(again.flatten(0, 1), logits[:8].clone())
+
+
+@pytest.mark.slow
+def test_r50_from_a_file_of_the_published_form(
+    project: tuple[list[ClipRow], Path], tmp_path: Path
+) -> None:
+    """Features are those of the plain network, and the head sees them as they are."""
+    rows, clips = project
+    torch.manual_seed(0)
+    published = build_slowfast("slowfast_r50", num_classes=400).eval()
+    for name, value in published.named_parameters():
+        if name.endswith("norm_c.weight"):  # zero at first: what is before them would not matter
+            torch.nn.init.normal_(value, 0.5, 0.2)
+    path = tmp_path / "SLOWFAST_8x8_R50.pyth"
+    torch.save({"model_state": published.state_dict()}, path)
+    params = make_params(model={"name": "slowfast_r50", "weights": str(path)})
+    network, _ = build_pretrained(params.model, class_names=["clap", "jump"])
+    found = compute(
+        rows, clips, network, model_name="slowfast_r50", plan=ViewPlan(1), shape=SHAPE
+    ).values[:, 0]
+
+    windows = plan_views(rows, num_frames=8, crop_size=32)
+    batch = ClipReader(rows, folder=clips, num_frames=8, crop_size=32).gather(windows).clips
+    pooled: list[torch.Tensor] = []
+    head_of(published).register_forward_hook(lambda _, inputs, __: pooled.append(inputs[0]))
+    with torch.inference_mode():
+        ClipClassifier(published)(batch)
+    expected = pooled[0].flatten(1).numpy()
+    assert found.shape == (4, 2304)
+    assert np.ptp(expected, axis=0).max() > 0.1, "videos differ"
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
+
+    labels = np.array([0, 0, 1, 1])
+    (head,) = fit_path(found[:, None], labels, penalties=[1.0], balanced=False)
+    put_head(network, head)
+    scaler = StandardScaler().fit(found.astype(np.float64))
+    with torch.inference_mode():
+        logits = ClipClassifier(network.eval())(batch).numpy()
+    scaled = head.weight * scaler.scale_  # the weights of standardised features
+    offset = head.bias + head.weight @ scaler.mean_
+    unfolded = scaler.transform(found.astype(np.float64)) @ scaled.T + offset
+    np.testing.assert_allclose(logits, unfolded, atol=1e-4)
+    gradient = np.exp(log_softmax(unfolded, axis=1)) - np.eye(2)[labels]
+    assert np.abs(gradient.sum(axis=0)).max() < 1e-3, "the bias has no penalty"
 
 
 def test_what_is_stored_is_not_computed_again(

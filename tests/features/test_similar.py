@@ -15,9 +15,8 @@ from tiny_model import write_checkpoint
 from slowfast_finetune import cli, load_model
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.commands.similar import stored_features
-from slowfast_finetune.features.extraction import ViewPlan, features_of
-from slowfast_finetune.features.feature_store import feature_stores
+from slowfast_finetune.features.extraction import ViewPlan, extractor_of, features_of
+from slowfast_finetune.features.feature_store import feature_stores, find_stored, read_means
 from slowfast_finetune.features.likeness import nearest
 from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
 
@@ -73,8 +72,9 @@ def test_the_command_lists_the_nearest_or_says_what_makes_features(
         clips=clips,
         runtime=PARAMS.runtime,
     )
-    kept, means = stored_features(rows, checkpoint=checkpoint, root=tmp_path / "store")
-    assert kept == rows[1:]
+    places = find_stored(rows, tmp_path / "store")[extractor_of(checkpoint)]
+    assert sorted(places) == [*range(1, len(rows))]
+    means = read_means(rows, places)
     np.testing.assert_allclose(means, found.values[:, :2].mean(axis=1), rtol=1e-6)
 
     capsys.readouterr()

@@ -169,7 +169,7 @@ def test_what_is_left_out_may_be_deleted_but_not_what_has_a_label(
     built = build(tmp_path, header + plain + drop)
     assert len(classes(built)) == 10
     assert any(
-        note.endswith("labels.csv: 1 videos that it leaves out are not there, e.g. 'one.mp4'")
+        note.endswith("labels.csv: leaves out 1 video not there, e.g. 'one.mp4'")
         for note in built.notes
     )
     keep = drop.replace("4,,", "4,wave,")
@@ -249,8 +249,8 @@ def test_a_table_corrects_labels_of_folders(tmp_path: Path, videos: Path) -> Non
     assert [row.class_name for row in built.rows] == sorted(expected.values())
     assert any(
         note.endswith(
-            "labels.csv: 2 labels of 3 videos; 1 rows without a label are left out; 7 videos not "
-            "named there have their folder's class: 4 'wave', 3 'jump'"
+            "labels.csv: 2 labels of 3 videos; left out: 1 row without a label; 7 videos not "
+            "named there with the folder's class: 4 'wave', 3 'jump'"
         )
         for note in built.notes
     )
@@ -320,7 +320,7 @@ def test_groups_of_the_table(tmp_path: Path, videos: Path) -> None:
         ("video,label\n../a.mp4,x\n", "row 2: there is no video '../a.mp4' in "),
         (
             "video,label,split\njump/0.mp4,jump,\njump/1.mp4,jump,test\n",
-            "row 3: gives a split, but 9 videos have none, e.g. 'jump/2.mp4'; give one to all",
+            "row 3: gives a split, but there is none for 9 videos, e.g. 'jump/2.mp4'; give one to",
         ),
         (
             "video,label,split,group\njump/0.mp4,jump,train,g\njump/1.mp4,jump,test,g\n"

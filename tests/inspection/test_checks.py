@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import yaml
 from acted_videos import HEIGHT, WIDTH, acted, actions, codes, refilmed, room, summary_of, the
 from pipeline_imports import PROJECT
-from synthetic import make_params
+from synthetic import make_params, make_rows
 
-from slowfast_finetune.clips.clip_tables import RejectedRow
+from slowfast_finetune.clips.clip_store import EntryError
+from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
+from slowfast_finetune.features.feature_store import (
+    FeatureSettings,
+    FeatureStore,
+    feature_stores,
+    key_of,
+)
 from slowfast_finetune.inspection import duplicates
 from slowfast_finetune.inspection.checks import check_videos, giveaway_findings
 from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings, near_copies
 from slowfast_finetune.inspection.findings import Finding, worst_first
 from slowfast_finetune.inspection.group_names import group_hint
-from slowfast_finetune.inspection.label_errors import CrossPrediction, label_findings, suspects
+from slowfast_finetune.inspection.label_errors import (
+    CrossPrediction,
+    cross_predict,
+    label_findings,
+    predict_by_features,
+    suspects,
+)
 from slowfast_finetune.inspection.shared_scenes import scene_findings, seen_scenes
 from slowfast_finetune.inspection.video_summary import VideoSummary
 
@@ -202,14 +218,22 @@ def test_ninety_to_ten_is_a_warning_with_the_parameter_that_helps() -> None:
 def test_one_class_that_shows_another_is_pointed_at() -> None:
     # The folder of class 3 was filled with videos of action 1.
     videos = actions([15, 15, 15, 15], acts=(0, 1, 2, 1))
-    found = the(label_findings(videos), "alike-classes")
+    found = the(label_findings(cross_predict(videos)), "alike-classes")
     assert found.title == "class 1 and class 3 cannot be distinguished"
     assert len(found.video_paths) == 30
 
 
 def test_single_mislabelled_videos_are_pointed_at() -> None:
     wrong = {3, 20, 40}
-    videos = [
+    videos = mislabelled(wrong)
+    found = the(label_findings(cross_predict(videos)), "mislabelled")
+    assert found.level == "warning"
+    assert set(found.video_paths) == {SOUND[index].video_path for index in wrong}
+
+
+def mislabelled(wrong: set[int]) -> list[VideoSummary]:
+    """SOUND, of which some have the next label."""
+    return [
         dataclasses.replace(
             video, label=(video.label + 1) % 4, class_name=f"class {(video.label + 1) % 4}"
         )
@@ -217,9 +241,52 @@ def test_single_mislabelled_videos_are_pointed_at() -> None:
         else video
         for index, video in enumerate(SOUND)
     ]
-    found = the(label_findings(videos), "mislabelled")
-    assert found.level == "warning"
+
+
+def stored(root: Path, weights: str, features: npt.NDArray[np.float64]) -> list[ClipRow]:
+    """Write features of SOUND to a feature store, and give its rows of clips.csv."""
+    settings = FeatureSettings(
+        "slowfast_shallow", weights, "0" * 16, 8, 32, "32-true", 1, 1, mirrored=False
+    )
+    rows = [
+        row._replace(video_path=video.video_path, content_hash=video.content_hash)
+        for row, video in zip(make_rows(len(SOUND)), SOUND, strict=True)
+    ]
+    for row, values in zip(rows, features, strict=True):
+        FeatureStore.of(root, settings).write(key_of(row), values[None])
+    return rows
+
+
+def test_features_point_at_wrong_labels_that_no_picture_shows(tmp_path: Path) -> None:
+    wrong = {3, 20, 40}
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(len(SOUND), 8))
+    told = noise + 6 * np.eye(8)[[video.label for video in SOUND]]
+    stored(tmp_path, "telling nothing", noise)
+    rows = stored(tmp_path, "telling all", told)
+    videos = [dataclasses.replace(v, thumbnails=SOUND[0].thumbnails) for v in mislabelled(wrong)]
+    predicted = predict_by_features(videos, rows, params=make_params(), root=tmp_path)
+    found = the(label_findings(predicted), "mislabelled")
     assert set(found.video_paths) == {SOUND[index].video_path for index in wrong}
+    assert "Heads on a network's features" in found.detail
+
+
+def test_features_of_all_videos_are_needed_and_must_be_sound(tmp_path: Path) -> None:
+    rows = stored(tmp_path, "some", np.random.default_rng(0).normal(size=(len(SOUND), 8)))
+
+    def predict(videos: Sequence[VideoSummary]) -> CrossPrediction | None:
+        return predict_by_features(videos, rows, params=make_params(), root=tmp_path)
+
+    assert predict(SOUND) is not None
+    changed = [dataclasses.replace(SOUND[0], content_hash="of another file"), *SOUND[1:]]
+    assert predict(changed) is None
+    assert predict(SOUND[:15]) is None, "one class"
+    ((store, _),) = feature_stores(tmp_path)
+    store.path(key_of(rows[7])).write_bytes(b"torn")
+    with pytest.raises(EntryError, match="cannot be read"):
+        predict(SOUND)
+    store.path(key_of(rows[7])).unlink()
+    assert predict(SOUND) is None
 
 
 def test_doubts_must_be_as_sure_as_the_surest_that_is_right() -> None:
@@ -237,8 +304,8 @@ def test_doubts_must_be_as_sure_as_the_surest_that_is_right() -> None:
 def test_a_model_that_knows_nothing_says_nothing_of_labels() -> None:
     rng = np.random.default_rng(0)
     videos = [dataclasses.replace(video, label=int(rng.integers(4))) for video in SOUND]
-    assert label_findings(videos) == []
-    assert label_findings(SOUND[:8]) == []
+    assert label_findings(cross_predict(videos)) == []
+    assert label_findings(cross_predict(SOUND[:8])) == []
 
 
 # What counting shows

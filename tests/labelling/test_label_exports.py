@@ -55,7 +55,7 @@ def test_activitynet_read_back(tmp_path: Path) -> None:
         *ROWS[2:],
     ]
     text, lost = write_activitynet(ROWS, durations={})
-    assert lost[-1] == "the ends of 2 labels, whose videos' durations are not known"
+    assert lost[-1] == "the ends of 2 labels, as the videos' durations are not known"
     assert read_back(tmp_path / "a.json", text)[2] == ROWS[2]
 
 
@@ -137,10 +137,10 @@ def test_import_writes_what_index_reads(
     assert code == 0
     assert said.splitlines() == [
         "train.txt: a list of paths and classes",
-        "1 labels of 1 videos; 1 train",
-        "1 videos lie in other folders or have another extension than listed, e.g. 'x/a.avi' "
+        "1 label of 1 video; 1 train",
+        "1 video in another folder or with another extension than listed, e.g. 'x/a.avi' "
         "is 'jump/a.mp4'",
-        "WARNING: left out: 1 videos are not there, e.g. 'gone.mp4'",
+        "WARNING: left out: 1 video not there, e.g. 'gone.mp4'",
         "1 videos of the folder are not named",
         f"wrote {tmp_path / 'videos' / 'labels.csv'}",
     ]

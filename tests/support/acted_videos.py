@@ -41,7 +41,9 @@ def acted(action: int, *, seed: int, background: npt.NDArray[np.float64] | None 
 
 def summary_of(frames: Frames, *, path: str, label: int = 0, **changes: Any) -> VideoSummary:
     """Summarise frames (5, H, W, 3); ``changes`` are fields of the summary."""
-    (row,) = make_rows(1, video_path=path, label=label, content_hash=f"hash of {path}")
+    (row,) = make_rows(
+        1, video_path=path, label=label, content_hash="hash of " + path.replace("/", " ")
+    )
     class_name = changes.pop("class_name", f"class {label}")
     row = row._replace(class_name=class_name)
     made = make_summary(

@@ -29,6 +29,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\u202f" else repr(c)[1:-1] for c in text)
 
 
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Format a number of things: "1 video", "12 videos"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}".replace(",", "\u202f")
+
+
 def readable_bytes(number: int) -> str:
     """1536 → "1.5 KB"; powers of 1024."""
     size = float(number)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_finetune.base.console import say
+from slowfast_finetune.base.console import count, say
 
 if TYPE_CHECKING:
     from slowfast_finetune.labelling.label_studio import Case
@@ -111,7 +111,7 @@ def _export(args: argparse.Namespace) -> None:
             predictions=_predictions(root),
         )
     write_text(out, text)
-    say(f"wrote {out}: {len(rows)} labels of {len(videos)} videos")
+    say(f"wrote {out}: {count(len(rows), 'label')} of {count(len(videos), 'video')}")
     if lost := lost + more:
         say(f"left out: {', '.join(lost)}")
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from slowfast_finetune.base.console import progress, say
+from slowfast_finetune.base.console import count, progress, say
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
@@ -23,17 +23,17 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.desk.cases import Case, Neighbour, Reason
 from slowfast_finetune.desk.decisions import DecisionTable
-from slowfast_finetune.desk.doubts import held_out_probabilities, margins
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
 from slowfast_finetune.features.feature_store import Features
+from slowfast_finetune.features.held_out import held_out_probabilities
 from slowfast_finetune.features.likeness import nearest
 from slowfast_finetune.features.logistic import fit_path, fitting
 from slowfast_finetune.indexing.label_table import read_labels
 from slowfast_finetune.indexing.manifest import every_video, labels_path
 from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.inspection.duplicates import exact_copies, near_copies
-from slowfast_finetune.inspection.label_errors import cross_predict
+from slowfast_finetune.inspection.label_errors import cross_predict, margins
 from slowfast_finetune.inspection.video_summary import VideoSummary, summarise_entry
 from slowfast_finetune.scoring.metrics import Floats, Labels
 
@@ -180,12 +180,12 @@ def unlabelled_rows(
         if why := reason or seen.get(content_hash):
             passed[why] += 1
             continue
-        seen[content_hash] = "copies of others there"
+        seen[content_hash] = "like others there"
         name = written_path(path, project=project)
         manifest.append(ManifestRow(name, "", 0, "train", None, content_hash))
     if passed:
-        shown = ", ".join(f"{count} {why}" for why, count in sorted(passed.items()))
-        say(f"{folder}: {passed.total()} of {len(paths)} videos are not asked about: {shown}")
+        shown = ", ".join(f"{number} {why}" for why, number in sorted(passed.items()))
+        say(f"{folder}: not asked about: {passed.total()} of {count(len(paths), 'video')}: {shown}")
     if passed and not manifest:
         return []
     rows, rejected = cache_videos(

@@ -14,7 +14,7 @@ from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams, Params
 from slowfast_finetune.base.store_location import locate, store_root
 from slowfast_finetune.clips.clip_store import ClipStore
-from slowfast_finetune.clips.clip_tables import RejectedRow
+from slowfast_finetune.clips.clip_tables import CLIPS, RejectedRow
 from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
@@ -29,6 +29,7 @@ from slowfast_finetune.inspection.findings import (
     make_finding,
     worst_first,
 )
+from slowfast_finetune.inspection.label_errors import CrossPrediction, predict_by_features
 from slowfast_finetune.inspection.video_summary import VideoSummary, middle_indices
 
 MAX_STRIPS = 480  # 16 KB each, less than 10 MB
@@ -79,8 +80,13 @@ def examine(folder: str | None, *, params: Params, project: Path) -> Diagnosis:
     shown = {path for paths in sheets.values() for path in paths}
     summarised = partial(summarise_videos, params=params, store=store, project=project)
     found = summarised(chosen.rows, with_strips=shown, label="examining")
+    predicted = _by_features(found.videos, chosen, params=params, project=project)
     checked = check_videos(
-        found.videos, rejected=found.rejected, clip=params.clip, cache=params.cache
+        found.videos,
+        rejected=found.rejected,
+        clip=params.clip,
+        cache=params.cache,
+        predicted=predicted,
     )
     findings = worst_first([*chosen.findings, *checked])
     wanted = {path for finding in findings for path in pictured(finding)} - found.strips.keys()
@@ -123,7 +129,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
         rows = MANIFEST.read_rows(manifest)
         if not rows:
             raise DataError(f"{manifest}: lists no videos; run `dvc repro`")
-        return ChosenVideos(rows, "data/manifest.csv")
+        return ChosenVideos(rows, MANIFEST.file)
     data = params.data
     notes = []
     configured = locate(data.videos, project=project).resolve()
@@ -143,6 +149,20 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
         finding = make_finding("no-split", "problem", error=error)
         return ChosenVideos(rows, data.videos, notes, [finding])
     return ChosenVideos(built.rows, data.videos, [*notes, *built.notes])
+
+
+def _by_features(
+    videos: Sequence[VideoSummary], chosen: ChosenVideos, *, params: Params, project: Path
+) -> CrossPrediction | None:
+    """Predict the manifest's videos by stored features; None, and a note why, where that fails."""
+    if chosen.source != MANIFEST.file or not (project / CLIPS.file).is_file():
+        return None
+    try:
+        rows = CLIPS.read_rows(project / CLIPS.file)
+        return predict_by_features(videos, rows, params=params, root=store_root(project))
+    except DataError as error:
+        chosen.notes.append(f"labels are judged without features: {error}")
+        return None
 
 
 def _matches(data: DataParams, project: Path) -> bool:

@@ -19,6 +19,7 @@ from slowfast_finetune.clips.clip_store import EntryError
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, in_batches, plan_views
 from slowfast_finetune.features.feature_store import (
+    Extractor,
     Features,
     FeatureSettings,
     FeatureStore,
@@ -57,7 +58,7 @@ class VideoFeatures:
     @property
     def unmirrored(self) -> Features:
         """The features of the views that are not mirrored, (N, views, D)."""
-        return self.values[:, : self.settings.temporal_views * self.settings.spatial_crops]
+        return self.values[:, : self.settings.num_plain_views]
 
 
 def views_of(
@@ -90,6 +91,12 @@ def weights_digest(network: nn.Module) -> str:
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
             digest.update(value.view(-1).numpy().data)
     return digest.hexdigest()
+
+
+def extractor_of(checkpoint: Checkpoint) -> Extractor:
+    """What names the features of a checkpoint in the feature stores."""
+    weights, shape = weights_digest(classifier_from(checkpoint).network), checkpoint.preprocessing
+    return Extractor(checkpoint.model_name, weights, shape.num_frames, shape.crop_size)
 
 
 def features_of(

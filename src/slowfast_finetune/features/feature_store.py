@@ -14,10 +14,12 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,9 +66,14 @@ class FeatureSettings:
     mirrored: bool
 
     @property
+    def num_plain_views(self) -> int:
+        """Views of each video that are not mirrored; they come first."""
+        return self.temporal_views * self.spatial_crops
+
+    @property
     def num_views(self) -> int:
         """Views of each video, V."""
-        return self.temporal_views * self.spatial_crops * (1 + self.mirrored)
+        return self.num_plain_views * (1 + self.mirrored)
 
     @property
     def digest(self) -> str:
@@ -176,3 +183,52 @@ def feature_stores(root: Path) -> Iterator[tuple[FeatureStore, FeatureSettings |
                 del values["format_version"], values["forward_version"]
                 settings = FeatureSettings(**values)
             yield FeatureStore(path), settings
+
+
+class Extractor(NamedTuple):
+    """The network that features come from: their settings but for views, clips and precision."""
+
+    model: str
+    weights: str
+    num_frames: int
+    crop_size: int
+
+
+Places = Mapping[int, tuple[FeatureStore, FeatureSettings]]  # by position of a row
+
+
+def find_stored(rows: Sequence[ClipRow], root: Path) -> dict[Extractor, Places]:
+    """Find which networks' features of these rows a clip store has, and where.
+
+    Of several stores that have a row, that with the most rows comes first.
+    """
+    stores = []
+    for store, settings in feature_stores(root):
+        if settings is not None and settings.digest == store.folder.name:  # of this version
+            keys = store.keys()
+            held = [
+                position
+                for position, row in enumerate(rows)
+                if row.settings == settings.clips and key_of(row) in keys
+            ]
+            stores.append((store, settings, held))
+    found: dict[Extractor, dict[int, tuple[FeatureStore, FeatureSettings]]] = defaultdict(dict)
+    for store, settings, held in sorted(stores, key=lambda each: -len(each[2])):
+        values = (settings.model, settings.weights, settings.num_frames, settings.crop_size)
+        for position in held:
+            found[Extractor(*values)].setdefault(position, (store, settings))
+    return dict(found)
+
+
+def read_means(rows: Sequence[ClipRow], places: Places) -> Features:
+    """Read the means over the views that are not mirrored, float32 (places, D), by position.
+
+    Raises:
+        EntryError: a file is missing or damaged.
+    """
+    return np.stack(
+        [
+            store.read(key_of(rows[position]))[: settings.num_plain_views].mean(axis=0)
+            for position, (store, settings) in sorted(places.items(), key=lambda place: place[0])
+        ]
+    )

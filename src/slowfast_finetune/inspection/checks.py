@@ -16,7 +16,11 @@ from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings
 from slowfast_finetune.inspection.findings import Finding, make_finding, worst_first
 from slowfast_finetune.inspection.group_names import group_hint
-from slowfast_finetune.inspection.label_errors import label_findings
+from slowfast_finetune.inspection.label_errors import (
+    CrossPrediction,
+    cross_predict,
+    label_findings,
+)
 from slowfast_finetune.inspection.shared_scenes import scene_findings
 from slowfast_finetune.inspection.video_summary import VideoSummary, sample
 
@@ -34,6 +38,7 @@ def check_videos(
     rejected: Sequence[RejectedRow] = (),
     clip: ClipParams | None = None,
     cache: CacheParams | None = None,
+    predicted: CrossPrediction | None = None,
 ) -> list[Finding]:
     """Run every check and return the findings, worst first.
 
@@ -41,13 +46,14 @@ def check_videos(
         rejected: videos that cannot be used.
         clip: needed to report padded and slow videos.
         cache: needed to report too many rejected videos.
+        predicted: to judge labels by; None: by a simple model of pictures.
     """
     return worst_first(
         [
             *duplicate_findings(videos),
             *giveaway_findings(videos),
             *scene_findings(videos),
-            *label_findings(videos),
+            *label_findings(predicted or cross_predict(videos)),
             *group_hint(videos),
             *count_findings(videos, rejected=rejected, clip=clip, cache=cache),
         ]

@@ -1,11 +1,13 @@
-"""Find labels that disagree with the video content. Pure.
+"""Find labels that disagree with the video content.
 
 Confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in
-Dataset Labels", JAIR 70, 2021) on cross-validated probabilities of a simple model: a video counts
-as class j if its probability of j reaches the mean probability of j among the videos labelled j,
-and j is the most probable of such classes. Of the videos that count as another class than their
-label only the surest are reported; the package ``cleanlab`` has no such limit, and would replace
-only the first four lines of ``suspects``.
+Dataset Labels", JAIR 70, 2021, arXiv 1911.00068) on probabilities of models that have not seen the
+video: a video counts as class j if j is its most probable other class, and its probability reaches
+the mean probability of j among the videos labelled j. Of these only the surest are reported.
+
+Labels are ranked by the normalised margin (section 3.2 there; Kuan and Mueller, "Model-agnostic
+label quality scoring to detect real-world label errors", ICML DataPerf workshop 2022), which
+``cleanlab.rank`` computes in the same way; benchmarks/README.md compares it with other orders.
 """
 
 from __future__ import annotations
@@ -15,16 +17,20 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from slowfast_finetune.base.manifest_table import case_noun
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.metadata_baseline import (
     NUM_FOLDS,
     compare_with_chance,
     fold_units,
     folds,
 )
+from slowfast_finetune.features.feature_store import find_stored, read_means
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary, sample
 from slowfast_finetune.scoring.metrics import Floats, Labels
@@ -49,20 +55,62 @@ MAX_SUSPECTS = 0.2
 
 @dataclass(frozen=True)
 class CrossPrediction:
-    """Probabilities by a simple model for N videos that it was not fitted to."""
+    """Probabilities of N videos by models that were not fitted to them."""
 
     videos: list[VideoSummary]
     labels: Labels  # (N,)
     probabilities: Floats  # (N, classes), in the order of ``classes``
     classes: list[int]  # the labels that occur, ascending
+    by_features: bool = (
+        False  # by heads on a network's features; else by a simple model of pictures
+    )
 
 
-def label_findings(videos: Sequence[VideoSummary]) -> list[Finding]:
-    """Report videos and classes that may be mislabelled, if the simple model is reliable."""
-    predicted = cross_predict(videos)
+def label_findings(predicted: CrossPrediction | None) -> list[Finding]:
+    """Report videos and classes that may be mislabelled, if the predictions are reliable."""
     if predicted is None:
         return []
     return [*_alike_classes(predicted), *(_mislabelled(predicted) if _reliable(predicted) else [])]
+
+
+def predict_by_features(
+    videos: Sequence[VideoSummary], rows: Sequence[ClipRow], *, params: Params, root: Path
+) -> CrossPrediction | None:
+    """Predict each video by heads on stored features of others, in folds that keep groups whole.
+
+    Of several networks whose features are there, that one counts whose heads predict with the
+    lowest cross-entropy.
+
+    Args:
+        rows: of ``data/clips.csv``.
+        root: folder of the clip stores.
+
+    Returns:
+        None if the feature store has no network's features of all these videos.
+
+    Raises:
+        DataError: a file is damaged, or a class lies in too few groups.
+    """
+    videos, row_of = sample(videos), {(row.case, row.content_hash): row for row in rows}
+    known = [row_of.get((video.case, video.content_hash)) for video in videos]
+    stored = [
+        row._replace(label=video.label, class_name=video.class_name, group=video.group)
+        for video, row in zip(videos, known, strict=True)
+        if row is not None
+    ]
+    found = [places for places in find_stored(stored, root).values() if len(places) == len(videos)]
+    classes, own = np.unique([video.label for video in videos], return_inverse=True)
+    if not found or len(classes) < 2:
+        return None
+    from slowfast_finetune.features.held_out import held_out_probabilities  # imports torch
+
+    balanced, seed = params.train.class_balance != "none", params.data.split_seed
+    each = [
+        held_out_probabilities(stored, read_means(stored, places), balanced=balanced, seed=seed)[0]
+        for places in found
+    ]
+    best = max(each, key=lambda p: np.log(np.maximum(p[np.arange(len(own)), own], 1e-12)).mean())
+    return CrossPrediction(videos, classes[own], best, classes.tolist(), by_features=True)
 
 
 def cross_predict(videos: Sequence[VideoSummary]) -> CrossPrediction | None:
@@ -132,17 +180,30 @@ def _reliable(predicted: CrossPrediction) -> bool:
     return (accuracy - chance) / (1 - chance) >= MIN_SKILL and errors >= MIN_ERRORS
 
 
+def margins(probabilities: Floats, labels: Labels) -> Floats:
+    """Highest probability of another class less that of the own (N,), from -1 to 1.
+
+    Args:
+        labels: columns of the probabilities (N, classes).
+    """
+    own = np.arange(len(labels)), labels
+    others = probabilities.copy()
+    others[own] = -np.inf
+    found: Floats = others.max(axis=1) - probabilities[own]
+    return found
+
+
 def suspects(predicted: CrossPrediction) -> list[tuple[int, int]]:
     """Find videos that count as another class: their positions and that label, surest first."""
-    own = np.array([predicted.classes.index(label) for label in predicted.labels.tolist()])
-    rows = np.arange(len(own))
-    own_probability = predicted.probabilities[rows, own]
-    thresholds = np.array([own_probability[own == column].mean() for column in np.unique(own)])
-    reached = np.where(predicted.probabilities >= thresholds, predicted.probabilities, -1.0)
-    other = reached.argmax(axis=1)
-    margins = reached[rows, other] - own_probability
-    suspected = (other != own) & (margins >= _sure_margin(predicted, own))
-    found = sorted(np.flatnonzero(suspected).tolist(), key=lambda i: -margins[i])
+    own = np.searchsorted(predicted.classes, predicted.labels)
+    rows, others = np.arange(len(own)), predicted.probabilities.copy()
+    thresholds = np.array([others[own == column, column].mean() for column in np.unique(own)])
+    scores = margins(others, own)
+    others[rows, own] = -np.inf
+    other = others.argmax(axis=1)
+    counts = others[rows, other] >= thresholds[other]
+    suspected = counts & (scores >= _sure_margin(predicted, own))
+    found = sorted(np.flatnonzero(suspected).tolist(), key=lambda i: -scores[i])
     return [(i, predicted.classes[int(other[i])]) for i in found]
 
 
@@ -171,6 +232,7 @@ def _mislabelled(predicted: CrossPrediction) -> Iterator[Finding]:
         moves=[f"{number} of {one} like {other}" for (one, other), number in moves.most_common()],
         first=videos[0].case,
         alike=alike[0],
+        by_features=predicted.by_features,
     )
 
 
@@ -195,6 +257,7 @@ def _alike_classes(predicted: CrossPrediction) -> Iterator[Finding]:
                 other=other,
                 others=others,
                 accuracy=accuracy,
+                by_features=predicted.by_features,
             )
 
 

@@ -22,6 +22,7 @@ from slowfast_finetune.model.speed import speed_up
 EXPORT_VERSION = 1
 KIND = "slowfast-finetune export"
 TASK = "video-classification"
+LIMITS = "gives probabilities alone; cannot tell videos unlike the training videos, best.pt can"
 METADATA_NAME = "slowfast.json"  # extra file of a pt2 archive
 
 WEIGHTS = "data/weights/"  # records of a pt2 archive, and the one that names them:
@@ -175,6 +176,7 @@ def metadata_text(checkpoint: Checkpoint, *, precision: str, **more: str) -> str
         "preprocessing": asdict(checkpoint.preprocessing),
         "temperature": checkpoint.temperature,
         "threshold": checkpoint.threshold,
+        "limits": LIMITS,
         "precision": precision,
         "model": checkpoint.model_name,
         "epoch": checkpoint.epoch,
