@@ -104,9 +104,9 @@ _AGGREGATED_COLUMNS = (
 
 
 def aggregated(subject: str, behaviour: str, kind: str, start: str, stop: str) -> str:
-    cells = ("o1", "2026-01-02 10:00:00", "", "Media file", "player #1:/home/x/a.mp4", "0")
-    cells += ("60.000", "60.000", "25.000", subject, "2.75", behaviour, "Not defined", kind)
-    cells += (start, stop, "NA", "/home/x/a.mp4", "", "", "", "", "", "")
+    cells = ["o1", "2026-01-02 10:00:00", "", "Media file", "player #1:/home/x/a.mp4", "0"]
+    cells += ["60.000", "60.000", "25.000", subject, "2.75", behaviour, "Not defined", kind]
+    cells += [start, stop, "NA", "/home/x/a.mp4", "", "", "", "", "", ""]
     return "\t".join(cells) + "\n"
 
 

@@ -9,7 +9,7 @@ import textwrap
 from collections import Counter
 
 from slowfast_finetune.base.console import count, printable, readable_bytes
-from slowfast_finetune.base.manifest_table import SPLITS, case_noun
+from slowfast_finetune.base.manifest_table import SPLITS, HasTimes, case_noun
 from slowfast_finetune.doctor.class_facts import ClassFacts
 from slowfast_finetune.doctor.diagnosis import Diagnosis
 from slowfast_finetune.inspection.findings import LEVELS, Finding
@@ -35,7 +35,7 @@ def overview_line(diagnosis: Diagnosis) -> str:
     """Summarise in one line: number of videos, classes, and videos per split."""
     in_split = Counter(video.split for video in diagnosis.videos)
     splits = ", ".join(f"{in_split[split]:,} {split}" for split in SPLITS)
-    cases = [*diagnosis.videos, *diagnosis.rejected]
+    cases: list[HasTimes] = [*diagnosis.videos, *diagnosis.rejected]
     classes = count(len(diagnosis.classes), "class", "classes")
     total = count(len(cases), case_noun(cases))
     return f"{total} of {classes} in {printable(diagnosis.source)}: {splits}"
