@@ -411,6 +411,9 @@ def test_the_page_is_sound_for_a_screen_reader(desk: Desk) -> None:
     press(page, "Space")
     said = page.locator("#said").inner_text()
     assert said.endswith(". The model, trained without this video, doubts its label")
+    press(page, "ArrowLeft", "ArrowLeft")
+    said = page.locator("#said").inner_text()
+    assert "agrees, but is less sure than of most labels" in said, "the last case"
     press(page, "?")
     assert page.evaluate("document.getElementById('help').open")
     press(page, "Escape")

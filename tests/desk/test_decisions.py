@@ -292,6 +292,15 @@ def test_index_changes_what_was_decided_and_nothing_else(project: Path) -> None:
     assert index(project) == [*before.values()], "undo leaves no trace"
 
 
+def test_the_group_of_a_dropped_video_is_no_stranger(project: Path) -> None:
+    listed = [row.video_path for row in index(project)]
+    (project / "videos" / "groups.csv").write_text(
+        "video_path,group\n" + "".join(f"{name},{name}\n" for name in listed)
+    )
+    decide(DecisionTable(project / "videos" / "labels.csv"), listed[0], None)
+    assert len(index(project)) == len(listed) - 1, "without a warning"
+
+
 def test_a_video_without_a_label_joins_train(project: Path) -> None:
     before = index(project)
     touch_videos(project, ["new/x.mp4"])

@@ -32,7 +32,8 @@ def write_desk_project(folder: Path, *, per_class: int = 6) -> list[Case]:
     """params.yaml, tables and a clip store; the queue asks about every video once.
 
     Each frame is of the colour of its class, with a white bar at its place in time. The last video
-    of each class is in test. The first case is random, of the others all are doubtful.
+    of each class is in test. The first case is random, of the others all are doubtful; the
+    guess is another class, but of the last case.
     """
     params = make_params()
     write_params(folder / "params.yaml", params)
@@ -67,7 +68,9 @@ def write_desk_project(folder: Path, *, per_class: int = 6) -> list[Case]:
     for number, row in enumerate(clips):
         reason: Reason = "doubtful" if number else "random"
         other = CLASS_NAMES[(row.label + 1) % 3]
-        guesses = ((other, 0.8), (row.class_name, 0.15), ("", 0.05))[:2]
+        guesses = ((other, 0.8), (row.class_name, 0.15))
+        if number == len(clips) - 1:
+            guesses = ((row.class_name, 0.6), (other, 0.4))
         near = clips[(number + per_class) % len(clips)]
         neighbours = (Neighbour(near.video_path, None, None, near.class_name, 0.9),)
         cases.append(

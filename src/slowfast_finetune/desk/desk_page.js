@@ -5,6 +5,7 @@
   const AHEAD = 4, MOST_NUMBERED = 9, HISTORY_SHOWN = 50;
   const REASONS = {
     "doubtful": "The model, trained without this video, doubts its label",
+    "least sure": "The model, trained without this video, agrees, but is less sure than of most labels",
     "confident mistake": "The model is sure of another label",
     "near copy": "A video that is nearly the same has another label",
     "unlabelled": "No label yet; the model is unsure of it, and it is unlike the others that are asked about",
@@ -193,7 +194,9 @@
   function opinion(one) {
     const label = labelOf(one), shown = opinionOf(one);
     const { guesses, neighbours } = shown ?? OF_A_PART;
-    const reason = shown ? REASONS[shown.reason] ?? shown.reason : "";
+    // At least a fifth of the labels is shown, so that the model may agree with some.
+    const agrees = shown?.reason === "doubtful" && guesses[0]?.[0] === one.label;
+    const reason = shown ? REASONS[agrees ? "least sure" : shown.reason] ?? shown.reason : "";
     if (shown && !memory.seen.includes(one.name)) remember({ seen: [...memory.seen, one.name] });
     $("reason").textContent = reason;
     $("opinion").hidden = !guesses.length;

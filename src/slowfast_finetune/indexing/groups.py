@@ -69,7 +69,9 @@ def _read_groups(path: Path, names: set[str]) -> tuple[dict[str, str], list[str]
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise DataError(f"{path}: {twice!r} is listed in more than one group")
     found = {name: groups[composed(name)] for name in names if composed(name) in groups}
-    strangers = sorted(set(groups) - {composed(name) for name in found})
+    others = sorted(set(groups) - {composed(name) for name in found})
+    # What labels leave out is there all the same.
+    strangers = [name for name in others if not (path.parent / name).exists()]
     if strangers and not found:
         raise DataError(
             f"{path}: names none of the videos; found {strangers[0]!r}, "

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.hash_memo import HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
@@ -352,7 +353,8 @@ def _honour_duplicates(
     sets = [[*same.values()] for same in copies.values() if len(same) > 1]
     if sets:
         example = " = ".join(repr(video.name) for video in sets[0][:3])
-        notes.append(f"{len(sets)} sets of copies of one video, each kept in one split: {example}")
+        of = count(len(sets), "set")
+        notes.append(f"{of} of copies of one video, each kept in one split: {example}")
     crossing: set[str] = set()
     for same in sets:
         splits = {given[video.name] for video in same}
