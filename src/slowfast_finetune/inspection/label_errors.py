@@ -30,6 +30,7 @@ from slowfast_finetune.evaluation.metadata_baseline import (
     folds,
 )
 from slowfast_finetune.features.feature_store import find_stored, read_means
+from slowfast_finetune.features.held_out import held_out_probabilities
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary, sample
 from slowfast_finetune.scoring.metrics import Floats, Labels
@@ -101,8 +102,6 @@ def predict_by_features(
     classes, own = np.unique([video.label for video in videos], return_inverse=True)
     if not found or len(classes) < 2:
         return None
-    from slowfast_finetune.features.held_out import held_out_probabilities  # imports torch
-
     balanced, seed = params.train.class_balance != "none", params.data.split_seed
     each = [
         held_out_probabilities(stored, read_means(stored, places), balanced=balanced, seed=seed)[0]
