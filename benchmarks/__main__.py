@@ -212,14 +212,40 @@ def _add_transfer(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_real(add_parser: AddParser) -> argparse.ArgumentParser:
-    parser = add_parser("real", help="class folders of one's own, beside what resolution tells")
-    parser.add_argument("videos", type=Path, help="folder of class folders")
-    parser.add_argument("--groups", type=Path, metavar="CSV", help="columns: path, group")
+def _add_sets(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "sets", help="accuracy on real sets: dvc repro, a plain script, facts of the files"
+    )
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="of class folders with a groups.csv; or of train/ and test/ with these in",
+    )
     parser.add_argument("--preset", default="demo", help="[%(default)s]")
     parser.add_argument("--changes", default="", metavar="SECTION.NAME=VALUE,…")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.set_defaults(runs="recipes.real")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2, 3, 4],
+        help="where there is test/ [0 to 4]",
+    )
+    parser.add_argument(
+        "--folds",
+        dest="num_folds",
+        type=_positive,
+        default=5,
+        help="where there is no test/ [%(default)s]",
+    )
+    parser.add_argument(
+        "--plain-runs",
+        type=int,
+        default=1,
+        help="so many runs of each set with the plain script, which takes long [%(default)s]",
+    )
+    parser.set_defaults(runs="sets.run")
     return parser
 
 
@@ -323,7 +349,7 @@ ADDERS = (
     _add_predict,
     _add_recipe,
     _add_transfer,
-    _add_real,
+    _add_sets,
     _add_serve,
     _add_strangers,
     _add_labels,

@@ -1,12 +1,10 @@
-"""What is learned, not how fast: recipes, pretraining, and real videos beside a baseline."""
+"""What is learned, not how fast: recipes and pretraining."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from csv import DictReader, writer
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +77,7 @@ def recipe(
         rows = prepare(base, store)
         recipes: dict[str, dict[str, dict[str, Any]]] = {"the demo's recipe": {}}
         for text in changes:
-            recipes[text] = _parse(text)
+            recipes[text] = parse_changes(text)
         for rate in PLAIN_RATES:
             plain: dict[str, dict[str, Any]] = {
                 **PLAIN,
@@ -133,82 +131,6 @@ def transfer(*, per_class: int, seeds: Sequence[int], epochs: int, out: Path) ->
     )
 
 
-def real(
-    *, videos: Path, groups: Path | None, preset: str, changes: str, seeds: Sequence[int], out: Path
-) -> None:
-    """Real class folders, split anew for each seed, beside what their resolutions give away.
-
-    Args:
-        groups: CSV with columns ``path`` (ending in ``<class>/<file>``) and ``group``.
-        changes: ``section.name=value,…`` on top of the preset.
-    """
-    results, resolution, majority, sizes = [], [], [], []
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        links = _links_with_groups(videos, groups, folder / "videos")
-        values = values_of_preset(preset)
-        values["data"] |= {"videos": str(links), "extensions": [".mp4"], "group_pattern": None}
-        for section, change in _parse(changes).items():
-            values[section] |= change
-        for seed in seeds:
-            values["data"]["split_seed"] = values["train"]["seed"] = seed
-            params = Params.model_validate(values)
-            rows = prepare(params, folder / "store")
-            scores = train_and_test(rows, params, store=folder / "store", folder=folder / str(seed))
-            results.append(scores["top1_accuracy"])
-            majority.append(scores["majority_baseline"])
-            resolution.append(_resolution_baseline(rows))
-            sizes.append(sum(row.split == "test" for row in rows))
-            print(f"seed {seed}: {results[-1]:.3f}", flush=True)
-    table = [
-        Scores("the model", results),
-        Scores("the class most frequent at that resolution", resolution),
-        Scores("the most frequent class", majority),
-    ]
-    _show(table, max(sizes))
-    finish("real", out=out, results={**_plain(table), "test videos": sizes}, targets=[])
-
-
-def _links_with_groups(videos: Path, groups: Path | None, target: Path) -> Path:
-    """Class folders of links to the videos, and a groups.csv beside them."""
-    found = sorted(path for path in videos.glob("*/*") if path.is_file())
-    for path in found:
-        link = target / path.parent.name / path.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(path.absolute())
-    if groups is not None:
-        with groups.open(encoding="utf-8", newline="") as file:
-            given = {
-                "/".join(Path(row["path"]).parts[-2:]): row["group"] for row in DictReader(file)
-            }
-        with (target / "groups.csv").open("w", encoding="utf-8", newline="") as file:
-            table = writer(file)
-            table.writerow(["video_path", "group"])
-            names = [f"{path.parent.name}/{path.name}" for path in found]
-            table.writerows([name, given[name]] for name in names)
-    return target
-
-
-def _resolution_baseline(rows: Sequence[ClipRow]) -> float:
-    """Test accuracy of answering the class most frequent in training at a video's resolution.
-
-    A resolution that training lacks gets the most frequent class of all.
-    """
-    seen: dict[tuple[int, int], Counter[int]] = defaultdict(Counter)
-    overall = Counter[int]()
-    for row in rows:
-        if row.split != "test":
-            seen[row.source_width, row.source_height][row.label] += 1
-            overall[row.label] += 1
-    test = [row for row in rows if row.split == "test"]
-    answers = [
-        (seen.get((row.source_width, row.source_height)) or overall).most_common(1)[0][0]
-        for row in test
-    ]
-    right = sum(answer == row.label for answer, row in zip(answers, test, strict=True))
-    return right / len(test)
-
-
 def _draw(folder: Path, *, per_class: int, seed: int = 0) -> Path:
     """Demo videos in train/, one of each person, and 240 of twenty other people in test/."""
     root = folder / f"videos_{per_class}"
@@ -246,7 +168,8 @@ def _changed(params: Params, changes: Mapping[str, Mapping[str, Any]]) -> Params
     return Params.model_validate(values)
 
 
-def _parse(text: str) -> dict[str, dict[str, Any]]:
+def parse_changes(text: str) -> dict[str, dict[str, Any]]:
+    """``section.name=value,…`` as values by section and name."""
     import yaml
 
     changes: dict[str, dict[str, Any]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -94,6 +95,37 @@ def test_a_closed_output_ends_a_command_without_a_word(work: str) -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+@pytest.mark.parametrize(("stage", "last"), [("train", ""), (None, "go on\n")])
+def test_a_stage_ends_with_the_dvc_that_started_it(stage: str | None, last: str) -> None:
+    code = (
+        "from slowfast_finetune.base.console import run, say\n"
+        "def main():\n    say('started')\n    say(input())\n"
+        "run(main)"
+    )
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
+    environment = {name: value for name, value in os.environ.items() if name != "DVC_STAGE"}
+    environment |= {} if stage is None else {"DVC_STAGE": stage}
+    with subprocess.Popen(
+        [sys.executable, "-c", start],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as dvc:
+        assert dvc.stdin is not None
+        assert dvc.stdout is not None
+        assert dvc.stdout.readline() == "started\n"
+        dvc.kill()
+        dvc.wait()
+        # The output ends when the last process that can write it has ended.
+        if stage is None:
+            dvc.stdin.write("go on\n")
+            dvc.stdin.flush()
+        assert select.select([dvc.stdout], [], [], 30)[0]
+        assert dvc.stdout.readline() == last
 
 
 def test_a_broken_pipe_elsewhere_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from synthetic import HOSTILE_TABLE, HostileRow
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.manifest_table import MANIFEST
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.evaluation.result_tables import CLASSES, VIEWS, ClassRow, ViewRow
 
 HOSTILE = [
@@ -168,8 +168,8 @@ def test_a_share_lies_between_0_and_1(tmp_path: Path, cell: str, fits: bool) -> 
 
 def test_a_column_of_choices_takes_no_other(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(
-        "video_path,class_name,label,split,group,content_hash,start_seconds,end_seconds\n"
-        "a,007,0,training,,ff,,\n"
+        "video_path,class_name,label,split,group,content_hash,start_seconds,end_seconds,"
+        "table_row\na,007,0,training,,ff,,,\n"
     )
     with pytest.raises(
         DataError, match="column split: found 'training', expected one of train, val, test"
@@ -189,6 +189,14 @@ def test_a_frame_is_typed_and_gives_its_rows_back(tmp_path: Path) -> None:
     assert math.isnan(HOSTILE_TABLE.rows(frame)[3].share)
     HOSTILE_TABLE.write(tmp_path / "t.csv", [])
     assert HOSTILE_TABLE.read_rows(tmp_path / "t.csv") == []
+
+
+def test_whole_numbers_may_be_missing(tmp_path: Path) -> None:
+    row = ManifestRow("a.mp4", "007", 0, "train", None, "ff")
+    for written in ([row], [row, row._replace(table_row=2)]):
+        MANIFEST.write(tmp_path / "t.csv", written)
+        assert MANIFEST.read_rows(tmp_path / "t.csv") == written
+        assert isinstance(MANIFEST.read_rows(tmp_path / "t.csv")[-1].table_row, int | None)
 
 
 def test_numbers_come_back_to_the_last_bit(tmp_path: Path) -> None:

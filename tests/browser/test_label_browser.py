@@ -95,7 +95,7 @@ def test_keys_decide_and_each_decision_is_a_row(desk: Desk) -> None:
     assert desk.rows()[-1] == [
         "wave/0.mp4", "wave", "", "", "hop, <b>high</b>", "doubtful, undo",
     ]  # fmt: skip
-    assert "0 of 1 random cases" in page.locator("#estimate").inner_text()
+    assert "0 of 1 random case;" in page.locator("#estimate").inner_text()
     page.reload()
     wait_saved(page, 4)
     assert shown(page) == "wave/0.mp4", "the decided are not asked again"
@@ -273,12 +273,16 @@ def test_blind_hides_the_models_opinion_and_is_noted(desk: Desk) -> None:
     assert page.locator("#said").inner_text() == "Called clap"
     press(page, "Space")
     assert page.locator("#said").inner_text() == "Called clap"
+    before = len(desk.requests)
     page.reload()
     until(lambda: shown(page) == "clap/0.mp4")
     assert page.locator("#guesses").text_content() == "", "it is remembered"
+    assert not [url for url in desk.requests[before:] if "opinions" in url], "it is not even sent"
     press(page, "1")  # seen before
     press(page, "1")
-    press(page, "b", "b", "d")  # seen for a moment
+    press(page, "b")
+    page.locator("#guesses .bar").first.wait_for()
+    press(page, "b", "d")  # seen for a moment
     wait_saved(page, 3)
     assert [row[-1] for row in desk.rows()] == ["random", "doubtful, blind", "doubtful"]
 
@@ -318,6 +322,36 @@ def test_two_windows_do_not_overwrite_each_other(desk: Desk) -> None:
     assert "409" in desk.faults.pop()
 
 
+def test_undo_takes_back_what_its_own_window_decided(desk: Desk) -> None:
+    one, other = desk.open(), desk.open()
+    press(one, "2", "3")  # clap/0, clap/1
+    wait_saved(one, 2)
+    press(other, "Space", "Space", "d")  # jump/0
+    wait_saved(other, 3)
+    press(one, "u")
+    wait_saved(one, 2)
+    assert desk.rows()[-1][:2] == ["clap/1.mp4", "clap"], "not the last of all, jump/0.mp4"
+    other.reload()
+    until(lambda: shown(other) == "clap/1.mp4")
+    press(other, "ArrowLeft", "3")  # clap/0
+    until(lambda: len(desk.rows()) == 5)
+    press(one, "u")
+    one.get_by_text("Not undone: clap/0.mp4: decided anew since, by").wait_for()
+    assert "wave; undo that first" in one.locator("#problem").inner_text()
+    press(one, "u")
+    one.get_by_text("Not undone: this window has no decision left").wait_for()
+    press(other, "u", "u")
+    wait_saved(other, 1)
+    assert [row[:2] for row in desk.rows()[-2:]] == [["clap/0.mp4", "jump"], ["jump/0.mp4", "jump"]]
+    press(other, "u")
+    other.get_by_text("no decision left").wait_for()
+    other.locator("#history button").click()
+    wait_saved(other, 0)
+    assert desk.rows()[-1][:2] == ["clap/0.mp4", "clap"]
+    assert ["409" in fault for fault in desk.faults] == [True]
+    desk.faults.clear()
+
+
 def test_a_mouse_and_a_phone_are_enough(desk: Desk) -> None:
     page = desk.open(viewport=PHONE, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
@@ -325,7 +359,7 @@ def test_a_mouse_and_a_phone_are_enough(desk: Desk) -> None:
     page.locator("#numbered button").nth(2).tap()
     page.locator("[data-key=d]").tap()
     wait_saved(page, 3)
-    page.locator("#history button").tap()
+    page.locator("#history button").first.tap()
     wait_saved(page, 2)
     assert [row[1] for row in desk.rows()] == ["clap", "wave", "", "jump"]
 

@@ -171,7 +171,7 @@ def test_tables_keep_the_order_and_the_columns_of_the_manifest(
     for table in (clips, rejected):
         places = [order.index(row.video_path) for row in table]
         assert places == sorted(places)
-    columns = list(ManifestRow._fields)
+    columns = [name for name in ManifestRow._fields if name != "table_row"]
     assert list(ClipRow._fields)[: len(columns)] == columns
     known = {row.video_path: row for row in manifest}
     for clip in clips:

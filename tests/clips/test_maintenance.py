@@ -86,7 +86,7 @@ def test_verify_finds_one_changed_byte_and_removes_only_that(project: Path) -> N
     result = slowfast(project, "clips", "verify")
     assert result.returncode == 1
     assert result.stdout.strip() == f"{victim}: the checksum does not match"
-    assert "1 files are damaged or of another format" in result.stderr
+    assert "damaged or of another format: 1 file;" in result.stderr
     assert slowfast(project, "clips", "verify", "--remove").returncode == 0
     assert len(entries(store)) == 3
     assert victim not in entries(store)
@@ -142,7 +142,7 @@ def test_status_and_verify_do_not_take_an_older_format_for_damage(project: Path)
     verify = slowfast(project, "clips", "verify")
     assert verify.returncode == 1
     assert verify.stdout.count("has format 3; this version reads 4") == 2
-    assert "2 files are damaged or of another format" in verify.stderr
+    assert "damaged or of another format: 2 files;" in verify.stderr
 
 
 @pytest.mark.process
@@ -185,7 +185,7 @@ def test_features_are_told_verified_and_pruned_like_clips(project: Path) -> None
     program.parent.mkdir()
     program.write_bytes(b"without weights")
     told = slowfast(project, "clips", "prune", "--features").stdout
-    assert "1 files, 15 B: exported programs" in told
+    assert "1 file, 15 B: exported programs" in told
     assert "2 files, 590 B: features" in told
     assert features.keys() == {kept}
     slowfast(project, "clips", "prune", "--features", "--yes")

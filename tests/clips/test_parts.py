@@ -118,6 +118,9 @@ def test_the_name_of_a_case(start: float | None, end: float | None, expected: st
         ((59.0, None), range(885, 900), 15, 0),
         ((3.0, None), range(45, 195), 150, 0),
         ((3.0, 33.0), range(45, 195), 150, 0),
+        # Where it ends does not matter: what is used of it lies in the video.
+        ((50.0, 900.0), range(750, 900), 150, 0),
+        ((30.0, 900.0), range(450, 600), 150, 0),
         # Up to a second past the end is taken for rounding.
         ((59.0, 60.9), range(885, 900), 15, 0),
         ((59.8, 60.9), range(892, 900), 3, 5),
@@ -166,6 +169,8 @@ def test_a_part_past_the_end_is_refused(
     assert [clip.start_seconds for clip in clips] == [1.0]
     assert (rejected.reason, rejected.case) == ("past_end", rows[1].case)
     assert rejected.detail == detail
+    _, (rejected,) = cache([rows[0], rows[1]._replace(table_row=3)])
+    assert rejected.detail == f"row 3 of the table of labels: {detail}"
 
 
 def test_parts_padded_by_their_surroundings_are_counted(cache: Cache) -> None:

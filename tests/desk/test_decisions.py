@@ -13,8 +13,8 @@ from synthetic import touch_videos
 from slowfast_finetune.base.errors import DataError, InputError
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.desk import decisions
-from slowfast_finetune.desk.decisions import DecisionTable, Span
-from slowfast_finetune.indexing.label_table import read_labels
+from slowfast_finetune.desk.decisions import DecisionTable
+from slowfast_finetune.indexing.label_table import Span, read_labels
 from slowfast_finetune.indexing.manifest import build_manifest
 
 PARAMS = synthetic.make_params(data={"group_pattern": None}).data
@@ -211,6 +211,16 @@ def test_undo_restates_the_rows_that_were_replaced(path: Path) -> None:
     table.undo(table.standing[-1])
     assert standing(path) == {"a.mp4": [(0.0, 1.0, "wave"), (1.0, 2.0, "jump")]}
     assert table.standing == []
+
+
+def test_undo_restates_a_row_once_though_it_was_kept(path: Path) -> None:
+    path.write_text("video,label\na.mp4,wave\n")
+    table = DecisionTable(path)
+    decide(table, "a.mp4", "wave")
+    decide(table, "a.mp4", "jump")
+    table.undo(table.standing[-1])
+    assert len(lines(path)) == 5
+    assert [decision.labels for decision in table.standing] == [("wave",)]
 
 
 def test_undoing_a_change_of_a_part_keeps_the_other_parts(path: Path) -> None:

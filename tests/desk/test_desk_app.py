@@ -50,6 +50,23 @@ def test_only_who_knows_the_token_is_served(url: str) -> None:
     assert httpx.get(url, headers={"host": "evil.example"}).status_code == 403
 
 
+def test_the_models_opinion_is_sent_apart_so_that_a_blind_page_has_none_of_it(url: str) -> None:
+    name = "videos/jump/0.mp4"
+    body = {"name": name, "action": "keep", "blind": True}
+    state, progress = (httpx.get(f"{url}{path}").text for path in ("state", "progress"))
+    decided = httpx.post(f"{url}decide", json=body).text
+    for text in (state, progress, decided):
+        for word in ("guess", "neighbour", "reason", "doubtful", 'random"', "0.8", "score"):
+            assert word not in text
+    cases = json.loads(state)["cases"]
+    assert {*cases[0]} == {"name", "video", "label", "test", "start", "end"}
+    assert httpx.get(f"{url}opinions").json()[name] == {
+        "reason": "doubtful",
+        "guesses": [["wave", 0.8], ["jump", 0.15]],
+        "neighbours": [{"name": "videos/wave/0.mp4", "label": "wave", "similarity": 0.9}],
+    }
+
+
 def test_a_loop_has_all_frames_in_order(url: str) -> None:
     answer = httpx.get(f"{url}loop", params={"name": "videos/jump/0.mp4", "kind": "case"})
     facts = json.loads(answer.headers["x-loop"])
@@ -127,7 +144,7 @@ def test_a_part_that_is_split_in_turn_leaves_the_others(tmp_path: Path, cases: l
         f"{name}#t=0.6", f"{name}#t=0,0.2", f"{name}#t=0.2,0.6"
     ]  # fmt: skip
     assert all(progress["decided"][part["name"]]["open"] for part in progress["parts"])
-    desk.undo(progress["last"])
+    desk.undo(desk.table.standing[-1].key)
     rows = read_labels(tmp_path / "labels.csv").rows["clap/1.mp4"]
     assert [(row.start, row.end) for _, row in rows] == [(0.0, 0.6), (0.6, None)]
 
@@ -136,7 +153,7 @@ def test_what_was_undone_is_no_class_any_more(tmp_path: Path, cases: list[Case])
     desk = LabelDesk(tmp_path, cases)
     decide(desk, cases[1].name, "label", label="wvae")
     assert desk.progress()["classes"] == ["clap", "jump", "wave", "wvae"]
-    desk.undo(desk.progress()["last"])
+    desk.undo(desk.table.standing[-1].key)
     assert desk.progress()["classes"] == ["clap", "jump", "wave"]
 
 
@@ -150,6 +167,29 @@ def test_a_label_written_by_hand_is_the_label(tmp_path: Path, cases: list[Case])
     decide(desk, cases[2].name, "keep")
     assert desk.table.decisions[-1].labels == ("wave",)
     assert desk.table.decisions[-1].before == "wave"
+
+
+def test_what_was_decided_is_asked_again_if_its_label_has_changed_since(
+    tmp_path: Path, cases: list[Case]
+) -> None:
+    """Whether its label was a row written by hand, and whoever decided."""
+
+    def is_open() -> bool:
+        """In the next session."""
+        return bool(LabelDesk(tmp_path, cases).progress()["decided"][cases[1].name]["open"])
+
+    path = tmp_path / "videos" / "labels.csv"
+    path.write_text("video,label\nclap/1.mp4,jump\n")
+    desk = LabelDesk(tmp_path, cases)
+    assert is_open(), "nobody has looked at it here"
+    decide(desk, cases[1].name, "keep")
+    assert not is_open()
+    for label, expected in (("jump", False), ("wave", True)):
+        with path.open("a") as file:
+            file.write(f"clap/1.mp4,{label},,,,,,\n")
+        assert is_open() == expected
+        decide(desk, cases[1].name, "keep")
+        assert not is_open()
 
 
 def test_a_table_that_becomes_invalid_is_said_in_a_line(url: str, tmp_path: Path) -> None:
@@ -168,7 +208,7 @@ def test_random_cases_give_an_interval(tmp_path: Path, cases: list[Case]) -> Non
         decide(desk, case.name, "label", label=label)
     decide(desk, cases[14].name, "label", label="jump")  # not drawn: it does not count
     decide(desk, cases[11].name, "drop")
-    desk.undo(desk.progress()["last"])
+    desk.undo(desk.table.standing[-1].key)
     estimate = desk.estimate()
     assert estimate is not None
     # Wilson's interval of 1 of 10, from statsmodels' proportion_confint.
@@ -176,7 +216,7 @@ def test_random_cases_give_an_interval(tmp_path: Path, cases: list[Case]) -> Non
     assert (estimate["low"], estimate["high"]) == pytest.approx((0.0179, 0.4042), abs=1e-4)
     told = label_command.summary(desk)
     assert told.startswith("11 decisions in ")
-    assert "1 of 10 random cases had a wrong label (2 more were drawn and not decided)" in told
+    assert "1 of 10 random cases had a wrong label (drawn, but not decided: 2)" in told
     assert "1.8 to 40.4 %" in told
     decide(desk, cases[3].name, "keep")
     assert desk.estimate() == estimate, "what a changed label was before still counts"

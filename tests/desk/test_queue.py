@@ -20,7 +20,7 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.desk import decisions, queue
 from slowfast_finetune.desk.cases import Neighbour
-from slowfast_finetune.desk.decisions import DecisionTable, Span
+from slowfast_finetune.desk.decisions import DecisionTable
 from slowfast_finetune.desk.queue import (
     CaseEvidence,
     Unlabelled,
@@ -33,6 +33,7 @@ from slowfast_finetune.desk.queue import (
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
 from slowfast_finetune.features.held_out import held_out_probabilities
+from slowfast_finetune.indexing.label_table import Span
 from slowfast_finetune.inspection.label_errors import margins
 
 NAMES = ("clap", "jump", "wave")
@@ -232,8 +233,8 @@ def test_what_is_known_is_not_asked_about_again(
     unlabelled_rows(folder, in_set, params=params, store=store, project=tmp_path)
     assert asked == ["new/a.mp4", "new/h.mp4"]
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f"{folder}: 6 of 8 videos are not asked about: "
-        "1 copies of others there, 3 decided already, 2 in the set already"
+        f"{folder}: not asked about: 6 of 8 videos: "
+        "3 decided already, 2 in the set already, 1 like others there"
     )
     for name in "ah":
         table.decide([(Span(f"../new/{name}.mp4"), "wave")], before=None, words=["unlabelled"],

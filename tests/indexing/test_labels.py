@@ -169,7 +169,7 @@ def test_what_is_left_out_may_be_deleted_but_not_what_has_a_label(
     built = build(tmp_path, header + plain + drop)
     assert len(classes(built)) == 10
     assert any(
-        note.endswith("labels.csv: 1 videos that it leaves out are not there, e.g. 'one.mp4'")
+        note.endswith("labels.csv: leaves out 1 video not there, e.g. 'one.mp4'")
         for note in built.notes
     )
     keep = drop.replace("4,,", "4,wave,")
@@ -249,8 +249,8 @@ def test_a_table_corrects_labels_of_folders(tmp_path: Path, videos: Path) -> Non
     assert [row.class_name for row in built.rows] == sorted(expected.values())
     assert any(
         note.endswith(
-            "labels.csv: 2 labels of 3 videos; 1 rows without a label are left out; 7 videos not "
-            "named there have their folder's class: 4 'wave', 3 'jump'"
+            "labels.csv: 2 labels of 3 videos; left out: 1 row without a label; 7 videos not "
+            "named there with the folder's class: 4 'wave', 3 'jump'"
         )
         for note in built.notes
     )
@@ -320,7 +320,7 @@ def test_groups_of_the_table(tmp_path: Path, videos: Path) -> None:
         ("video,label\n../a.mp4,x\n", "row 2: there is no video '../a.mp4' in "),
         (
             "video,label,split\njump/0.mp4,jump,\njump/1.mp4,jump,test\n",
-            "row 3: gives a split, but 9 videos have none, e.g. 'jump/2.mp4'; give one to all",
+            "row 3: gives a split, but there is none for 9 videos, e.g. 'jump/2.mp4'; give one to",
         ),
         (
             "video,label,split,group\njump/0.mp4,jump,train,g\njump/1.mp4,jump,test,g\n"
@@ -389,6 +389,8 @@ def test_parts_are_cases(tmp_path: Path, long_videos: Path) -> None:
     assert parts_of(manifest)["walk"] == [f"{i}.mp4#t=10,12" for i in range(8)]
     assert parts_of(manifest)["fall"] == [f"{i}.mp4#t=20,24" for i in range(8)]
     assert [(row.start_seconds, row.end_seconds) for row in manifest.rows[:2]] == [(20, 24)] * 2
+    # The header is row 1; each video has a row for its walk and one for its fall.
+    assert [row.table_row for row in manifest.rows[:3]] == [3, 5, 7]
 
 
 @pytest.mark.parametrize("fold", [None, 0, 1, 2])
@@ -422,6 +424,7 @@ def test_background_lies_between_the_parts(tmp_path: Path, long_videos: Path) ->
     assert all(row.split == split_of[row.video_path] for row in manifest.rows)
     note = "16 parts of the class 'nothing' from between those of 8 videos"
     assert note in manifest.notes
+    assert {row.table_row for row in manifest.rows if row.class_name == "nothing"} == {None}
 
 
 def test_background_where_there_is_little_room(tmp_path: Path, long_videos: Path) -> None:

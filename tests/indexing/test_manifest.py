@@ -60,6 +60,7 @@ def test_rows_by_class_and_path(tmp_path: Path, videos: Path) -> None:
         "content_hash",
         "start_seconds",
         "end_seconds",
+        "table_row",
     ]
     assert [row.video_path for row in rows] == [
         *(f"videos/jump/{i}.mp4" for i in range(5)),
@@ -321,7 +322,7 @@ def test_videos_without_a_group_are_told_and_go_alone(tmp_path: Path, videos: Pa
     write_groups(videos, ["video_path,group", "jump/0.mp4,g", "jump/1.mp4,g", "jump/2.mp4,"])
     manifest = build(tmp_path)
     assert [row.group for row in manifest.rows[:4]] == ["g", "g", None, None]
-    assert any("1 groups" in note and "16 videos in no group" in note for note in manifest.notes)
+    assert any("1 group by" in note and "16 videos in no group" in note for note in manifest.notes)
     assert set(splits(manifest).values()) == {"train", "val", "test"}
 
 

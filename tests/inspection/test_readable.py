@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.inspection.readable import (
-    count,
     decimal,
     duration,
     interval,

@@ -17,7 +17,15 @@ from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.presets import apply_preset, list_presets
 
-NAMES = ["demo", "demo_long", "probe", "slowfast_16x8_r101_50_50", "slowfast_r101", "slowfast_r50"]
+NAMES = [
+    "demo",
+    "demo_long",
+    "probe",
+    "scratch",
+    "slowfast_16x8_r101_50_50",
+    "slowfast_r101",
+    "slowfast_r50",
+]
 
 
 @pytest.fixture

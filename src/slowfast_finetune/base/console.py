@@ -15,6 +15,7 @@ from slowfast_finetune.base.errors import InputError
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 30  # of progress, where there is no terminal
+_PR_SET_PDEATHSIG = 1  # of prctl(2): the signal that this process gets when its parent has ended
 
 
 def say(message: str = "") -> None:
@@ -26,6 +27,11 @@ def printable(text: str) -> str:
     """A name on one line: file names may hold line breaks and control characters."""
     # The narrow space between number and unit is no "printable" character to Python.
     return "".join(c if c.isprintable() or c == "\u202f" else repr(c)[1:-1] for c in text)
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Format a number of things: "1 video", "12 videos"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}".replace(",", "\u202f")
 
 
 def readable_bytes(number: int) -> str:
@@ -124,6 +130,7 @@ def run(main: Callable[[], None]) -> None:
     Where the output is a pipe that is closed (``| head``), it ends without a word, with the code
     that a shell gives to a command that SIGPIPE ended. Any other error keeps its traceback.
     """
+    _end_with_dvc()
     try:
         try:
             main()
@@ -144,6 +151,17 @@ def run(main: Callable[[], None]) -> None:
         place = f" {error.filename}" if error.filename else ""
         print(f"error:{place} {error.strerror or error}".strip(), file=sys.stderr, flush=True)
         sys.exit(1)
+
+
+def _end_with_dvc() -> None:
+    """Have Linux end this process with the DVC that started it, also if that is killed.
+
+    Else a stage would go on writing. DVC sets DVC_STAGE; what a shell starts, it does not end.
+    """
+    if sys.platform == "linux" and "DVC_STAGE" in os.environ:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def _is_output_closed() -> bool:

@@ -52,6 +52,9 @@ class ManifestRow(NamedTuple):
     content_hash: ContentHash
     start_seconds: StartSeconds = None
     end_seconds: EndSeconds = None
+    table_row: Annotated[
+        int | None, "number of its row in the table of labels, whose header is row 1; none: in none"
+    ] = None
 
     @property
     def case(self) -> str:
@@ -59,4 +62,4 @@ class ManifestRow(NamedTuple):
         return case_name(self.video_path, self.start_seconds, self.end_seconds)
 
 
-MANIFEST = Table("data/manifest.csv", ManifestRow, version=2)
+MANIFEST = Table("data/manifest.csv", ManifestRow, version=3)

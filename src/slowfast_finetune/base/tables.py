@@ -66,7 +66,9 @@ class Column:
 
     @property
     def dtype(self) -> str:
-        """The dtype of its values in a frame, where NaN is an empty cell."""
+        """The dtype of its values in a frame, where NaN or NA is an empty cell."""
+        if self.kind is int and self.nullable:
+            return "Int64"
         return {str: "str", int: "int64", float: "float64", bool: "bool"}[self.kind]
 
     @property
@@ -151,7 +153,8 @@ class Table(Generic[RowT]):
     ) -> pd.DataFrame:
         """The columns of the description, then those of the classes; others are ignored.
 
-        Texts are str, whole numbers int64, others float64, empty cells NaN.
+        Texts are str, whole numbers int64, others float64, empty cells NaN; whole numbers that may
+        be missing are Int64, empty cells NA.
 
         Args:
             source: what errors call the file.

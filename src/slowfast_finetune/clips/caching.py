@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from slowfast_finetune.base.console import progress, say
+from slowfast_finetune.base.console import count, progress, say
 from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import ManifestRow
@@ -54,7 +54,7 @@ def cache_videos(
         raise DataError(f"the clip store {store.folder}: {error.strerror or error}") from error
     keys, held = entries_of(manifest, clip, store)
     jobs = _jobs(keys.values() - held.keys(), manifest, clip, cache, store, project)
-    say(f"{_num_videos(held)} videos are in the clip store, {_num_videos(jobs)} to decode")
+    say(f"{count(_num_videos(held), 'video')} in the clip store, {_num_videos(jobs)} to decode")
     outcomes: Outcomes = {**held}
     results = decode_all(jobs, num_workers=num_workers, engine=engine)
     for _, entries in progress(results, total=len(jobs), label="decoding"):
@@ -102,7 +102,7 @@ def restore_entries(
     }
     if not row_of:
         return
-    say(f"{len(row_of)} clips are missing from the clip store; decoding them again")
+    say(f"decoding again, as not in the clip store: {count(len(row_of), 'clip')}")
     jobs = _jobs(row_of, [*row_of.values()], params.clip, params.cache, store, project)
     results = decode_all(jobs, num_workers=params.runtime.num_workers, engine=params.runtime.engine)
     for _, entries in progress(results, total=len(jobs), label="decoding"):
@@ -262,6 +262,7 @@ def clip_row(
     """The row of a case whose frames are in an entry, or why it has none."""
     values = {**row._asdict(), **info.facts.model_dump()}
     values |= {"height": info.height, "width": info.width, "settings": settings}
+    del values["table_row"]  # another row above it changes no clip
     if info.frames is None:
         return ClipRow(
             **values,

@@ -88,7 +88,9 @@ class RejectedRow(NamedTuple):
 
     @classmethod
     def of(cls, row: ManifestRow, *, reason: str, detail: str) -> RejectedRow:
-        """The row of a case of the manifest."""
+        """The row of a case of the manifest; times that cannot be are a fault of its table."""
+        if reason == "past_end" and row.table_row is not None:
+            detail = f"row {row.table_row} of the table of labels: {detail}"
         shared = {name: getattr(row, name) for name in cls._fields if hasattr(row, name)}
         return cls(**shared, reason=reason, detail=detail)
 

@@ -83,7 +83,7 @@ def place_clip(row: ManifestRow | ClipRow, clip: ClipParams, *, video_end: int |
     """
     fps = exact_rate(clip.sample_fps)
     first, end = part_range(row, clip)
-    if video_end is not None:
+    if is_cut := video_end is not None and video_end < end:
         # Not `end`, which is never later than clip.max_seconds after the beginning.
         late = _exact(row.end_seconds or 0) - video_end / fps
         if first >= video_end or late > PAST_END_SECONDS:
@@ -94,14 +94,13 @@ def place_clip(row: ManifestRow | ClipRow, clip: ClipParams, *, video_end: int |
                 f"the part {'begins' if is_begin else 'ends'} at {written or 0:.2f} s, "
                 f"the video ends at {float(video_end / fps):.2f} s",
             )
-        end = min(end, video_end)
+        end = video_end
     length = end - first
-    seconds = float(length / fps)
-    if row.end_seconds is not None and end != video_end:
+    if row.end_seconds is None or is_cut:
+        seconds, truncated = float(length / fps), video_end != end
+    else:
         seconds = row.end_seconds - (row.start_seconds or 0.0)
         truncated = seconds > clip.max_seconds
-    else:
-        truncated = row.end_seconds is None and video_end != end
     around = max(0, clip.num_frames - length)
     start = max(0, first - around // 2)
     stop = max(end, start + clip.num_frames) if around else end

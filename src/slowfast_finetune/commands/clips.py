@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from slowfast_finetune.base.console import say
+from slowfast_finetune.base.console import count, say
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,9 +68,9 @@ def _verify(args: argparse.Namespace) -> None:
             path.unlink(missing_ok=True)
     if damaged and not args.remove:
         raise DataError(
-            f"{len(damaged)} files are damaged or of another format; --remove deletes them"
+            f"damaged or of another format: {count(len(damaged), 'file')}; --remove deletes such"
         )
-    say(f"removed {len(damaged)} files" if damaged else "every clip is as it was written")
+    say(f"removed {count(len(damaged), 'file')}" if damaged else "every clip is as it was written")
 
 
 def _prune(args: argparse.Namespace) -> None:
@@ -89,7 +89,7 @@ def _prune(args: argparse.Namespace) -> None:
     current, kept = settings_digest(clip), {*keys.values()}
     leftovers = find_leftovers(root, current=current, keys=kept, features=args.features)
     for kind, files in leftovers.items():
-        say(f"{len(files)} files, {readable_bytes(size_of(files))}: {kind}")
+        say(f"{count(len(files), 'file')}, {readable_bytes(size_of(files))}: {kind}")
     stores = [store for store, found in feature_stores(root) if found and found.clips == current]
     if stores and not args.features:
         many = f"features of {len(stores)} networks or settings are"

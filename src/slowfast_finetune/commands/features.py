@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from slowfast_finetune.base.console import printable, say
+from slowfast_finetune.base.console import count, printable, say
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,7 +37,6 @@ def _run(args: argparse.Namespace) -> None:
 
     from slowfast_finetune.base.errors import DataError
     from slowfast_finetune.base.files import write_bytes
-    from slowfast_finetune.inspection.readable import count
     from slowfast_finetune.predicting.inputs import find_inputs
     from slowfast_finetune.predicting.prediction import RefusedVideo
     from slowfast_finetune.predicting.predictor import ViewFeatures, load_model

@@ -11,7 +11,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_finetune.base.console import say
+from slowfast_finetune.base.console import count, say
 from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.commands.numbers import number_from
 from slowfast_finetune.commands.serve import (
@@ -74,7 +74,7 @@ def _label(args: argparse.Namespace) -> None:
         token = secrets.token_urlsafe(16)
         server = make_desk_server(desk, token=token, blind=args.blind)
         address = f"http://{HOST}:{listener.getsockname()[1]}/{token}/"
-        say(f"{len(cases)} cases; decisions go to {desk.table.path}")
+        say(f"{count(len(cases), 'case')}; decisions go to {desk.table.path}")
         say(f"{address} – Ctrl-C ends it")
         if not args.no_browser:
             threading.Timer(OPEN_SECONDS, webbrowser.open, [address]).start()
@@ -98,12 +98,12 @@ def make_desk_server(desk: LabelDesk, *, token: str, blind: bool = False) -> uvi
 
 def summary(desk: LabelDesk) -> str:
     """What was decided, and the estimated share of wrong labels."""
-    lines = [f"{len(desk.table.standing)} decisions in {desk.table.path}"]
+    lines = [f"{count(len(desk.table.standing), 'decision')} in {desk.table.path}"]
     if estimate := desk.estimate():
-        wrong, count, drawn = (estimate[name] for name in ("wrong", "count", "drawn"))
+        wrong, decided, drawn = (estimate[name] for name in ("wrong", "count", "drawn"))
         lines.append(
-            f"{wrong} of {count} random cases had a wrong label ({drawn - count} more were drawn "
-            f"and not decided): 95 % confidence interval of the share {100 * estimate['low']:.1f} "
-            f"to {100 * estimate['high']:.1f} %"
+            f"{wrong} of {count(decided, 'random case')} had a wrong label "
+            f"(drawn, but not decided: {drawn - decided}): 95 % confidence interval of the share "
+            f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f} %"
         )
     return "\n".join([*lines, "`dvc repro` learns from them"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast_finetune.base.console import say
+from slowfast_finetune.base.console import count, say
 
 if TYPE_CHECKING:
     from slowfast_finetune.labelling.label_studio import Case
@@ -90,11 +90,10 @@ def _export(args: argparse.Namespace) -> None:
     from slowfast_finetune.labelling.manifest_labels import labels_of
 
     out = _writable(args.out or Path(_EXPORTS[args.format]), args)
-    data = load_params(args.params).data
-    root = locate(data.videos, project=Path.cwd())
+    root = locate(load_params(args.params).data.videos, project=Path.cwd())
     cases = MANIFEST.read_rows(args.manifest)
-    # What lies between labelled parts is made anew by `index`.
-    own = [row for row in cases if row.start_seconds is None or row.class_name != data.background]
+    # Parts that no table names are those of data.background, which `index` makes anew.
+    own = [row for row in cases if row.start_seconds is None or row.table_row is not None]
     rows, videos = labels_of(own, root=root, project=Path.cwd())
     lost = [f"{len(cases) - len(own)} parts of data.background"] if len(own) < len(cases) else []
     more: list[str] = []
@@ -112,7 +111,7 @@ def _export(args: argparse.Namespace) -> None:
             predictions=_predictions(root),
         )
     write_text(out, text)
-    say(f"wrote {out}: {len(rows)} labels of {len(videos)} videos")
+    say(f"wrote {out}: {count(len(rows), 'label')} of {count(len(videos), 'video')}")
     if lost := lost + more:
         say(f"left out: {', '.join(lost)}")
 

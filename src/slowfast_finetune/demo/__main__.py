@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from slowfast_finetune.base.console import run, say
+from slowfast_finetune.base.console import count, run, say
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import locate
@@ -53,7 +53,8 @@ def main() -> None:
         num_workers=given.workers,
         long=given.long,
     )
-    say(f"{len(videos)} videos of {given.people} people in {given.folder}")
+    people = count(given.people, "person", "people")
+    say(f"{count(len(videos), 'video')} of {people} in {given.folder}")
 
 
 if __name__ == "__main__":

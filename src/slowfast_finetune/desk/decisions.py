@@ -9,11 +9,11 @@ import math
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from filelock import FileLock
 
@@ -25,9 +25,9 @@ from slowfast_finetune.indexing.label_table import (
     TEST_WORD,
     TIME_DIGITS,
     Cells,
-    LabelRow,
-    label_row,
-    overlap,
+    LabelTable,
+    ListedRow,
+    Span,
     read_cells,
     read_labels,
 )
@@ -36,18 +36,6 @@ from slowfast_finetune.indexing.names import composed
 # Words that the column `reason` may hold after the reason a case was shown for.
 TEST, BLIND, SPLIT, UNDO = TEST_WORD, "blind", "split", "undo"
 _ADDED_COLUMNS = ("start", "end", *DECISION_COLUMNS)
-
-
-class Span(NamedTuple):
-    """A video, by its path from the videos folder, or a part of one [s]."""
-
-    video: str
-    start: float | None = None
-    end: float | None = None
-
-    def overlaps(self, other: Span) -> bool:
-        """Whether both have a moment in common."""
-        return self.video == other.video and overlap(_row(self), _row(other))
 
 
 @dataclass(frozen=True)
@@ -114,34 +102,35 @@ class DecisionTable:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read_at: tuple[int, int, int] | None = None
+        self._table = LabelTable(path)
         self._entries: list[Decision] = []
         self._by_video: dict[str, list[Decision]] = {}
-        if path.exists():
-            read_labels(path)
+        self._read()
         for place in (path, path.parent):
             if place.exists() and not os.access(place, os.W_OK):
                 raise DataError(f"{place}: cannot be written")
 
-    @property
-    def entries(self) -> list[Decision]:
-        """Every row or decision so far, the first one first; of other processes too."""
+    def _read(self) -> None:
+        """Read the table, unless it is as it was; other processes may have written."""
         try:
             found = self.path.stat()
+            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
         except FileNotFoundError:
-            return []
-        stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
-        if stamp != self._read_at:
-            self._entries = _replayed(self.path)
-            self._by_video = {}
-            for entry in self._entries:
-                self._by_video.setdefault(entry.span.video, []).append(entry)
-            self._read_at = stamp
-        return self._entries
+            stamp = None
+        if stamp == self._read_at:
+            return
+        self._table = read_labels(self.path) if stamp else LabelTable(self.path)
+        self._entries = _decisions(self._table.listed)
+        self._by_video = {}
+        for entry in self._entries:
+            self._by_video.setdefault(entry.span.video, []).append(entry)
+        self._read_at = stamp
 
     @property
     def decisions(self) -> list[Decision]:
         """Every decision so far, the first one first."""
-        return [entry for entry in self.entries if entry.decided_at]
+        self._read()
+        return [entry for entry in self._entries if entry.decided_at]
 
     @property
     def standing(self) -> list[Decision]:
@@ -162,8 +151,9 @@ class DecisionTable:
 
     def latest(self, span: Span) -> Decision | None:
         """The last row about something of this span; None if there is none."""
-        found = self._by_video.get(span.video, []) if self.entries else []
-        return next((entry for entry in reversed(found) if entry.overlaps(span)), None)
+        self._read()
+        found = reversed(self._by_video.get(span.video, []))
+        return next((entry for entry in found if entry.overlaps(span)), None)
 
     def decide(
         self,
@@ -198,7 +188,7 @@ class DecisionTable:
             by = decider()
             rows = []
             for (span, _), label in zip(parts, labels, strict=True):
-                row = self._shared_cells(cells, span.video, split)
+                row = self._shared_cells(span.video, split)
                 row |= {
                     "video": span.video,
                     "label": label or "",
@@ -217,12 +207,19 @@ class DecisionTable:
         """Append the rows that a decision replaced, or the label that the case had.
 
         Raises:
-            InputError: a later decision, or a row written by hand since, overlaps it.
+            InputError: it has been undone, or a later decision, or a row written by hand since,
+                overlaps it.
         """
         found, latest = self.standing, self.latest(decision.span)
-        later = found[found.index(decision) + 1 :] if decision in found else [decision]
-        if any(other.overlaps(decision.span) for other in later):
-            raise InputError("a later decision has to be undone first")
+        video = decision.span.video
+        if decision not in found:
+            raise InputError(f"{video}: that decision has been undone already")
+        for other in found[found.index(decision) + 1 :]:
+            if other.overlaps(decision.span):
+                label = " and ".join(each or "dropped" for each in other.labels)
+                raise InputError(
+                    f"{video}: decided anew since, by {other.decided_by}: {label}; undo that first"
+                )
         if latest is not None and not latest.decided_at:
             raise InputError(f"{self.path}: row {latest.number} was written by hand since")
         return self.decide(
@@ -257,21 +254,13 @@ class DecisionTable:
         write_text(self.path, mark + text.getvalue())
         return read_cells(self.path)
 
-    def _shared_cells(self, cells: Cells, video: str, split: str | None) -> dict[str, str]:
+    def _shared_cells(self, video: str, split: str | None) -> dict[str, str]:
         """The split and the group that the table has for a video."""
-        shared: dict[str, str] = {}
-        is_fixed = False
-        for line in cells.lines:
-            row = dict(zip(cells.header, line, strict=False))
-            is_fixed |= bool(row.get("split", "").strip())
-            if (
-                composed(row.get("video", "").strip()).replace("\\", "/").removeprefix("./")
-                == video
-            ):
-                shared = {name: row.get(name, "") for name in ("split", "group")}
-        if not shared and is_fixed and split:
-            shared = {"split": split}
-        return shared
+        rows = [each.row for each in self._table.listed]
+        of_video = [row for row in rows if row.video == video]
+        if of_video:
+            return {"split": of_video[-1].split or "", "group": of_video[-1].group or ""}
+        return {"split": split} if split and any(row.split for row in rows) else {}
 
     def _append(self, cells: Cells, rows: Iterable[Sequence[str]]) -> None:
         text = io.StringIO(newline="")
@@ -320,42 +309,23 @@ def decider() -> str:
         return str(os.getuid())
 
 
-def _replayed(path: Path) -> list[Decision]:
-    """The rows of a table; consecutive decisions of one moment and video are one.
-
-    Raises:
-        DataError: a row is not valid.
-    """
-    cells = read_cells(path)
-    found: list[Decision] = []
-    standing: dict[str, list[tuple[Span, str | None]]] = {}
-    for number, line in enumerate(cells.lines, 2):
-        row = {name: cell.strip() for name, cell in zip(cells.header, line, strict=False)}
-        is_cut_off = len(line) < len(cells.header) and "decided_at" in cells.header
-        if is_cut_off or not any(row.values()):
-            continue
-        try:
-            video, label, start, end, *_ = label_row(row, decimal_comma=cells.separator == ";")
-        except ValueError as error:
-            raise DataError(f"{path}: row {number}: {error}") from error
-        part = (Span(video, start, end), label)
-        decided_at = row.get("decided_at", "")
-        entry = Decision(
-            (part,),
-            composed(row.get("before", "")) or None,
-            tuple(word.strip() for word in row.get("reason", "").split(",")),
-            decided_at,
-            row.get("decided_by", ""),
-            number,
+def _decisions(listed: Iterable[ListedRow]) -> list[Decision]:
+    """The rows of a table; consecutive decisions of one moment and video are one."""
+    found = []
+    for _, rows in groupby(listed, lambda each: (each.decided_at or each.number, each.row.video)):
+        first, *others = rows
+        replaced = [row for each in (first, *others) for row in each.replaced]
+        found.append(
+            Decision(
+                tuple((each.row.span, each.row.label) for each in (first, *others)),
+                first.before or None,
+                tuple(word.strip() for word in first.reason.split(",")),
+                first.decided_at,
+                first.decided_by,
+                first.number,
+                tuple((row.span, row.label) for row in replaced),
+            )
         )
-        last = found[-1] if found else None
-        if last and decided_at and (last.decided_at, last.span.video) == (decided_at, video):
-            entry = replace(last, parts=(*last.parts, part))
-            found.pop()
-        of_video = standing.setdefault(video, [])
-        replaced = [old for old in of_video if old not in entry.parts and old[0].overlaps(part[0])]
-        standing[video] = [*(old for old in of_video if old not in replaced), part]
-        found.append(replace(entry, replaced=(*entry.replaced, *replaced)))
     return found
 
 
@@ -364,7 +334,3 @@ def _time_cell(time: float | None, separator: str) -> str:
         return ""
     text = f"{time:.{TIME_DIGITS}f}".rstrip("0").rstrip(".")
     return text.replace(".", ",") if separator == ";" else text
-
-
-def _row(span: Span) -> LabelRow:
-    return LabelRow(span.video, None, span.start, span.end, None, None)

@@ -61,14 +61,17 @@ def create_desk_app(desk: LabelDesk, *, token: str, blind: bool, names: frozense
     def state() -> dict[str, Any]:
         return {"blind": blind, **desk.state()}
 
+    @app.get(f"/{token}/opinions")
+    def opinions() -> dict[str, Any]:
+        return desk.opinions()
+
     @app.get(f"/{token}/progress")
     def progress() -> dict[str, Any]:
         return desk.progress()
 
     @app.post(f"/{token}/decide")
     def decide(choice: Choice) -> dict[str, Any]:
-        desk.decide(**choice.model_dump())
-        return desk.progress()
+        return {"made": desk.decide(**choice.model_dump()), **desk.progress()}
 
     @app.post(f"/{token}/undo")
     def undo(chosen: Undo) -> dict[str, Any]:

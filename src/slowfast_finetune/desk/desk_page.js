@@ -9,25 +9,27 @@
     "near copy": "A video that is nearly the same has another label",
     "unlabelled": "No label yet; the model is unsure of it, and it is unlike the others that are asked about",
     "random": "Drawn at random, to estimate how many labels are wrong",
-    "part": "A part of a video that was split",
   };
+  const OF_A_PART = { reason: "A part of a video that was split", guesses: [], neighbours: [] };
   const make = (tag, text, parent) => {
     const element = document.createElement(tag);
     if (text !== undefined) element.textContent = text;
     parent?.append(element);
     return element;
   };
-  const isBlind = () => root.classList.contains("blind");
   // Remembered as long as the server runs: the address holds its token.
-  const memory = { seen: [] }; // seen: cases that were shown with the model's opinion
+  // seen: cases that were shown with the model's opinion; made: keys of this window's decisions.
+  const memory = { seen: [], made: [] };
   try { Object.assign(memory, JSON.parse(sessionStorage.getItem(location.pathname))); } catch { /* private windows */ }
   function remember(changed) {
     Object.assign(memory, changed);
     try { sessionStorage.setItem(location.pathname, JSON.stringify(memory)); } catch { /* private windows */ }
   }
+  const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
   const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 
-  let state, at = 0, numbered = [], sending = Promise.resolve(), pending = 0;
+  let opinions = null; // of the model, by the names of cases; null while blind
+  let state, numbered = [], sending = Promise.resolve(), pending = 0;
   // Stopped by the person; stepping through frames stops a loop only until the next case.
   let stopped = matchMedia("(prefers-reduced-motion: reduce)").matches;
   let loops = [], playing = !stopped, cutting = false;
@@ -182,16 +184,17 @@
       const coming = queue().find((other) => other.name === ahead);
       if (!coming || ahead === name) break;
       fetchLoop(ahead, "case");
-      if (count < 2) for (const near of coming.neighbours) fetchLoop(near.name, "neighbour");
+      if (count < 2) for (const near of opinionOf(coming)?.neighbours ?? []) fetchLoop(near.name, "neighbour");
     }
   }
 
-  // What speaks for the label or against it; nothing of it is on the page while blind.
+  // What speaks for the label or against it; nothing of it is on the page, or sent, while blind.
+  const opinionOf = (one) => opinions && (opinions[one.name] ?? OF_A_PART);
   function opinion(one) {
-    const label = labelOf(one), blind = isBlind();
-    const reason = blind ? "" : REASONS[one.reason] ?? one.reason;
-    const [guesses, neighbours] = blind ? [[], []] : [one.guesses, one.neighbours];
-    if (!blind && !memory.seen.includes(one.name)) remember({ seen: [...memory.seen, one.name] });
+    const label = labelOf(one), shown = opinionOf(one);
+    const { guesses, neighbours } = shown ?? OF_A_PART;
+    const reason = shown ? REASONS[shown.reason] ?? shown.reason : "";
+    if (shown && !memory.seen.includes(one.name)) remember({ seen: [...memory.seen, one.name] });
     $("reason").textContent = reason;
     $("opinion").hidden = !guesses.length;
     $("guesses").replaceChildren();
@@ -247,11 +250,11 @@
     const list = queue();
     const done = list.filter((one) => !(state.decided[one.name]?.open ?? true)).length;
     const tests = list.filter((one) => one.test && isOpen(one)).length;
-    $("progress-text").textContent = `${done} of ${list.length} decided${tests ? ` · ${tests} test videos last` : ""}${pending ? " · saving" : ""}`;
+    $("progress-text").textContent = `${done} of ${list.length} decided${tests ? ` · ${count(tests, "test video")} last` : ""}${pending ? " · saving" : ""}`;
     $("progress").value = list.length ? done / list.length : 1;
     const estimate = state.estimate;
     $("estimate").textContent = estimate
-      ? `${estimate.wrong} of ${estimate.count} random cases were changed, split or dropped${estimate.blind ? `, ${estimate.blind} of them decided blind` : ""}; ${estimate.drawn - estimate.count} more are still to be decided. Share of wrong labels: ${percent(estimate.low)} to ${percent(estimate.high)} (95 % confidence interval; of the splits that have been asked about).`
+      ? `Changed, split or dropped: ${estimate.wrong} of ${count(estimate.count, "random case")}${estimate.blind ? `, ${estimate.blind} of them decided blind` : ""}; still to be decided: ${estimate.drawn - estimate.count}. Share of wrong labels: ${percent(estimate.low)} to ${percent(estimate.high)} (95 % confidence interval; of the splits that have been asked about).`
       : "Known once random cases have been decided.";
     const history = $("history");
     history.replaceChildren();
@@ -259,10 +262,11 @@
       const line = make("li", undefined, history);
       make("b", made.undone ? `undone: ${made.said}` : made.said, line);
       line.append(` ${made.name}`);
-      if (made.key === state.last) {
+      if (made.stands) {
         const button = make("button", "undo", line);
         button.type = "button";
-        button.addEventListener("click", () => undo());
+        button.setAttribute("aria-label", `undo ${made.said}, ${made.name}`);
+        button.addEventListener("click", () => undo(made.key));
       }
     }
   }
@@ -281,11 +285,13 @@
       const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body()) });
       const found = await answer.json();
       if (found.decided) state = { ...state, ...found };
+      if (found.made) remember({ made: [...memory.made, found.made] });
       if (!answer.ok) throw new Error(typeof found.detail === "string" ? found.detail : "refused");
       problem("");
     });
+    const not = path === "undo" ? "Not undone" : "Not saved";
     sending = result.catch((error) => {
-      problem(error instanceof TypeError ? "Not saved: the server does not answer. Start slowfast label again." : `Not saved: ${error.message}`);
+      problem(error instanceof TypeError ? `${not}: the server does not answer. Start slowfast label again.` : `${not}: ${error.message}`);
       return false;
     }).finally(() => { pending -= 1; progress(); });
     return result;
@@ -308,8 +314,15 @@
     });
   }
 
-  function undo() {
-    send("undo", () => ({ key: state.last ?? "" })).then(() => {
+  // The last decision of this window, unless told which. If it cannot be undone, because another
+  // window has decided anew since, the next undo takes the one before.
+  function undo(key) {
+    send("undo", () => {
+      const chosen = key ?? memory.made.at(-1);
+      if (!chosen) throw new Error("this window has no decision left; others have their buttons below.");
+      remember({ made: memory.made.filter((each) => each !== chosen) });
+      return { key: chosen };
+    }).then(() => {
       const undone = state.history.at(-1);
       show(queue().some((one) => one.name === undone.name) ? undone.name : shownName);
     }, () => {});
@@ -434,7 +447,7 @@
   }
   const ALWAYS = {
     "?": () => (help.open ? help.close() : help.showModal()),
-    "u": undo,
+    "u": () => undo(),
     "b": () => $("blind").click(),
     "ArrowLeft": back,
   };
@@ -477,13 +490,19 @@
   $("seek").addEventListener("input", (event) => seek(Number(event.target.value)));
   $("play").addEventListener("click", toggle);
   $("help-button").addEventListener("click", () => help.showModal());
-  $("blind").addEventListener("click", () => {
-    const on = root.classList.toggle("blind");
-    $("blind").setAttribute("aria-pressed", on);
-    remember({ blind: on });
+  async function hide(blind) {
+    remember({ blind });
+    $("blind").setAttribute("aria-pressed", blind);
+    opinions = null;
+    if (!blind) {
+      const found = await fetch("opinions").then((answer) => answer.json()).catch(() => null);
+      if (!found) problem("The model's opinion cannot be shown: the server does not answer.");
+      if (!memory.blind) opinions = found; // it may have been hidden again meanwhile
+    }
     const one = current();
     if (one) opinion(one);
-  });
+  }
+  $("blind").addEventListener("click", () => hide(!memory.blind));
   $("theme").addEventListener("click", () => {
     const dark = getComputedStyle(root).colorScheme === "dark" ||
       (!root.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
@@ -503,8 +522,7 @@
   addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
 
   state = await (await fetch("state")).json();
-  root.classList.toggle("blind", memory.blind ?? state.blind);
-  $("blind").setAttribute("aria-pressed", isBlind());
+  await hide(memory.blind ?? state.blind);
   document.title = `Label desk – ${state.project}`;
   $("table").textContent = state.table;
   play(playing);

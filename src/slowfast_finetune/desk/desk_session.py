@@ -23,11 +23,10 @@ from slowfast_finetune.desk.decisions import (
     TEST,
     Decision,
     DecisionTable,
-    Span,
 )
 from slowfast_finetune.desk.loops import Loop, LoopMaker
 from slowfast_finetune.evaluation.resampling import wilson_interval
-from slowfast_finetune.indexing.label_table import LABELS_FILE, TIME_DIGITS
+from slowfast_finetune.indexing.label_table import LABELS_FILE, TIME_DIGITS, Span
 from slowfast_finetune.indexing.names import composed
 
 SIDES = {"case": 192, "neighbour": 96}  # shorter side of a loop [px]
@@ -80,12 +79,26 @@ class LabelDesk:
         self.loop = lru_cache(LOOPS_KEPT)(self._loop)
 
     def state(self) -> dict[str, Any]:
-        """All that the page needs to begin."""
+        """All that the page needs to begin, without the model's opinion."""
         return {
             "project": self._project.resolve().name,
             "table": str(self.table.path),
             "cases": [self._as_json(item) for item in self._queue],
             **self.progress(),
+        }
+
+    def opinions(self) -> dict[str, Any]:
+        """Of each case by its name what speaks for its label or against it, and why it is shown."""
+        return {
+            case.name: {
+                "reason": case.reason,
+                "guesses": case.guesses[:MOST_GUESSES],
+                "neighbours": [
+                    {"name": each.name, "label": each.class_name, "similarity": each.similarity}
+                    for each in case.neighbours
+                ],
+            }
+            for case in (item.case for item in self._queue)
         }
 
     def progress(self) -> dict[str, Any]:
@@ -101,8 +114,13 @@ class LabelDesk:
             if latest is None:
                 continue
             made = [d for d in by_video.get(item.span.video, ()) if d.overlaps(item.span)]
-            # A split is no decision on the labels of its parts.
-            is_open = not made or (item.word == PART and SPLIT in made[-1].words)
+            # A split is no decision on the labels of its parts, nor one on the label that a row
+            # written by hand has given since.
+            is_open = (
+                not made
+                or (item.word == PART and SPLIT in made[-1].words)
+                or not (latest.decided_at or set(latest.labels) & set(made[-1].labels))
+            )
             decided[item.case.name] = {"key": latest.key, "open": is_open, **_said(latest)}
         names = {item.span: item.case.name for item in (*self._queue, *parts)}
         used = {label for decision in standing for label in decision.labels if label}
@@ -116,11 +134,11 @@ class LabelDesk:
                     "key": d.key,
                     "name": names.get(d.span, case_name(*d.span)),
                     "undone": d.is_undo,
+                    "stands": d in standing,
                     **_said(d),
                 }
                 for d in decisions[-200:]
             ],
-            "last": standing[-1].key if standing else None,
             "estimate": self.estimate(),
         }
 
@@ -151,8 +169,8 @@ class LabelDesk:
         at: float | None,
         blind: bool,
         expected: str | None,
-    ) -> None:
-        """Append a decision about a case of the queue.
+    ) -> str:
+        """Append a decision about a case of the queue; returns its key.
 
         Args:
             action: keep, label, drop or split.
@@ -189,18 +207,19 @@ class LabelDesk:
             raise InputError(f"no such action: {action}")
         # A video without a label joins the training videos where the table fixes the split.
         split = item.case.split or "train"
-        self.table.decide(parts, before=now, words=words, split=split, expected=latest)
+        made = self.table.decide(parts, before=now, words=words, split=split, expected=latest)
         self._name_table()
+        return made.key
 
     def undo(self, key: str) -> None:
         """Take a decision back.
 
         Raises:
-            InputError: there is no such decision, or a later one overlaps it.
+            InputError: there is no such decision; or as :meth:`DecisionTable.undo`.
         """
-        found = [decision for decision in self.table.standing if decision.key == key]
+        found = [decision for decision in self.table.decisions if decision.key == key]
         if not found:
-            raise InputError("there is no such decision, or it has been undone")
+            raise InputError("there is no such decision")
         self.table.undo(found[0])
 
     def _loop(self, name: str, kind: str) -> Loop:
@@ -266,14 +285,8 @@ class LabelDesk:
             "video": item.span.video,
             "label": case.class_name,
             "test": case.split == "test",
-            "reason": item.word,
             "start": case.start_seconds,
             "end": case.end_seconds,
-            "guesses": case.guesses[:MOST_GUESSES],
-            "neighbours": [
-                {"name": each.name, "label": each.class_name, "similarity": each.similarity}
-                for each in case.neighbours
-            ],
         }
 
     def _name_table(self) -> None:

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from slowfast_finetune.base.console import progress, say
+from slowfast_finetune.base.console import count, progress, say
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
@@ -180,12 +180,12 @@ def unlabelled_rows(
         if why := reason or seen.get(content_hash):
             passed[why] += 1
             continue
-        seen[content_hash] = "copies of others there"
+        seen[content_hash] = "like others there"
         name = written_path(path, project=project)
         manifest.append(ManifestRow(name, "", 0, "train", None, content_hash))
     if passed:
-        shown = ", ".join(f"{count} {why}" for why, count in sorted(passed.items()))
-        say(f"{folder}: {passed.total()} of {len(paths)} videos are not asked about: {shown}")
+        shown = ", ".join(f"{number} {why}" for why, number in sorted(passed.items()))
+        say(f"{folder}: not asked about: {passed.total()} of {count(len(paths), 'video')}: {shown}")
     if passed and not manifest:
         return []
     rows, rejected = cache_videos(

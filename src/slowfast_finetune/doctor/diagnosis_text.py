@@ -8,12 +8,12 @@ import shutil
 import textwrap
 from collections import Counter
 
-from slowfast_finetune.base.console import printable, readable_bytes
+from slowfast_finetune.base.console import count, printable, readable_bytes
 from slowfast_finetune.base.manifest_table import SPLITS
 from slowfast_finetune.doctor.class_facts import ClassFacts
 from slowfast_finetune.doctor.diagnosis import Diagnosis
 from slowfast_finetune.inspection.findings import LEVELS, Finding
-from slowfast_finetune.inspection.readable import count, duration, percent
+from slowfast_finetune.inspection.readable import duration, percent
 
 MAX_CLASSES = 40  # in the terminal; the page shows all
 NAME_WIDTH = 28

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.indexing.discovery import Discovery, FoundVideo
@@ -47,7 +48,7 @@ def add_background(
         # Parts without a label are left out of the background too.
         gaps = _gaps([(row.start or 0.0, row.end) for _, row in labels.rows[name]])
         found += [
-            replace(own[0], class_name=class_name, start=start, end=end)
+            replace(own[0], class_name=class_name, start=start, end=end, table_row=None)
             for start, end in _placed(chosen, gaps)
         ]
     discovery.videos += found
@@ -55,8 +56,8 @@ def add_background(
     discovery.class_names = sorted({video.class_name for video in discovery.videos})
     lacking = f"; there is no room for {wanted - len(found)} more" if wanted > len(found) else ""
     discovery.warnings.append(
-        f"{len(found)} parts of the class {class_name!r} from between those of "
-        f"{len(parts)} videos{lacking}"
+        f"{count(len(found), 'part')} of the class {class_name!r} from between those of "
+        f"{count(len(parts), 'video')}{lacking}"
     )
 
 

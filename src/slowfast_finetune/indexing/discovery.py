@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
 from slowfast_finetune.indexing.label_table import LABELS_FILE, LabelRow, LabelTable
@@ -48,7 +49,8 @@ class FoundVideo:
 
     ``path`` is as found; ``name`` is relative to the root and, like ``class_name``, in Unicode's
     composed form (NFC), so that macOS and Linux give one split. ``start`` and ``end`` are those of
-    a part [s]. ``is_changed`` says that a decision at the label desk changed its label.
+    a part [s]. ``is_changed`` says that a decision at the label desk changed its label;
+    ``table_row`` is the number of its row in the table of labels.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class FoundVideo:
     end: float | None = None
     given_group: str | None = None
     is_changed: bool = False
+    table_row: int | None = None
 
 
 @dataclass
@@ -202,25 +205,26 @@ def _labelled(
     if split_rows and free:
         raise labels.error(
             min(split_rows),
-            f"gives a split, but {len(free)} videos have none, e.g. {free[0]!r}; "
+            f"gives a split, but there is none for {count(len(free), 'video')}, e.g. {free[0]!r}; "
             "give one to all of them or to none",
         )
     for name in labels.rows:
         walk.passed_over.pop(files[name], None)
     left_out = sum(row.label is None for rows in labels.rows.values() for _, row in rows)
     parts = sum(video.start is not None for video in found)
-    note = f"{labels.path}: {len(found)} labels of {len(labels.rows)} videos"
+    note = f"{labels.path}: {count(len(found), 'label')} of {count(len(labels.rows), 'video')}"
     note += f", {parts} of them of parts" if parts else ""
-    note += f"; {left_out} rows without a label are left out" if left_out else ""
+    note += f"; left out: {count(left_out, 'row')} without a label" if left_out else ""
     if others:
         kept = Counter(video.class_name for video in others).most_common()
-        shown = ", ".join(f"{count} {name!r}" for name, count in kept[:5])
+        shown = ", ".join(f"{number} {name!r}" for name, number in kept[:5])
         more = ", …" if len(kept) > 5 else ""
-        note += f"; {len(others)} videos not named there have their folder's class: {shown}{more}"
+        unnamed = count(len(others), "video")
+        note += f"; {unnamed} not named there with the folder's class: {shown}{more}"
     walk.warnings.append(note)
     if gone:
         walk.warnings.append(
-            f"{labels.path}: {len(gone)} videos that it leaves out are not there, e.g. {gone[0]!r}"
+            f"{labels.path}: leaves out {count(len(gone), 'video')} not there, e.g. {gone[0]!r}"
         )
     if labels.ignored:
         walk.warnings.append(
@@ -229,7 +233,7 @@ def _labelled(
     if labels.unfinished:
         walk.warnings.append(
             f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header, "
-            f"as if cut off; {len(labels.unfinished)} such rows are passed over"
+            f"as if cut off; passed over: {count(len(labels.unfinished), 'such row')}"
         )
     undecided: list[FoundVideo] = []
     if labels.undecided:
@@ -256,6 +260,7 @@ def _as_listed(
             row.end,
             row.group,
             number in changed,
+            number,
         )
         for name, listed in rows.items()
         for number, row in listed

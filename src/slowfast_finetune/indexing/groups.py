@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.indexing.discovery import GROUPS_FILE, FoundVideo
 from slowfast_finetune.indexing.names import composed
@@ -41,8 +42,8 @@ def find_groups(
     source = " and ".join([*["the table of labels"] * bool(labelled), *sources])
     groups |= labelled
     without = len(names) - len(groups)
-    note = f"{len(set(groups.values()))} groups by {source}"
-    return groups, [note + (f"; {without} videos in no group" if without else ""), *notes]
+    note = f"{count(len(set(groups.values())), 'group')} by {source}"
+    return groups, [note + (f"; {count(without, 'video')} in no group" if without else ""), *notes]
 
 
 def _read_groups(path: Path, names: set[str]) -> tuple[dict[str, str], list[str]]:
@@ -74,7 +75,7 @@ def _read_groups(path: Path, names: set[str]) -> tuple[dict[str, str], list[str]
             f"{path}: names none of the videos; found {strangers[0]!r}, "
             f"expected paths such as {min(names)!r}"
         )
-    note = f"WARNING: {len(strangers)} rows of {path} name no video, e.g. "
+    note = f"WARNING: no video for {count(len(strangers), 'row')} of {path}, e.g. "
     return found, [f"{note}{name!r}" for name in strangers[:1]]
 
 

@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -27,6 +27,22 @@ _CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
 _TIMES_ARE = "expected seconds (192.5) or h:mm:ss (0:03:12.5)"
 
 
+class Span(NamedTuple):
+    """A video, by its path from the videos folder, or a part of one [s]."""
+
+    video: str
+    start: float | None = None
+    end: float | None = None
+
+    def overlaps(self, other: Span) -> bool:
+        """Whether both have a moment in common."""
+        return (
+            self.video == other.video
+            and (self.start or 0.0) < (math.inf if other.end is None else other.end)
+            and (other.start or 0.0) < (math.inf if self.end is None else self.end)
+        )
+
+
 class LabelRow(NamedTuple):
     """The label of a video or of a part of one."""
 
@@ -42,6 +58,11 @@ class LabelRow(NamedTuple):
         """Whether the row is about all of the video."""
         return self.start is None and self.end is None
 
+    @property
+    def span(self) -> Span:
+        """What it is about."""
+        return Span(self.video, self.start, self.end)
+
 
 LABELS = Table("labels.csv", LabelRow, version=1)
 _REQUIRED = ("video", "label")
@@ -50,25 +71,45 @@ _REQUIRED = ("video", "label")
 DECISION_COLUMNS = ("decided_at", "decided_by", "before", "reason")
 
 
+class ListedRow(NamedTuple):
+    """A row as it stands in the table.
+
+    Attributes:
+        number: the header is row 1, as in a spreadsheet.
+        decided_at: empty if it is no decision; and so on, see DECISION_COLUMNS.
+        replaced: the rows that stood until then and that it replaces.
+    """
+
+    number: int
+    row: LabelRow
+    decided_at: str
+    decided_by: str
+    before: str
+    reason: str
+    replaced: tuple[LabelRow, ...] = ()
+
+
 @dataclass(frozen=True)
 class LabelTable:
     """The rows of a labels.csv that contradict each other in nothing.
 
     Attributes:
         path: the file.
-        rows: of each video, by its path from the videos folder in Unicode's composed form, with
-            their numbers: the header is row 1, as in a spreadsheet; sorted by start. Rows that
-            later ones replace are left out.
+        listed: all of them, in the order of the file.
+        rows: of each video, by its path from the videos folder in Unicode's composed form, those
+            that no later one replaces, with their numbers; sorted by start.
         ignored: names of columns that are not read.
         unfinished: numbers of rows that a crash cut off; they are passed over.
         changed: of rows by which decisions, or corrections of these by hand, changed a label, by
             number, why the case was shown.
-        undecided: ``rows`` as they would be without these; empty if there is no decision.
+        undecided: ``rows`` as they would be without these, of every video, if none then with no
+            rows; empty if there is no decision.
     """
 
     path: Path
-    rows: dict[str, list[tuple[int, LabelRow]]]
-    ignored: list[str]
+    ignored: list[str] = field(default_factory=list)
+    listed: list[ListedRow] = field(default_factory=list)
+    rows: dict[str, list[tuple[int, LabelRow]]] = field(default_factory=dict)
     unfinished: list[int] = field(default_factory=list)
     changed: dict[int, str] = field(default_factory=dict)
     undecided: dict[str, list[tuple[int, LabelRow]]] = field(default_factory=dict)
@@ -100,8 +141,8 @@ def read_labels(path: Path) -> LabelTable:
     found = read_cells(path)
     header = found.header
     known = (*LabelRow._fields, *DECISION_COLUMNS)
-    table = LabelTable(path, {}, [name for name in header if name not in known])
-    listed: dict[str, list[_Listed]] = defaultdict(list)
+    table = LabelTable(path, [name for name in header if name not in known])
+    listed: list[ListedRow] = []
     for number, raw in enumerate(found.lines, 2):
         line = [cell.strip() for cell in raw]
         if not any(line):
@@ -116,15 +157,13 @@ def read_labels(path: Path) -> LabelTable:
                 raise ValueError(f"{len(line)} cells, but the header has {len(header)}")
         except ValueError as error:
             raise table.error(number, str(error)) from error
-        before = composed(cells.get("before", "")) if cells.get("decided_at") else None
-        listed[row.video].append(_Listed(number, row, before, cells.get("reason", "")))
-    by_video = {name: _standing(rows, table) for name, rows in listed.items()}
-    decided = {each.number for rows in listed.values() for each in rows if each.before is not None}
-    if not decided:
-        table.undecided.clear()
+        at, by, before, reason = (cells.get(name, "") for name in DECISION_COLUMNS)
+        listed.append(ListedRow(number, row, at, by, composed(before), reason))
+    _replay(listed, table)
+    decided = {each.number for each in listed if each.decided_at}
     times = [
         (number, time)
-        for rows in by_video.values()
+        for rows in table.rows.values()
         for number, row in rows
         for time in (row.start, row.end)
         if time and number not in decided
@@ -134,55 +173,50 @@ def read_labels(path: Path) -> LabelTable:
             min(times)[0],
             f"no time in this table reaches 1 s; Excel keeps times as parts of a day: {_TIMES_ARE}",
         )
-    for name, rows in sorted(by_video.items()):
-        rows.sort(key=lambda numbered: (numbered[1].start or 0.0, numbered[0]))
+    for rows in table.rows.values():
         _check_agreement(table, rows)
-        table.rows[name] = rows
     if not table.rows and DECISION_COLUMNS[0] not in header:
         raise DataError(f"{path}: lists no videos")
     return table
 
 
-class _Listed(NamedTuple):
-    """A row as it stands in the table; ``before`` is None if it is no decision."""
+def _replay(listed: Sequence[ListedRow], table: LabelTable) -> None:
+    """Fill a table from its rows: each replaces the earlier ones that it overlaps.
 
-    number: int
-    row: LabelRow
-    before: str | None
-    reason: str
-
-
-def overlap(one: LabelRow, other: LabelRow) -> bool:
-    """Whether two rows on one video have a moment in common."""
-    return (one.start or 0.0) < (math.inf if other.end is None else other.end) and (
-        other.start or 0.0
-    ) < (math.inf if one.end is None else one.end)
-
-
-def _standing(rows: Sequence[_Listed], table: LabelTable) -> list[tuple[int, LabelRow]]:
-    """The rows on one video that no later one replaces; adds to ``changed`` and ``undecided``."""
-    standing: list[_Listed] = []
-    decisions: list[_Listed] = []
-    undecided: list[tuple[int, LabelRow]] = []
-    for each in rows:
-        is_decision = each.before is not None
-        # Two rows that are no decisions may not overlap.
-        standing = [
+    Two rows that are no decisions do not replace each other.
+    """
+    standing: dict[str, list[ListedRow]] = defaultdict(list)
+    undecided: dict[str, list[ListedRow]] = defaultdict(list)
+    decisions: dict[str, list[ListedRow]] = defaultdict(list)
+    for each in listed:
+        video, span = each.row.video, each.row.span
+        replaced = [
             other
-            for other in standing
-            if not (is_decision or other.before is not None) or not overlap(other.row, each.row)
+            for other in standing[video]
+            if (each.decided_at or other.decided_at) and other.row.span.overlaps(span)
         ]
-        standing.append(each)
-        decisions += [each] * is_decision
-        made = [decision for decision in decisions if overlap(decision.row, each.row)]
-        if not made:
-            undecided.append((each.number, each.row))
+        standing[video] = [*(old for old in standing[video] if old not in replaced), each]
+        table.listed.append(each._replace(replaced=tuple(other.row for other in replaced)))
+        decisions[video] += [each] * bool(each.decided_at)
+        made = [decision for decision in decisions[video] if decision.row.span.overlaps(span)]
+        undecided[video] += [] if made else [each]
         # What it was called before the first decision.
-        elif made[0].before and made[0].before != each.row.label:
+        if made and made[0].before and made[0].before != each.row.label:
             table.changed[each.number] = each.reason or made[-1].reason
-    undecided.sort(key=lambda numbered: numbered[1].start or 0.0)
-    table.undecided[rows[0].row.video] = undecided
-    return [(each.number, each.row) for each in standing]
+    table.rows.update(_by_start(standing))
+    if any(decisions.values()):
+        table.undecided.update(_by_start(undecided))
+
+
+def _by_start(rows: Mapping[str, list[ListedRow]]) -> dict[str, list[tuple[int, LabelRow]]]:
+    """Rows by video, sorted, each video's by their starts."""
+    return {
+        video: sorted(
+            ((each.number, each.row) for each in found),
+            key=lambda numbered: (numbered[1].start or 0.0, numbered[0]),
+        )
+        for video, found in sorted(rows.items())
+    }
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from slowfast_finetune.base.console import count
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -49,11 +51,6 @@ def decimal(value: float | None, *, digits: int = 3) -> str:
     if value and abs(value) < 10**-digits:
         return f"{value:.2e}"
     return f"{value:.{digits}f}".replace("-", "−")
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """Format a number of things: "1 video", "12 videos"."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}".replace(",", "\u202f")
 
 
 def listed(names: Sequence[str], *, limit: int = 4) -> str:

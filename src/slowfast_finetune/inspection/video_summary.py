@@ -97,7 +97,7 @@ def make_summary(
     bits = [np.packbits(imagehash.phash(image).hash.ravel()).tobytes() for image in images]
     colours = [np.asarray(image.resize((COLOUR_SIDE, COLOUR_SIDE), box)) for image in images]
     return VideoSummary(
-        **{name: getattr(row, name) for name in ManifestRow._fields},
+        **{name: getattr(row, name) for name in ManifestRow._fields if name != "table_row"},
         facts=facts,
         num_sampled=num_sampled,
         hashes=np.array([int.from_bytes(each, "big") for each in bits], np.uint64),

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.indexing.label_table import LabelRow
 from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, has_keys, reader_of
 
@@ -111,7 +112,9 @@ def write_activitynet(
     if any(row.group for row in rows):
         notes.append("groups of videos")
     if without := sum(len(a) < 2 for v in database.values() for a in v["annotations"]):
-        notes.append(f"the ends of {without} labels, whose videos' durations are not known")
+        notes.append(
+            f"the ends of {count(without, 'label')}, as the videos' durations are not known"
+        )
     text = json.dumps({"version": "1.3", "taxonomy": [], "database": database}, indent=1)
     return text + "\n", notes
 

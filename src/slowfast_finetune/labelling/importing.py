@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS
 from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelRow
@@ -163,7 +164,7 @@ def _check_splits(pairs: Sequence[tuple[ListedLabel, LabelRow]]) -> None:
 def _summary(rows: Sequence[LabelRow]) -> str:
     parts = sum(not row.is_whole for row in rows)
     splits = Counter(row.split for row in rows)
-    text = f"{len(rows)} labels of {len({row.video for row in rows})} videos"
+    text = f"{count(len(rows), 'label')} of {count(len({row.video for row in rows}), 'video')}"
     text += f", {parts} of them of parts" if parts else ""
     shown = ", ".join(f"{splits[split]} {split}" for split in SPLITS if splits[split])
     return text + (f"; {shown}" if shown else "")
@@ -175,18 +176,18 @@ def _about(matches: Matches) -> list[str]:
     if matches.elsewhere:
         name = matches.elsewhere[0]
         notes.append(
-            f"{len(matches.elsewhere)} videos lie in other folders or have another extension than "
-            f"listed, e.g. {name!r} is {matches.found[name]!r}"
+            f"{count(len(matches.elsewhere), 'video')} in another folder or with another extension "
+            f"than listed, e.g. {name!r} is {matches.found[name]!r}"
         )
     if matches.missing:
         shown = ", ".join(map(repr, matches.missing[:3]))
         notes.append(
-            f"WARNING: left out: {len(matches.missing)} videos are not there, e.g. {shown}"
+            f"WARNING: left out: {count(len(matches.missing), 'video')} not there, e.g. {shown}"
         )
     if matches.ambiguous:
         name, candidates = next(iter(matches.ambiguous.items()))
         notes.append(
-            f"WARNING: left out: {len(matches.ambiguous)} names may mean several videos or share "
-            f"one, e.g. {name!r}: {', '.join(map(repr, candidates[:3]))}"
+            f"WARNING: left out: {count(len(matches.ambiguous), 'name')} that may mean several "
+            f"videos or share one, e.g. {name!r}: {', '.join(map(repr, candidates[:3]))}"
         )
     return notes

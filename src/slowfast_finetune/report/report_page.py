@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.base.console import say
+from slowfast_finetune.base.console import count, say
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import SPLITS
@@ -23,7 +23,7 @@ from slowfast_finetune.evaluation.result_tables import SubsetRow
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding, worst_first
 from slowfast_finetune.inspection.label_errors import CrossPrediction, predict_by_features
-from slowfast_finetune.inspection.readable import count, template_environment
+from slowfast_finetune.inspection.readable import template_environment
 from slowfast_finetune.inspection.shared_scenes import seen_scenes
 from slowfast_finetune.inspection.video_summary import VideoSummary, summarise_entry
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets

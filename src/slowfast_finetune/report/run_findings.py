@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.counting import IMBALANCE
 from slowfast_finetune.inspection.findings import Finding, make_finding
-from slowfast_finetune.inspection.readable import count
 from slowfast_finetune.report.results import Results, Scores, VideoResult, number_of_groups
 from slowfast_finetune.report.video_order import surest_mistakes
 

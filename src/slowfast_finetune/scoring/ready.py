@@ -106,4 +106,5 @@ def views_at_once(shape: Preprocessing, device: torch.device) -> int:
     """Return the batch size at which inference on this device is fastest."""
     if device.type != "cpu":
         return _MAX_VIEWS
-    return max(1, min(_MAX_VIEWS, _CPU_PIXELS // (shape.num_frames * shape.crop_size**2)))
+    # Two at least: a single clip takes the time of two, see _PadsSingleClips.
+    return max(2, min(_MAX_VIEWS, _CPU_PIXELS // (shape.num_frames * shape.crop_size**2)))

@@ -107,7 +107,7 @@ class UnfinishedRun:
 
 @contextmanager
 def run_lock(models: Path) -> Iterator[None]:
-    """Let one process train into a folder at a time: a killed `dvc repro` leaves its child alive.
+    """Let one process train into a folder at a time: a killed `dvc repro` may leave one.
 
     Raises:
         TrainingError: another process does; says which.
