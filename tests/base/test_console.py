@@ -97,6 +97,7 @@ def test_a_closed_output_ends_a_command_without_a_word(work: str) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 @pytest.mark.parametrize(("stage", "last"), [("train", ""), (None, "go on\n")])
 def test_a_stage_ends_with_the_dvc_that_started_it(stage: str | None, last: str) -> None:

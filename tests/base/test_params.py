@@ -233,7 +233,7 @@ def test_there_is_a_preset_for_every_pretrained_model() -> None:
     assert {"demo", "slowfast_r50", "slowfast_r101", "slowfast_16x8_r101_50_50"} <= names
     for path in PRESETS:
         name = load_params(path).model.name
-        others = {"demo": "slowfast_shallow", "demo_long": "slowfast_shallow"}
+        others = dict.fromkeys(("demo", "demo_long", "scratch"), "slowfast_shallow")
         others["probe"] = "slowfast_r50"
         assert name == others.get(path.stem, path.stem)
 

@@ -50,6 +50,7 @@ def test_only_who_knows_the_token_is_served(url: str) -> None:
     assert httpx.get(url, headers={"host": "evil.example"}).status_code == 403
 
 
+@pytest.mark.process
 def test_the_models_opinion_is_sent_apart_so_that_a_blind_page_has_none_of_it(url: str) -> None:
     name = "videos/jump/0.mp4"
     body = {"name": name, "action": "keep", "blind": True}

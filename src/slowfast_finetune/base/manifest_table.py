@@ -53,7 +53,7 @@ class ManifestRow(NamedTuple):
     start_seconds: StartSeconds = None
     end_seconds: EndSeconds = None
     table_row: Annotated[
-        int | None, "number of its row in the table of labels, whose header is row 1; none: in none"
+        int | None, "of a part: number of its row in the table of labels, whose header is row 1"
     ] = None
 
     @property

@@ -102,7 +102,7 @@ def manifest_rows(
             content_hash=content_hash,
             start_seconds=video.start,
             end_seconds=video.end,
-            table_row=video.table_row,
+            table_row=None if video.start is None else video.table_row,
         )
         for video, content_hash, split in zip(discovery.videos, hashes, splits, strict=True)
     ]
