@@ -151,6 +151,21 @@ def _add_evaluate(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_features(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser(
+        "features", help="the feature store against bare forward passes; the seconds of a head"
+    )
+    parser.add_argument("--videos", type=_positive, default=240, help="drawn ones [%(default)s]")
+    parser.add_argument("--model", choices=MODELS, default="slowfast_shallow")
+    parser.add_argument(
+        "--heads", type=_positive, nargs="*", default=[1000, 10_000, 100_000], metavar="N",
+        help="videos of drawn features, 2304 each, 10 classes [%(default)s]",
+    )  # fmt: skip
+    parser.add_argument("--rounds", type=_positive, default=3, help="[%(default)s]")
+    parser.set_defaults(runs="features.run")
+    return parser
+
+
 def _add_predict(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser("predict", help="predicting against decoding alone and computing alone")
     parser.add_argument(
@@ -330,6 +345,7 @@ ADDERS = (
     _add_epoch,
     _add_startup,
     _add_evaluate,
+    _add_features,
     _add_predict,
     _add_recipe,
     _add_transfer,

@@ -39,7 +39,7 @@ def run(*, videos: int, views: Sequence[str], rounds: int, out: Path) -> None:
     results: dict[str, Any] = {}
     targets, lines = [], []
     with tempfile.TemporaryDirectory(prefix="evaluate-") as folder:
-        params, rows = _drawn(Path(folder), videos)
+        params, rows = drawn_people(Path(folder), videos)
         for choice in views:
             temporal, spatial = (int(number) for number in choice.split("x"))
             looks = {"temporal_views": temporal, "spatial_crops": spatial}
@@ -49,7 +49,7 @@ def run(*, videos: int, views: Sequence[str], rounds: int, out: Path) -> None:
             seconds = in_turn(
                 {
                     STAGE: partial(_evaluate, Path(folder), changed, rows),
-                    FORWARD: partial(_forward, Path(folder), changed, videos * temporal * spatial),
+                    FORWARD: partial(forward, Path(folder), changed, videos * temporal * spatial),
                 },
                 rounds=rounds,
                 warm_up=temporal * spatial == 1,
@@ -68,12 +68,14 @@ def run(*, videos: int, views: Sequence[str], rounds: int, out: Path) -> None:
     finish("evaluate", out=out, results=results, targets=targets)
 
 
-def _drawn(folder: Path, videos: int) -> tuple[Params, list[ClipRow]]:
+def drawn_people(
+    folder: Path, videos: int, *, model: str = "slowfast_shallow"
+) -> tuple[Params, list[ClipRow]]:
     """A store of drawn people: ``videos`` of them to test on, as many people as make six train."""
     people = -(-videos // VIDEOS_PER_PERSON) + 1
     with quiet():
         generate_demo(folder / "videos", people=people, videos_per_person=2)
-    params = demo_params(data={"videos": str(folder / "videos")})
+    params = demo_params(data={"videos": str(folder / "videos")}, model={"name": model})
     params = params.model_copy(update={"train": params.train.model_copy(update={"crop_size": 64})})
     rows = prepare(params, folder)
     rows = [
@@ -111,7 +113,7 @@ def _evaluate(folder: Path, params: Params, rows: Sequence[ClipRow]) -> float:
 
 
 @torch.inference_mode()
-def _forward(folder: Path, params: Params, num_views: int) -> float:
+def forward(folder: Path, params: Params, num_views: int) -> float:
     """The same model in the same precision on one batch, as often as makes all views."""
     from slowfast_finetune.model.checkpoint import load_checkpoint
 

@@ -29,7 +29,7 @@ from slowfast_finetune.inspection.findings import (
     make_finding,
     worst_first,
 )
-from slowfast_finetune.inspection.label_errors import CrossPrediction, predict_by_features
+from slowfast_finetune.inspection.label_errors import predict_by_features
 from slowfast_finetune.inspection.video_summary import VideoSummary, middle_indices
 
 MAX_STRIPS = 480  # 16 KB each, less than 10 MB
@@ -80,7 +80,10 @@ def examine(folder: str | None, *, params: Params, project: Path) -> Diagnosis:
     shown = {path for paths in sheets.values() for path in paths}
     summarised = partial(summarise_videos, params=params, store=store, project=project)
     found = summarised(chosen.rows, with_strips=shown, label="examining")
-    predicted = _by_features(found.videos, chosen, params=params, project=project)
+    predicted, clips = None, project / CLIPS.file
+    if chosen.source == MANIFEST.file and clips.is_file():
+        root = store.folder.parent
+        predicted = predict_by_features(found.videos, clips, params=params, root=root)
     checked = check_videos(
         found.videos,
         rejected=found.rejected,
@@ -149,20 +152,6 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
         finding = make_finding("no-split", "problem", error=error)
         return ChosenVideos(rows, data.videos, notes, [finding])
     return ChosenVideos(built.rows, data.videos, [*notes, *built.notes])
-
-
-def _by_features(
-    videos: Sequence[VideoSummary], chosen: ChosenVideos, *, params: Params, project: Path
-) -> CrossPrediction | None:
-    """Predict the manifest's videos by stored features; None, and a note why, where that fails."""
-    if chosen.source != MANIFEST.file or not (project / CLIPS.file).is_file():
-        return None
-    try:
-        rows = CLIPS.read_rows(project / CLIPS.file)
-        return predict_by_features(videos, rows, params=params, root=store_root(project))
-    except DataError as error:
-        chosen.notes.append(f"labels are judged without features: {error}")
-        return None
 
 
 def _matches(data: DataParams, project: Path) -> bool:

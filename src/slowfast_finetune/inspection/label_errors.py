@@ -13,6 +13,7 @@ label quality scoring to detect real-world label errors", ICML DataPerf workshop
 from __future__ import annotations
 
 import itertools
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import Params
-from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.evaluation.metadata_baseline import (
     NUM_FOLDS,
     compare_with_chance,
@@ -31,6 +33,7 @@ from slowfast_finetune.evaluation.metadata_baseline import (
     folds,
 )
 from slowfast_finetune.features.feature_store import find_stored, read_means
+from slowfast_finetune.features.held_out import held_out_probabilities
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary, sample
 from slowfast_finetune.scoring.metrics import Floats, Labels
@@ -74,7 +77,7 @@ def label_findings(predicted: CrossPrediction | None) -> list[Finding]:
 
 
 def predict_by_features(
-    videos: Sequence[VideoSummary], rows: Sequence[ClipRow], *, params: Params, root: Path
+    videos: Sequence[VideoSummary], clips: Path, *, params: Params, root: Path
 ) -> CrossPrediction | None:
     """Predict each video by heads on stored features of others, in folds that keep groups whole.
 
@@ -82,16 +85,24 @@ def predict_by_features(
     lowest cross-entropy.
 
     Args:
-        rows: of ``data/clips.csv``.
+        clips: ``data/clips.csv``.
         root: folder of the clip stores.
 
     Returns:
-        None if the feature store has no network's features of all these videos.
-
-    Raises:
-        DataError: a file is damaged, or a class lies in too few groups.
+        None if the feature store has no network's features of all these videos; and, with a line on
+        stderr, if a file is damaged or a class lies in too few groups.
     """
-    videos, row_of = sample(videos), {(row.case, row.content_hash): row for row in rows}
+    try:
+        return _by_features(sample(videos), CLIPS.read_rows(clips), params=params, root=root)
+    except DataError as error:
+        print(f"labels are judged without features: {error}", file=sys.stderr)
+        return None
+
+
+def _by_features(
+    videos: list[VideoSummary], rows: Sequence[ClipRow], *, params: Params, root: Path
+) -> CrossPrediction | None:
+    row_of = {(row.case, row.content_hash): row for row in rows}
     known = [row_of.get((video.case, video.content_hash)) for video in videos]
     stored = [
         row._replace(label=video.label, class_name=video.class_name, group=video.group)
@@ -102,8 +113,6 @@ def predict_by_features(
     classes, own = np.unique([video.label for video in videos], return_inverse=True)
     if not found or len(classes) < 2:
         return None
-    from slowfast_finetune.features.held_out import held_out_probabilities  # imports torch
-
     balanced, seed = params.train.class_balance != "none", params.data.split_seed
     each = [
         held_out_probabilities(stored, read_means(stored, places), balanced=balanced, seed=seed)[0]

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_finetune.base.console import count, say
-from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import SPLITS, case_noun
 from slowfast_finetune.base.params import Params
@@ -22,10 +21,10 @@ from slowfast_finetune.evaluation.resampling import units_of
 from slowfast_finetune.evaluation.result_tables import SubsetRow
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding, worst_first
-from slowfast_finetune.inspection.label_errors import CrossPrediction, predict_by_features
+from slowfast_finetune.inspection.label_errors import predict_by_features
 from slowfast_finetune.inspection.readable import template_environment
 from slowfast_finetune.inspection.shared_scenes import seen_scenes
-from slowfast_finetune.inspection.video_summary import VideoSummary, summarise_entry
+from slowfast_finetune.inspection.video_summary import summarise_entry
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
 from slowfast_finetune.report.charts import (
     learning_chart,
@@ -98,9 +97,9 @@ def write_report(
         runtime=params.runtime,
         store=store,
     )
-    findings = check_videos(
-        videos, clip=params.clip, predicted=_by_features(videos, results, params, store)
-    )
+    root = store.folder.parent
+    predicted = predict_by_features(videos, files.clips, params=params, root=root)
+    findings = check_videos(videos, clip=params.clip, predicted=predicted)
     page = compose(
         results,
         store=store,
@@ -186,17 +185,6 @@ def compose(
         if len(page.encode()) <= MAX_BYTES:
             break
     return page
-
-
-def _by_features(
-    videos: Sequence[VideoSummary], results: Results, params: Params, store: ClipStore
-) -> CrossPrediction | None:
-    """Predict the videos by their stored features; None, and a line why, where that fails."""
-    try:
-        return predict_by_features(videos, results.clips, params=params, root=store.folder.parent)
-    except DataError as error:
-        say(f"labels are judged without features: {error}")
-        return None
 
 
 def _joined(results: Results, others: Sequence[Finding]) -> list[Finding]:

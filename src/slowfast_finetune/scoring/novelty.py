@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from slowfast_finetune.base.errors import CheckpointError
-from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.scoring.calibration import KEPT_SHARE
 from slowfast_finetune.scoring.metrics import Floats, Labels
+
+if TYPE_CHECKING:
+    from slowfast_finetune.model.checkpoint import Checkpoint
 
 Features = npt.NDArray[np.float32]
 
@@ -49,6 +50,8 @@ class Neighbours:
 
     def as_plain(self) -> dict[str, Any]:
         """What a checkpoint keeps; float16 changes a distance by a thousandth."""
+        import torch  # here: heads are fitted, and labels judged, without it
+
         kept = torch.from_numpy(self.directions).half()
         return {"directions": kept, "k": self.k, "limit": self.limit}
 
