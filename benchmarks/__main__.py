@@ -223,7 +223,7 @@ def _add_sets(add_parser: AddParser) -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="of class folders with a groups.csv; or of train/ and test/ with these in",
     )
-    parser.add_argument("--preset", default="demo", help="[%(default)s]")
+    parser.add_argument("--preset", default="scratch", help="[%(default)s]")
     parser.add_argument("--changes", default="", metavar="SECTION.NAME=VALUE,…")
     parser.add_argument(
         "--seeds",

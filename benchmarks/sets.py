@@ -33,8 +33,14 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.evaluation.metadata_baseline import predict_from_facts
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
-from slowfast_finetune.evaluation.resampling import percentile_interval, resampled, units_of
+from slowfast_finetune.evaluation.resampling import (
+    interval_of_accuracy,
+    percentile_interval,
+    resampled,
+    units_of,
+)
 from slowfast_finetune.model.slowfast import MEAN, STD, build_slowfast, pack_pathways
+from slowfast_finetune.scoring.metrics import Labels
 
 # What a user's folder has of this one.
 PIPELINE = ("dvc.yaml", ".dvcignore", "stages", "src")
@@ -300,17 +306,31 @@ def run_plain_script(project: Path, params: Params, name: str) -> Run:
 
 
 def mean_and_interval(runs: Sequence[Run]) -> tuple[float, float, float]:
-    """Mean share of right answers over runs, and its 95 % interval by bootstrap over groups.
+    """Mean share of right answers over runs, and its 95 % interval, as `evaluate` computes it.
 
     A video that several runs (seeds) tested counts as often, and stays in its group: the interval
     is that of other videos, not of other seeds.
     """
     cases = pd.concat([result.cases for result in runs], ignore_index=True)
-    units = units_of(cases["group"].fillna(cases["video_path"]))
-    right = cases["right"].to_numpy(float)
-    sums = np.stack([np.bincount(units, right), np.bincount(units)], axis=1, dtype=np.float64)
-    drawn = resampled(sums)
-    return float(right.mean()), *percentile_interval(drawn[:, 0] / drawn[:, 1])
+    right = cases["right"].to_numpy(bool)
+    return float(right.mean()), *interval_of_accuracy(right, _units(cases))
+
+
+def difference_and_interval(ours: Run, other: Run) -> tuple[float, float, float]:
+    """Top-1 of ours less that of another run of the same videos, and its 95 % interval.
+
+    The paired bootstrap over groups, as `slowfast compare` does it.
+    """
+    both = ours.cases.merge(other.cases, on="video_path", suffixes=("", " other"))
+    assert len(both) == len(ours.cases) == len(other.cases)
+    gain = both["right"].to_numpy(float) - both["right other"].to_numpy(float)
+    units = _units(both)
+    drawn = resampled(np.stack([np.bincount(units, gain), np.bincount(units)], 1, dtype=float))
+    return float(gain.mean()), *percentile_interval(drawn[:, 0] / drawn[:, 1])
+
+
+def _units(cases: pd.DataFrame) -> Labels:
+    return units_of(cases["group"].fillna(cases["video_path"]))
 
 
 def _show(set_name: str, runs: Sequence[Run]) -> None:
@@ -326,4 +346,13 @@ def _show(set_name: str, runs: Sequence[Run]) -> None:
         )
     num_test = len(runs[0].cases)
     header = [set_name, "mean top-1 [95 %]", f"each run, {num_test} test videos", *FIGURES]
-    print(format_table(header, rows), end="\n\n", flush=True)
+    print(format_table(header, rows))
+    for other in runs:
+        if other.contender == PLAIN_SCRIPT:
+            same = (each for each in runs if each.name == other.name)
+            (ours,) = (each for each in same if each.contender == OURS)
+            gain, low, high = difference_and_interval(ours, other)
+            print(
+                f"{other.name}: {OURS} less {other.contender}: {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+            )
+    print(flush=True)

@@ -13,6 +13,7 @@ from synthetic import make_rows
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features import logistic
+from slowfast_finetune.features.held_out import held_out_probabilities
 from slowfast_finetune.features.logistic import (
     PENALTIES,
     Head,
@@ -173,6 +174,8 @@ def test_features_that_tell_nothing_are_refused() -> None:
     same = np.ones((8, 1, 5), np.float32)
     with pytest.raises(DataError, match="all 8 videos are alike"):
         fit_probe(rows, same, num_views=1, balanced=False, seed=0)
+    with pytest.raises(DataError, match="all 8 videos are alike"):
+        held_out_probabilities(rows, same[:, 0], balanced=False, seed=0)
     same[3, 0, 2] = np.nan
     with pytest.raises(DataError, match=r"3\.mp4: its features are not finite"):
         fit_probe(rows, same, num_views=1, balanced=False, seed=0)

@@ -447,6 +447,20 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     assert "left out: 1 marks of a moment or a region in the picture" in via
 
 
+def test_two_times_of_elan_are_begin_and_end_or_begin_and_duration(tmp_path: Path) -> None:
+    """Begin 1 s, and 2.5 s as the header calls it."""
+    row = "00:00:01.000\t00:00:02.500\tpoint\n"
+    remark = "the two times of a line are taken as begin and end"
+    for header, end, is_remarked in [
+        ("Begin Time - hh:mm:ss.ms\tDuration - hh:mm:ss.ms\thands\n", 3.5, False),
+        ("Begin Time - hh:mm:ss.ms\tEnd Time - hh:mm:ss.ms\thands\n", 2.5, False),
+        ("Anfangszeit - hh:mm:ss.ms\tDauer - hh:mm:ss.ms\thands\n", 2.5, True),
+    ]:
+        found = imported(save(tmp_path, "a.txt", header + row), ["a.mp4"])
+        assert [(part.start, part.end) for part in found.rows] == [(1.0, end)]
+        assert (remark in " ".join(found.notes)) == is_remarked
+
+
 def test_several_files_give_the_split(tmp_path: Path) -> None:
     """The three files of UCF101, and the three of PySlowFast."""
     files = [
@@ -589,6 +603,11 @@ FAULTS = [
     ),
     (
         "v.json",
+        json.dumps(VIA_PROJECT).replace('"av": {"1": "3"}', '"av": {"1": "7"}'),
+        "metadata '1_a': action: option '7', not of 3, 4",
+    ),
+    (
+        "via.json",
         json.dumps(VIA_PROJECT).replace('"vid": "1"', '"vid": "2"'),
         "expected one file, times and",
     ),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from synthetic import make_rows, steady, write_video
 
-from benchmarks.sets import PlainVideos, Run, _runs, mean_and_interval
+from benchmarks.sets import PlainVideos, Run, _runs, difference_and_interval, mean_and_interval
 from benchmarks.stage_inputs import demo_params
 
 
@@ -26,13 +26,20 @@ def test_the_mean_counts_every_video_of_every_run_once() -> None:
     runs = [run_of([True, True, False, False], [None] * 4), run_of([True] * 4, [None] * 4)]
     mean, low, high = mean_and_interval(runs)
     assert mean == 0.75
-    assert 0.5 <= low < 0.75 < high <= 1.0
+    assert 0.3 < low < 0.75 < high <= 1.0
 
 
 def test_the_interval_resamples_groups_and_not_runs_or_videos() -> None:
     # Two groups, one always right and one always wrong: a draw has 0, 1 or 2 of the right one.
     run = run_of([True] * 10 + [False] * 10, ["a"] * 10 + ["b"] * 10)
     assert mean_and_interval([run] * 5) == (0.5, 0.0, 1.0)
+
+
+def test_the_difference_is_paired_by_video_and_resampled_by_group() -> None:
+    ours = run_of([True] * 10 + [False] * 10, ["a"] * 10 + ["b"] * 10)
+    other = run_of([False] * 10 + [False] * 10, ["a"] * 10 + ["b"] * 10)
+    assert difference_and_interval(ours, other) == (0.5, 0.0, 1.0)
+    assert difference_and_interval(ours, ours) == (0.0, 0.0, 0.0)
 
 
 def test_a_folder_with_a_split_has_a_run_for_each_seed_and_any_other_one_for_each_fold(

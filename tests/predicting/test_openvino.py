@@ -63,7 +63,17 @@ def test_openvino_that_is_not_installed_is_asked_for(
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("asked", [{"device": "cuda"}, {"precision": "bf16"}])
-def test_openvino_computes_on_a_cpu_in_fp32(checkpoint: Path, asked: dict[str, str]) -> None:
-    with pytest.raises(ParamsError, match=f"not in {next(iter(asked.values()))}"):
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [({"device": "cuda"}, "on the CPU, not on cuda"), ({"precision": "bf16"}, "fp32, not in bf16")],
+)
+def test_openvino_computes_on_a_cpu_in_fp32(
+    checkpoint: Path, asked: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ParamsError, match=message):
         load_model(checkpoint, engine="openvino", **asked)
+
+
+def test_an_engine_that_there_is_not_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(ParamsError, match="'onnx'; there are torch, openvino"):
+        load_model(checkpoint, engine="onnx")

@@ -320,15 +320,20 @@
   // The last decision of this window, unless told which. If it cannot be undone, because another
   // window has decided anew since, the next undo takes the one before.
   function undo(key) {
+    let chosen;
+    const forget = () => remember({ made: memory.made.filter((each) => each !== chosen) });
     send("undo", () => {
-      const chosen = key ?? memory.made.at(-1);
+      chosen = key ?? memory.made.at(-1);
       if (!chosen) throw new Error("this window has no decision left; others have their buttons below.");
-      remember({ made: memory.made.filter((each) => each !== chosen) });
+      forget(); // before the next undo is asked for
       return { key: chosen };
     }).then(() => {
       const undone = state.history.at(-1);
       show(queue().some((one) => one.name === undone.name) ? undone.name : shownName);
-    }, () => {});
+    }, (error) => {
+      // Of no answer, or a table that cannot be read just now: it can still be undone.
+      if (chosen && !/ since| already/.test(error.message)) remember({ made: [...memory.made, chosen] });
+    });
   }
 
   function cut(on) {

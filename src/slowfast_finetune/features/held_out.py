@@ -8,7 +8,13 @@ import numpy as np
 
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.features.logistic import PENALTIES, best_of, cross_validate, deal_folds
+from slowfast_finetune.features.logistic import (
+    PENALTIES,
+    best_of,
+    check_features,
+    cross_validate,
+    deal_folds,
+)
 from slowfast_finetune.scoring.metrics import Floats
 
 
@@ -25,10 +31,11 @@ def held_out_probabilities(
         heads: that with the lowest loss.
 
     Raises:
-        DataError: as :func:`deal_folds`.
+        DataError: as :func:`check_features` and :func:`deal_folds`.
     """
     from scipy.special import softmax
 
+    check_features(rows, features[:, None])
     labels = np.unique([row.label for row in rows], return_inverse=True)[1]
     folds = deal_folds(rows, seed=seed)
     results = cross_validate(features[:, None], labels, folds, num_views=1, balanced=balanced)

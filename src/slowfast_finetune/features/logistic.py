@@ -313,7 +313,7 @@ def fit_probe(
     Raises:
         DataError: as :func:`deal_folds`; or the features are not finite, or all alike.
     """
-    _check_features(rows, features)
+    check_features(rows, features)
     labels = np.array([row.label for row in rows], np.int64)
     num_folds = NUM_FOLDS if len(rows) < MANY_VIDEOS else FEWER_FOLDS
     folds = deal_folds(rows, num_folds=num_folds, seed=seed)
@@ -327,7 +327,12 @@ def fit_probe(
     return Probe(head, results, best, int(folds.max()) + 1, found, neighbours)
 
 
-def _check_features(rows: Sequence[ClipRow], features: Features) -> None:
+def check_features(rows: Sequence[ClipRow], features: Features) -> None:
+    """Refuse features (N, V, D) to which no head can be fitted.
+
+    Raises:
+        DataError: some are not finite, or all are alike.
+    """
     finite = np.isfinite(features).all(axis=(1, 2))
     if not finite.all():
         raise DataError(

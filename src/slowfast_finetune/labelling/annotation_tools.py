@@ -167,9 +167,17 @@ def elan_text(file: SourceFile) -> Iterator[ListedLabel]:
             video = _linked_video(file, names or documents)
             names = []
         start, end = (
-            round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 3)
+            int(hours) * 3600 + int(minutes) * 60 + float(seconds)
             for hours, minutes, seconds in (match.groups() for _, match in clocks[:2])
         )
+        titles = [header[at].lower() for at, _ in clocks[:2]] if header else ["", ""]
+        if "end" in titles[0]:
+            raise file.error(where, "gives no begin; export it with begin and end time")
+        if "duration" in titles[1]:
+            end += start
+        elif len(clocks) == 2 and "end" not in titles[1]:
+            file.reading.remark(f"{file.path}: the two times of a line are taken as begin and end")
+        start, end = round(start, 3), round(end, 3)
         if header:
             tiers = [pair for pair in zip(header, cells, strict=False) if pair[1] not in documents]
             found: list[tuple[str | None, str]] = [
@@ -216,7 +224,10 @@ def via(file: SourceFile) -> Iterator[ListedLabel]:
             options = attribute.get("options") or {}
             if {*str(value).split(",")[1:]} & {*options}:  # boxes that are ticked: "0,2"
                 raise file.error(where, f"{attribute['aname']}: several options; expected one")
-            label = str(options.get(str(value), value)).strip()
+            if options and value is not None and str(value) not in {*options, ""}:
+                known = ", ".join(options)
+                raise file.error(where, f"{attribute['aname']}: option {value!r}, not of {known}")
+            label = "" if value is None else str(options.get(str(value), value)).strip()
             if label:
                 yield ListedLabel(where, video, label, start, end, track=attribute.get("aname"))
             else:

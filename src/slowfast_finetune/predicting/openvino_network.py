@@ -26,9 +26,10 @@ def check_openvino(*, device: str, precision: str) -> None:
         raise ParamsError(
             "the engine openvino is not installed: pip install 'slowfast-finetune[openvino]'"
         )
-    for given, own in ((device, "cpu"), (precision, "fp32")):
-        if given not in ("auto", own):
-            raise ParamsError(f"the engine openvino computes on the cpu in fp32, not in {given}")
+    if device not in ("auto", "cpu"):
+        raise ParamsError(f"the engine openvino computes on the CPU, not on {device}")
+    if precision not in ("auto", "fp32"):
+        raise ParamsError(f"the engine openvino computes in fp32, not in {precision}")
 
 
 class OpenVinoNetwork:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
-from slowfast_finetune.base.errors import CheckpointError, VideoError
+from slowfast_finetune.base.errors import CheckpointError, ParamsError, VideoError
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.windows import Window, corners
 from slowfast_finetune.clips.workers import worker_count
@@ -105,6 +105,8 @@ class Predictor:
         precision: str = "auto",
         engine: Engine = "torch",
     ) -> None:
+        if engine not in get_args(Engine):
+            raise ParamsError(f"engine: {engine!r}; there are {', '.join(get_args(Engine))}")
         if engine == "openvino":
             check_openvino(device=device, precision=precision)
             device, precision = "cpu", "fp32"
