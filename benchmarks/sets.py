@@ -352,7 +352,6 @@ def _show(set_name: str, runs: Sequence[Run]) -> None:
             same = (each for each in runs if each.name == other.name)
             (ours,) = (each for each in same if each.contender == OURS)
             gain, low, high = difference_and_interval(ours, other)
-            print(
-                f"{other.name}: {OURS} less {other.contender}: {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
-            )
+            interval = f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+            print(f"{other.name}: {OURS} less {other.contender}: {interval}")
     print(flush=True)
