@@ -292,6 +292,16 @@ def test_index_changes_what_was_decided_and_nothing_else(project: Path) -> None:
     assert index(project) == [*before.values()], "undo leaves no trace"
 
 
+def test_a_label_counts_as_changed_also_where_the_desk_gave_it_first(tmp_path: Path) -> None:
+    table = DecisionTable(tmp_path / "labels.csv")
+    decide(table, "new.mp4", "wave", None)
+    assert read_labels(table.path).changed == {}, "it had no label"
+    decide(table, "new.mp4", "jump", "wave")
+    assert [*read_labels(table.path).changed.values()] == ["doubtful"]
+    table.undo(table.standing[-1])
+    assert list(read_labels(table.path).changed) == [3], "what was undone stands no more"
+
+
 def test_the_group_of_a_dropped_video_is_no_stranger(project: Path) -> None:
     listed = [row.video_path for row in index(project)]
     (project / "videos" / "groups.csv").write_text(

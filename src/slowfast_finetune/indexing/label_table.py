@@ -200,8 +200,9 @@ def _replay(listed: Sequence[ListedRow], table: LabelTable) -> None:
         decisions[video] += [each] * bool(each.decided_at)
         made = [decision for decision in decisions[video] if decision.row.span.overlaps(span)]
         undecided[video] += [] if made else [each]
-        # What it was called before the first decision.
-        if made and made[0].before and made[0].before != each.row.label:
+        # What it was called before the first decision, or by it if it had no label.
+        called = next((decision.before for decision in made if decision.before), each.row.label)
+        if called != each.row.label:
             table.changed[each.number] = each.reason or made[-1].reason
     table.rows.update(_by_start(standing))
     if any(decisions.values()):
