@@ -175,7 +175,7 @@ def test_tables_keep_the_order_and_the_columns_of_the_manifest(
     assert list(ClipRow._fields)[: len(columns)] == columns
     known = {row.video_path: row for row in manifest}
     for clip in clips:
-        assert ManifestRow._make(clip[: len(columns)]) == known[clip.video_path]
+        assert ManifestRow(*clip[: len(columns)]) == known[clip.video_path]
 
 
 def test_facts_of_the_clips(cached: Cached) -> None:
