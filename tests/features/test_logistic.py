@@ -77,24 +77,6 @@ def test_the_folded_head_is_the_pipeline_of_scaler_and_regression(num_classes: i
     assert np.abs(gradient).max() < 1e-3
 
 
-def test_the_path_has_the_coefficients_of_scikit_learn() -> None:
-    """Of correlated features, which take L-BFGS long; fewer samples than features, and more."""
-    rng = np.random.default_rng(0)
-    mixed = rng.normal(size=(40, 30)) * np.linspace(2, 0.02, 30) @ rng.normal(size=(30, 60))
-    labels = np.arange(200) % 4
-    for size in (40, 200):
-        more = np.vstack([mixed + rng.normal(size=mixed.shape) for _ in range(5)])
-        features = more[:size].astype(np.float32)
-        scaled = StandardScaler().fit_transform(features.astype(np.float64))
-        heads = fit_path(features[:, None], labels[:size], penalties=[1.0, 0.03], balanced=False)
-        for penalty, head in zip([1.0, 0.03], heads, strict=True):
-            theirs = LogisticRegression(C=1 / (penalty * size), tol=1e-9, max_iter=10_000)
-            theirs.fit(scaled, labels[:size])
-            ours = head.weight * features.std(axis=0, dtype=np.float64)
-            largest = np.abs(theirs.coef_).max()
-            assert np.abs(ours - theirs.coef_).max() < 2e-3 * largest
-
-
 def test_many_videos_are_dealt_to_fewer_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logistic, "MANY_VIDEOS", 60)
     features, labels = drawn(60, 3)
