@@ -17,7 +17,6 @@ from benchmarks.comparison import in_turn, speed_ratio, timed
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import demo_params
-from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
 from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
@@ -26,7 +25,6 @@ from slowfast_finetune.model.checkpoint import (
 )
 from slowfast_finetune.model.slowfast import build_slowfast
 from slowfast_finetune.predicting.clip_selection import VideoClips, select_clips
-from slowfast_finetune.predicting.decoder_pool import DecodeLimits
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.predictor import Predictor, load_model
 
@@ -157,16 +155,9 @@ def _predict(model: Predictor, videos: Sequence[Path]) -> float:
 
 def _decode(model: Predictor, videos: Sequence[Path]) -> float:
     """The same frames, decoded in this process and thrown away."""
-    shape = model.preprocessing
-    settings = DecodeSettings(
-        sample_fps=shape.sample_fps,
-        short_side=shape.short_side,
-        max_seconds=FOREVER_SECONDS,
-        max_megapixels=DecodeLimits().max_megapixels,
-    )
     with timed() as watch:
         for video in videos:
-            for _ in sampled_frames(video, settings=settings):
+            for _ in sampled_frames(video, settings=model.decode_settings):
                 pass
     return watch.seconds
 

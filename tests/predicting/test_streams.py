@@ -22,16 +22,13 @@ from faulty_decoders import serve_with_faults
 from synthetic import numbered_frame, read_number, steady, write_video
 
 from slowfast_finetune.base.errors import VideoError
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.predicting import decoder_pool
-from slowfast_finetune.predicting.decoded_video import (
-    DecodedVideo,
-    FrameRequest,
-    VideoClosedError,
-)
+from slowfast_finetune.predicting.decoded_video import DecodedVideo, VideoClosedError
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool, decode_in_order
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 
-WANTED = FrameRequest(sample_fps=15, short_side=48)
+WANTED = DecodeSettings(sample_fps=15, short_side=48, max_megapixels=1)
 LIMITS = DecodeLimits(seconds_without_frame=1.0, worker_memory_mb=512)
 
 
@@ -198,13 +195,13 @@ import sys
 from pathlib import Path
 from faulty_decoders import serve_with_faults
 from slowfast_finetune.predicting import decoder_pool
-from slowfast_finetune.predicting.decoded_video import FrameRequest
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
 decoder_pool._serve = serve_with_faults
 limits = decoder_pool.DecodeLimits(seconds_without_frame=1.0)
-request = FrameRequest(15, 48)
+settings = DecodeSettings(15, 48, max_megapixels=1)
 paths = [Path(word) for word in sys.argv[1:]]
 if __name__ == "__main__":
-    for _, frames in decoder_pool.decode_in_order(paths, request, limits, num_workers=2):
+    for _, frames in decoder_pool.decode_in_order(paths, settings, limits, num_workers=2):
         next(frames)
         print("going", flush=True)
         for _ in frames: pass

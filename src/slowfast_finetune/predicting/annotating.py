@@ -17,6 +17,7 @@ import numpy.typing as npt
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS
+from slowfast_finetune.predicting.decoder_pool import MAX_MEGAPIXELS
 from slowfast_finetune.predicting.lettering import font_for
 from slowfast_finetune.predicting.prediction import Prediction
 from slowfast_finetune.predicting.prediction_text import named
@@ -28,7 +29,6 @@ CLOCK = Fraction(1, 90_000)  # a tick of the copy's time stamps [s]
 SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "alac"}  # what MP4 holds as it is
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".m4v": "mp4", ".mkv": "matroska"}
 GREY = (150, 150, 150)
-MAX_MEGAPIXELS = 40.0  # larger frames are refused
 SECONDS_PER_SECOND = 60  # a copy that takes longer than this times its length has hung
 
 

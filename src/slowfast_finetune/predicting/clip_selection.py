@@ -57,6 +57,11 @@ class VideoClips:
     # is not shown the same clip twice.
     shown_as: dict[Place, Place] = field(default_factory=dict)
 
+    @property
+    def averaged(self) -> list[Place]:
+        """The places whose answers are averaged: the views, of a longer video the windows."""
+        return self.views or [run.place for run in self.timeline]
+
 
 def select_clips(
     runs: Iterable[FrameRun], plan: ClipPlan, clips: VideoClips
@@ -74,11 +79,6 @@ def select_clips(
     yield from selection.finish()
 
 
-class _KeptFrame(NamedTuple):
-    run: int
-    frame: Frame
-
-
 class _Selection:
     """The frames of a video that are still needed, and the clips that were found among them."""
 
@@ -86,7 +86,7 @@ class _Selection:
         self._plan, self._clips = plan, clips
         self._window, self._side = plan.shape.num_frames, plan.shape.crop_size
         self._longest = max(plan.kept_frames, self._window)
-        self._kept: list[_KeptFrame] = []
+        self._kept: list[tuple[int, Frame]] = []  # each with the number of its run
         self._first = 0  # the frame that kept[0] is
         self._due = 0  # first frame of the next window
         self._shown: dict[tuple[int, ...], Place] = {}  # by the runs of its frames and its corner
@@ -99,7 +99,7 @@ class _Selection:
         """Take a frame that is shown at ``length`` sampled instants; yield the clips that end."""
         while length:
             step = min(length, self._due + self._window - self._clips.num_frames)
-            self._kept += [_KeptFrame(run, frame)] * step
+            self._kept += [(run, frame)] * step
             self._clips.num_frames += step
             length -= step
             is_window = self._clips.num_frames == self._due + self._window
@@ -111,7 +111,7 @@ class _Selection:
                 used = max(self._first, self._due - self._plan.stride)
                 del self._kept[: used - self._first]
                 self._first = used
-                if is_window and self._kept[0].run == run:
+                if is_window and self._kept[0][0] == run:
                     length -= self._skip_repeats(length)
 
     def _skip_repeats(self, length: int) -> int:
@@ -161,17 +161,17 @@ class _Selection:
         """The clip, unless the model is shown the same frames already."""
         start, top, left = place
         frames = self._kept[start - self._first :][: self._window]
-        key = (*(frame.run for frame in frames), top, left)
+        key = (*(run for run, _ in frames), top, left)
         earlier = self._shown.get(key)
         if self._is_long:
             self._shown.clear()  # of a long video only neighbours are compared
         self._shown[key] = earlier or place
         if earlier is None:
             square = slice(top, top + self._side), slice(left, left + self._side)
-            yield SelectedClip(place, np.stack([frame.frame[square] for frame in frames]))
+            yield SelectedClip(place, np.stack([frame[square] for _, frame in frames]))
         elif earlier != place:
             self._clips.shown_as[place] = earlier
 
     def _corners(self, count: int) -> list[tuple[int, int]]:
-        height, width = self._kept[0].frame.shape[:2]
+        height, width = self._kept[0][1].shape[:2]
         return corners(height, width, self._side, count)

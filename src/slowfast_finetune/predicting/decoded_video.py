@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast_finetune.base.errors import VideoError
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 
 _RUNS_AT_ONCE = 8  # taken under one lock
@@ -18,27 +18,11 @@ class VideoClosedError(Exception):
     """The frames of a video are no longer wanted."""
 
 
-@dataclass(frozen=True)
-class FrameRequest:
-    """How the frames of a video are sampled.
-
-    Attributes:
-        sample_fps: frames a second.
-        short_side: of the scaled frame [px].
-        max_seconds: what lies later is left out; None for all of it [s].
-        container_format: FFmpeg's name of a device's format; None for files, which are examined.
-    """
-
-    sample_fps: float
-    short_side: int
-    max_seconds: float | None = None
-    container_format: str | None = None
-
-
 class DecodedVideo:
     """A video and those of its decoded frames that have not been taken yet.
 
     Args:
+        container_format: FFmpeg's name of a device's format; None for files, which are examined.
         max_bytes: of frames in the buffer.
         on_ready: called once, as soon as a frame or the end can be taken without waiting.
     """
@@ -46,13 +30,13 @@ class DecodedVideo:
     def __init__(
         self,
         path: Path,
-        request: FrameRequest,
+        settings: DecodeSettings,
         *,
+        container_format: str | None = None,
         max_bytes: int,
         on_ready: Callable[[], object] | None = None,
     ) -> None:
-        self.path = path
-        self.request = request
+        self.path, self.settings, self.container_format = path, settings, container_format
         self._max_bytes = max_bytes
         self._on_ready = on_ready
         self._changed = threading.Condition()

@@ -22,16 +22,14 @@ from types import ModuleType
 from typing import Any
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.predicting.decoded_video import (
-    DecodedVideo,
-    FrameRequest,
-    VideoClosedError,
-)
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.predicting.decoded_video import DecodedVideo, VideoClosedError
 from slowfast_finetune.predicting.frame_pipe import FrameReceiver, FrameRun, FrameSender
 
 # More than the frames of the clips that are computed at once, or nothing would be decoded
 # meanwhile: 8 clips a second apart, of 256 × 455 px at 15 fps, are 42 MB.
 AHEAD_BYTES = 96 * 2**20
+MAX_MEGAPIXELS = 40.0  # larger frames are refused
 JOIN_SECONDS = 5.0  # a process or thread that has been told to end is waited for
 _MODULES = ["slowfast_finetune.decoding.decoding", "slowfast_finetune.clips.decode_job", __name__]
 # multiprocessing's lists of processes, and the main module below, are not made for threads.
@@ -40,17 +38,10 @@ _processes = threading.Lock()
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What one video may cost.
+    """What one video may cost."""
 
-    Attributes:
-        seconds_without_frame: a decoder that sends no frame for this long has hung [s].
-        worker_memory_mb: of a decoding process.
-        max_megapixels: larger frames are refused.
-    """
-
-    seconds_without_frame: float = 30.0
-    worker_memory_mb: int = 2048
-    max_megapixels: float = 40.0
+    seconds_without_frame: float = 30.0  # a decoder that sends no frame for this long has hung [s]
+    worker_memory_mb: int = 2048  # of a decoding process
 
 
 class DecoderPool:
@@ -73,8 +64,9 @@ class DecoderPool:
     def open(
         self,
         path: Path,
-        request: FrameRequest,
+        settings: DecodeSettings,
         *,
+        container_format: str | None = None,
         ahead_bytes: int = AHEAD_BYTES,
         on_ready: Callable[[], object] | None = None,
     ) -> DecodedVideo:
@@ -83,7 +75,13 @@ class DecoderPool:
         Args:
             on_ready: called by a thread of the pool once the first frame or a refusal is there.
         """
-        video = DecodedVideo(path, request, max_bytes=ahead_bytes, on_ready=on_ready)
+        video = DecodedVideo(
+            path,
+            settings,
+            container_format=container_format,
+            max_bytes=ahead_bytes,
+            on_ready=on_ready,
+        )
         self._opened.put(video)
         if self._is_closed:
             video.close()
@@ -121,7 +119,7 @@ class DecoderPool:
 
 
 def decode_in_order(
-    paths: Sequence[Path], request: FrameRequest, limits: DecodeLimits, *, num_workers: int
+    paths: Sequence[Path], settings: DecodeSettings, limits: DecodeLimits, *, num_workers: int
 ) -> Generator[tuple[Path, Iterator[FrameRun]]]:
     """Yield each video in order, with its frames while they are decoded.
 
@@ -139,7 +137,7 @@ def decode_in_order(
     with contextlib.closing(DecoderPool(limits, num_workers=num_workers)) as pool:
         for number, path in enumerate(paths):
             for following in paths[number + len(opened) : number + 1 + num_ahead]:
-                opened.append(pool.open(following, request, ahead_bytes=AHEAD_BYTES // num_ahead))
+                opened.append(pool.open(following, settings, ahead_bytes=AHEAD_BYTES // num_ahead))
             video = opened.popleft()
             video.allow(AHEAD_BYTES)
             yield path, video.runs()
@@ -214,7 +212,7 @@ class _Decoder:
             if time.monotonic() > deadline:
                 raise VideoError("timeout", f"no frame for {seconds:g} s, decoding was stopped")
 
-        self._pipe.request((video.path, video.request))
+        self._pipe.request((video.path, video.settings, video.container_format))
         while (run := self._pipe.receive(check)) is not None:
             if not video.put(run):
                 return False
@@ -253,10 +251,10 @@ def _serve(channel: socket.socket, limits: DecodeLimits) -> None:
     sender = FrameSender(channel, hang_seconds=2 * limits.seconds_without_frame + 1)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            path, request = sender.next_request()
+            request = sender.next_request()
             error: VideoError | None = None
             try:
-                _send_frames(sender, path, request, limits)
+                _send_frames(sender, *request)
             except VideoError as refusal:
                 error = refusal
             except ConnectionError:
@@ -272,21 +270,12 @@ def _serve(channel: socket.socket, limits: DecodeLimits) -> None:
 
 
 def _send_frames(
-    sender: FrameSender, path: Path, request: FrameRequest, limits: DecodeLimits
+    sender: FrameSender, path: Path, settings: DecodeSettings, container_format: str | None
 ) -> None:
     from slowfast_finetune.clips.decode_job import check_bytes
-    from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
     from slowfast_finetune.decoding.decoding import sampled_runs
 
-    if request.container_format is None:
+    if container_format is None:
         check_bytes(path, content_hash=None)
-    settings = DecodeSettings(
-        sample_fps=request.sample_fps,
-        short_side=request.short_side,
-        max_seconds=FOREVER_SECONDS if request.max_seconds is None else request.max_seconds,
-        max_megapixels=limits.max_megapixels,
-    )
-    for frame, length in sampled_runs(
-        path, settings=settings, container_format=request.container_format
-    ):
-        sender.send(frame, length)
+    for run in sampled_runs(path, settings=settings, container_format=container_format):
+        sender.send(*run)

@@ -6,35 +6,27 @@ import json
 from typing import Any, NamedTuple
 
 from slowfast_finetune.base.console import printable
+from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.base.tables import csv_text
 from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
 
-NONE_OF_THESE = "none of these"
-
 
 class SegmentRow(NamedTuple):
-    """One stretch of a video, or a refused file; every video has at least one row.
-
-    Attributes:
-        label, answer, confidence: of the whole video; ``answer`` is empty for "none of these".
-        segment: counted from 0.
-        reason, detail: why the file was refused.
-        doubt, novelty: of the whole video; why there is no answer.
-    """
+    """One stretch of a video, or a refused file; every video has at least one row."""
 
     path: str
-    label: str | None = None
-    answer: str | None = None
+    label: str | None = None  # of the whole video, as the next three
+    answer: str | None = None  # empty for "none of these"
     confidence: float | None = None
     duration_seconds: float | None = None
-    segment: int | None = None
+    segment: int | None = None  # counted from 0
     start_seconds: float | None = None
     end_seconds: float | None = None
     segment_answer: str | None = None
     segment_confidence: float | None = None
-    reason: str | None = None
+    reason: str | None = None  # why the file was refused, as detail
     detail: str | None = None
-    doubt: str | None = None
+    doubt: str | None = None  # why the whole video has no answer, as novelty
     novelty: float | None = None
 
 
@@ -109,8 +101,8 @@ def as_csv(result: Prediction | RefusedVideo) -> str:
     # A name that is no UTF-8 cannot stand in a table that is.
     path = str(result.path).encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(result, RefusedVideo):
-        rows = [SegmentRow(path, reason=result.reason, detail=result.detail)]
-        return csv_text(rows).rstrip("\n")
+        refused = SegmentRow(path, reason=result.reason, detail=result.detail)
+        return csv_text([refused]).rstrip("\n")
     rows = [
         SegmentRow(
             path,

@@ -20,12 +20,9 @@ from slowfast_finetune.base.errors import CheckpointError, ParamsError, VideoErr
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.windows import Window, corners
 from slowfast_finetune.clips.workers import worker_count
+from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampling import exact_rate, instants_before
-from slowfast_finetune.model.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    view_params,
-)
+from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint, view_params
 from slowfast_finetune.model.device import choose_device
 from slowfast_finetune.predicting.clip_selection import (
     ClipPlan,
@@ -34,8 +31,11 @@ from slowfast_finetune.predicting.clip_selection import (
     VideoClips,
     select_clips,
 )
-from slowfast_finetune.predicting.decoded_video import FrameRequest
-from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_order
+from slowfast_finetune.predicting.decoder_pool import (
+    MAX_MEGAPIXELS,
+    DecodeLimits,
+    decode_in_order,
+)
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.openvino_network import Engine, OpenVinoNetwork, check_openvino
 from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
@@ -51,16 +51,31 @@ Probabilities = npt.NDArray[np.float64]
 OnClip = Callable[[SelectedClip, Logits], None]
 
 
+class _ClipScores(NamedTuple):
+    """What the model gives for a clip."""
+
+    logits: Logits  # (classes,)
+    novelty: float | None
+    features: Features  # (D,), of a video that keeps them, else (0,)
+
+
 @dataclass
 class _ScoredVideo:
-    """A video, its clips, and logits (classes,) and novelty of those that were shown."""
+    """A video, its clips, and the scores of those that were shown."""
 
     path: Path
+    keeps_features: bool
     clips: VideoClips = field(default_factory=VideoClips)
-    logits: dict[Place, Logits] = field(default_factory=dict)
-    novelty: dict[Place, float] = field(default_factory=dict)
+    scores: dict[Place, _ClipScores] = field(default_factory=dict)
     refusal: RefusedVideo | None = None
-    features: dict[Place, Features] | None = None  # (D,); None: not kept
+
+    def scores_at(self, places: Iterable[Place]) -> list[_ClipScores]:
+        """The scores of clips, also of those that hold the frames of one that was shown."""
+        return [self.scores[self.clips.shown_as.get(place, place)] for place in places]
+
+    def logits_at(self, places: Iterable[Place]) -> Logits:
+        """The logits of clips (clips, classes)."""
+        return np.stack([scores.logits for scores in self.scores_at(places)])
 
 
 class ViewFeatures(NamedTuple):
@@ -92,7 +107,7 @@ class Predictor:
         timeline: how timelines are made.
         timeline_note: what is to be said of that, if anything.
         preprocessing: how a clip is made from a video, geometry and rates.
-        frame_request: how frames of a video must be sampled for this model.
+        decode_settings: how frames of a video must be sampled for this model.
         clips_at_once: number of clips in a batch.
     """
 
@@ -129,7 +144,7 @@ class Predictor:
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
-        self.frame_request = FrameRequest(shape.sample_fps, shape.short_side)
+        self.decode_settings = DecodeSettings(shape.sample_fps, shape.short_side, MAX_MEGAPIXELS)
 
     def predict_clip(self, frames: npt.NDArray[np.uint8]) -> tuple[str, float]:
         """The most probable class of one clip's upright, scaled frames, uint8 (T, H, W, 3)."""
@@ -213,12 +228,11 @@ class Predictor:
                 if video.refusal is not None:
                     yield video.refusal
                     continue
-                clips, found = video.clips, video.features or {}
-                places = clips.views or [run.place for run in clips.timeline]
+                places = video.clips.averaged
                 yield ViewFeatures(
                     video.path,
                     [start / shape.sample_fps for start, _, _ in places],
-                    np.stack([found[clips.shown_as.get(place, place)] for place in places]),
+                    np.stack([scores.features for scores in video.scores_at(places)]),
                 )
 
     def _keep_features(self) -> None:
@@ -244,13 +258,13 @@ class Predictor:
         self, paths: Sequence[Path], num_workers: int | Literal["auto"]
     ) -> Generator[tuple[Path, Iterable[FrameRun]]]:
         return decode_in_order(
-            paths, self.frame_request, DecodeLimits(), num_workers=worker_count(num_workers)
+            paths, self.decode_settings, DecodeLimits(), num_workers=worker_count(num_workers)
         )
 
     def predict_runs(
         self, path: Path, runs: Iterable[FrameRun], *, on_clip: OnClip | None = None
     ) -> Prediction | RefusedVideo:
-        """Predict a video from frames that were sampled as ``frame_request`` says.
+        """Predict a video from frames that were sampled as ``decode_settings`` say.
 
         Args:
             path: for the result; it is not opened.
@@ -293,7 +307,7 @@ class Predictor:
         batch: list[tuple[_ScoredVideo, SelectedClip]] = []
         ended: deque[_ScoredVideo] = deque()
         for path, runs in streams:
-            video = _ScoredVideo(path, features={} if keeps_features else None)
+            video = _ScoredVideo(path, keeps_features)
             try:
                 for clip in select_clips(runs, plan, video.clips):
                     batch.append((video, clip))
@@ -316,19 +330,17 @@ class Predictor:
         if not batch:
             return
         logits = self.logits(np.stack([clip.clip for _, clip in batch]))
+        features = np.zeros((len(batch), 0), np.float32)
+        novelty: list[float | None] = [None] * len(batch)
         if self._latest_features is not None:
             features = self._latest_features()[: len(batch)].cpu().numpy()
-            for (video, clip), found in zip(batch, features, strict=True):
-                if video.features is not None:
-                    video.features[clip.place] = found
         if self.neighbours is not None:
-            novelty = self.neighbours.novelty(features)
-            for (video, clip), value in zip(batch, novelty.tolist(), strict=True):
-                video.novelty[clip.place] = value
-        for (video, clip), values in zip(batch, logits, strict=True):
-            video.logits[clip.place] = values
+            novelty = self.neighbours.novelty(features).tolist()
+        for number, (video, clip) in enumerate(batch):
+            kept = features[number] if video.keeps_features else features[number, :0].copy()
+            video.scores[clip.place] = _ClipScores(logits[number], novelty[number], kept)
             if on_clip is not None:
-                on_clip(clip, values)
+                on_clip(clip, logits[number])
         batch.clear()
 
     def _plan(self, stride_seconds: float | None) -> ClipPlan:
@@ -356,8 +368,7 @@ class Predictor:
         clips, names = video.clips, self.class_names
         cells, edges = self._cells(video, plan)
         if clips.views:
-            shown = [video.logits[clips.shown_as.get(place, place)] for place in clips.views]
-            (probabilities,) = self._probabilities(np.stack(shown), as_one=True)
+            (probabilities,) = self._probabilities(video.logits_at(clips.views), as_one=True)
         else:
             probabilities = np.average(cells, axis=0, weights=np.diff(edges))
         label = int(probabilities.argmax())
@@ -366,7 +377,9 @@ class Predictor:
         if threshold is not None:
             settings = settings.model_copy(update={"threshold": threshold})
             sure_enough = threshold
-        novelty = self._novelty(video)
+        novelty: float | None = None
+        if self.neighbours is not None:
+            novelty = float(np.mean([s.novelty for s in video.scores_at(clips.averaged)]))
         doubt: Doubt | None = None
         if novelty is not None and novelty > max_novelty:
             doubt = "unlike the training videos"
@@ -384,14 +397,6 @@ class Predictor:
             doubt=doubt,
         )
 
-    def _novelty(self, video: _ScoredVideo) -> float | None:
-        """The mean over the clips whose probabilities are averaged."""
-        if self.neighbours is None:
-            return None
-        clips = video.clips
-        places = clips.views or [run.place for run in clips.timeline]
-        return float(np.mean([video.novelty[clips.shown_as.get(p, p)] for p in places]))
-
     def segments(
         self, cells: Probabilities, edges_seconds: Sequence[float], settings: TimelineSettings
     ) -> list[Segment]:
@@ -407,13 +412,13 @@ class Predictor:
     def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> tuple[Probabilities, list[float]]:
         """Probabilities (cells, classes), and the times between which they lie [s]."""
         clips = video.clips
-        shown = [video.logits[clips.shown_as.get(run.place, run.place)] for run in clips.timeline]
+        logits = video.logits_at(run.place for run in clips.timeline)
         spans, numbers = window_spans(
             [(run.place[0], run.length) for run in clips.timeline],
             stride=plan.stride,
             window=plan.shape.num_frames,
         )
-        cells, edges = smooth(self._probabilities(np.stack(shown))[numbers], spans)
+        cells, edges = smooth(self._probabilities(logits)[numbers], spans)
         # Padding is not part of the video.
         return cells, [min(edge, clips.num_frames) / plan.shape.sample_fps for edge in edges]
 

@@ -15,19 +15,12 @@ Probabilities = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a video with one answer.
+    """A stretch of a video with one answer."""
 
-    Attributes:
-        answer: a class name, or None for "none of these".
-        start_seconds, end_seconds: from the first frame.
-        confidence: mean probability of the answer over the stretch; of the most probable class
-            where the answer is None.
-    """
-
-    answer: str | None
-    start_seconds: float
+    answer: str | None  # a class name, or None for "none of these"
+    start_seconds: float  # from the first frame
     end_seconds: float
-    confidence: float
+    confidence: float  # mean probability of the answer, or of the likeliest class if it is None
 
 
 def window_spans(

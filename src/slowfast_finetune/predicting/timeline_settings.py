@@ -7,34 +7,26 @@ from typing import Annotated
 
 import pydantic
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.files import hash_file, write_text
 
 Seconds = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
 class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """The parameters of a timeline.
+    """The parameters of a timeline."""
 
-    Attributes:
-        stride_seconds: from one window to the next; half a window if None.
-        smoothing_seconds: probabilities are averaged over so long; 0 for not.
-        threshold: an answer less probable is "none of these"; the checkpoint's if None.
-        shortest_seconds: what is shorter goes to a neighbour.
-        num_videos: validation videos on which they were chosen.
-        num_left_out: validation videos with labelled parts that are gone or cannot be read.
-        f1_25: highest F1 at IoU 0.25 on these videos; if it is 0, nothing was chosen.
-        checkpoint: hash of the checkpoint that they were chosen for.
-    """
-
+    # From one window to the next; half a window if None.
     stride_seconds: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = None
-    smoothing_seconds: Seconds = 0.0
-    threshold: Annotated[float, pydantic.Field(ge=0, le=1)] | None = None
-    shortest_seconds: Seconds = 0.0
-    num_videos: Annotated[int, pydantic.Field(ge=0)] = 0
-    num_left_out: Annotated[int, pydantic.Field(ge=0)] = 0
-    f1_25: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
-    checkpoint: str = ""
+    smoothing_seconds: Seconds = 0.0  # probabilities are averaged over so long; 0 for not
+    threshold: Share | None = None  # a less probable answer is "none of these"; the checkpoint's
+    shortest_seconds: Seconds = 0.0  # what is shorter goes to a neighbour
+    num_videos: pydantic.NonNegativeInt = 0  # validation videos on which they were chosen
+    num_left_out: pydantic.NonNegativeInt = 0  # those with labelled parts that cannot be read
+    f1_25: Share = 0.0  # highest F1 at IoU 0.25 on these videos; if it is 0, nothing was chosen
+    checkpoint: str = ""  # hash of the checkpoint that they were chosen for
 
     def described(self) -> str:
         """The values that are set, in words."""
@@ -60,9 +52,8 @@ class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
                 f"videos{missing} with all parameters"
             )
         return (
-            f"timeline chosen on {self.num_videos} validation "
-            f"video{'s' if self.num_videos > 1 else ''}{missing}, with F1 at IoU 0.25 "
-            f"of {self.f1_25:.3f} there: {self.described()}"
+            f"timeline chosen on {count(self.num_videos, 'validation video')}{missing}, with F1 at "
+            f"IoU 0.25 of {self.f1_25:.3f} there: {self.described()}"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,17 +23,11 @@ CAMERA_FORMAT = "v4l2"
 
 @dataclass(frozen=True)
 class Moment:
-    """The answer to one window.
+    """The answer to one window."""
 
-    Attributes:
-        label: the most probable class.
-        confidence: its probability.
-        start_seconds, end_seconds: of the window, from the first frame.
-    """
-
-    label: str
-    confidence: float
-    start_seconds: float
+    label: str  # the most probable class
+    confidence: float  # its probability
+    start_seconds: float  # from the first frame
     end_seconds: float
 
 
@@ -74,11 +68,10 @@ def watch(
     shape = model.preprocessing
     fps, window = shape.sample_fps, shape.num_frames
     stride = window // 2 if stride_seconds is None else max(1, round(stride_seconds * fps))
-    request = replace(model.frame_request, container_format=container_format)
     frames: deque[Frame] = deque(maxlen=window)
     count, due = 0, window  # frames that have come, and those there must be for the next answer
     with contextlib.closing(DecoderPool(DecodeLimits(), num_workers=1)) as pool:
-        video = pool.open(source, request)
+        video = pool.open(source, model.decode_settings, container_format=container_format)
         try:
             while runs := video.take():
                 for frame, length in runs:

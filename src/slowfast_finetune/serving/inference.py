@@ -63,8 +63,8 @@ class InferenceEngine:
         """Begin to decode a video; ``on_ready`` is called once its first frame can be taken."""
         # Slightly more than is answered: it shows whether the video goes on.
         seconds = self._limits.max_seconds + 2 / self._fps
-        request = replace(self._model.frame_request, max_seconds=seconds)
-        return self._decoders.open(path, request, ahead_bytes=AHEAD_BYTES, on_ready=on_ready)
+        settings = replace(self._model.decode_settings, max_seconds=seconds)
+        return self._decoders.open(path, settings, ahead_bytes=AHEAD_BYTES, on_ready=on_ready)
 
     def answer(
         self, video: DecodedVideo, upload: Upload, *, explain: bool, waiting_seconds: float
