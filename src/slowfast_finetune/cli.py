@@ -20,16 +20,22 @@ def main() -> None:
 
 
 def _run_command() -> None:
-    parser = argparse.ArgumentParser(
+    whole = argparse.ArgumentParser(
         prog="slowfast",
         description="Teach SlowFast to recognise actions in your own videos.",
         epilog="The pipeline itself runs through DVC: `dvc repro`, `dvc metrics show`.",
     )
-    parser.add_argument("--version", action="version", version=f"slowfast {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    whole.add_argument("--version", action="version", version=f"slowfast {__version__}")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS.split():
-        import_module(f"slowfast_finetune.commands.{name}").add(commands)
-    args = parser.parse_args()
+        command = import_module(f"slowfast_finetune.commands.{name}")
+        # The docstring is the text of --help: a summary, then the description.
+        summary, description = str(command.__doc__).split("\n\n")
+        summary = summary[0].lower() + summary[1:].rstrip(".")
+        parser = commands.add_parser(name, help=summary, description=description)
+        command.add_options(parser)
+        parser.set_defaults(handler=command.run)
+    args = whole.parse_args()
     args.handler(args)
 
 

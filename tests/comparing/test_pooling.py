@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.commands.pool import _run as pool_folds
+from slowfast_finetune.commands.pool import run as pool_folds
 from slowfast_finetune.comparing.pooling import describe, pool
 from slowfast_finetune.comparing.sources import read_predictions
 

@@ -104,4 +104,4 @@ def test_a_number_below_one_is_refused(
     monkeypatch.setattr(sys, "argv", ["slowfast", "similar", "a.mp4", "-k", "0"])
     with pytest.raises(SystemExit):
         cli.main()
-    assert "-k 0: must be 1 or more" in capsys.readouterr().err
+    assert "-k: found 0, expected a whole number from 1" in capsys.readouterr().err

@@ -32,9 +32,8 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_every_option_and_column_is_there() -> None:
     text = PAGE.read_text(encoding="utf-8")
     parser = argparse.ArgumentParser()
-    predict.add(parser.add_subparsers())
-    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    options = {flag for a in commands.choices["predict"]._actions for flag in a.option_strings}
+    predict.add_options(parser)
+    options = {flag for action in parser._actions for flag in action.option_strings}
     lacking = [o for o in sorted(options - {"-h", "--help"}) if f"`{o}" not in text]
     lacking += [name for name in SegmentRow._fields if f"`{name}`" not in text]
     assert lacking == []

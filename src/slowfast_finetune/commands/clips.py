@@ -1,4 +1,7 @@
-"""``slowfast clips``: look after the clip store."""
+"""Look after the clip store: status, verify, prune.
+
+Look after the clip store, where every video lies decoded.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,10 @@ from pathlib import Path
 from slowfast_finetune.base.console import count, say
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    clips = commands.add_parser(
-        "clips",
-        help="look after the clip store: status, verify, prune",
-        description="Look after the clip store, where every video lies decoded.",
-    )
-    actions = clips.add_subparsers(title="actions", metavar="ACTION", required=True)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     status = actions.add_parser("status", help="what each setting holds, and how large it is")
-    status.set_defaults(handler=_status)
+    status.set_defaults(action=_status)
     verify = actions.add_parser(
         "verify",
         help="read every clip and compare checksums; exit code 1 if any is damaged",
@@ -26,7 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "needed.",
     )
     verify.add_argument("--remove", action="store_true", help="delete the damaged clips")
-    verify.set_defaults(handler=_verify)
+    verify.set_defaults(action=_verify)
     prune = actions.add_parser(
         "prune",
         help="delete clips that neither params.yaml nor data/manifest.csv refers to",
@@ -40,7 +37,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="also all features, of whatever weights [those of params.yaml's clips are kept]",
     )
     prune.add_argument("--yes", action="store_true", help="delete the files [only list them]")
-    prune.set_defaults(handler=_prune)
+    prune.set_defaults(action=_prune)
+
+
+def run(args: argparse.Namespace) -> None:
+    args.action(args)
 
 
 def _status(_: argparse.Namespace) -> None:

@@ -1,4 +1,8 @@
-"""``slowfast compare``: which of two models is better."""
+"""Which of two models is better, on the same test videos.
+
+Compare two models on the same test videos: differences with 95 % confidence intervals by a paired
+bootstrap over the groups (videos without groups), and McNemar's test.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +11,17 @@ import argparse
 from slowfast_finetune.base.console import say
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    compare = commands.add_parser(
-        "compare",
-        help="which of two models is better, on the same test videos",
-        description="Compare two models on the same test videos: differences with 95 % confidence "
-        "intervals by a paired bootstrap over the groups (videos without groups), and McNemar's "
-        "test.",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     for name in ("a", "b"):
-        compare.add_argument(
+        parser.add_argument(
             name,
             metavar=name.upper(),
             help="a predictions.csv, or a commit, branch, tag or experiment",
         )
-    compare.add_argument("--json", action="store_true", help="print JSON")
-    compare.set_defaults(handler=_run)
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     import dataclasses
     import json
 

@@ -1,4 +1,11 @@
-"""``slowfast crossval``: every video tested once, by probes."""
+"""Every video tested once, by probes; and what more videos would do.
+
+Test every video once: k-fold cross-validation (data.num_folds) of a probe on the features of
+model.weights, groups kept whole. Prints the accuracy with its 95 % confidence interval, and the
+accuracy by the number of training videos. Computes what the feature store lacks; trains no other
+layer. Writes crossval.csv (a predictions.csv, for compare), learning_curve.csv and crossval.json,
+which the report shows.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +15,13 @@ from pathlib import Path
 from slowfast_finetune.base.console import say
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    crossval = commands.add_parser(
-        "crossval",
-        help="every video tested once, by probes; and what more videos would do",
-        description="Test every video once: k-fold cross-validation (data.num_folds) of a probe on "
-        "the features of model.weights, groups kept whole. Prints the accuracy with its 95 % "
-        "confidence interval, and the accuracy by the number of training videos. Computes what the "
-        "feature store lacks; trains no other layer. Writes crossval.csv (a predictions.csv, for "
-        "compare), learning_curve.csv and crossval.json, which the report shows.",
-    )
-    crossval.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--results", type=Path, default=Path("metrics"), metavar="FOLDER", help="[%(default)s]"
     )
-    crossval.set_defaults(handler=_run)
 
 
-def _run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clips.clip_store import ClipStore

@@ -1,4 +1,9 @@
-"""``slowfast doctor``: check videos before training."""
+"""Check your videos before training.
+
+Check your videos before training for broken files, copies, file properties that predict the class,
+scenes in more than one split, and wrong labels. Without FOLDER, check data/manifest.csv, or else
+data.videos. Exit code 1 if there are problems.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +13,21 @@ from pathlib import Path
 from slowfast_finetune.base.console import say
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    doctor = commands.add_parser(
-        "doctor",
-        help="check your videos before training",
-        description="Check your videos before training for broken files, copies, file properties "
-        "that predict the class, scenes in more than one split, and wrong labels. Without FOLDER, "
-        "check data/manifest.csv, or else data.videos. Exit code 1 if there are problems.",
-    )
-    doctor.add_argument("folder", nargs="?", metavar="FOLDER", help="holds one folder per class")
-    doctor.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
-    doctor.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="holds one folder per class")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    parser.add_argument(
         "--out",
         type=Path,
         default=Path("doctor.html"),
         metavar="FILE",
         help="page with contact sheets of every class (doctor.html)",
     )
-    doctor.add_argument("--json", action="store_true", help="print JSON for scripts")
-    doctor.add_argument("--strict", action="store_true", help="exit code 1 also for warnings")
-    doctor.set_defaults(handler=_run)
+    parser.add_argument("--json", action="store_true", help="print JSON for scripts")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 also for warnings")
 
 
-def _run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     import sys
 
     from slowfast_finetune.base.files import write_text

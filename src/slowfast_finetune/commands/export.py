@@ -1,4 +1,9 @@
-"""``slowfast export``: write the model as one file that runs without this project."""
+"""Write the model as one file that runs without this project: pt2 or onnx.
+
+Export the model as one program: uint8 clips in, probabilities out. Its probabilities are compared
+with the checkpoint's before the file is written. With --check, check a .pt or .onnx file from
+somebody else without running anything in it.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +11,27 @@ import argparse
 from pathlib import Path
 
 from slowfast_finetune.base.console import say
+from slowfast_finetune.commands.options import add_checkpoint
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
-    export = commands.add_parser(
-        "export",
-        help="write the model as one file that runs without this project: pt2 or onnx",
-        description="Export the model as one program: uint8 clips in, probabilities out. Its "
-        "probabilities are compared with the checkpoint's before the file is written. With --check,"
-        " check a .pt or .onnx file from somebody else without running anything in it.",
-    )
-    export.add_argument("--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE")
-    export.add_argument("--format", choices=["pt2", "onnx"], help="format of the exported file")
-    export.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser)
+    parser.add_argument("--format", choices=["pt2", "onnx"], help="format of the exported file")
+    parser.add_argument(
         "--precision",
         choices=["fp32", "bf16"],
         default="fp32",
         help="bf16 (pt2 only) is faster on processors with bfloat16 units and slightly less exact",
     )
-    export.add_argument(
+    parser.add_argument(
         "--out", type=Path, metavar="FILE", help="file to write (default: beside the checkpoint)"
     )
-    export.add_argument(
+    parser.add_argument(
         "--check", type=Path, metavar="FILE", help="check this .pt or .onnx file instead"
     )
-    export.set_defaults(handler=_run)
 
 
-def _run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.errors import ExportError
 
     if args.check is not None:
@@ -46,12 +43,11 @@ def _run(args: argparse.Namespace) -> None:
         raise ExportError("--format is needed: pt2 or onnx")
     from slowfast_finetune.exporting.model_export import export
 
-    say(
-        export(
-            args.checkpoint,
-            file_format=args.format,
-            precision=args.precision,
-            output=args.out,
-            project=Path.cwd(),
-        )
+    written = export(
+        args.checkpoint,
+        file_format=args.format,
+        precision=args.precision,
+        output=args.out,
+        project=Path.cwd(),
     )
+    say(written)

@@ -1,4 +1,9 @@
-"""``slowfast features``: what the model's last layer is given, for other programs."""
+"""The features of videos as a .npz file, for clustering, retrieval, scikit-learn.
+
+Write the features of videos, what the model's last layer is given for each view that evaluate
+averages, as a .npz file: video, start_seconds, view and features, a row for each view. Files that
+cannot be read are reported; the exit code is then 1.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +12,17 @@ import sys
 from pathlib import Path
 
 from slowfast_finetune.base.console import count, printable, say
+from slowfast_finetune.commands.options import add_checkpoint, add_device
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    features = commands.add_parser(
-        "features",
-        help="the features of videos as a .npz file, for clustering, retrieval, scikit-learn",
-        description="Write the features of videos, what the model's last layer is given for each "
-        "view that evaluate averages, as a .npz file: video, start_seconds, view and features, a "
-        "row for each view. Files that cannot be read are reported; the exit code is then 1.",
-    )
-    features.add_argument("paths", nargs="+", metavar="PATH", help="a video, a folder, a pattern")
-    features.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .npz file")
-    features.add_argument(
-        "--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE",
-        help="[%(default)s]",
-    )  # fmt: skip
-    features.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="[%(default)s]"
-    )
-    features.set_defaults(handler=_run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a video, a folder, a pattern")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .npz file")
+    add_checkpoint(parser)
+    add_device(parser)
 
 
-def _run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     import io
 
     import numpy as np

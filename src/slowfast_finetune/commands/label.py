@@ -1,10 +1,13 @@
-"""``slowfast label``: its options, and the label desk that runs until Ctrl-C."""
+"""Decide about doubtful labels on a page, by key.
+
+Open the label desk on this machine: labels in doubt, each as a short loop beside what it is taken
+for. Decisions are appended to the table of labels.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import secrets
 import threading
 import webbrowser
@@ -12,13 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_finetune.base.console import count, say
-from slowfast_finetune.base.errors import InputError
-from slowfast_finetune.commands.numbers import number_from
-from slowfast_finetune.commands.serve import (
-    HOW_TO_INSTALL,
-    LOOPBACK_NAMES,
-    listening_socket,
-)
+from slowfast_finetune.commands.options import add_device, check_installed, number_from
+from slowfast_finetune.commands.serve import LOOPBACK_NAMES, listening_socket
 
 if TYPE_CHECKING:
     import uvicorn
@@ -29,15 +27,8 @@ HOST = "127.0.0.1"
 OPEN_SECONDS = 0.3  # until the server listens
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    label = commands.add_parser(
-        "label",
-        help="decide about doubtful labels on a page, by key",
-        description="Open the label desk on this machine: labels in doubt, each as a short loop "
-        "beside what it is taken for. Decisions are appended to the table of labels.",
-    )
-    option = label.add_argument
+def add_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
     option("--unlabelled", type=Path, metavar="FOLDER",
            help="also ask for labels of the videos in this folder that teach most")  # fmt: skip
     option("--blind", action="store_true",
@@ -46,17 +37,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
            help="so many cases are drawn at random, to estimate the share of wrong labels "
            "(%(default)s)")  # fmt: skip
     option("--seed", type=number_from(int, 0), default=0, help="of that draw (%(default)s)")
-    option("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(auto)")
+    add_device(parser)
     option("--port", type=number_from(int, 0, 65_535), default=0,
            help="0 takes a free one (%(default)s)")  # fmt: skip
     option("--no-browser", action="store_true", help="only print the address")
-    label.set_defaults(handler=_label)
 
 
-def _label(args: argparse.Namespace) -> None:
-    missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"label needs {', '.join(missing)}: {HOW_TO_INSTALL}")
+def run(args: argparse.Namespace) -> None:
+    check_installed(("fastapi", "uvicorn"), command="label")
     from slowfast_finetune.desk.desk_session import LabelDesk
     from slowfast_finetune.desk.queue import build_queue
 

@@ -1,4 +1,7 @@
-"""``slowfast labels``: labels from and for other programs."""
+"""Turn lists and exports of annotation tools into a labels.csv, and back.
+
+Labels from and for other programs; docs/labels.md lists the formats.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,8 @@ if TYPE_CHECKING:
 _EXPORTS = {"activitynet": "activitynet.json", "csv": "labels.csv", "label-studio": "tasks.json"}
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    labels = commands.add_parser(
-        "labels",
-        help="turn lists and exports of annotation tools into a labels.csv, and back",
-        description="Labels from and for other programs; docs/labels.md lists the formats.",
-    )
-    actions = labels.add_subparsers(title="actions", metavar="ACTION", required=True)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     said = "make a labels.csv from lists of data sets or exports of annotation tools"
     importing = actions.add_parser("import", help=said, description=said)
     importing.add_argument("files", nargs="+", type=Path, metavar="FILE")
@@ -45,11 +42,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     importing.add_argument(
         "--classes", type=Path, metavar="FILE", help="names of classes, for lists with numbers"
     )
-    for action, handler in ((importing, _import), (exporting, _export)):
-        action.add_argument("--out", type=Path, metavar="FILE", help="the file to write")
-        action.add_argument("--force", action="store_true", help="overwrite the file")
-        action.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
-        action.set_defaults(handler=handler)
+    for each, action in ((importing, _import), (exporting, _export)):
+        each.add_argument("--out", type=Path, metavar="FILE", help="the file to write")
+        each.add_argument("--force", action="store_true", help="overwrite the file")
+        each.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+        each.set_defaults(action=action)
+
+
+def run(args: argparse.Namespace) -> None:
+    args.action(args)
 
 
 def _import(args: argparse.Namespace) -> None:

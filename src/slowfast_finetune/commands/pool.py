@@ -1,4 +1,8 @@
-"""``slowfast pool``: the folds of a k-fold as one measurement."""
+"""The folds of a k-fold as one measurement.
+
+Put the predictions of the folds of a k-fold together: one accuracy, with its 95 % confidence
+interval, over videos that were each tested once.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,17 @@ from pathlib import Path
 from slowfast_finetune.base.console import say
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    pool = commands.add_parser(
-        "pool",
-        help="the folds of a k-fold as one measurement",
-        description="Put the predictions of the folds of a k-fold together: one accuracy, with "
-        "its 95 % confidence interval, over videos that were each tested once.",
-    )
-    pool.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "folds",
         nargs="+",
         metavar="FOLD",
         help="a predictions.csv, or a commit, branch, tag or experiment",
     )
-    pool.add_argument("--out", type=Path, metavar="FILE", help="write all as a predictions.csv")
-    pool.set_defaults(handler=_run)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write all as a predictions.csv")
 
 
-def _run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.files import write_text
     from slowfast_finetune.comparing.pooling import describe, pool
 

@@ -1,4 +1,8 @@
-"""``slowfast predict``: look at videos with a trained model."""
+"""Look at videos with the trained model: what they show, and when.
+
+Look at videos with the trained model: what they show, and when. Files that cannot be read are
+reported, the others answered; the exit code is then 1.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.commands.numbers import number_from
+from slowfast_finetune.commands.options import add_checkpoint, add_device, number_from
 
 if TYPE_CHECKING:
     from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
@@ -19,21 +23,13 @@ if TYPE_CHECKING:
 Write = Callable[[str], None]
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command and its options."""
-    predict = commands.add_parser(
-        "predict",
-        help="look at videos with the trained model: what they show, and when",
-        description="Look at videos with the trained model: what they show, and when. Files that "
-        "cannot be read are reported, the others answered; the exit code is then 1.",
-    )
-    option = predict.add_argument
+def add_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
     option(
         "paths", nargs="+", metavar="PATH",
         help="a video, a folder of videos, a pattern in quotes, or the number of a webcam",
     )  # fmt: skip
-    option("--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE",
-           help="[%(default)s]")  # fmt: skip
+    add_checkpoint(parser)
     option("--top", type=number_from(int, 1), metavar="K", help="list K classes of each video [3]")
     option("--threshold", type=number_from(float, 0, 1), metavar="P",
            help='an answer less probable is "none of these" [the fitted one]')  # fmt: skip
@@ -42,22 +38,21 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
            "to any [%(default)s]")  # fmt: skip
     option("--stride", type=number_from(float, 0.001), metavar="SECONDS",
            help="from one window of the timeline to the next [the chosen]")  # fmt: skip
-    form = predict.add_mutually_exclusive_group()
+    form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object a line")
     form.add_argument("--csv", action="store_true", help="print a table, a row for each segment")
     option("--out", type=Path, metavar="FILE", help="write there, not to the screen")
     option("--annotate", type=Path, metavar="OUT",
            help="write the video with its labels: a file for one video, else a folder")  # fmt: skip
     option("--workers", type=number_from(int, 1), metavar="N", help="decoders [one for each core]")
-    option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="[%(default)s]")
+    add_device(parser)
     option("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto",
            help="[as the model was trained]")  # fmt: skip
     option("--engine", choices=("torch", "openvino"), default="torch",
            help="openvino: later to start, faster on a CPU without bf16 [%(default)s]")  # fmt: skip
-    predict.set_defaults(handler=_predict)
 
 
-def _predict(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.console import printable
     from slowfast_finetune.predicting.inputs import find_inputs
     from slowfast_finetune.predicting.prediction import RefusedVideo

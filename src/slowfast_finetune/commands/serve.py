@@ -1,10 +1,13 @@
-"""``slowfast serve``: its options, and the server that runs until Ctrl-C."""
+"""A web page to drop a video on, and an HTTP endpoint.
+
+Serve a trained model: a page to drop a video on, POST /predict, /health, /metrics. There is no
+password; on loopback only this machine can use it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import ipaddress
 import os
 import socket
@@ -13,7 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import InputError
-from slowfast_finetune.commands.numbers import number_from
+from slowfast_finetune.commands.options import (
+    add_checkpoint,
+    add_device,
+    check_installed,
+    number_from,
+)
 from slowfast_finetune.serving.limits import ServeLimits
 
 if TYPE_CHECKING:
@@ -23,24 +31,15 @@ if TYPE_CHECKING:
     from slowfast_finetune.serving.app import Service
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
-HOW_TO_INSTALL = "pip install 'slowfast-finetune[serve]'"
 GRACE_SECONDS = 10  # for connections to close when the server stops
 KEEP_ALIVE_SECONDS = 30  # longer than clients do, or requests could meet a closing one
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
+def add_options(parser: argparse.ArgumentParser) -> None:
     defaults = ServeLimits()
-    serve = commands.add_parser(
-        "serve",
-        help="a web page to drop a video on, and an HTTP endpoint",
-        description="Serve a trained model: a page to drop a video on, POST /predict, /health, "
-        "/metrics. There is no password; on loopback only this machine can use it.",
-    )
-    option = serve.add_argument
-    option("--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE",
-           help="(%(default)s)")  # fmt: skip
+    option = parser.add_argument
+    add_checkpoint(parser)
     option("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     option("--port", type=number_from(int, 0, 65_535), default=8000,
            help="0 takes a free one (%(default)s)")  # fmt: skip
@@ -55,16 +54,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
            help="videos that may wait; more are told when to come back (%(default)s)")  # fmt: skip
     option("--workers", type=number_from(int, 1), metavar="N",
            help="decoding processes (one a core, 4 at most)")  # fmt: skip
-    option("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(auto)")
+    add_device(parser)
     option("--engine", choices=("torch", "openvino"), default="torch",
            help="openvino: later to start, faster on a CPU without bf16 (%(default)s)")  # fmt: skip
-    serve.set_defaults(handler=_serve)
 
 
-def _serve(args: argparse.Namespace) -> None:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"serve needs {', '.join(missing)}: {HOW_TO_INSTALL}")
+def run(args: argparse.Namespace) -> None:
+    check_installed(NEEDED, command="serve")
     # The port first: a model takes seconds to load.
     with listening_socket(args.host, args.port) as listener:
         limits = ServeLimits(

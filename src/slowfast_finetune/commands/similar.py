@@ -1,4 +1,9 @@
-"""``slowfast similar``: the videos of the set that are nearest to a video."""
+"""The videos of the set that are nearest to a video.
+
+List the videos of data/clips.csv whose features are nearest to those of a video: cosine similarity
+of the means over the views, class, split and path, the most similar first. Uses what the feature
+store has of the checkpoint's features.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +11,19 @@ import argparse
 from pathlib import Path
 
 from slowfast_finetune.base.console import printable, say
+from slowfast_finetune.commands.options import add_checkpoint, add_device, number_from
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    similar = commands.add_parser(
-        "similar",
-        help="the videos of the set that are nearest to a video",
-        description="List the videos of data/clips.csv whose features are nearest to those of a "
-        "video: cosine similarity of the means over the views, class, split and path, the most "
-        "similar first. Uses what the feature store has of the checkpoint's features.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="any video")
+    parser.add_argument(
+        "-k", type=number_from(int, 1), default=5, metavar="N", help="how many [%(default)s]"
     )
-    similar.add_argument("video", type=Path, metavar="VIDEO", help="any video")
-    similar.add_argument("-k", type=int, default=5, metavar="N", help="how many [%(default)s]")
-    similar.add_argument(
-        "--checkpoint", type=Path, default=Path("models/best.pt"), metavar="FILE",
-        help="[%(default)s]",
-    )  # fmt: skip
-    similar.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="[%(default)s]"
-    )
-    similar.set_defaults(handler=_run)
+    add_checkpoint(parser)
+    add_device(parser)
 
 
-def _run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.errors import DataError
     from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clips.clip_tables import CLIPS
@@ -39,8 +33,6 @@ def _run(args: argparse.Namespace) -> None:
     from slowfast_finetune.model.checkpoint import load_checkpoint
     from slowfast_finetune.predicting.predictor import load_model
 
-    if args.k < 1:
-        raise DataError(f"-k {args.k}: must be 1 or more")
     rows = CLIPS.read_rows(Path("data/clips.csv"))
     checkpoint = load_checkpoint(args.checkpoint)
     places = find_stored(rows, store_root(Path.cwd())).get(extractor_of(checkpoint), {})

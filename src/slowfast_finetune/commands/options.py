@@ -1,0 +1,59 @@
+"""Options that several commands have, and types of numbers, for argparse."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from slowfast_finetune.base.errors import InputError
+
+Number = TypeVar("Number", int, float)
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add ``--checkpoint``."""
+    default = Path("models/best.pt")
+    parser.add_argument(
+        "--checkpoint", type=Path, default=default, metavar="FILE", help="[%(default)s]"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    choices = ("auto", "cpu", "cuda")
+    parser.add_argument("--device", choices=choices, default="auto", help="[%(default)s]")
+
+
+def check_installed(modules: Iterable[str], *, command: str) -> None:
+    """Refuse a command that needs the extra ``serve``.
+
+    Raises:
+        InputError: naming the modules that are missing.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        extra = "pip install 'slowfast-finetune[serve]'"
+        raise InputError(f"{command} needs {', '.join(missing)}: {extra}")
+
+
+def number_from(
+    kind: type[Number], least: float, most: float = math.inf
+) -> Callable[[str], Number]:
+    """A type that takes finite numbers of a kind from ``least`` to ``most``."""
+    expected = f"a {'whole ' if kind is int else ''}number from {least:g}"
+    if most < math.inf:
+        expected += f" to {most:g}"
+
+    def parsed(text: str) -> Number:
+        with contextlib.suppress(ValueError):
+            number = kind(text)
+            if least <= number <= most and math.isfinite(number):
+                return number
+        raise argparse.ArgumentTypeError(f"found {text}, expected {expected}")
+
+    return parsed
