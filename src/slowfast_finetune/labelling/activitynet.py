@@ -88,12 +88,13 @@ def write_activitynet(
     """Labels as ActivityNet's JSON, and what it does not hold.
 
     Args:
+        rows: sorted by video and start.
         durations: of the videos, by their names in ``rows`` [s]. A whole video is a segment from 0
             to its duration.
     """
     database: dict[str, Any] = {}
     short = Counter(str(PurePosixPath(video).with_suffix("")) for video in {r.video for r in rows})
-    for video, parts in itertools.groupby(sorted(rows, key=_order), key=lambda row: row.video):
+    for video, parts in itertools.groupby(rows, key=lambda row: row.video):
         labelled = [row for row in parts if row.label is not None]
         # Without the extension, as ActivityNet has it, where that tells the videos apart.
         name = str(PurePosixPath(video).with_suffix(""))
@@ -117,10 +118,6 @@ def write_activitynet(
         )
     text = json.dumps({"version": "1.3", "taxonomy": [], "database": database}, indent=1)
     return text + "\n", notes
-
-
-def _order(row: LabelRow) -> tuple[str, float]:
-    return row.video, row.start or 0.0
 
 
 def _segment(row: LabelRow, duration: float | None) -> list[float] | None:

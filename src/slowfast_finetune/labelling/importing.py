@@ -40,7 +40,7 @@ def import_labels(
         format_name: one of label_formats.FORMATS; none: by the content.
         track: takes the labels of this tier, subject, attribute or control alone.
         fps: frames a second, for files that count frames.
-        classes: the names of the classes by number.
+        classes: the file with the names of the classes by number.
 
     Raises:
         DataError: a file cannot be read, its labels contradict each other, or there is no video of
@@ -55,11 +55,9 @@ def import_labels(
     if not files or len(names) > 1:
         raise DataError(f"{paths[0]}: expected files of labels, and at most one of class names")
     reading.class_names = read_class_names(names[0]) if names else None
-    formats = [format_of(file, format_name) for file in files]
-    notes = [f"{file.path}: {known.title}" for file, known in zip(files, formats, strict=True)]
-    listed = [
-        label for file, known in zip(files, formats, strict=True) for label in _listed(file, known)
-    ]
+    pairs = [(file, format_of(file, format_name)) for file in files]
+    notes = [f"{file.path}: {known.title}" for file, known in pairs]
+    listed = [label for file, known in pairs for label in _listed(file, known)]
     if track is not None:
         tracks = sorted({label.track for label in listed if label.track})
         if track not in tracks:
@@ -119,16 +117,13 @@ def _row(label: ListedLabel, video: str) -> LabelRow:
     name = label.label if label.label is None else composed(label.label).strip()
     if name in ("", NONE_OF_THESE):
         raise DataError(f"{label.where}: found the label {name!r}, expected the name of a class")
-    start, end = (t if t is None else round(t, TIME_DIGITS) for t in (label.start, label.end))
-    if end is not None and end <= (start or 0.0):
-        raise DataError(
-            f"{label.where}: ends at {end:g} s, not after its start at {start or 0:g} s"
-        )
-    if end is not None:
-        start = start or 0.0
-    return LabelRow(
-        video, name, start or None if end is None else start, end, label.split, label.group
-    )
+    start = round(label.start or 0.0, TIME_DIGITS)
+    if label.end is None:
+        return LabelRow(video, name, start or None, None, label.split, label.group)
+    end = round(label.end, TIME_DIGITS)
+    if end <= start:
+        raise DataError(f"{label.where}: ends at {end:g} s, not after its start at {start:g} s")
+    return LabelRow(video, name, start, end, label.split, label.group)
 
 
 def _check_parts(pairs: Sequence[tuple[ListedLabel, LabelRow]]) -> None:

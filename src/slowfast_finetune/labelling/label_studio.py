@@ -141,19 +141,17 @@ def write_label_studio(
     Choices (for whole videos) called ``label``.
 
     Args:
+        rows: sorted by video and start.
         folder: the name of the videos folder.
         fps: frames a second, in which parts are written.
         durations: of videos whose last part has no end, by their names in ``rows`` [s].
         predictions: predicted class and its probability, by video, start and end.
     """
     tasks = []
-    for video, group in itertools.groupby(
-        sorted(rows, key=lambda row: (row.video, row.start or 0.0)), key=lambda row: row.video
-    ):
+    for video, group in itertools.groupby(rows, key=lambda row: row.video):
         parts = list(group)
-        guesses = [
-            (row, *predictions[case]) for row in parts if (case := _case(row)) in predictions
-        ]
+        cases = [(row, (row.video, row.start, row.end)) for row in parts]
+        guesses = [(row, *predictions[case]) for row, case in cases if case in predictions]
         task: dict[str, Any] = {
             "data": {"video": f"/data/local-files/?d={quote(f'{folder}/{video}')}", "fps": fps},
             "annotations": [
@@ -171,10 +169,6 @@ def write_label_studio(
     notes += ["groups of videos"] if any(row.group for row in rows) else []
     notes += ["times below a frame's"] if any(row.start is not None for row in rows) else []
     return json.dumps(tasks, indent=1, ensure_ascii=False) + "\n", notes
-
-
-def _case(row: LabelRow) -> Case:
-    return row.video, row.start, row.end
 
 
 def _region(

@@ -8,24 +8,18 @@ from pathlib import Path
 from typing import Protocol
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import HasTimes, ManifestRow
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.indexing.label_table import LabelRow
 from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.labelling.label_studio import Case
 
 
-class CaseRow(Protocol):
+class CaseRow(HasTimes, Protocol):
     """A row of a table about cases: of the manifest, of predictions.csv."""
 
     @property
     def video_path(self) -> str: ...
-
-    @property
-    def start_seconds(self) -> float | None: ...
-
-    @property
-    def end_seconds(self) -> float | None: ...
 
 
 def labels_of(

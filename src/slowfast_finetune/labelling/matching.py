@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,18 +13,12 @@ from slowfast_finetune.indexing.names import composed
 
 @dataclass
 class Matches:
-    """Which video each name means.
+    """Which video each name means."""
 
-    Attributes:
-        found: path from the videos folder, by name.
-        elsewhere: of these, the names whose folders or extension are others than the file's.
-        missing: names of no video.
-        ambiguous: names that may mean several videos, or that share one with another name.
-    """
-
-    found: dict[str, str] = field(default_factory=dict)
-    elsewhere: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    found: dict[str, str] = field(default_factory=dict)  # path from the videos folder, by name
+    elsewhere: list[str] = field(default_factory=list)  # found with other folders or extension
+    missing: list[str] = field(default_factory=list)  # names of no video
+    # Names that may mean several videos, or that share one with another name.
     ambiguous: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -52,11 +47,8 @@ class VideoNames:
         ranked = defaultdict(list)
         wanted = self._parts(name)
         for video in self._by_stem.get(wanted[-1], []):
-            agreeing = 0
-            for one, other in zip(wanted[-2::-1], self._parts(video)[-2::-1], strict=False):
-                if one != other:
-                    break
-                agreeing += 1
+            pairs = zip(wanted[-2::-1], self._parts(video)[-2::-1], strict=False)
+            agreeing = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
             suffix = PurePosixPath(video).suffix
             ranked[agreeing, composed(name).endswith(suffix)].append(video)
         fit = max(ranked, default=(0, False))

@@ -23,52 +23,33 @@ _JSON = re.compile(r"\s*[\[{]\s*[\"\[{\]}]|\s*[\[{]\s*$")
 
 
 class ListedLabel(NamedTuple):
-    """A label as a file gives it, before its video is looked for.
+    """A label as a file gives it, before its video is looked for."""
 
-    Attributes:
-        where: line or element, for errors; the importer puts the file before it.
-        video: the path, address or name of the video, as the file has it.
-        label: the class; none: the video is left out.
-        start, end: of the part [s]; none: where the video starts, ends.
-        track: the tier, subject, attribute or control that the label belongs to.
-        also: further names that the video file may have.
-        trimmed: name without extension of a file that holds nothing but the part.
-    """
-
-    where: str
-    video: str
-    label: str | None
-    start: float | None = None
-    end: float | None = None
+    where: str  # line or element, for errors; the importer puts the file before it
+    video: str  # the path, address or name of the video, as the file has it
+    label: str | None  # the class; none: the video is left out
+    start: float | None = None  # of the part [s]; none: where the video starts
+    end: float | None = None  # none: where the video ends
     split: Split | None = None
     group: str | None = None
-    track: str | None = None
-    also: tuple[str, ...] = ()
-    trimmed: str | None = None
+    track: str | None = None  # the tier, subject, attribute or control that it belongs to
+    also: tuple[str, ...] = ()  # further names that the video file may have
+    trimmed: str | None = None  # name without extension of a file that holds only the part
 
 
 @dataclass
 class Reading:
-    """What readers need beside the files, and what they passed over.
+    """What readers need beside the files, and what they passed over."""
 
-    Attributes:
-        extensions: of video files, in lower case with their dots.
-        fps: frames a second where a file counts frames; none: as the file says.
-        class_names: by id, for lists that give numbers.
-        passed_over: counts of what the files hold that is no label.
-        remarks: what else should be said.
-    """
-
-    extensions: Sequence[str]
-    fps: float | None = None
-    class_names: Mapping[int, str] | None = None
-    passed_over: Counter[str] = field(default_factory=Counter)
-    remarks: list[str] = field(default_factory=list)
+    extensions: Sequence[str]  # of video files, in lower case with their dots
+    fps: float | None = None  # frames a second where a file counts frames; none: as the file says
+    class_names: Mapping[int, str] | None = None  # by id, for lists that give numbers
+    passed_over: Counter[str] = field(default_factory=Counter)  # what the files hold beside labels
+    remarks: dict[str, None] = field(default_factory=dict)  # what else should be said, each once
 
     def remark(self, text: str) -> None:
         """Note something once."""
-        if text not in self.remarks:
-            self.remarks.append(text)
+        self.remarks[text] = None
 
     def is_video(self, name: str) -> bool:
         """Whether a name ends as those of videos do."""
