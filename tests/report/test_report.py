@@ -32,6 +32,7 @@ from slowfast_finetune.comparing.crossval_files import (
 from slowfast_finetune.evaluation.measure import Outcome, prediction_rows
 from slowfast_finetune.evaluation.predictions_table import PredictionRow, Predictions
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
+from slowfast_finetune.inspection.counting import imbalance
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.pictures.contact_sheets import (
     PLANS,
@@ -52,7 +53,6 @@ from slowfast_finetune.report.run_findings import (
     check_run,
     confused_classes,
     dead_classes,
-    imbalance,
     miscalibration,
     shared_groups,
     sure_mistakes,
@@ -240,14 +240,14 @@ def test_guessing_models_are_told_of_wrong_labels_at_most_once_in_twenty() -> No
 
 
 def test_unequal_classes_show_balanced_accuracy_beside_accuracy() -> None:
-    scores = {"top1_accuracy": Estimate(0.9), "balanced_accuracy": Estimate(0.5)}
-    (found,) = imbalance({"a": 90, "b": 10}, scores)
+    scores = {"accuracy": 0.9, "balanced": 0.5}
+    (found,) = imbalance(Counter(a=90, b=10), noun="video", **scores)
     assert found.title == (
         f"Unequal classes: 90{THIN}% of the training videos are a; accuracy 90{THIN}%, "
         f"balanced accuracy 50{THIN}%"
     )
-    assert list(imbalance({"a": 39, "b": 10}, scores)) == []
-    assert list(imbalance({}, scores)) == []
+    assert list(imbalance(Counter(a=39, b=10), noun="video", **scores)) == []
+    assert list(imbalance(Counter(), noun="video", **scores)) == []
 
 
 def test_sure_mistakes_are_listed_the_surest_first() -> None:

@@ -27,7 +27,6 @@ from slowfast_finetune.timelines.labelled_videos import (
     LabelledVideo,
     by_position,
     filled,
-    in_parts,
     labelled_videos,
     most_frequent,
     position_prior,
@@ -61,12 +60,10 @@ def test_cases_become_segments_of_their_video() -> None:
         case("d.mp4", "clap", 0, 1, split="val"),
     ]
     videos = labelled_videos(rows, "test")
-    assert [video.path for video in videos] == ["a.mp4", "b.mp4", "c.mp4"]
-    assert [video.path for video in in_parts(videos)] == ["a.mp4", "b.mp4"]
+    assert [video.path for video in videos] == ["a.mp4", "b.mp4"]
     # "nothing" is no class that counts; the last part goes on to the end of the video.
     assert videos[1].stretches(9.5, LABELS) == [Stretch(0, 1, 3), Stretch(1, 4, 9.5)]
     assert videos[1].stretches(2.0, LABELS) == [Stretch(0, 1, 2)], "nothing lies past the end"
-    assert videos[2].stretches(9.5, LABELS) == [Stretch(0, 0, 9.5)]
 
 
 def test_what_lies_between_is_filled() -> None:

@@ -13,6 +13,7 @@ from slowfast_finetune.comparing.sources import check_same_classes
 from slowfast_finetune.evaluation.predictions_table import Predictions, cases_of
 from slowfast_finetune.evaluation.resampling import (
     COVERAGE,
+    FEW_UNITS,
     NORMAL_QUANTILE,
     percentile_interval,
     resampled,
@@ -20,9 +21,6 @@ from slowfast_finetune.evaluation.resampling import (
 from slowfast_finetune.scoring.metrics import Floats, Labels, label_sums, scores_of_sums
 
 NUM_RESAMPLES = 10_000
-# With fewer, bootstrap intervals are too narrow: Cameron, Gelbach and Miller, "Bootstrap-based
-# improvements for inference with clustered errors", 2008.
-FEW_UNITS = 20
 # Half of the last digit in predictions.csv: a probability written as 0 is at most this.
 MIN_PROBABILITY = 5e-7
 _WORDS = {

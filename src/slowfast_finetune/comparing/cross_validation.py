@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,17 +25,9 @@ from slowfast_finetune.evaluation.resampling import (
     percentile_interval,
     resampled,
 )
+from slowfast_finetune.features import logistic
 from slowfast_finetune.features.extraction import VideoFeatures, ViewPlan, features_of
 from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.features.logistic import (
-    PENALTIES,
-    Head,
-    deal_folds,
-    fit_path,
-    fit_probe,
-    fitting,
-    joined_units,
-)
 from slowfast_finetune.model.checkpoint import Preprocessing
 from slowfast_finetune.model.weights import build_pretrained
 from slowfast_finetune.scoring.metrics import Floats, Labels
@@ -46,21 +39,13 @@ FULL, HALF = SHARES.index(1.0), SHARES.index(0.5)
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Every video tested once, by a probe that has not seen its group.
+    """Every video tested once, by a probe that has not seen its group."""
 
-    Attributes:
-        rows: all N usable videos.
-        folds: in which each is tested (N,).
-        probabilities: float64 (N, classes), calibrated within the other folds.
-        thresholds: of each fold.
-        penalties: position in PENALTIES of what each fold chose.
-    """
-
-    rows: Sequence[ClipRow]
-    folds: Labels
-    probabilities: Floats
-    thresholds: Sequence[float]
-    penalties: Sequence[int]
+    rows: Sequence[ClipRow]  # all N usable videos
+    folds: Labels  # in which each is tested (N,)
+    probabilities: Floats  # float64 (N, classes), calibrated within the other folds
+    thresholds: Sequence[float]  # of each fold
+    penalties: Sequence[int]  # position in PENALTIES of what each fold chose
 
     def predictions(self, class_names: Sequence[str], *, num_views: int) -> list[Predictions]:
         """The predictions of each fold."""
@@ -69,7 +54,8 @@ class CrossValidation:
         found = []
         for fold, threshold in enumerate(self.thresholds):
             inside = self.folds == fold
-            outcome = Outcome(_chosen(self.rows, inside), self.probabilities[inside], [], threshold)
+            rows = [*itertools.compress(self.rows, inside)]
+            outcome = Outcome(rows, self.probabilities[inside], [], threshold)
             frame = pd.DataFrame(prediction_rows(outcome, class_names, num_views=num_views))
             for label, name in enumerate(class_names):
                 frame[f"p({name})"] = outcome.probabilities[:, label]
@@ -120,7 +106,7 @@ def cross_validated(
         DataError: a class lies in too few groups.
     """
     num_folds, seed = params.data.num_folds, params.data.split_seed
-    folds = deal_folds(rows, num_folds=num_folds, seed=seed)
+    folds = logistic.deal_folds(rows, num_folds=num_folds, seed=seed)
     labels = np.array([row.label for row in rows], np.int64)
     probabilities = np.zeros((len(rows), int(labels.max()) + 1))
     thresholds, penalties = [], []
@@ -129,8 +115,8 @@ def cross_validated(
         say(f"{count} folds: a class has no more groups; data.num_folds is {num_folds}")
     for fold in progress(range(count), total=count, label="cross-validating", unit="fold"):
         inside = folds != fold
-        probe = fit_probe(
-            _chosen(rows, inside),
+        probe = logistic.fit_probe(
+            [*itertools.compress(rows, inside)],
             features.values[inside],
             num_views=features.unmirrored.shape[1],
             balanced=params.train.class_balance != "none",
@@ -157,7 +143,7 @@ def learning_curve(
     """
     rows, rng = found.rows, np.random.default_rng(params.train.seed)
     labels = np.array([row.label for row in rows], np.int64)
-    units = joined_units(rows)
+    units = logistic.joined_units(rows)
     right = np.zeros((len(SHARES), DRAWS, len(rows)), bool)
     sizes = np.zeros((len(SHARES), DRAWS, len(found.penalties)))
     folds = range(len(found.penalties))
@@ -168,11 +154,11 @@ def learning_curve(
             order = rng.permutation(np.unique(units[training]))
             for index, share in enumerate(SHARES):
                 used = training[np.isin(units[training], _drawn(order, units, labels, share))]
-                with fitting():
-                    (head,) = fit_path(
+                with logistic.fitting():
+                    (head,) = logistic.fit_path(
                         features.values[used],
                         labels[used],
-                        penalties=[PENALTIES[found.penalties[fold]]],
+                        penalties=[logistic.PENALTIES[found.penalties[fold]]],
                         balanced=params.train.class_balance != "none",
                     )
                 probabilities = _probabilities(head, features.unmirrored[tested], temperature=1.0)
@@ -224,7 +210,7 @@ def more_videos_text(
     curve: Sequence[CurveRow], right: Floats, rows: Sequence[ClipRow], class_names: Sequence[str]
 ) -> str:
     """Say what more videos would do, and of which class most."""
-    gain, (low, high) = gain_of_doubling(right, joined_units(rows))
+    gain, (low, high) = gain_of_doubling(right, logistic.joined_units(rows))
     half, full = curve[HALF].num_videos, curve[FULL].num_videos
     said = f"From {half:.0f} to {full:.0f} videos the accuracy changed by {gain:+.3f}"
     said += f" (95 % confidence interval {low:+.3f} to {high:+.3f}): "
@@ -239,12 +225,8 @@ def more_videos_text(
     )
 
 
-def _probabilities(head: Head, features: Features, *, temperature: float) -> Floats:
+def _probabilities(head: logistic.Head, features: Features, *, temperature: float) -> Floats:
     from scipy.special import softmax
 
     averaged: Floats = softmax(head.logits(features) / temperature, axis=2).mean(axis=1)
     return averaged
-
-
-def _chosen(rows: Sequence[ClipRow], inside: Labels) -> list[ClipRow]:
-    return [rows[position] for position in np.flatnonzero(inside).tolist()]

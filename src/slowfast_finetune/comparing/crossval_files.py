@@ -44,19 +44,12 @@ CURVE = Table(f"metrics/{CURVE_NAME}", CurveRow, version=1)
 
 @dataclass(frozen=True)
 class CrossvalResults:
-    """What a cross-validation by probes has found.
+    """What a cross-validation by probes has found."""
 
-    Attributes:
-        predictions: of every video.
-        curve: accuracy by the number of training videos.
-        model: the network and ``model.weights``.
-        more_videos: a sentence on what more videos would do.
-    """
-
-    predictions: Predictions
-    curve: Sequence[CurveRow]
-    model: str
-    more_videos: str
+    predictions: Predictions  # of every video
+    curve: Sequence[CurveRow]  # accuracy by the number of training videos
+    model: str  # the network and ``model.weights``
+    more_videos: str  # a sentence on what more videos would do
 
     def accuracy(self) -> tuple[float, Interval]:
         """The share of the videos that is classified right, and its 95 % confidence interval."""

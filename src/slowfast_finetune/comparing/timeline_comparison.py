@@ -15,17 +15,11 @@ from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_o
 
 @dataclass(frozen=True)
 class TimelineComparison:
-    """Differences of the scores of timelines, with intervals by a paired bootstrap over units.
+    """Differences of the scores of timelines, with intervals by a paired bootstrap over units."""
 
-    Attributes:
-        num_videos: that both have timelines of, labelled alike.
-        num_left_out: that only one has, or that are labelled otherwise.
-        num_units: of resampling: groups, and videos without one.
-    """
-
-    num_videos: int
-    num_left_out: int
-    num_units: int
+    num_videos: int  # that both have timelines of, labelled alike
+    num_left_out: int  # that only one has, or that are labelled otherwise
+    num_units: int  # of resampling: groups, and videos without one
     differences: tuple[Difference, ...]
 
 
@@ -45,19 +39,15 @@ def compare_timelines(
         return None
     weights = draws(units)
     scores_a, scores_b = (scores_of([of[path] for path in shared], weights) for of in (of_a, of_b))
-    return TimelineComparison(
-        len(shared),
-        len(of_a.keys() | of_b.keys()) - len(shared),
-        len({*units}),
-        tuple(
-            Difference(name, float(one[0]), float(other[0]), float(drawn[0]), *interval)
-            for name in scores_a
-            for one, other in [(scores_a[name], scores_b[name])]
-            for drawn in [other - one]
-            for interval in [percentile_interval(drawn[1:])]
-            if not np.isnan(drawn[0])
-        ),
-    )
+    differences = []
+    for name in scores_a:
+        drawn = scores_b[name] - scores_a[name]
+        if not np.isnan(drawn[0]):
+            one, other, gain = (float(of[0]) for of in (scores_a[name], scores_b[name], drawn))
+            ends = percentile_interval(drawn[1:])
+            differences.append(Difference(name, one, other, gain, *ends))
+    num_left_out = len(of_a.keys() | of_b.keys()) - len(shared)
+    return TimelineComparison(len(shared), num_left_out, len({*units}), tuple(differences))
 
 
 def describe_timelines(found: TimelineComparison) -> str:

@@ -10,6 +10,9 @@ from slowfast_finetune.scoring.metrics import Bools, Floats, Labels
 
 NUM_RESAMPLES = 2000
 COVERAGE = 0.95
+# With fewer units, bootstrap intervals are too narrow: Cameron, Gelbach and Miller,
+# "Bootstrap-based improvements for inference with clustered errors", 2008.
+FEW_UNITS = 20
 NORMAL_QUANTILE = 1.959964  # of the standard normal distribution at (1 + COVERAGE) / 2
 _ROWS_AT_ONCE = 500
 

@@ -28,29 +28,18 @@ def count_findings(
     cache: CacheParams | None = None,
 ) -> Iterator[Finding]:
     """Run the checks that only count videos or look at one video at a time."""
-    counts = Counter(video.class_name for video in videos).most_common()
+    counts = Counter(video.class_name for video in videos)
     noun = case_noun(videos)
     if rejected:
         yield _rejected(len(videos), rejected, cache)
     yield from _missing_in_splits(videos, rejected)
-    if len(counts) > 1 and counts[0][1] >= IMBALANCE * counts[-1][1]:
-        (largest, most), (smallest, fewest) = counts[0], counts[-1]
-        yield make_finding(
-            "imbalance",
-            "warning",
-            largest=largest,
-            smallest=smallest,
-            most=most,
-            fewest=fewest,
-            share=most / len(videos),
-            noun=noun,
-        )
-    few = [f"{name} ({number})" for name, number in sorted(counts) if number < FEW_VIDEOS]
+    yield from imbalance(counts, noun=noun)
+    few = [f"{name} ({number})" for name, number in sorted(counts.items()) if number < FEW_VIDEOS]
     if few:
         yield make_finding("few-videos", "warning", few=few, limit=FEW_VIDEOS, noun=noun)
-    odd = [name for name, _ in sorted(counts) if name.lower() in SPLIT_FOLDERS]
+    odd = [name for name in sorted(counts) if name.lower() in SPLIT_FOLDERS]
     if odd:
-        others = [name for name, _ in sorted(counts) if name not in odd]
+        others = [name for name in sorted(counts) if name not in odd]
         yield make_finding("split-folders", "problem", odd=odd, others=others)
     if clip is not None:
         yield from _too_short(videos, clip)
@@ -66,6 +55,29 @@ def count_findings(
             total=len(videos),
             noun=noun,
         )
+
+
+def imbalance(counts: Counter[str], *, noun: str, **scores: float | None) -> Iterator[Finding]:
+    """Report very unequal numbers of videos, or of parts of some, per class.
+
+    Args:
+        scores: ``accuracy`` and ``balanced`` of a model, if there is one.
+    """
+    sizes = counts.most_common()
+    if len(sizes) < 2 or sizes[0][1] < IMBALANCE * sizes[-1][1]:
+        return
+    (largest, most), (smallest, fewest) = sizes[0], sizes[-1]
+    yield make_finding(
+        "imbalance",
+        "warning",
+        largest=largest,
+        smallest=smallest,
+        most=most,
+        fewest=fewest,
+        share=most / counts.total(),
+        noun=noun,
+        **scores,
+    )
 
 
 def _rejected(

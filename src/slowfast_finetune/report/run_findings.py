@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.evaluation.resampling import FEW_UNITS
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
-from slowfast_finetune.inspection.counting import IMBALANCE
+from slowfast_finetune.inspection.counting import imbalance
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.report.results import Results, Scores, VideoResult, number_of_groups
 from slowfast_finetune.report.video_order import surest_mistakes
 
 SURE = 0.9  # confidence from which a wrong prediction suggests a wrong label
 WIDE = 0.2  # width of the confidence interval of the accuracy
-# With fewer, bootstrap intervals are too narrow: Cameron, Gelbach and Miller, "Bootstrap-based
-# improvements for inference with clustered errors", 2008.
-FEW_GROUPS = 20
 SIGNIFICANCE = 0.05
 CALIBRATED = 0.1  # calibration error up to which probabilities are taken as they are
 
@@ -34,7 +32,12 @@ def check_run(results: Results) -> list[Finding]:
         *shared_groups(results.clips),
         *dead_classes(results.classes, num_classes=len(results.class_names)),
         *confused_classes(results.confusion, predictions, scores),
-        *imbalance(training, scores, noun=case_noun(results.clips)),
+        *imbalance(
+            training,
+            noun=case_noun(results.clips),
+            accuracy=scores["top1_accuracy"].value,
+            balanced=scores["balanced_accuracy"].value if "balanced_accuracy" in scores else None,
+        ),
         *sure_mistakes(predictions),
         *miscalibration(predictions, scores),
         *uncertainty(predictions, scores),
@@ -125,29 +128,6 @@ def confused_classes(
             )
 
 
-def imbalance(
-    training: Mapping[str, int], scores: Scores, *, noun: str = "video"
-) -> Iterator[Finding]:
-    """Report very unequal numbers of training videos, or of parts of some, per class."""
-    sizes = Counter(training).most_common()
-    if len(sizes) < 2 or sizes[0][1] < IMBALANCE * sizes[-1][1]:
-        return
-    (largest, most), (smallest, fewest) = sizes[0], sizes[-1]
-    balanced = scores.get("balanced_accuracy")
-    yield make_finding(
-        "imbalance",
-        "warning",
-        largest=largest,
-        most=most,
-        smallest=smallest,
-        fewest=fewest,
-        share=most / sum(training.values()),
-        noun=noun,
-        accuracy=scores["top1_accuracy"].value,
-        balanced=None if balanced is None else balanced.value,
-    )
-
-
 def sure_mistakes(predictions: Sequence[VideoResult]) -> Iterator[Finding]:
     """Report wrong predictions of high confidence."""
     paths = [v.row.case for v in surest_mistakes(predictions) if v.row.confidence >= SURE]
@@ -177,7 +157,7 @@ def uncertainty(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[
     accuracy, groups = scores["top1_accuracy"], number_of_groups(predictions)
     known = accuracy.low is not None and accuracy.high is not None
     wide = known and accuracy.high - accuracy.low > WIDE  # type: ignore[operator]
-    if wide or groups < FEW_GROUPS:
+    if wide or groups < FEW_UNITS:
         videos = count(len(predictions), f"test {case_noun(v.row for v in predictions)}")
         grouped = any(video.row.group for video in predictions)
         yield make_finding(
@@ -185,6 +165,6 @@ def uncertainty(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[
             "warning",
             wide=wide,
             accuracy=accuracy,
-            limit=FEW_GROUPS,
+            limit=FEW_UNITS,
             what=f"{videos} of {count(groups, 'group')}" if grouped else videos,
         )

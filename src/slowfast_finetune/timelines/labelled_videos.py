@@ -14,7 +14,8 @@ import numpy as np
 from slowfast_finetune.base.console import printable, say
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import ManifestRow
-from slowfast_finetune.timelines.segment_scores import BACKGROUND, Floats, Stretch
+from slowfast_finetune.scoring.metrics import Floats
+from slowfast_finetune.timelines.segment_scores import BACKGROUND, Stretch
 
 if TYPE_CHECKING:
     from slowfast_finetune.predicting.prediction import RefusedVideo
@@ -26,15 +27,10 @@ POSITIONS = 100  # into so many stretches of equal length the prior of positions
 
 @dataclass(frozen=True)
 class LabelledVideo:
-    """A video and its cases, in order of time.
+    """A video and its cases, in order of time."""
 
-    Attributes:
-        path: as in the manifest.
-        unit: of resampling; its group, or its content.
-    """
-
-    path: str
-    unit: str
+    path: str  # as in the manifest
+    unit: str  # of resampling: its group, or its content
     rows: Sequence[ManifestRow]
 
     def stretches(self, seconds: float, labels: dict[str, int]) -> list[Stretch]:
@@ -62,10 +58,10 @@ def stretches_of(segments: Sequence[Segment], labels: dict[str, int]) -> list[St
 
 
 def labelled_videos(rows: Iterable[ManifestRow], split: str) -> list[LabelledVideo]:
-    """Videos of a split, by path."""
+    """Videos of a split whose cases are parts of them, by path."""
     found: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in rows:
-        if row.split == split:
+        if row.split == split and row.start_seconds is not None:
             found[row.video_path].append(row)
     return [
         LabelledVideo(
@@ -75,11 +71,6 @@ def labelled_videos(rows: Iterable[ManifestRow], split: str) -> list[LabelledVid
         )
         for path in sorted(found)
     ]
-
-
-def in_parts(videos: Iterable[LabelledVideo]) -> list[LabelledVideo]:
-    """Those videos whose cases are parts of them."""
-    return [video for video in videos if video.rows[0].start_seconds is not None]
 
 
 def readable(

@@ -15,10 +15,11 @@ from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.evaluation.result_tables import EvaluationFiles
+from slowfast_finetune.scoring.metrics import Floats
+from slowfast_finetune.timelines import timeline_tables
 from slowfast_finetune.timelines.labelled_videos import (
     by_position,
     filled,
-    in_parts,
     labelled_videos,
     most_frequent,
     position_prior,
@@ -27,17 +28,11 @@ from slowfast_finetune.timelines.labelled_videos import (
 )
 from slowfast_finetune.timelines.segment_scores import (
     BACKGROUND,
-    Floats,
     Timeline,
     draws,
     scores_of,
 )
-from slowfast_finetune.timelines.timeline_tables import (
-    TIMELINE_SCORES,
-    TIMELINES,
-    TimelineRow,
-    TimelineScoreRow,
-)
+from slowfast_finetune.timelines.timeline_tables import TimelineRow, TimelineScoreRow
 
 if TYPE_CHECKING:
     from slowfast_finetune.predicting.timeline import Segment
@@ -62,7 +57,7 @@ def measure_timelines(
     """
     from slowfast_finetune.predicting.timeline_settings import write_settings
 
-    videos, validation = (in_parts(labelled_videos(rows, split)) for split in ("test", "val"))
+    videos, validation = (labelled_videos(rows, split) for split in ("test", "val"))
     if not videos:
         _write(files, [], [])
         say("no test video has labelled parts; no timeline is measured")
@@ -98,7 +93,7 @@ def measure_timelines(
         units.append(video.unit)
     if not timelines:
         raise DataError("none of the test videos with labelled parts can be read")
-    training = in_parts(labelled_videos(rows, "train"))
+    training = labelled_videos(rows, "train")
     if not training:
         say("no training video has labelled parts; the baselines of timelines are empty")
     prior = position_prior(training, labels, project=project) if training else None
@@ -201,6 +196,6 @@ def described(scores: Sequence[TimelineScoreRow]) -> str:
 def _write(
     files: EvaluationFiles, segments: Sequence[TimelineRow], scores: Sequence[TimelineScoreRow]
 ) -> None:
-    TIMELINES.write(files.table("timelines"), segments)
-    TIMELINE_SCORES.write(files.table("timeline_scores"), scores)
+    timeline_tables.TIMELINES.write(files.table("timelines"), segments)
+    timeline_tables.TIMELINE_SCORES.write(files.table("timeline_scores"), scores)
     write_text(files.folder / "timelines.json", json.dumps(headline(scores), indent=2) + "\n")

@@ -12,12 +12,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.evaluation.resampling import resampled, units_of
-
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+from slowfast_finetune.scoring.metrics import Floats, Labels
 
 FRAME_SECONDS = 0.1  # from one point of the time grid to the next
 F1_OVERLAPS = (0.10, 0.25, 0.50)
@@ -38,15 +35,11 @@ class Stretch(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """The labelled and the predicted segments of one video, each in order and without overlap.
-
-    Attributes:
-        seconds: length of the video; nothing lies later.
-    """
+    """The labelled and the predicted segments of one video, each in order and without overlap."""
 
     true: Sequence[Stretch]
     predicted: Sequence[Stretch]
-    seconds: float
+    seconds: float  # length of the video; nothing lies later
 
 
 def frame_labels(stretches: Sequence[Stretch], seconds: float) -> Labels:
@@ -158,8 +151,7 @@ def _hits(
         part = timelines[video].predicted[number]
         shares = [(_iou(part, other), index) for index, other in enumerate(true[video])]
         reached = [pair for pair in shares if pair[0] >= overlap - ROUNDING]
-        free = [pair for pair in reached if (video, pair[1]) not in taken]
-        if free:
+        if free := [pair for pair in reached if (video, pair[1]) not in taken]:
             taken.add((video, max(free)[1]))
             hits[row] = 1
     return hits
