@@ -8,24 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
+import typing
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import UnionType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Generic,
-    Literal,
-    NamedTuple,
-    TextIO,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TextIO, TypeVar
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.files import write_text
@@ -56,12 +45,12 @@ class Column:
 
         ``type | None`` makes it nullable, and a Literal gives its choices.
         """
-        kind, meaning, unit = (*get_args(hint), "")[:3]
+        kind, meaning, unit = (*typing.get_args(hint), "")[:3]
         # A Literal with None is a Union of the typing module.
-        nullable = get_origin(kind) in (UnionType, Union)
+        nullable = typing.get_origin(kind) in (UnionType, typing.Union)
         if nullable:
-            kind = get_args(kind)[0]
-        choices = get_args(kind) if get_origin(kind) is Literal else ()
+            kind = typing.get_args(kind)[0]
+        choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
         return cls(name, str if choices else kind, meaning, unit, nullable, choices)
 
     @property
@@ -128,7 +117,7 @@ class Table(Generic[RowT]):
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The columns but for those of the classes."""
-        hints = get_type_hints(self.row, include_extras=True)
+        hints = typing.get_type_hints(self.row, include_extras=True)
         return tuple(Column.of(name, hints[name]) for name in self.row._fields)
 
     def read(self, path: Path) -> pd.DataFrame:

@@ -17,14 +17,8 @@ from slowfast_finetune.base.manifest_table import SPLITS, case_noun
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.inspection.readable import template_environment
+from slowfast_finetune.report import run_overview
 from slowfast_finetune.report.results import Results
-from slowfast_finetune.report.run_overview import (
-    data_table,
-    reproduction,
-    run_of,
-    sentences,
-    texts,
-)
 
 
 def model_card(results: Results, *, params: Params, findings: Sequence[Finding]) -> str:
@@ -34,7 +28,8 @@ def model_card(results: Results, *, params: Params, findings: Sequence[Finding])
     front_matter = yaml.safe_dump(
         _front_matter(results, params, dataset), sort_keys=False, allow_unicode=True, width=1000
     )
-    first_weights = str(run_of(results.summary).get("initial_weights") or "")
+    titles = run_overview.texts()["card"]
+    first_weights = str(run_overview.run_of(results.summary).get("initial_weights") or "")
     template = template_environment("report", autoescape=False).get_template("model_card.md")
     card = template.render(
         front_matter=front_matter,
@@ -43,17 +38,17 @@ def model_card(results: Results, *, params: Params, findings: Sequence[Finding])
         params=params,
         side=params.train.crop_size,
         noun=case_noun(results.clips),
-        sentences=[markdown(text) for text in sentences("result", results)],
-        scores={name: said[0] for name, said in texts()["card"].items() if name in results.scores},
-        data=sentences("data", results),
+        sentences=[markdown(text) for text in run_overview.sentences("result", results)],
+        scores={name: said[0] for name, said in titles.items() if name in results.scores},
+        data=run_overview.sentences("data", results),
         splits=SPLITS,
-        data_table=data_table(results),
+        data_table=run_overview.data_table(results),
         grouped=any(clip.group for clip in results.clips),
         shared_groups=any(finding.code == "group-on-both-sides" for finding in findings),
         findings=[finding for finding in findings if finding.level != "note"],
         kinetics="kinetics" in f"{params.model.weights} {first_weights}".lower(),
         md=markdown,
-        **reproduction(results),
+        **run_overview.reproduction(results),
     )
     return card.rstrip() + "\n"
 
@@ -61,7 +56,7 @@ def model_card(results: Results, *, params: Params, findings: Sequence[Finding])
 def _front_matter(results: Results, params: Params, dataset: str) -> dict[str, Any]:
     metrics = [
         {"type": said[1], "name": said[0], "value": results.scores[name].value}
-        for name, said in texts()["card"].items()
+        for name, said in run_overview.texts()["card"].items()
         if len(said) > 1 and name in results.scores
     ]
     result = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,36 +27,12 @@ from slowfast_finetune.inspection.readable import template_environment
 from slowfast_finetune.inspection.shared_scenes import seen_scenes
 from slowfast_finetune.inspection.video_summary import summarise_entry
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
-from slowfast_finetune.report.charts import (
-    learning_chart,
-    reliability_chart,
-    short,
-    training_curves,
-)
+from slowfast_finetune.report import charts, run_overview, timeline_strips, video_order
 from slowfast_finetune.report.confusion_matrix import make_matrix
 from slowfast_finetune.report.evidence import Evidence, gather_evidence
 from slowfast_finetune.report.model_card import model_card
 from slowfast_finetune.report.results import ResultFiles, Results, VideoResult, read_results
 from slowfast_finetune.report.run_findings import check_run
-from slowfast_finetune.report.run_overview import (
-    data_table,
-    reproduction,
-    run_of,
-    sentences,
-    texts,
-)
-from slowfast_finetune.report.timeline_strips import (
-    frame_reader,
-    hues,
-    largest_mistakes,
-    make_strips,
-)
-from slowfast_finetune.report.video_order import (
-    least_certain,
-    most_informative,
-    probability_bars,
-    surest_mistakes,
-)
 
 Frames = npt.NDArray[np.uint8]
 
@@ -124,56 +101,18 @@ def compose(
     project: Path = Path(),
 ) -> str:
     """Render the page; it is never longer than MAX_BYTES and states what it leaves out."""
-    strips = make_strips(results.timelines)
-    timeline_mistakes = largest_mistakes(strips, LISTED)
-    names, read = frame_reader(timeline_mistakes, project=project)
     clips = {row.case: row for row in results.clips}
-    uncertain = least_certain(results.predictions)
-    run = run_of(results.summary)
-    run_params = run.get("params", {})
-    # Timelines show background as no class.
-    background = run_params.get("data", {}).get("background")
-    by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
-    for video in reversed(uncertain):
-        by_cell[video.row.actual, video.row.predicted].append(video)
-    context = {
-        "SPLITS": SPLITS,
-        "by_cell": by_cell,
-        "chosen": results.timeline_settings,
-        "charts": training_curves(results.history),
-        "classes": sorted(results.classes, key=lambda r: 2.0 if r.recall is None else r.recall),
+    uncertain = video_order.least_certain(results.predictions)
+    context = _context(results, uncertain, project=project) | {
         "clips": clips,
-        "crossval": results.crossval,
-        "data_rows": data_table(results),
         "evidence": evidence,
         "findings": _joined(results, findings),
-        "hues": hues([name for name in results.class_names if name != background]),
-        "is_probe": run.get("method") == "probe",
-        "learning": learning_chart(results.crossval.curve) if results.crossval else None,
-        "max_paths": MAX_PATHS,
-        "max_strips": MAX_STRIPS,
-        "mistakes": surest_mistakes(results.predictions)[:LISTED],
-        "model_name": run_params.get("model", {}).get("name", "SlowFast"),
-        "noun": case_noun(results.clips),
-        "probability_bars": probability_bars,
-        "reasons": Counter(row.reason for row in results.rejected).most_common(),
-        "reliability": reliability_chart(results.reliability),
-        "results": results,
-        "sentences": {kind: sentences(kind, results) for kind in ("result", "data", "training")},
-        "short": short,
-        "strips": strips,
         "subsets": [*results.subsets, *_scene_subsets(results, seen_scenes)],
-        "texts": texts(),
-        "timeline_mistakes": timeline_mistakes,
-        "timeline_scores": {(row.method, row.score): row for row in results.timeline_scores},
-        "timeline_sheets": make_sheets(names, read, max_bytes=TIMELINE_BYTES),
-        "uncertain": uncertain[:LISTED],
-        **reproduction(results),
     }
     # Names of files and classes may contain anything, so that everything is escaped.
     template = template_environment("report", autoescape=True).get_template("report_page.html")
     for max_videos, max_classes in LIMITS:
-        shown = [v.row.case for v in most_informative(results.predictions)[:max_videos]]
+        shown = [v.row.case for v in video_order.most_informative(results.predictions)[:max_videos]]
         paths = dict.fromkeys([*shown, *(video.row.case for video in uncertain[:LISTED])])
         sheets = make_sheets(
             [*paths],
@@ -185,6 +124,54 @@ def compose(
         if len(page.encode()) <= MAX_BYTES:
             break
     return page
+
+
+def _context(
+    results: Results, uncertain: Sequence[VideoResult], *, project: Path
+) -> dict[str, Any]:
+    """The variables of the template that depend on the results alone."""
+    strips = timeline_strips.make_strips(results.timelines)
+    timeline_mistakes = timeline_strips.largest_mistakes(strips, LISTED)
+    names, read = timeline_strips.frame_reader(timeline_mistakes, project=project)
+    run = run_overview.run_of(results.summary)
+    run_params = run.get("params", {})
+    # Timelines show background as no class.
+    background = run_params.get("data", {}).get("background")
+    by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
+    for video in reversed(uncertain):
+        by_cell[video.row.actual, video.row.predicted].append(video)
+    return {
+        "SPLITS": SPLITS,
+        "by_cell": by_cell,
+        "chosen": results.timeline_settings,
+        "charts": charts.training_curves(results.history),
+        "classes": sorted(results.classes, key=lambda r: 2.0 if r.recall is None else r.recall),
+        "crossval": results.crossval,
+        "data_rows": run_overview.data_table(results),
+        "hues": timeline_strips.hues([name for name in results.class_names if name != background]),
+        "is_probe": run.get("method") == "probe",
+        "learning": charts.learning_chart(results.crossval.curve) if results.crossval else None,
+        "max_paths": MAX_PATHS,
+        "max_strips": MAX_STRIPS,
+        "mistakes": video_order.surest_mistakes(results.predictions)[:LISTED],
+        "model_name": run_params.get("model", {}).get("name", "SlowFast"),
+        "noun": case_noun(results.clips),
+        "probability_bars": video_order.probability_bars,
+        "reasons": Counter(row.reason for row in results.rejected).most_common(),
+        "reliability": charts.reliability_chart(results.reliability),
+        "results": results,
+        "sentences": {
+            kind: run_overview.sentences(kind, results) for kind in ("result", "data", "training")
+        },
+        "short": charts.short,
+        "strips": strips,
+        "texts": run_overview.texts(),
+        "timeline_mistakes": timeline_mistakes,
+        "timeline_scores": {(row.method, row.score): row for row in results.timeline_scores},
+        "timeline_sheets": make_sheets(names, read, max_bytes=TIMELINE_BYTES),
+        "uncertain": uncertain[:LISTED],
+        **run_overview.reproduction(results),
+    }
 
 
 def _joined(results: Results, others: Sequence[Finding]) -> list[Finding]:

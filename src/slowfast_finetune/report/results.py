@@ -15,26 +15,11 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.comparing import sources
 from slowfast_finetune.comparing.crossval_files import SUMMARY_NAME, CrossvalResults, read_crossval
+from slowfast_finetune.evaluation import result_tables
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow, Predictions
-from slowfast_finetune.evaluation.result_tables import (
-    CLASSES,
-    CONFUSION,
-    RELIABILITY,
-    SCORES,
-    SUBSETS,
-    ClassRow,
-    ConfusionRow,
-    EvaluationFiles,
-    ReliabilityRow,
-    SubsetRow,
-)
+from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.scoring.novelty import FAMILIAR
-from slowfast_finetune.timelines.timeline_tables import (
-    TIMELINE_SCORES,
-    TIMELINES,
-    TimelineRow,
-    TimelineScoreRow,
-)
+from slowfast_finetune.timelines import timeline_tables
 from slowfast_finetune.training.history import HISTORY, EpochRow
 
 ROUNDING = 1e-4  # of a score in scores.csv
@@ -87,18 +72,18 @@ class Results:
 
     class_names: tuple[str, ...]  # by label
     scores: Scores
-    subsets: Sequence[SubsetRow]
+    subsets: Sequence[result_tables.SubsetRow]
     predictions: Sequence[VideoResult]
-    confusion: Sequence[ConfusionRow]
-    classes: Sequence[ClassRow]
-    reliability: Sequence[ReliabilityRow]
+    confusion: Sequence[result_tables.ConfusionRow]
+    classes: Sequence[result_tables.ClassRow]
+    reliability: Sequence[result_tables.ReliabilityRow]
     history: Sequence[EpochRow]
     summary: Mapping[str, Any]  # metrics/train.json
     clips: Sequence[ClipRow]
     rejected: Sequence[RejectedRow]
     params_text: str  # content of params.yaml
-    timelines: Sequence[TimelineRow] = ()
-    timeline_scores: Sequence[TimelineScoreRow] = ()
+    timelines: Sequence[timeline_tables.TimelineRow] = ()
+    timeline_scores: Sequence[timeline_tables.TimelineScoreRow] = ()
     timeline_settings: Mapping[str, Any] = field(default_factory=dict)  # empty: none were chosen
     crossval: CrossvalResults | None = None
     crossval_texts: Sequence[str] = ()  # what it says of more videos and of this run
@@ -125,18 +110,18 @@ def read_results(files: ResultFiles) -> Results:
     results = Results(
         class_names=class_names,
         scores=read_scores(files.table("scores")),
-        subsets=SUBSETS.read_rows(files.table("subsets")),
+        subsets=result_tables.SUBSETS.read_rows(files.table("subsets")),
         predictions=predictions,
-        confusion=CONFUSION.read_rows(files.plot("confusion")),
-        classes=CLASSES.read_rows(files.plot("per_class")),
-        reliability=RELIABILITY.read_rows(files.plot("reliability")),
+        confusion=result_tables.CONFUSION.read_rows(files.plot("confusion")),
+        classes=result_tables.CLASSES.read_rows(files.plot("per_class")),
+        reliability=result_tables.RELIABILITY.read_rows(files.plot("reliability")),
         history=HISTORY.read_rows(files.table("history")),
         summary=summary,
         clips=clips,
         rejected=REJECTED.read_rows(files.rejected),
         params_text=_read_text(files.params),
-        timelines=TIMELINES.read_rows(files.table("timelines")),
-        timeline_scores=TIMELINE_SCORES.read_rows(files.table("timeline_scores")),
+        timelines=timeline_tables.TIMELINES.read_rows(files.table("timelines")),
+        timeline_scores=timeline_tables.TIMELINE_SCORES.read_rows(files.table("timeline_scores")),
         timeline_settings=_read_json(
             files.checkpoint.with_name(f"{files.checkpoint.stem}_timeline.json")
         ),
@@ -209,7 +194,7 @@ def read_scores(path: Path) -> dict[str, Estimate]:
     Raises:
         DataError: the table cannot be read, or lacks the accuracy.
     """
-    rows = SCORES.read_rows(path)
+    rows = result_tables.SCORES.read_rows(path)
     scores = {
         row.score: Estimate(row.value, row.low, row.high) for row in rows if row.value is not None
     }
