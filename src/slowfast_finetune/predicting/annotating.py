@@ -224,8 +224,7 @@ class Overlay:
         """A copy of a frame, uint8 (H, W, 3), with the label and the place in time."""
         drawn = picture.copy()
         # The last segment holds what comes after it.
-        ends = [segment.end_seconds for segment in self._segments]
-        number = min(bisect.bisect_right(ends, seconds), len(ends) - 1)
+        number = bisect.bisect_right(self._segments[:-1], seconds, key=lambda s: s.end_seconds)
         if number not in self._labels:
             self._labels = {number: self._draw_label(self._segments[number])}
         label = self._labels[number]

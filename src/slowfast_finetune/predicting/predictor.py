@@ -197,13 +197,11 @@ class Predictor:
             num_workers: processes that decode; "auto" is one for each core.
         """
         # The decoders end however this generator ends.
+        stride = self.timeline.stride_seconds if stride_seconds is None else stride_seconds
+        plan = self._plan(stride)
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
-            yield from self._results(
-                streams,
-                stride_seconds=stride_seconds,
-                threshold=threshold,
-                max_novelty=max_novelty,
-            )
+            for video in self._scored(streams, plan):
+                yield video.refusal or self._prediction(video, plan, threshold, max_novelty)
 
     def features(self, path: str | Path) -> ViewFeatures:
         """The features of one video.
@@ -224,7 +222,7 @@ class Predictor:
         shape = self.preprocessing
         plan = self._plan(shape.num_frames / shape.sample_fps)
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
-            for video in self._scored(streams, plan, None, keeps_features=True):
+            for video in self._scored(streams, plan, keeps_features=True):
                 if video.refusal is not None:
                     yield video.refusal
                     continue
@@ -251,7 +249,7 @@ class Predictor:
         """What timelines are made of, before smoothing; arguments as of :meth:`predict_many`."""
         plan = self._plan(stride_seconds)
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
-            for video in self._scored(streams, plan, None):
+            for video in self._scored(streams, plan):
                 yield video.refusal or TimelineCells(video.path, *self._cells(video, plan))
 
     def _streams(
@@ -270,8 +268,9 @@ class Predictor:
             path: for the result; it is not opened.
             on_clip: called with each clip and its logits (classes,).
         """
-        (result,) = self._results([(path, runs)], on_clip=on_clip)
-        return result
+        plan = self._plan(self.timeline.stride_seconds)
+        (video,) = self._scored([(path, runs)], plan, on_clip)
+        return video.refusal or self._prediction(video, plan, None, FAMILIAR)
 
     @torch.inference_mode()
     def logits(self, clips: npt.NDArray[np.uint8]) -> Logits:
@@ -280,26 +279,11 @@ class Predictor:
         logits: Logits = self._classifier(shown).float().cpu().numpy()
         return logits
 
-    def _results(
-        self,
-        streams: Iterable[tuple[Path, Iterable[FrameRun]]],
-        *,
-        stride_seconds: float | None = None,
-        threshold: float | None = None,
-        max_novelty: float = FAMILIAR,
-        on_clip: OnClip | None = None,
-    ) -> Iterator[Prediction | RefusedVideo]:
-        plan = self._plan(
-            self.timeline.stride_seconds if stride_seconds is None else stride_seconds
-        )
-        for video in self._scored(streams, plan, on_clip):
-            yield video.refusal or self._prediction(video, plan, threshold, max_novelty)
-
     def _scored(
         self,
         streams: Iterable[tuple[Path, Iterable[FrameRun]]],
         plan: ClipPlan,
-        on_clip: OnClip | None,
+        on_clip: OnClip | None = None,
         *,
         keeps_features: bool = False,
     ) -> Iterator[_ScoredVideo]:
@@ -359,11 +343,7 @@ class Predictor:
         )
 
     def _prediction(
-        self,
-        video: _ScoredVideo,
-        plan: ClipPlan,
-        threshold: float | None,
-        max_novelty: float,
+        self, video: _ScoredVideo, plan: ClipPlan, threshold: float | None, max_novelty: float
     ) -> Prediction:
         clips, names = video.clips, self.class_names
         cells, edges = self._cells(video, plan)

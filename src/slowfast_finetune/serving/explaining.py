@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.pictures import grad_cam
@@ -30,8 +31,7 @@ class KeptClips:
 
     def see(self, look: SelectedClip, logits: Scores) -> None:
         """Keep this clip if it is the best for the class that leads it."""
-        values = logits.astype(np.float64)
-        scores = (values - np.logaddexp.reduce(values)).astype(np.float32)
+        scores = log_softmax(logits.astype(np.float64)).astype(np.float32)
         label = int(scores.argmax())
         before = self._by_label.get(label)
         if before is None or scores[label] > before[1][label]:
