@@ -12,7 +12,7 @@ import yaml
 from reported_run import Answer, Run, answers, write_run
 from synthetic import make_params
 
-from slowfast_finetune.evaluation.measure import headline
+from slowfast_finetune.evaluation.result_rows import headline
 from slowfast_finetune.evaluation.result_tables import SCORES
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, settings_path

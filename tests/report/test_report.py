@@ -29,8 +29,8 @@ from slowfast_finetune.comparing.crossval_files import (
     CurveRow,
     write_crossval,
 )
-from slowfast_finetune.evaluation.measure import Outcome, prediction_rows
 from slowfast_finetune.evaluation.predictions_table import PredictionRow, Predictions
+from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.counting import imbalance
 from slowfast_finetune.inspection.findings import Finding

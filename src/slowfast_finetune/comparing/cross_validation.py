@@ -17,7 +17,6 @@ from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.comparing.crossval_files import CurveRow
-from slowfast_finetune.evaluation.measure import Outcome, prediction_rows
 from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import (
     Interval,
@@ -25,6 +24,7 @@ from slowfast_finetune.evaluation.resampling import (
     percentile_interval,
     resampled,
 )
+from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
 from slowfast_finetune.features import logistic
 from slowfast_finetune.features.extraction import VideoFeatures, ViewPlan, features_of
 from slowfast_finetune.features.feature_store import Features

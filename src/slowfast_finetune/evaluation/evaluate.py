@@ -16,9 +16,9 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation import measure, result_tables
-from slowfast_finetune.evaluation.measure import Outcome
+from slowfast_finetune.evaluation import result_rows, result_tables
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
+from slowfast_finetune.evaluation.result_rows import Outcome
 from slowfast_finetune.evaluation.result_tables import ClassRow, EvaluationFiles, ScoreRow, ViewRow
 from slowfast_finetune.features.extraction import ViewPlan, view_features
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
@@ -103,8 +103,8 @@ def view_videos(
 
 
 def _write(outcome: Outcome, views: Views, class_names: list[str], files: EvaluationFiles) -> None:
-    scores = measure.score_rows(outcome)
-    classes = measure.class_rows(outcome, class_names)
+    scores = result_rows.score_rows(outcome)
+    classes = result_rows.class_rows(outcome, class_names)
     num_views = len(views.windows) // len(outcome.rows)
     view_rows = []
     for window in views.windows:
@@ -116,18 +116,20 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], files: Evalua
     )
     PREDICTIONS.write(
         files.table("predictions"),
-        measure.prediction_rows(outcome, class_names, num_views=num_views),
+        result_rows.prediction_rows(outcome, class_names, num_views=num_views),
         class_names=class_names,
         class_values=np.round(outcome.probabilities, PROBABILITY_DIGITS),
     )
     result_tables.SCORES.write(files.table("scores"), scores)
-    result_tables.SUBSETS.write(files.table("subsets"), measure.subset_rows(outcome))
+    result_tables.SUBSETS.write(files.table("subsets"), result_rows.subset_rows(outcome))
     result_tables.CLASSES.write(files.plot("per_class"), classes)
     result_tables.CONFUSION.write(
-        files.plot("confusion"), measure.confusion_rows(outcome, class_names)
+        files.plot("confusion"), result_rows.confusion_rows(outcome, class_names)
     )
-    result_tables.RELIABILITY.write(files.plot("reliability"), measure.reliability_rows(outcome))
-    write_text(files.metrics, json.dumps(measure.headline(scores), indent=2) + "\n")
+    result_tables.RELIABILITY.write(
+        files.plot("reliability"), result_rows.reliability_rows(outcome)
+    )
+    write_text(files.metrics, json.dumps(result_rows.headline(scores), indent=2) + "\n")
     say(describe(scores, classes, num_videos=len(outcome.rows), noun=case_noun(outcome.rows)))
 
 

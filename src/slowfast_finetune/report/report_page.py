@@ -17,8 +17,8 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation.measure import accuracy_of_subsets
 from slowfast_finetune.evaluation.resampling import units_of
+from slowfast_finetune.evaluation.result_rows import accuracy_of_subsets
 from slowfast_finetune.evaluation.result_tables import SubsetRow
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding, worst_first

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from synthetic import make_rows
 
-from slowfast_finetune.evaluation.measure import (
+from slowfast_finetune.evaluation.resampling import wilson_interval
+from slowfast_finetune.evaluation.result_rows import (
     HEADLINES,
     Outcome,
     class_rows,
@@ -19,7 +20,6 @@ from slowfast_finetune.evaluation.measure import (
     score_rows,
     subset_rows,
 )
-from slowfast_finetune.evaluation.resampling import wilson_interval
 from slowfast_finetune.evaluation.result_tables import ScoreRow
 
 NAMES = ["jump", "run", "sit"]
