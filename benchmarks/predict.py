@@ -17,7 +17,7 @@ from benchmarks.comparison import in_turn, speed_ratio, timed
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import demo_params
-from slowfast_finetune.decoding.decoding import sampled_frames
+from slowfast_finetune.decoding.sampled_frames import sampled_frames
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,

@@ -29,7 +29,7 @@ from slowfast_finetune.clips.caching import (
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, settings_digest
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import DecodeJob, decode_to_store
-from slowfast_finetune.decoding import decoding
+from slowfast_finetune.decoding import sampled_frames
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARAMS = synthetic.make_params(clip={"max_seconds": 2}, cache={"max_megapixels": 0.02})
@@ -501,13 +501,13 @@ def test_a_video_that_changes_while_it_is_decoded_is_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(write_video(tmp_path / "a.mp4", steady(3, 15)), store_root=tmp_path / "store")
-    frames = decoding.sampled_frames
+    frames = sampled_frames.sampled_frames
 
     def change_and_decode(*args: Any, **kwargs: Any) -> Iterator[Any]:
         yield from frames(*args, **kwargs)
         job.video.write_bytes(job.video.read_bytes() + b"\0")
 
-    monkeypatch.setattr(decoding, "sampled_frames", change_and_decode)
+    monkeypatch.setattr(sampled_frames, "sampled_frames", change_and_decode)
     with pytest.raises(VideoError) as caught:
         decode_to_store(job)
     assert caught.value.reason == "changed"

@@ -9,8 +9,8 @@ import pytest
 from synthetic import steady, write_video
 
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.decoding.frame_ranges import sampled_ranges
+from slowfast_finetune.decoding.sampled_frames import sampled_frames
 from slowfast_finetune.decoding.sampling import FrameRange
 from slowfast_finetune.decoding.video_facts import DecodeReport
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.decoding import sampled_frames
+from slowfast_finetune.decoding.sampled_frames import sampled_frames
 from slowfast_finetune.video_folder import VideoFolderDataset
 
 

@@ -30,7 +30,7 @@ from synthetic import make_params, set_display_matrix, steady, write_video
 from slowfast_finetune.base.errors import CheckpointError, ExportError
 from slowfast_finetune.cli import main
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.decoding import sampled_frames
+from slowfast_finetune.decoding.sampled_frames import sampled_frames
 from slowfast_finetune.exporting import model_export
 from slowfast_finetune.exporting.file_check import check_file
 from slowfast_finetune.exporting.model_export import export

@@ -22,7 +22,7 @@ from benchmarks.mutations import MUTATIONS, mutate
 from benchmarks.report import Target, format_table
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.decoding import sampled_frames
+from slowfast_finetune.decoding.sampled_frames import sampled_frames
 
 PROJECT = Path(__file__).parents[2]
 VIDEO = bytes(range(256)) * 4 + b"moov" + bytes(100)

@@ -127,7 +127,7 @@ def test_index_and_cache_never_import_torch() -> None:
     for stage in ("index", "cache"):
         code = (
             f"import sys; sys.argv = ['{stage}.py']; sys.path.insert(0, 'stages'); "
-            f"import {stage}, slowfast_finetune.decoding.decoding; "
+            f"import {stage}, slowfast_finetune.decoding.sampled_frames; "
             "print([m for m in ('torch', 'dvc.repo') if m in sys.modules])"
         )
         result = subprocess.run(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding import decoding
+from slowfast_finetune.decoding import sampled_frames
 from slowfast_finetune.predicting import decoder_pool
 
 REAL_SERVE = decoder_pool._serve
@@ -21,13 +21,13 @@ REAL_SERVE = decoder_pool._serve
 
 def serve_with_faults(channel: socket.socket, limits: decoder_pool.DecodeLimits) -> None:
     """As the decoding process, but each name strikes after three frames."""
-    decoding.sampled_runs = faulty_runs
+    sampled_frames.sampled_runs = faulty_runs
     REAL_SERVE(channel, limits)
 
 
 def serve_with_faulty_files(channel: socket.socket, limits: decoder_pool.DecodeLimits) -> None:
     """As the decoding process, but hang on a file that begins with HANG, die of CRASH."""
-    really = decoding.sampled_runs
+    really = sampled_frames.sampled_runs
 
     def runs(path: Path, **values: Any) -> Iterator[tuple[np.ndarray, int]]:
         start = path.read_bytes()[:5]
@@ -37,7 +37,7 @@ def serve_with_faulty_files(channel: socket.socket, limits: decoder_pool.DecodeL
             os.abort()
         yield from really(path, **values)
 
-    decoding.sampled_runs = runs
+    sampled_frames.sampled_runs = runs
     REAL_SERVE(channel, limits)
 
 

@@ -27,7 +27,7 @@ from slowfast_finetune.base.tables import Table
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, decode_to_store, limit_memory
-from slowfast_finetune.decoding import decoding
+from slowfast_finetune.decoding import sampled_frames
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
 Frame = npt.NDArray[np.uint8]
@@ -557,7 +557,7 @@ def decode_or_eat(job: DecodeJob) -> Outcomes:
                 eaten.append(np.ones(50_000_000, np.uint8))
                 yield numbered_frame(0)
 
-        decoding.sampled_frames = eat
+        sampled_frames.sampled_frames = eat
     return decode_to_store(job)
 
 

@@ -92,7 +92,7 @@ def decode_to_store(job: DecodeJob) -> Outcomes:
 
 
 def _decode(job: DecodeJob, found: Fingerprint) -> EntryInfo:
-    from slowfast_finetune.decoding.decoding import sampled_frames
+    from slowfast_finetune.decoding.sampled_frames import sampled_frames
 
     settings = DecodeSettings.from_clip(job.clip, max_megapixels=job.max_megapixels)
     report = DecodeReport()

@@ -13,7 +13,7 @@ from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.params import Engine
 from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, Refusal, decode_to_store
 
-DECODER_MODULE = "slowfast_finetune.decoding.decoding"
+DECODER_MODULE = "slowfast_finetune.decoding.sampled_frames"
 Decoded = tuple[DecodeJob, Outcomes]
 
 

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from slowfast_finetune.base.errors import VideoError
+from slowfast_finetune.clips.workers import DECODER_MODULE
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.predicting.decoded_video import DecodedVideo, VideoClosedError
 from slowfast_finetune.predicting.frame_pipe import FrameReceiver, FrameRun, FrameSender
@@ -31,7 +32,7 @@ from slowfast_finetune.predicting.frame_pipe import FrameReceiver, FrameRun, Fra
 AHEAD_BYTES = 96 * 2**20
 MAX_MEGAPIXELS = 40.0  # larger frames are refused
 JOIN_SECONDS = 5.0  # a process or thread that has been told to end is waited for
-_MODULES = ["slowfast_finetune.decoding.decoding", "slowfast_finetune.clips.decode_job", __name__]
+_MODULES = [DECODER_MODULE, "slowfast_finetune.clips.decode_job", __name__]
 # multiprocessing's lists of processes, and the main module below, are not made for threads.
 _processes = threading.Lock()
 
@@ -273,7 +274,7 @@ def _send_frames(
     sender: FrameSender, path: Path, settings: DecodeSettings, container_format: str | None
 ) -> None:
     from slowfast_finetune.clips.decode_job import check_bytes
-    from slowfast_finetune.decoding.decoding import sampled_runs
+    from slowfast_finetune.decoding.sampled_frames import sampled_runs
 
     if container_format is None:
         check_bytes(path, content_hash=None)

@@ -25,8 +25,8 @@ from synthetic import (
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.decoding import sampled_frames
 from slowfast_finetune.decoding.orientation import Frame
+from slowfast_finetune.decoding.sampled_frames import sampled_frames
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 # Times
