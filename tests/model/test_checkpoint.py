@@ -14,7 +14,7 @@ import torch
 from synthetic import make_params
 
 from slowfast_finetune.base.errors import CheckpointError
-from slowfast_finetune.model import exported
+from slowfast_finetune.model import exported_program
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -23,7 +23,7 @@ from slowfast_finetune.model.checkpoint import (
     save_checkpoint,
     view_params,
 )
-from slowfast_finetune.model.exported import export_program
+from slowfast_finetune.model.exported_program import export_program
 from slowfast_finetune.model.slowfast import build_slowfast
 
 
@@ -200,7 +200,7 @@ def test_full_disk_is_an_os_error_and_keeps_the_old_checkpoint(
     def full(self: Path, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exported, "pt2_bytes", lambda *_, **__: b"a program")
+    monkeypatch.setattr(exported_program, "pt2_bytes", lambda *_, **__: b"a program")
     monkeypatch.setattr(Path, "write_bytes", full)
     for write in (save_checkpoint, lambda target, what: export_program(what, target)):
         with pytest.raises(OSError, match="No space left"):
@@ -233,7 +233,7 @@ def test_exported_program_runs_without_this_project(
     (frame,) = frames.iterdir()
     assert frame.stat().st_size < len(traced) / 2
     with monkeypatch.context() as patch:
-        patch.setattr(exported, "pt2_bytes", None)
+        patch.setattr(exported_program, "pt2_bytes", None)
         export_program(other, path, frames=frames)
         assert path.read_bytes() == traced
         export_program(checkpoint, path, frames=frames)

@@ -88,7 +88,7 @@ def _read_onnx_metadata(path: Path) -> dict[str, Any]:
 
 
 def _check_metadata(path: Path, metadata: Any) -> None:
-    from slowfast_finetune.model.exported import EXPORT_VERSION, KIND, TASK
+    from slowfast_finetune.model.exported_program import EXPORT_VERSION, KIND, TASK
 
     if not isinstance(metadata, dict):
         raise ExportError(f"{path}: is not an export of this project")

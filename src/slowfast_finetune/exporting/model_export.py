@@ -10,7 +10,7 @@ from slowfast_finetune.base.files import write_bytes
 from slowfast_finetune.exporting.onnx_file import OPSET, onnx_bytes
 from slowfast_finetune.exporting.parity import measure_parity, onnx_runner, pt2_runner
 from slowfast_finetune.model.checkpoint import load_checkpoint
-from slowfast_finetune.model.exported import Precision, pt2_bytes
+from slowfast_finetune.model.exported_program import Precision, pt2_bytes
 
 Format = Literal["pt2", "onnx"]
 

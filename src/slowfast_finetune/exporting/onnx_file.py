@@ -1,4 +1,4 @@
-"""A trained model as one ONNX file: the same program that model/exported.py writes as pt2."""
+"""A trained model as one ONNX file: the program of model/exported_program.py in another form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from slowfast_finetune.base.errors import ExportError
 from slowfast_finetune.model.checkpoint import Checkpoint
-from slowfast_finetune.model.exported import (
+from slowfast_finetune.model.exported_program import (
     ClipProbabilities,
     example_clips,
     free_batch,

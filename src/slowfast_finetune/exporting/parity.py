@@ -19,7 +19,7 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.clips.windows import plan_views
 from slowfast_finetune.model.checkpoint import Checkpoint
-from slowfast_finetune.model.exported import ClipProbabilities, example_clips
+from slowfast_finetune.model.exported_program import ClipProbabilities, example_clips
 
 Clips = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]

@@ -34,7 +34,7 @@ FORMAT_VERSION = 1
 # To be raised with every change of the code that changes the features of a network's weights.
 FORWARD_VERSION = 2
 FOLDER = "features"
-PROGRAMS = "programs"  # beside it: exported programs without weights, see model/exported.py
+PROGRAMS = "programs"  # beside it: exported programs without weights, see model/exported_program.py
 CORNER_NAME = "[0-9a-f]{16}"
 SETTINGS_NAME = "settings.json"
 TENSOR = "features"

@@ -31,7 +31,7 @@ from slowfast_finetune.features.extraction import (
 from slowfast_finetune.features.feature_store import PROGRAMS
 from slowfast_finetune.features.logistic import Head, Probe, fit_probe
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
-from slowfast_finetune.model.exported import export_program
+from slowfast_finetune.model.exported_program import export_program
 from slowfast_finetune.model.slowfast import head_of
 from slowfast_finetune.training.history import HISTORY, EpochRow, Recorder
 from slowfast_finetune.training.memory import peak_memory_mb

@@ -13,7 +13,7 @@ import torch
 
 from slowfast_finetune.base.files import write_bytes, write_text
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from slowfast_finetune.model.exported import export_program
+from slowfast_finetune.model.exported_program import export_program
 from slowfast_finetune.training.epoch_progress import TrainingProgress
 from slowfast_finetune.training.history import EpochRow, Recorder
 from slowfast_finetune.training.learner import Learner
