@@ -52,8 +52,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="[%(default)s]")
     option("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto",
            help="[as the model was trained]")  # fmt: skip
-    option("--engine", choices=("torch", "openvino"), default="torch",
-           help="openvino: later to start, faster on a CPU without bf16 [%(default)s]")  # fmt: skip
     predict.set_defaults(handler=_predict)
 
 
@@ -101,9 +99,7 @@ def _complain(text: str) -> None:
 def _load(args: argparse.Namespace) -> Predictor:
     from slowfast_finetune.predicting.predictor import load_model
 
-    model = load_model(
-        args.checkpoint, device=args.device, precision=args.precision, engine=args.engine
-    )
+    model = load_model(args.checkpoint, device=args.device, precision=args.precision)
     if model.timeline_note:
         # Not among the answers, which may be read by a program.
         print(model.timeline_note, file=sys.stderr, flush=True)

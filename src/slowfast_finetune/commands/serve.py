@@ -19,7 +19,6 @@ from slowfast_finetune.serving.limits import ServeLimits
 if TYPE_CHECKING:
     import uvicorn
 
-    from slowfast_finetune.predicting.openvino_network import Engine
     from slowfast_finetune.serving.app import Service
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -56,8 +55,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     option("--workers", type=number_from(int, 1), metavar="N",
            help="decoding processes (one a core, 4 at most)")  # fmt: skip
     option("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(auto)")
-    option("--engine", choices=("torch", "openvino"), default="torch",
-           help="openvino: later to start, faster on a CPU without bf16 (%(default)s)")  # fmt: skip
     serve.set_defaults(handler=_serve)
 
 
@@ -73,11 +70,7 @@ def _serve(args: argparse.Namespace) -> None:
             queue=args.queue,
         )
         service = load_service(
-            args.checkpoint,
-            limits=limits,
-            workers=args.workers,
-            device=args.device,
-            engine=args.engine,
+            args.checkpoint, limits=limits, workers=args.workers, device=args.device
         )
         known = own_names(args.host, args.name)
         server = make_server(service, names=known)
@@ -96,28 +89,20 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 def load_service(
-    checkpoint: Path,
-    *,
-    limits: ServeLimits,
-    workers: int | None = None,
-    device: str = "auto",
-    engine: Engine = "torch",
+    checkpoint: Path, *, limits: ServeLimits, workers: int | None = None, device: str = "auto"
 ) -> Service:
     """A service with its model loaded.
 
     Raises:
         CheckpointError: the model cannot be used.
-        ParamsError: the device or the engine is not there.
     """
     from slowfast_finetune.clips.workers import worker_count
     from slowfast_finetune.serving.app import Service
     from slowfast_finetune.serving.inference import InferenceEngine
 
     decoders = workers or min(4, worker_count("auto"))
-    inference = InferenceEngine(
-        checkpoint, limits=limits, decoders=decoders, device=device, engine=engine
-    )
-    return Service(inference, limits=limits, decoders=decoders)
+    engine = InferenceEngine(checkpoint, limits=limits, decoders=decoders, device=device)
+    return Service(engine, limits=limits, decoders=decoders)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
