@@ -14,14 +14,24 @@ import pytest
 import synthetic
 from acted_videos import HEIGHT, WIDTH, acted, actions
 from in_process import COMMAND, Done, run_here
-from synthetic import make_params, steady, write_params, write_video
+from synthetic import (
+    make_manifest,
+    make_params,
+    numbered_frame,
+    steady,
+    write_params,
+    write_video,
+)
 
+from slowfast_finetune.clips.caching import cache_videos
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.doctor.class_facts import class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.diagnosis import Diagnosis
 from slowfast_finetune.doctor.diagnosis_text import diagnosis_text
 from slowfast_finetune.doctor.doctor_page import MAX_BYTES, doctor_page
+from slowfast_finetune.doctor.summarising import summarise_videos
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.inspection.video_summary import VideoSummary
@@ -319,3 +329,35 @@ def test_a_video_at_the_edge_of_a_sampled_instant_is_counted_as_the_cache_does(
             film(project / "videos" / name / f"{index}.mp4", action=0, seed=10 * ord(name) + index)
     told = json.loads(doctor(project, "--json").stdout)
     assert told["cache_bytes"] == 6 * (4096 + 10 * 48 * 64 * 3)
+
+
+@pytest.mark.process
+def test_frames_that_are_equal_are_estimated_to_share_their_place(tmp_path: Path) -> None:
+    # All have 15 frames for each second, as JPEG: one that stands still, one of 3 frames a second,
+    # one that stands still after its first half, one of a single frame, one that moves always.
+    params = make_params(clip={"encoding": "jpeg", "short_side": 96})
+    videos = {
+        "still": (steady(100, 10), lambda _: numbered_frame(5)),
+        "slow": (steady(30, 3), numbered_frame),
+        "half": (steady(100, 10), lambda index: numbered_frame(min(index, 50))),
+        "single": (steady(1, 10), numbered_frame),
+        "moving": (steady(150, 15), numbered_frame),
+    }
+    for name, (times, picture) in videos.items():
+        write_video(tmp_path / f"a/{name}.mp4", times, picture=picture)
+    manifest = make_manifest(tmp_path, [f"a/{name}.mp4" for name in videos])
+    store = ClipStore(tmp_path, params.clip)
+    summaries = summarise_videos(
+        manifest, params=params, store=store, project=tmp_path, with_strips=(), label=""
+    )
+    rows, _ = cache_videos(
+        manifest,
+        clip=params.clip,
+        cache=params.cache,
+        store=store,
+        project=tmp_path,
+        num_workers=1,
+    )
+    stored = {row.case: store.path(row.content_hash).stat().st_size for row in rows}
+    estimated = {video.case: cache_bytes([video], params.clip) for video in summaries.videos}
+    assert estimated == pytest.approx(stored, rel=0.25)

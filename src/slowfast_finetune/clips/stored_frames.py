@@ -15,6 +15,7 @@ import numpy.typing as npt
 import simplejpeg
 
 HEADER_BYTES = 4096
+SPAN_BYTES = 16  # of each JPEG: where it begins, and its length
 # Half the resolution for colour: what JPEG and video codecs use for camera pictures.
 SUBSAMPLING = "420"
 # One buffer a thread, however many entries it reads.

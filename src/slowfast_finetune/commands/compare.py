@@ -47,4 +47,12 @@ def run(args: argparse.Namespace) -> None:
     if timelines is not None:
         say(describe_timelines(timelines))
     elif any(segments):
-        say("timelines are not compared: fewer than two videos or groups have both")
+        missing = [
+            source for source, found in zip((args.a, args.b), segments, strict=True) if not found
+        ]
+        why = (
+            f"{missing[0]} has none that can be read"
+            if missing
+            else "fewer than two videos or groups have both"
+        )
+        say(f"timelines are not compared: {why}")

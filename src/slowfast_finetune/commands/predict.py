@@ -48,8 +48,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     option("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto",
            help="[as the model was trained]")  # fmt: skip
-    option("--engine", choices=("torch", "openvino"), default="torch",
-           help="openvino: later to start, faster on a CPU without bf16 [%(default)s]")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -96,9 +94,7 @@ def _complain(text: str) -> None:
 def _load(args: argparse.Namespace) -> Predictor:
     from slowfast_finetune.predicting.predictor import load_model
 
-    model = load_model(
-        args.checkpoint, device=args.device, precision=args.precision, engine=args.engine
-    )
+    model = load_model(args.checkpoint, device=args.device, precision=args.precision)
     if model.timeline_note:
         # Not among the answers, which may be read by a program.
         print(model.timeline_note, file=sys.stderr, flush=True)

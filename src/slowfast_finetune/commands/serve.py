@@ -27,7 +27,6 @@ from slowfast_finetune.serving.limits import ServeLimits
 if TYPE_CHECKING:
     import uvicorn
 
-    from slowfast_finetune.predicting.openvino_network import Engine
     from slowfast_finetune.serving.app import Service
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -55,8 +54,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--workers", type=number_from(int, 1), metavar="N",
            help="decoding processes (one a core, 4 at most)")  # fmt: skip
     add_device(parser)
-    option("--engine", choices=("torch", "openvino"), default="torch",
-           help="openvino: later to start, faster on a CPU without bf16 (%(default)s)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -69,11 +66,7 @@ def run(args: argparse.Namespace) -> None:
             queue=args.queue,
         )
         service = load_service(
-            args.checkpoint,
-            limits=limits,
-            workers=args.workers,
-            device=args.device,
-            engine=args.engine,
+            args.checkpoint, limits=limits, workers=args.workers, device=args.device
         )
         known = own_names(args.host, args.name)
         server = make_server(service, names=known)
@@ -92,28 +85,20 @@ def run(args: argparse.Namespace) -> None:
 
 
 def load_service(
-    checkpoint: Path,
-    *,
-    limits: ServeLimits,
-    workers: int | None = None,
-    device: str = "auto",
-    engine: Engine = "torch",
+    checkpoint: Path, *, limits: ServeLimits, workers: int | None = None, device: str = "auto"
 ) -> Service:
     """A service with its model loaded.
 
     Raises:
         CheckpointError: the model cannot be used.
-        ParamsError: the device or the engine is not there.
     """
     from slowfast_finetune.clips.workers import worker_count
     from slowfast_finetune.serving.app import Service
     from slowfast_finetune.serving.inference import InferenceEngine
 
     decoders = workers or min(4, worker_count("auto"))
-    inference = InferenceEngine(
-        checkpoint, limits=limits, decoders=decoders, device=device, engine=engine
-    )
-    return Service(inference, limits=limits, decoders=decoders)
+    engine = InferenceEngine(checkpoint, limits=limits, decoders=decoders, device=device)
+    return Service(engine, limits=limits, decoders=decoders)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

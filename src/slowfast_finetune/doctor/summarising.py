@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from slowfast_finetune.clips.caching import clip_row, entries_of
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, stored_size
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.parts import part_range, place_clip
+from slowfast_finetune.clips.stored_frames import SPAN_BYTES
 from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable, worker_count
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
@@ -145,16 +147,35 @@ def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
     else:
         decoded, facts, instants = _of_part(task, settings)
     facts.check_decodable(min_fraction=cache.min_decodable_fraction)
-    sizes = [stored_size(_scaled(frame, clip.short_side), clip) for frame in decoded]
+    sampled = max(1, instants)
+    stored = [_scaled(frame, clip.short_side) for frame in decoded]
+    size = float(np.mean([stored_size(frame, clip) for frame in stored]))
+    if clip.encoding == "jpeg":
+        share = _share_stored(stored, sampled, facts.source_fps / clip.sample_fps)
+        size = size * share + SPAN_BYTES
     frames = [_scaled(frame, SUMMARY_SIDE) for frame in decoded]
     summary = make_summary(
         task.row,
         frames,
         facts=facts,
-        num_sampled=max(1, instants),
-        frame_bytes=float(np.mean(sizes)),
+        num_sampled=sampled,
+        frame_bytes=size,
     )
     return summary, frames
+
+
+def _share_stored(shown: Sequence[Frames], num_sampled: int, rate: float) -> float:
+    """Estimate which share of the sampled frames differ from the one before.
+
+    Between two equal frames of ``shown`` the picture is taken to stand still.
+
+    Args:
+        shown: frames spread evenly over what is sampled, as they would be stored.
+        rate: of the video's own frames, as a multiple of the sampled ones; 0: unknown.
+    """
+    changes = sum(not np.array_equal(a, b) for a, b in pairwise(shown))
+    moving = changes / (len(shown) - 1) * (min(1.0, rate) or 1.0)
+    return min(1.0, max(moving, (changes + 1) / num_sampled))
 
 
 def _of_part(task: _Task, settings: DecodeSettings) -> tuple[list[Frames], VideoFacts, int]:

@@ -111,6 +111,37 @@ def find_videos(
         fault = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"data.videos: {root} {fault}; give the folder of class folders")
     walk = _Walk(root, extensions, exclude, frozenset(path.resolve() for path in not_videos))
+    videos, spellings = _in_class_folders(root, walk, labels)
+    undecided: list[FoundVideo] = []
+    if labels is not None:
+        videos, undecided = _labelled(labels, videos, walk)
+    classes = {video.class_name for video in videos}
+    for class_name in sorted(spellings.keys() - classes) if labels is None else ():
+        raise DataError(_nothing_in(root / "*" / class_name, walk))
+    spellings = {name: spellings.get(name, {name}) for name in sorted(classes)}
+    walk.warnings += _unlike_spellings(videos, spellings)
+    walk.warnings += walk.unused_patterns()
+    for listed in (videos, undecided):
+        listed.sort(key=lambda video: (video.class_name, video.name, video.start or 0.0))
+    return Discovery(
+        videos,
+        sorted(spellings),
+        Counter(walk.passed_over.values()),
+        walk.warnings,
+        advice=_advice(root, walk) if len(spellings) == 1 else "",
+        undecided=undecided,
+        num_dropped=0 if labels is None else labels.num_dropped,
+    )
+
+
+def _in_class_folders(
+    root: Path, walk: _Walk, labels: LabelTable | None
+) -> tuple[list[FoundVideo], dict[str, set[str]]]:
+    """The videos of every class folder, and how the folders of each class are spelt.
+
+    Raises:
+        DataError: an empty class, or one whose folders may be a split or classes.
+    """
     videos: list[FoundVideo] = []
     spellings: dict[str, set[str]] = defaultdict(set)
     below: dict[str, list[str]] = {}
@@ -139,33 +170,14 @@ def find_videos(
                 for part in path.relative_to(folder).parent.parts
             }
         )
+    walk.warnings += check_below_classes(root, below)
     counts = Counter(composed(video.name) for video in videos)
     # Files whose composed names would be equal keep their own.
     videos = [
         replace(video, name=name) if counts[name := composed(video.name)] == 1 else video
         for video in videos
     ]
-    undecided: list[FoundVideo] = []
-    if labels is not None:
-        videos, undecided = _labelled(labels, videos, walk)
-    classes = {video.class_name for video in videos}
-    for class_name in sorted(spellings.keys() - classes) if labels is None else ():
-        raise DataError(_nothing_in(root / "*" / class_name, walk))
-    spellings = {name: spellings.get(name, {name}) for name in sorted(classes)}
-    walk.warnings += check_below_classes(root, below)
-    walk.warnings += _unlike_spellings(videos, spellings)
-    walk.warnings += walk.unused_patterns()
-    for listed in (videos, undecided):
-        listed.sort(key=lambda video: (video.class_name, video.name, video.start or 0.0))
-    return Discovery(
-        videos,
-        sorted(spellings),
-        Counter(walk.passed_over.values()),
-        walk.warnings,
-        advice=_advice(root, walk) if len(spellings) == 1 else "",
-        undecided=undecided,
-        num_dropped=0 if labels is None else labels.num_dropped,
-    )
+    return videos, spellings
 
 
 def videos_anywhere(

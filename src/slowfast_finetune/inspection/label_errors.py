@@ -64,9 +64,8 @@ class CrossPrediction:
     labels: Labels  # (N,)
     probabilities: Floats  # (N, classes), in the order of ``classes``
     classes: list[int]  # the labels that occur, ascending
-    by_features: bool = (
-        False  # by heads on a network's features; else by a simple model of pictures
-    )
+    # By heads on a network's features; else by a simple model of pictures.
+    by_features: bool = False
 
 
 def label_findings(predicted: CrossPrediction | None) -> list[Finding]:

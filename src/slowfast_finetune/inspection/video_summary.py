@@ -37,7 +37,7 @@ class VideoSummary:
     hashes: npt.NDArray[np.uint64]  # perceptual hash of each of K frames (K,)
     thumbnails: Frames  # the frames in grey, squeezed to a square (K, 24, 24)
     colours: Frames  # mean colours of the frames (4, 4, 3)
-    frame_bytes: float  # mean size of a frame in the clip store [bytes]
+    frame_bytes: float  # size in the clip store over the number of frames [bytes]
     start_seconds: float | None = None
     end_seconds: float | None = None
 

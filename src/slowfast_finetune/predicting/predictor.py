@@ -8,15 +8,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pydantic
 import torch
-from torch import Tensor, nn
 
-from slowfast_finetune.base.errors import CheckpointError, ParamsError, VideoError
+from slowfast_finetune.base.errors import CheckpointError, VideoError
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.windows import Window, corners
 from slowfast_finetune.clips.workers import worker_count
@@ -37,7 +36,6 @@ from slowfast_finetune.predicting.decoder_pool import (
     decode_in_order,
 )
 from slowfast_finetune.predicting.frame_pipe import FrameRun
-from slowfast_finetune.predicting.openvino_network import Engine, OpenVinoNetwork, check_openvino
 from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
 from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
@@ -118,33 +116,20 @@ class Predictor:
         timeline: TimelineSettings | None = None,
         device: str = "auto",
         precision: str = "auto",
-        engine: Engine = "torch",
     ) -> None:
-        if engine not in get_args(Engine):
-            raise ParamsError(f"engine: {engine!r}; there are {', '.join(get_args(Engine))}")
-        if engine == "openvino":
-            check_openvino(device=device, precision=precision)
-            device, precision = "cpu", "fp32"
         runtime = _runtime(checkpoint, device=device, precision=precision)
         self._checkpoint = checkpoint
         self.timeline = timeline or TimelineSettings()
         self.timeline_note = ""
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
-        self._device = choose_device(runtime)
-        self.clips_at_once = views_at_once(checkpoint.preprocessing, self._device)
+        self._classifier, self._device = ready_classifier(checkpoint, runtime)
         self.neighbours = Neighbours.of(checkpoint)
-        self._classifier: nn.Module | OpenVinoNetwork
-        self._latest_features: Callable[[], Tensor] | None = None
-        if engine == "openvino":
-            self._classifier = OpenVinoNetwork(checkpoint, batch_size=self.clips_at_once)
-        else:
-            self._classifier, _ = ready_classifier(checkpoint, runtime)
-        if self.neighbours:
-            self._keep_features()
+        self._latest_features = head_inputs(self._classifier) if self.neighbours else None
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
         self.decode_settings = DecodeSettings(shape.sample_fps, shape.short_side, MAX_MEGAPIXELS)
+        self.clips_at_once = views_at_once(shape, self._device)
 
     def predict_clip(self, frames: npt.NDArray[np.uint8]) -> tuple[str, float]:
         """The most probable class of one clip's upright, scaled frames, uint8 (T, H, W, 3)."""
@@ -218,7 +203,8 @@ class Predictor:
         self, paths: Sequence[Path], *, num_workers: int | Literal["auto"] = "auto"
     ) -> Generator[ViewFeatures | RefusedVideo]:
         """The features of videos in order, the next ones decoded meanwhile."""
-        self._keep_features()
+        if self._latest_features is None:
+            self._latest_features = head_inputs(self._classifier)
         shape = self.preprocessing
         plan = self._plan(shape.num_frames / shape.sample_fps)
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
@@ -232,12 +218,6 @@ class Predictor:
                     [start / shape.sample_fps for start, _, _ in places],
                     np.stack([scores.features for scores in video.scores_at(places)]),
                 )
-
-    def _keep_features(self) -> None:
-        if isinstance(self._classifier, OpenVinoNetwork):
-            self._latest_features = self._classifier.features
-        elif self._latest_features is None:
-            self._latest_features = head_inputs(self._classifier)
 
     def timeline_cells(
         self,
@@ -427,11 +407,7 @@ def _runtime(checkpoint: Checkpoint, *, device: str, precision: str) -> RuntimeP
 
 
 def load_model(
-    path: str | Path = "models/best.pt",
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    engine: Engine = "torch",
+    path: str | Path = "models/best.pt", *, device: str = "auto", precision: str = "auto"
 ) -> Predictor:
     """Load a trained model: ``load_model("models/best.pt").predict("clip.mp4")``.
 
@@ -440,18 +416,15 @@ def load_model(
     Args:
         device: "auto", "cpu" or "cuda".
         precision: "fp32", "bf16" or "fp16"; "auto" is that of the run that trained it.
-        engine: "torch" or "openvino".
 
     Raises:
         CheckpointError: missing, damaged, of another kind or version. Nothing in it is run.
-        ParamsError: the device or the engine is not there.
+        ParamsError: the device is not there.
     """
     checkpoint = load_checkpoint(Path(path))
     timeline, note = read_settings(Path(path))
     try:
-        model = Predictor(
-            checkpoint, timeline=timeline, device=device, precision=precision, engine=engine
-        )
+        model = Predictor(checkpoint, timeline=timeline, device=device, precision=precision)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     model.timeline_note = note

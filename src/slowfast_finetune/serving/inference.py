@@ -12,7 +12,6 @@ from slowfast_finetune.model.checkpoint import load_checkpoint
 from slowfast_finetune.predicting.decoded_video import DecodedVideo
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
 from slowfast_finetune.predicting.frame_pipe import FrameRun
-from slowfast_finetune.predicting.openvino_network import Engine
 from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor
 from slowfast_finetune.predicting.timeline_settings import read_settings
@@ -30,18 +29,12 @@ class InferenceEngine:
     """A loaded model with its decoding processes. Only one thread may call ``answer``."""
 
     def __init__(
-        self,
-        checkpoint_path: Path,
-        *,
-        limits: ServeLimits,
-        decoders: int,
-        device: str = "auto",
-        engine: Engine = "torch",
+        self, checkpoint_path: Path, *, limits: ServeLimits, decoders: int, device: str = "auto"
     ) -> None:
         checkpoint = load_checkpoint(checkpoint_path)
         self._limits = limits
         timeline, _ = read_settings(checkpoint_path)
-        self._model = Predictor(checkpoint, timeline=timeline, device=device, engine=engine)
+        self._model = Predictor(checkpoint, timeline=timeline, device=device)
         self._explainer = Explainer(checkpoint)
         self._fps = checkpoint.preprocessing.sample_fps
         self._decoders = DecoderPool(

@@ -105,60 +105,86 @@ def train_probe(
     history = _history(probe, features, seconds=fit_seconds, device=device)
     recorder.note(_table(probe, history))
     HISTORY.write(outputs.history, history)
-    best = replace(
+    best = _checkpoint(description, network, probe, history[probe.best])
+    save_checkpoint(outputs.best_checkpoint, best)
+    export_program(best, outputs.best_model, frames=clips.parent / PROGRAMS)
+    sentence = _write_summary(
+        outputs.summary,
+        history,
+        best,
+        fitted={
+            "folds": probe.num_folds,
+            "fitted_videos": len(rows),
+            "views": features.settings.num_views,
+            "features": features.values.shape[2],
+            "features_computed": features.num_computed,
+            "feature_seconds": round(feature_seconds, 2),
+            "fit_seconds": round(fit_seconds, 2),
+            "parameters_trained": sum(p.numel() for p in head_of(network).parameters()),
+        },
+        noun=case_noun(rows),
+    )
+    recorder.note(f"{sentence}; wrote {outputs.best_checkpoint}, {outputs.best_model}")
+
+
+def _checkpoint(
+    description: Checkpoint, network: nn.Module, probe: Probe, chosen: EpochRow
+) -> Checkpoint:
+    return replace(
         description,
         # Contiguous copies on the CPU: loadable anywhere.
         model_state={
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in network.state_dict().items()
         },
-        epoch=history[probe.best].epoch,
-        val_loss=history[probe.best].val_loss,
+        epoch=chosen.epoch,
+        val_loss=chosen.val_loss,
         temperature=probe.calibration.temperature,
         threshold=probe.calibration.threshold,
         neighbours=probe.neighbours.as_plain(),
     )
-    save_checkpoint(outputs.best_checkpoint, best)
-    export_program(best, outputs.best_model, frames=clips.parent / PROGRAMS)
-    chosen = history[probe.best]
-    minutes = (feature_seconds + fit_seconds) / 60
-    run = {
-        "method": "probe",
-        "penalty": chosen.penalty,
-        "penalties": len(history),
-        "folds": probe.num_folds,
-        "fitted_videos": len(rows),
-        "views": features.settings.num_views,
-        "features": features.values.shape[2],
-        "features_computed": features.num_computed,
-        "feature_seconds": round(feature_seconds, 2),
-        "fit_seconds": round(fit_seconds, 2),
-        "parameters_trained": sum(p.numel() for p in head_of(network).parameters()),
-        "peak_memory_mb": round(chosen.peak_memory_mb),
-    }
-    _write_summary(outputs.summary, chosen, best, minutes=minutes, run=run)
-    noun = case_noun(rows)
-    recorder.note(
-        f"penalty {chosen.penalty:g} chosen by {probe.num_folds}-fold cross-validation: loss "
-        f"{chosen.val_loss:.3f}, accuracy {chosen.val_accuracy:.3f} of {noun}s left out; fitted to "
-        f"all {len(rows)} training and validation {noun}s in {fit_seconds:.1f} s; temperature "
-        f"{best.temperature:.2f}, threshold {best.threshold:.2f}; wrote {outputs.best_checkpoint}, "
-        f"{outputs.best_model}"
-    )
 
 
 def _write_summary(
-    path: Path, chosen: EpochRow, best: Checkpoint, *, minutes: float, run: Mapping[str, Any]
-) -> None:
-    """Write metrics/train.json; ``run`` is what it says of how the probe was fitted."""
+    path: Path,
+    history: Sequence[EpochRow],
+    best: Checkpoint,
+    *,
+    fitted: Mapping[str, Any],
+    noun: str,
+) -> str:
+    """Write metrics/train.json; gives the same in a sentence.
+
+    Args:
+        fitted: how the probe was fitted, for the file.
+        noun: what the videos are called.
+    """
+    chosen = history[best.epoch - 1]
     summary = {
         "best_epoch": chosen.epoch,
         "best_val_loss": round(chosen.val_loss, 4),
         "best_val_accuracy": round(chosen.val_accuracy, 4),
-        "train_minutes": round(minutes, 2),
-        "run": [{**run, **best.provenance, "params": best.params}],
+        "train_minutes": round((fitted["feature_seconds"] + fitted["fit_seconds"]) / 60, 2),
+        "run": [
+            {
+                "method": "probe",
+                "penalty": chosen.penalty,
+                "penalties": len(history),
+                **fitted,
+                "peak_memory_mb": round(chosen.peak_memory_mb),
+                **best.provenance,
+                "params": best.params,
+            }
+        ],
     }
     write_text(path, json.dumps(summary, indent=2) + "\n")
+    return (
+        f"penalty {chosen.penalty:g} chosen by {fitted['folds']}-fold cross-validation: loss "
+        f"{chosen.val_loss:.3f}, accuracy {chosen.val_accuracy:.3f} of {noun}s left out; fitted to "
+        f"all {fitted['fitted_videos']} training and validation {noun}s in "
+        f"{fitted['fit_seconds']:.1f} s; temperature {best.temperature:.2f}, threshold "
+        f"{best.threshold:.2f}"
+    )
 
 
 def unused(params: Params) -> list[str]:

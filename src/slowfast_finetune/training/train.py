@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,21 +102,14 @@ def train_model(
         torch.manual_seed(params.train.seed)
         network, weights = build_pretrained(params.model, class_names=class_names)
         recorder.note(f"model: {weights}")
-        description = Checkpoint(
-            model_state={},
-            class_names=class_names,
-            preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
-            params=params.model_dump(mode="json"),
-            epoch=0,
-            val_loss=math.inf,
-            provenance=provenance(
-                [*train_rows, *val_rows],
-                seed=params.train.seed,
-                weights=weights,
-                runs_on=runs_on,
-                project=project,
-            ),
+        known = provenance(
+            [*train_rows, *val_rows],
+            seed=params.train.seed,
+            weights=weights,
+            runs_on=runs_on,
+            project=project,
         )
+        description = _description(params, class_names, known)
         if fabric is None:
             train_probe(
                 network,
@@ -135,6 +129,19 @@ def train_model(
                 outputs=outputs,
                 recorder=recorder,
             )
+
+
+def _description(params: Params, class_names: list[str], known: dict[str, Any]) -> Checkpoint:
+    """The checkpoint of a run, without weights."""
+    return Checkpoint(
+        model_state={},
+        class_names=class_names,
+        preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
+        params=params.model_dump(mode="json"),
+        epoch=0,
+        val_loss=math.inf,
+        provenance=known,
+    )
 
 
 def _fine_tune(
