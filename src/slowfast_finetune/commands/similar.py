@@ -30,12 +30,11 @@ def run(args: argparse.Namespace) -> None:
     from slowfast_finetune.features.extraction import extractor_of
     from slowfast_finetune.features.feature_store import find_stored, read_means
     from slowfast_finetune.features.likeness import nearest
-    from slowfast_finetune.model.checkpoint import load_checkpoint
     from slowfast_finetune.predicting.predictor import load_model
 
     rows = CLIPS.read_rows(Path("data/clips.csv"))
-    checkpoint = load_checkpoint(args.checkpoint)
-    places = find_stored(rows, store_root(Path.cwd())).get(extractor_of(checkpoint), {})
+    model = load_model(args.checkpoint, device=args.device)
+    places = find_stored(rows, store_root(Path.cwd())).get(extractor_of(model.checkpoint), {})
     if not places:
         raise DataError(
             f"the feature store has no features by {args.checkpoint} of videos of data/clips.csv; "
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
             "the others"
         )
     kept, features = sorted(places), read_means(rows, places)
-    given = load_model(args.checkpoint, device=args.device).features(args.video).values
+    given = model.features(args.video).values
     positions, cosines = nearest(given.mean(axis=0, keepdims=True), features, k=args.k)
     for position, cosine in zip(positions[0].tolist(), cosines[0].tolist(), strict=True):
         row = rows[kept[position]]

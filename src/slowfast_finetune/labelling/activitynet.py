@@ -103,11 +103,7 @@ def write_activitynet(
             entry["subset"] = _SUBSETS[split]
         if video in durations:
             entry["duration"] = durations[video]
-        entry["annotations"] = [
-            {"segment": segment, "label": row.label} if segment else {"label": row.label}
-            for row in labelled
-            for segment in [_segment(row, durations.get(video))]
-        ]
+        entry["annotations"] = [_annotation(row, durations.get(video)) for row in labelled]
         database[name if short[name] == 1 else video] = entry
     notes = []
     if any(row.group for row in rows):
@@ -120,6 +116,7 @@ def write_activitynet(
     return text + "\n", notes
 
 
-def _segment(row: LabelRow, duration: float | None) -> list[float] | None:
+def _annotation(row: LabelRow, duration: float | None) -> dict[str, Any]:
     end = duration if row.end is None else row.end
-    return None if end is None else [row.start or 0.0, end]
+    segment = {} if end is None else {"segment": [row.start or 0.0, end]}
+    return {**segment, "label": row.label}

@@ -48,13 +48,15 @@ Features = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float64]
 OnClip = Callable[[SelectedClip, Logits], None]
 
+NOT_KEPT = np.zeros(0, np.float32)  # in place of features, which would fill the memory
+
 
 class _ClipScores(NamedTuple):
     """What the model gives for a clip."""
 
     logits: Logits  # (classes,)
     novelty: float | None
-    features: Features  # (D,), of a video that keeps them, else (0,)
+    features: Features  # (D,), or NOT_KEPT
 
 
 @dataclass
@@ -99,6 +101,7 @@ class Predictor:
     """A trained model with its preprocessing, class names, temperature and threshold.
 
     Attributes:
+        checkpoint: what it was made from.
         class_names: name of each label.
         threshold: an answer less probable than this is "none of these".
         neighbours: what tells which videos are unlike the training videos, if anything.
@@ -118,7 +121,7 @@ class Predictor:
         precision: str = "auto",
     ) -> None:
         runtime = _runtime(checkpoint, device=device, precision=precision)
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self.timeline = timeline or TimelineSettings()
         self.timeline_note = ""
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
@@ -301,18 +304,18 @@ class Predictor:
         if self.neighbours is not None:
             novelty = self.neighbours.novelty(features).tolist()
         for number, (video, clip) in enumerate(batch):
-            kept = features[number] if video.keeps_features else features[number, :0].copy()
+            kept = features[number] if video.keeps_features else NOT_KEPT
             video.scores[clip.place] = _ClipScores(logits[number], novelty[number], kept)
             if on_clip is not None:
                 on_clip(clip, logits[number])
         batch.clear()
 
     def _plan(self, stride_seconds: float | None) -> ClipPlan:
-        shape = self._checkpoint.preprocessing
+        shape = self.checkpoint.preprocessing
         stride = shape.num_frames // 2
         if stride_seconds is not None:
             stride = round(stride_seconds * shape.sample_fps)
-        clip, views = view_params(self._checkpoint)
+        clip, views = view_params(self.checkpoint)
         max_seconds, fps = Fraction(clip.max_seconds), exact_rate(shape.sample_fps)
         return ClipPlan(
             shape=shape,
@@ -385,7 +388,7 @@ class Predictor:
     def _probabilities(self, logits: Logits, *, as_one: bool = False) -> Probabilities:
         """Class probabilities (clips, classes), or their average (1, classes), as evaluate's."""
         windows = [Window(0 if as_one else clip, 0, 0, 0, 0) for clip in range(len(logits))]
-        return Views(windows, logits).probabilities(temperature=self._checkpoint.temperature)
+        return Views(windows, logits).probabilities(temperature=self.checkpoint.temperature)
 
 
 def _runtime(checkpoint: Checkpoint, *, device: str, precision: str) -> RuntimeParams:

@@ -62,20 +62,18 @@ class Mistake:
 def make_strips(rows: Sequence[TimelineRow]) -> list[Strip]:
     """Lay out all videos, those with the smallest share of right frames first."""
     names = sorted({row.class_name for row in rows if row.class_name is not None})
+    name_of: dict[int, str | None] = {BACKGROUND: None, **dict(enumerate(names))}
     lines = timelines_of(rows, names)
     strips = []
     for path, group in itertools.groupby(rows, key=lambda row: row.video_path):
         lanes: dict[str, list[TimelineRow]] = {"true": [], "predicted": []}
         for row in group:
             lanes[row.source].append(row)
-        line = lines[path]
-        seconds = line.seconds
-        ((right, count),) = frame_counts([line]).tolist()
+        seconds = lines[path].seconds
+        ((right, count),) = frame_counts([lines[path]]).tolist()
         mistakes = [
-            Mistake(
-                path, part.start, part.end, *(_name(names, label) for label in (actual, part.label))
-            )
-            for actual, part in disagreements(line)
+            Mistake(path, part.start, part.end, name_of[actual], name_of[part.label])
+            for actual, part in disagreements(lines[path])
         ]
         marks = [tick for tick in ticks(0, seconds, about=8) if tick <= seconds]
         strips.append(Strip(path, seconds, lanes, marks, right / count, mistakes))
@@ -86,10 +84,6 @@ def largest_mistakes(strips: Sequence[Strip], limit: int) -> list[Mistake]:
     """The longest mistakes of all videos."""
     found = [mistake for strip in strips for mistake in strip.mistakes]
     return sorted(found, key=lambda mistake: mistake.start - mistake.end)[:limit]
-
-
-def _name(names: Sequence[str], label: int) -> str | None:
-    return None if label == BACKGROUND else names[label]
 
 
 def hues(class_names: Sequence[str]) -> dict[str, int]:

@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from slowfast_finetune.base.files import hash_file
-from slowfast_finetune.model.checkpoint import load_checkpoint
 from slowfast_finetune.predicting.decoded_video import DecodedVideo
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import RefusedVideo
-from slowfast_finetune.predicting.predictor import Predictor
-from slowfast_finetune.predicting.timeline_settings import read_settings
+from slowfast_finetune.predicting.predictor import load_model
 from slowfast_finetune.serving.answers import Answer, ModelInfo, SegmentAnswer, Timing
 from slowfast_finetune.serving.card import card_text
 from slowfast_finetune.serving.explaining import Explainer, KeptClips
@@ -31,10 +29,9 @@ class InferenceEngine:
     def __init__(
         self, checkpoint_path: Path, *, limits: ServeLimits, decoders: int, device: str = "auto"
     ) -> None:
-        checkpoint = load_checkpoint(checkpoint_path)
         self._limits = limits
-        timeline, _ = read_settings(checkpoint_path)
-        self._model = Predictor(checkpoint, timeline=timeline, device=device)
+        self._model = load_model(checkpoint_path, device=device)
+        checkpoint = self._model.checkpoint
         self._explainer = Explainer(checkpoint)
         self._fps = checkpoint.preprocessing.sample_fps
         self._decoders = DecoderPool(
