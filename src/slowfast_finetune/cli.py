@@ -29,9 +29,9 @@ def _run_command() -> None:
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS.split():
         command = import_module(f"slowfast_finetune.commands.{name}")
-        # The docstring is the text of --help: a summary, then the description.
-        summary, description = str(command.__doc__).split("\n\n")
-        summary = summary[0].lower() + summary[1:].rstrip(".")
+        # The docstring is the text of --help: a summary and a description; with -OO, none.
+        summary, description = (command.__doc__ or "\n\n").split("\n\n")
+        summary = summary[:1].lower() + summary[1:].rstrip(".")
         parser = commands.add_parser(name, help=summary, description=description)
         command.add_options(parser)
         parser.set_defaults(handler=command.run)
