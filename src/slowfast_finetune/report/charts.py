@@ -45,18 +45,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves or points over two axes.
-
-    Attributes:
-        curves: points (x, y) by name; those that are not finite are left out.
-        height: of the whole chart [px].
-    """
+    """Curves or points over two axes."""
 
     title: str
     x: Axis
     y: Axis
-    curves: Mapping[str, Sequence[tuple[float, float]]]
-    height: int = HEIGHT
+    curves: Mapping[str, Sequence[tuple[float, float]]]  # finite points (x, y), by name
+    height: int = HEIGHT  # of the whole chart [px]
 
 
 def ticks(low: float, high: float, *, about: int = 5) -> list[float]:

@@ -31,17 +31,11 @@ FAMILIAR = 1.0  # novelty up to which a video counts as like the training videos
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The training videos that a video is compared with.
+    """The training videos that a video is compared with."""
 
-    Attributes:
-        directions: float32 (N, D), see :func:`directions_of`.
-        k: which of the nearest counts, from 1.
-        limit: the distance that 95 % of the validation videos do not exceed.
-    """
-
-    directions: Features
-    k: int
-    limit: float
+    directions: Features  # float32 (N, D), see :func:`directions_of`
+    k: int  # which of the nearest counts, from 1
+    limit: float  # the distance that 95 % of the validation videos do not exceed
 
     def novelty(self, features: Features) -> Floats:
         """Distances to the k-th nearest, as multiples of the limit (M,), of features (M, D)."""
