@@ -83,11 +83,6 @@ class Decision:
     def is_undo(self) -> bool:
         return UNDO in self.words
 
-    @property
-    def is_change(self) -> bool:
-        """Whether the label is another than before."""
-        return self.labels != (self.before,)
-
 
 class DecisionTable:
     """A table of labels to which decisions are appended; several processes may do so at once.
