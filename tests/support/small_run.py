@@ -31,6 +31,7 @@ from slowfast_finetune.training.history import HISTORY
 # of it. The package has another one, which decodes.
 SERVER = forkserver.ForkServer()
 SERVER.set_forkserver_preload(["training_imports"])
+SUPPORT = str(Path(__file__).parent)
 
 
 class TrainingProcess(ForkServerProcess):
@@ -38,6 +39,10 @@ class TrainingProcess(ForkServerProcess):
 
     @staticmethod
     def _Popen(process: Any) -> popen_forkserver.Popen:
+        # The server does not search where this process does, and says nothing of what it misses.
+        path = os.pathsep.join(filter(None, [SUPPORT, os.environ.get("PYTHONPATH")]))
+        with mock.patch.dict(os.environ, PYTHONPATH=path):
+            SERVER.ensure_running()
         connect = SERVER.connect_to_new_process
         with mock.patch.object(forkserver, "connect_to_new_process", connect):
             return popen_forkserver.Popen(process)
@@ -113,6 +118,7 @@ class Training:
 
 
 def _train(folder: Path, prepare: Callable[[], None]) -> None:
+    assert "training_imports" in sys.modules, "the server has not imported what training needs"
     os.chdir(folder)
     os.environ["CLIP_STORE"] = str(folder / "store")
     for stream, name in ((sys.stdout, "output.txt"), (sys.stderr, "errors.txt")):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import lightning_fabric  # noqa: F401
 import pandas as pd  # noqa: F401
 import scipy.optimize  # noqa: F401
+import small_run  # noqa: F401
 
 import slowfast_finetune.training.train  # noqa: F401
 from slowfast_finetune.model.pytorchvideo_import import import_pytorchvideo
+from slowfast_finetune.model.torchvision_schemas import import_torchvision
 
 import_pytorchvideo("slowfast")
+import_torchvision()
