@@ -4,6 +4,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Stages call `python`, and that is the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# uv compiles no package. Where Python may not keep what it compiles, each process compiles torch
+# anew, which takes four seconds; so it may, whatever the shell has set.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Columns that `make experiments` leaves out: all dependencies, and scores that seldom decide.
 HIDDEN := .*/|Created|Executor|best_epoch|best_val_accuracy|train_minutes|macro_precision|macro_f1|loss|calibration|.*_baseline|runtime

@@ -53,8 +53,11 @@ def pytest_runtest_setup() -> None:
     """Seed what is random for all, so that a test does not depend on those that ran before it."""
     random.seed(0)
     np.random.seed(0)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+    if torch := sys.modules.get("torch"):
+        # torch.manual_seed notes where it was called for every kind of device that is never used.
+        torch.default_generator.manual_seed(0)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
