@@ -96,12 +96,13 @@ def _processes_are_marked(
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_trees() -> Iterator[None]:
-    """Fit forests of few trees in this process: each takes as long, and one fact needs only one.
+    """Fit few forests of few trees in this process: each takes as long, and one fact needs one.
 
     The commands and stages that tests start as processes fit whole forests.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("slowfast_finetune.evaluation.metadata_baseline.NUM_TREES", 5)
+        patch.setattr("slowfast_finetune.evaluation.metadata_baseline.REPEATS", 2)
         yield
 
 

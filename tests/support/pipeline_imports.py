@@ -44,8 +44,10 @@ def _imports_of(path: Path) -> list[Path]:
 
 
 def _nodes_that_run(node: ast.AST) -> Iterator[ast.AST]:
-    """All of a tree but what only type checkers see."""
+    """All statements of a tree but what only type checkers see; an expression imports nothing."""
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            continue
         if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
             yield child
             yield from _nodes_that_run(child)

@@ -416,7 +416,8 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
 
 def write_params(path: Path, params: Params) -> Path:
     """Write parameters as a params.yaml."""
-    text = yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = params.model_dump(mode="json")
+    text = yaml.dump(values, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
     return path
 

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slowfast_finetune.base.manifest_table import SPLITS, case_noun
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.inspection.readable import duration, percent, template_environment
 from slowfast_finetune.report.results import Results, number_of_groups
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 @cache
@@ -23,6 +26,12 @@ def texts() -> dict[str, Any]:
         files(__package__).joinpath("texts.yaml").read_text(encoding="utf-8")
     )
     return content
+
+
+@cache
+def _templates(kind: str) -> list[Template]:
+    """Compile the sentences of a kind."""
+    return [*map(template_environment("report", autoescape=False).from_string, texts()[kind])]
 
 
 class _Known(dict[str, Any]):
@@ -60,8 +69,7 @@ def sentences(kind: str, results: Results) -> list[str]:
         "confused": confused.predicted if confused else None,
         "length": duration(sum(clip.duration_seconds for clip in results.clips)),
     }
-    templates = map(template_environment("report", autoescape=False).from_string, texts()[kind])
-    return [text for template in templates if (text := template.render(values).strip())]
+    return [text for template in _templates(kind) if (text := template.render(values).strip())]
 
 
 def data_table(results: Results) -> list[dict[str, Any]]:
