@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline_imports import PROJECT
 from scipy.special import log_softmax
 from sklearn.preprocessing import StandardScaler
-from small_run import write_project
+from small_run import TrainingProcess, write_project
 from synthetic import make_params
 
 from slowfast_finetune.base.errors import DataError
@@ -29,7 +27,7 @@ from slowfast_finetune.features.extraction import (
     features_of,
     weights_digest,
 )
-from slowfast_finetune.features.feature_store import feature_stores
+from slowfast_finetune.features.feature_store import FeatureStore, feature_stores
 from slowfast_finetune.features.logistic import fit_path
 from slowfast_finetune.model.checkpoint import Preprocessing
 from slowfast_finetune.model.slowfast import ClipClassifier, build_slowfast, head_of
@@ -227,36 +225,38 @@ def test_a_missing_clip_is_named(
         compute(rows, clips, network)
 
 
+def compute_two_at_once(folder: Path, *, dies: bool) -> None:
+    """Compute the features of four videos, to the end or until two of them are stored."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    stores: Any = FeatureStore
+    write = stores.write
+
+    def write_and_die(store: FeatureStore, key: str, values: Any) -> None:
+        write(store, key, values)
+        if len(store.keys()) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if dies:
+        stores.write = write_and_die
+    runtime = PARAMS.runtime.model_copy(update={"batch_size_per_device": 2})
+    rows = CLIPS.read_rows(folder / "data" / "clips.csv")[:4]
+    network = build_slowfast("slowfast_shallow", num_classes=3)
+    found = compute(rows, folder / "store" / rows[0].settings, network, runtime=runtime)
+    (folder / "computed.txt").write_text(str(found.num_computed))
+
+
+def exit_code_of_computing(folder: Path, *, dies: bool) -> int | None:
+    process = TrainingProcess(target=compute_two_at_once, args=(folder,), kwargs={"dies": dies})
+    process.start()
+    process.join(60)
+    return process.exitcode
+
+
 @pytest.mark.process
-def test_kill_9_loses_only_the_videos_in_flight(
-    project: tuple[list[ClipRow], Path], tmp_path: Path
-) -> None:
-    code = """
-import sys; sys.path.insert(0, "tests/features"); sys.path.insert(0, "tests/support")
-from pathlib import Path
-import os, signal, torch
-from test_feature_store import PARAMS, compute
-from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.features.feature_store import FeatureStore
-from slowfast_finetune.model.slowfast import build_slowfast
-torch.manual_seed(0)
-folder = Path(sys.argv[1])
-write = FeatureStore.write
-def write_and_die(store, key, values):
-    write(store, key, values)
-    if len(store.keys()) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-if len(sys.argv) > 2:
-    FeatureStore.write = write_and_die
-runtime = PARAMS.runtime.model_copy(update={"batch_size_per_device": 2})
-rows = CLIPS.read_rows(folder / "data" / "clips.csv")[:4]
-network = build_slowfast("slowfast_shallow", num_classes=3)
-clips = folder / "store" / rows[0].settings
-print(compute(rows, clips, network, runtime=runtime).num_computed)
-"""
-    words = [sys.executable, "-c", code, str(tmp_path)]
-    run = {"cwd": PROJECT, "capture_output": True, "text": True, "check": False}
-    killed: Any = subprocess.run([*words, "die"], **run)  # type: ignore[call-overload]
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    again: Any = subprocess.run(words, **run)  # type: ignore[call-overload]
-    assert again.stdout.split() == ["2"], again.stderr
+@pytest.mark.usefixtures("project")
+def test_kill_9_loses_only_the_videos_in_flight(tmp_path: Path) -> None:
+    assert exit_code_of_computing(tmp_path, dies=True) == -signal.SIGKILL
+    assert not (tmp_path / "computed.txt").exists()
+    assert exit_code_of_computing(tmp_path, dies=False) == 0
+    assert (tmp_path / "computed.txt").read_text() == "2"
