@@ -24,7 +24,7 @@ from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.training import run
+from slowfast_finetune.training import probe, run
 from slowfast_finetune.training.history import HISTORY
 
 # A process that has imported what training needs, which takes seconds; those that train are copies
@@ -132,8 +132,9 @@ def _train(folder: Path, prepare: Callable[[], None]) -> None:
 
 def without_export() -> None:
     """Write an empty file in place of best_model.pt2, which takes longer than all the rest."""
-    module: Any = run
-    module.export_program = lambda _, path: path.write_bytes(b"")
+    for module in (run, probe):
+        exporting: Any = module
+        exporting.export_program = lambda _, path, **__: path.write_bytes(b"")
 
 
 def with_export() -> None:

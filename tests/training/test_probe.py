@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_run import best, refused, train, write_project
+from small_run import best, refused, train, with_export, write_project
 from synthetic import make_params
 from tiny_model import write_checkpoint
 
@@ -37,7 +37,7 @@ def write_probe(folder: Path, **train_section: Any) -> Params:
 @pytest.mark.process
 def test_a_probe_is_fitted_and_fitted_again_from_stored_features(tmp_path: Path) -> None:
     write_probe(tmp_path)
-    said = train(tmp_path)
+    said = train(tmp_path, with_export)
     # 15 + 6 videos, two starts and their mirror images; slowfast_shallow has 1152 features.
     assert "21 videos × 4 views × 1152 numbers; 0 videos from the store, 21 computed" in said
     assert "without effect are" in said
@@ -58,7 +58,7 @@ def test_a_probe_is_fitted_and_fitted_again_from_stored_features(tmp_path: Path)
     for name, value in first["model_state"].items():
         if not name.startswith("blocks.6.proj."):
             assert torch.equal(value, weights[name]), name
-    again = train(tmp_path)
+    again = train(tmp_path, with_export)
     assert "21 videos from the store, 0 computed" in again
     for name, value in best(tmp_path)["model_state"].items():
         assert torch.equal(value, first["model_state"][name]), name
