@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from pipeline_imports import PROJECT, SOURCE
 
+PEOPLE = 8  # half of the notebook's: each does three actions, and drawing and training take longest
+
 
 @pytest.mark.process
 @pytest.mark.extended
@@ -25,6 +27,9 @@ def test_the_notebook_goes_from_a_folder_to_a_prediction(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     notebook = nbformat.read(PROJECT / "docs" / "notebook.ipynb", as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "kept without outputs"
+    (drawing,) = [cell for cell in notebook.cells if '"--people",' in cell.source]
+    assert '"16",' in drawing.source
+    drawing.source = drawing.source.replace('"16",', f'"{PEOPLE}",')
     nbclient.NotebookClient(
         notebook,
         timeout=300,
@@ -37,7 +42,7 @@ def test_the_notebook_goes_from_a_folder_to_a_prediction(
     assert "evaluate done" in said
     *_, counted, compared = said.strip().splitlines()
     right, of, rest = counted.partition(" of ")
-    assert (of, rest) == (" of ", "18 test videos as their folder says"), said
+    assert (of, rest) == (" of ", "12 test videos as their folder says"), said
     # These videos are as long as a clip, so predict and evaluate see the same frames.
-    share = f"{int(right) / 18:.3f}"
+    share = f"{int(right) / 12:.3f}"
     assert compared == f"evaluate measured {share}, which is {share}"
