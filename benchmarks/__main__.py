@@ -202,13 +202,34 @@ def _add_recipe(add_parser: AddParser) -> argparse.ArgumentParser:
 
 
 def _add_transfer(add_parser: AddParser) -> argparse.ArgumentParser:
-    parser = add_parser("transfer", help="two classes from a model of four others, and from none")
+    parser = add_parser(
+        "transfer", help="a new class, and other sets, from a model of other classes and from none"
+    )
     parser.add_argument(
-        "--per-class", type=_positive, default=10, help="videos of the two [%(default)s]"
+        "folder", type=Path, metavar="FOLDER", help="of train/ and test/ with class folders"
+    )
+    parser.add_argument(
+        "--others", type=Path, nargs="*", default=[], metavar="FOLDER",
+        help="sets to learn by the first model, one group left out at a time",
+    )  # fmt: skip
+    parser.add_argument(
+        "--without", nargs="*", default=[], metavar="CLASS", help="classes to leave out [each]"
+    )
+    parser.add_argument(
+        "--changes", default="", metavar="SECTION.NAME=VALUE,…", help="in the preset scratch"
+    )
+    parser.add_argument(
+        "--few", default="", metavar="SECTION.NAME=VALUE,…", help="on top, where videos are few"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--epochs", type=_positive, default=10, help="[%(default)s]")
-    parser.set_defaults(runs="recipes.transfer")
+    parser.add_argument(
+        "--recordings", type=_positive, default=5,
+        help="of the class, and as many of the others, two videos each [%(default)s]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep", type=Path, required=True, help="folder of what is trained; a killed run goes on"
+    )
+    parser.set_defaults(runs="transfer.run")
     return parser
 
 

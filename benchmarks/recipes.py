@@ -1,4 +1,4 @@
-"""What is learned, not how fast: recipes and pretraining."""
+"""What is learned, not how fast: the recipe."""
 
 from __future__ import annotations
 
@@ -39,8 +39,6 @@ PLAIN: dict[str, dict[str, Any]] = {
     },
 }
 PLAIN_RATES = (1e-3, 2e-3)  # the usual one, and the peak of our own recipe
-# Alike but for time's arrow; the other four are what is learned first.
-NEW_CLASSES = ("sitting_down", "standing_up")
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def recipe(
             }
             recipes[f"plain, Adam at {rate:g}"] = plain
         results = [
-            _scores(name, rows, _changed(base, change), seeds, store, Path(scratch) / "run")
+            _scores(name, rows, changed(base, change), seeds, store, Path(scratch) / "run")
             for name, change in recipes.items()
         ]
         num_test = sum(row.split == "test" for row in rows)
@@ -93,42 +91,6 @@ def recipe(
     best_plain = max(result.mean for result in results[-len(PLAIN_RATES) :])
     target = Target("top-1 above the best plain recipe", 0.0, results[0].mean - best_plain)
     finish("recipe", out=out, results=_plain(results), targets=[target])
-
-
-def transfer(*, per_class: int, seeds: Sequence[int], epochs: int, out: Path) -> None:
-    """Two classes from few videos: from random weights, and from a model of the four others."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder, store = Path(scratch), Path(scratch) / "store"
-        old, new = _divide(_draw(folder, per_class=40), _draw(folder, per_class=per_class), folder)
-        first = _params(old, {})
-        first_rows = prepare(first, store)
-        learned = _scores("", first_rows, first, [0], store, folder / "first")
-        weights = {"model": {"weights": str(folder / "first" / "0" / "best.pt")}}
-        base = _params(new, {"train": {"epochs": epochs, "warmup_epochs": 1}})
-        rows = prepare(base, store)
-        recipes: dict[str, dict[str, dict[str, Any]]] = {
-            "from random weights": {},
-            "from four other classes": weights,
-            "the same, statistics frozen": {**weights, "train": {"batch_norm": "frozen"}},
-            "the same, backbone at a tenth": {
-                **weights,
-                "train": {"batch_norm": "frozen", "backbone_rate": 0.1, "frozen_epochs": 1},
-            },
-        }
-        results = [
-            _scores(name, rows, _changed(base, change), seeds, store, folder / "run")
-            for name, change in recipes.items()
-        ]
-        num_test = sum(row.split == "test" for row in rows)
-    print(f"the four other classes: top-1 {learned.mean:.3f}")
-    _show(results, num_test)
-    gain = results[1].mean - results[0].mean
-    finish(
-        "transfer",
-        out=out,
-        results=_plain(results),
-        targets=[Target("top-1 above training from scratch", 0.0, gain)],
-    )
 
 
 def _draw(folder: Path, *, per_class: int, seed: int = 0) -> Path:
@@ -140,18 +102,6 @@ def _draw(folder: Path, *, per_class: int, seed: int = 0) -> Path:
     return root
 
 
-def _divide(old: Path, new: Path, folder: Path) -> tuple[Path, Path]:
-    """Folders of links: ``old`` without the new classes, ``new`` with these alone."""
-    divided = folder / "old", folder / "new"
-    for source, target, wanted in ((old, divided[0], False), (new, divided[1], True)):
-        for split in ("train", "test"):
-            for class_folder in (source / split).iterdir():
-                if (class_folder.name in NEW_CLASSES) == wanted:
-                    (target / split).mkdir(parents=True, exist_ok=True)
-                    (target / split / class_folder.name).symlink_to(class_folder)
-    return divided
-
-
 def _params(videos: Path, changes: Mapping[str, Mapping[str, Any]]) -> Params:
     values = values_of_preset("demo")
     # People of test/ have the same numbers as others of train/.
@@ -161,7 +111,8 @@ def _params(videos: Path, changes: Mapping[str, Mapping[str, Any]]) -> Params:
     return Params.model_validate(values)
 
 
-def _changed(params: Params, changes: Mapping[str, Mapping[str, Any]]) -> Params:
+def changed(params: Params, changes: Mapping[str, Mapping[str, Any]]) -> Params:
+    """Values by section and name instead of the present ones."""
     values = params.model_dump()
     for section, change in changes.items():
         values[section] |= change
@@ -190,7 +141,7 @@ def _scores(
 ) -> Scores:
     top1 = []
     for seed in seeds:
-        seeded = _changed(params, {"train": {"seed": seed}})
+        seeded = changed(params, {"train": {"seed": seed}})
         scores = train_and_test(rows, seeded, store=store, folder=folder / str(seed))
         top1.append(scores["top1_accuracy"])
         print(f"{name} seed {seed}: {top1[-1]:.3f}", flush=True)
