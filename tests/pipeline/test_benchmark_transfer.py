@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +14,20 @@ import pandas as pd
 import pytest
 from synthetic import make_rows, steady, write_video
 
-from benchmarks.transfer import CONTENDERS, FINETUNE, SCRATCH, balanced_accuracy, few_rows
+from benchmarks import transfer
+from benchmarks.recipes import changed, parse_changes
+from benchmarks.transfer import (
+    CONTENDERS,
+    FINETUNE,
+    SCRATCH,
+    Bench,
+    Cases,
+    _one_group_out,
+    _show,
+    balanced_accuracy,
+    few_rows,
+)
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_tables import ClipRow
 
 PROJECT = Path(__file__).parents[2]
@@ -81,12 +94,11 @@ def make_set(folder: Path, names: str, *, groups: int) -> None:
 
 @pytest.mark.process
 @pytest.mark.slow
-def test_a_run_trains_each_contender_once_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_run_trains_each_contender_and_keeps_what_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for split, groups in (("train", 5), ("test", 2)):
         make_set(tmp_path / "set" / split, "abc", groups=groups)
-    make_set(tmp_path / "other", "xy", groups=3)
-    lines = [f"{name}/{group}.mp4,g{group}" for name in "xy" for group in range(3)]
-    (tmp_path / "other/groups.csv").write_text("\n".join(["video_path,group", *lines]), "utf-8")
     tiny = "clip.short_side=32,train.crop_size=32,train.epochs=1"
     changes = f"{tiny},train.warmup_epochs=0,data.val_fraction=0.4"
     command = [
@@ -94,22 +106,51 @@ def test_a_run_trains_each_contender_once_and_goes_on_where_it_was(tmp_path: Pat
         *("--without", "b", "--changes", changes, "--seeds", "3", "--recordings", "2"),
         *("--keep", str(tmp_path / "kept"), "--out", str(tmp_path)),
     ]
-    whole = [*command, "--others", str(tmp_path / "other")]
-    subprocess.run(whole, cwd=PROJECT, check=True)
+    subprocess.run(command, cwd=PROJECT, check=True)
     results = json.loads((tmp_path / "transfer.json").read_text("utf-8"))["results"]
     assert list(results["models"]) == ["b"]
     assert list(results["balanced accuracy, one class"]["b"]) == list(CONTENDERS)
-    assert [run["contender"] for run in results["other"]["runs"]] == list(CONTENDERS)
-    own, scratch = (results["other"][contender][0] for contender in (FINETUNE, SCRATCH))
-    assert results["other"][f"{FINETUNE} less {SCRATCH}"][0] == pytest.approx(own - scratch)
 
-    checkpoints = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").rglob("best.pt")}
-    assert len(checkpoints) == 1 + 3 + 3 * 3
-    subprocess.run(whole, cwd=PROJECT, check=True)
-    assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
-    again = json.loads((tmp_path / "transfer.json").read_text("utf-8"))
-    assert again["results"] == results
-    # Other parameters are another run.
-    subprocess.run([*command, "--few", "train.learning_rate=0.002"], cwd=PROJECT, check=True)
-    newer = {path for path in checkpoints if path.stat().st_mtime_ns != checkpoints[path]}
-    assert len(newer) == 3
+    bench = Bench(tmp_path / "kept", parse_changes(changes), {})
+    known = bench.params(tmp_path / "set", without=["b"])
+    trained: list[Params] = []
+
+    def train(_: object, params: Params, **__: object) -> None:
+        trained.append(params)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(transfer, "train_and_test", train)
+    assert bench.tested([], known, "without b")["right"].mean() == results["models"]["b"]
+    assert not trained
+    other = changed(known, {"train": {"learning_rate": 0.002}})
+    with pytest.raises(KeyboardInterrupt):
+        bench.tested([], other, "without b")
+    assert trained == [other]
+
+
+@pytest.mark.process
+def test_every_group_is_tested_once_and_the_next_one_chooses_the_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_set(tmp_path / "other", "xy", groups=3)
+    lines = [f"{name}/{group}.mp4,g{group}" for name in "xy" for group in range(3)]
+    (tmp_path / "other/groups.csv").write_text("\n".join(["video_path,group", *lines]), "utf-8")
+    dealt = []
+
+    def solve(_: Bench, rows: Sequence[ClipRow], *__: object, **___: object) -> Cases:
+        splits = {row.split: row.group for row in rows}
+        dealt.append([splits[split] for split in ("test", "val", "train")])
+        tested = pd.DataFrame([row for row in rows if row.split == "test"])
+        found = tested[["video_path", "group"]].assign(actual=tested["class_name"])
+        # Only the last group is told from random weights; all are by the others.
+        return {c: found.assign(right=c != SCRATCH or splits["test"] == "g2") for c in CONTENDERS}
+
+    monkeypatch.setattr(Bench, "solve", solve)
+    bench = Bench(tmp_path / "kept", {"clip": {"short_side": 32}, "train": {"crop_size": 32}}, {})
+    runs = _one_group_out(bench, tmp_path / "other", model=tmp_path / "best.pt", seed=0)
+    assert dealt == [["g0", "g1", "g2"], ["g1", "g2", "g0"], ["g2", "g0", "g1"]]
+    assert {result.contender: (result.top1, len(result.cases)) for result in runs} == {
+        **dict.fromkeys(CONTENDERS, (1.0, 6)),
+        SCRATCH: (pytest.approx(1 / 3), 6),
+    }
+    assert _show("other", runs)[f"{FINETUNE} less {SCRATCH}"][0] == pytest.approx(2 / 3)
