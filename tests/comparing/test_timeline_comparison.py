@@ -86,4 +86,8 @@ def test_the_command_reads_the_timelines_beside_the_predictions(
     (tmp_path / "b" / "timelines.csv").unlink()
     cli.main()
     said = capsys.readouterr().out.splitlines()
-    assert said[-1] == f"timelines are not compared: {files[1]} has none that can be read"
+    assert said[-1] == f"timelines are not compared: {files[1]} has none"
+    TIMELINES.write(tmp_path / "b" / "timelines.csv", [B[-1]])
+    cli.main()
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "timelines are not compared: fewer than two videos or groups have both"

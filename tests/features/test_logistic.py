@@ -84,6 +84,26 @@ def test_many_videos_are_dealt_to_fewer_folds(monkeypatch: pytest.MonkeyPatch) -
     assert probe.num_folds == 3
 
 
+def test_heads_of_many_videos_are_fitted_less_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = drawn(60, 3)
+
+    def largest_gradient() -> float:
+        probe = fit_probe(rows_of(labels.tolist()), features, num_views=2, balanced=False, seed=0)
+        samples = features.reshape(120, -1).astype(np.float64)
+        repeated = labels.repeat(2)
+        p = np.exp(log_softmax(probe.head.logits(features).reshape(120, 3), axis=1))
+        z = StandardScaler().fit_transform(samples)
+        penalty = probe.results[probe.best].penalty
+        pull = penalty * probe.head.weight * samples.std(axis=0)
+        return float(np.abs((p - np.eye(3)[repeated]).T @ z / 120 + pull).max())
+
+    closely = largest_gradient()
+    monkeypatch.setattr(logistic, "MANY_VIDEOS", 60)
+    monkeypatch.setattr(logistic, "_COARSER", 0.05)  # so that so few videos tell the difference
+    assert closely < 3e-4
+    assert largest_gradient() > 1e-3
+
+
 def test_balancing_moves_the_boundary_to_the_rare_class() -> None:
     features, labels = drawn(60, 2)
     chosen = np.flatnonzero((labels == 0) | (np.arange(60) < 12))

@@ -50,9 +50,5 @@ def run(args: argparse.Namespace) -> None:
         missing = [
             source for source, found in zip((args.a, args.b), segments, strict=True) if not found
         ]
-        why = (
-            f"{missing[0]} has none that can be read"
-            if missing
-            else "fewer than two videos or groups have both"
-        )
+        why = f"{missing[0]} has none" if missing else "fewer than two videos or groups have both"
         say(f"timelines are not compared: {why}")

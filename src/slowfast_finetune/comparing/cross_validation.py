@@ -160,6 +160,7 @@ def learning_curve(
                         labels[used],
                         penalties=[logistic.PENALTIES[found.penalties[fold]]],
                         balanced=params.train.class_balance != "none",
+                        tolerance=logistic.tolerance_for(len(labels)),
                     )
                 probabilities = _probabilities(head, features.unmirrored[tested], temperature=1.0)
                 right[index, draw, tested] = probabilities.argmax(axis=1) == labels[tested]

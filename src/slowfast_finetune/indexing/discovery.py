@@ -111,7 +111,7 @@ def find_videos(
         fault = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"data.videos: {root} {fault}; give the folder of class folders")
     walk = _Walk(root, extensions, exclude, frozenset(path.resolve() for path in not_videos))
-    videos, spellings = _in_class_folders(root, walk, labels)
+    videos, spellings, below = _in_class_folders(root, walk, labels)
     undecided: list[FoundVideo] = []
     if labels is not None:
         videos, undecided = _labelled(labels, videos, walk)
@@ -119,6 +119,7 @@ def find_videos(
     for class_name in sorted(spellings.keys() - classes) if labels is None else ():
         raise DataError(_nothing_in(root / "*" / class_name, walk))
     spellings = {name: spellings.get(name, {name}) for name in sorted(classes)}
+    walk.warnings += check_below_classes(root, below)
     walk.warnings += _unlike_spellings(videos, spellings)
     walk.warnings += walk.unused_patterns()
     for listed in (videos, undecided):
@@ -136,11 +137,15 @@ def find_videos(
 
 def _in_class_folders(
     root: Path, walk: _Walk, labels: LabelTable | None
-) -> tuple[list[FoundVideo], dict[str, set[str]]]:
-    """The videos of every class folder, and how the folders of each class are spelt.
+) -> tuple[list[FoundVideo], dict[str, set[str]], dict[str, list[str]]]:
+    """The videos of every class folder.
+
+    Returns:
+        The videos; how the folders of each class are spelt; and by class folder the names of the
+        folders below it.
 
     Raises:
-        DataError: an empty class, or one whose folders may be a split or classes.
+        DataError: an empty class.
     """
     videos: list[FoundVideo] = []
     spellings: dict[str, set[str]] = defaultdict(set)
@@ -170,14 +175,13 @@ def _in_class_folders(
                 for part in path.relative_to(folder).parent.parts
             }
         )
-    walk.warnings += check_below_classes(root, below)
     counts = Counter(composed(video.name) for video in videos)
     # Files whose composed names would be equal keep their own.
     videos = [
         replace(video, name=name) if counts[name := composed(video.name)] == 1 else video
         for video in videos
     ]
-    return videos, spellings
+    return videos, spellings, below
 
 
 def videos_anywhere(
