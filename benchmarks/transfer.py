@@ -138,8 +138,9 @@ def run(
     gains = {c: np.subtract(means[c], means[SCRATCH]).tolist() for c in (PROBE, FINETUNE)}
     print(_table(list(scores), means, gains))
     targets = [
-        Target(f"one class: {c} less {SCRATCH}", 0, float(np.mean(gain)))
+        Target(f"one class: {c} less {SCRATCH}, lower end", 0, mean - half)
         for c, gain in gains.items()
+        for mean, half in [interval(gain)]
     ]
     finish("transfer", out=out, results=results, targets=targets)
     for other in others:

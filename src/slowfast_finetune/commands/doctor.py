@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("doctor.html"),
         metavar="FILE",
-        help="page with contact sheets of every class (doctor.html)",
+        help="page with contact sheets of every class [%(default)s]",
     )
     parser.add_argument("--json", action="store_true", help="print JSON for scripts")
     parser.add_argument("--strict", action="store_true", help="exit code 1 also for warnings")

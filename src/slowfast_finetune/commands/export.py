@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="bf16 (pt2 only) is faster on processors with bfloat16 units and slightly less exact",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="file to write (default: beside the checkpoint)"
+        "--out", type=Path, metavar="FILE", help="file to write [beside the checkpoint]"
     )
     parser.add_argument(
         "--check", type=Path, metavar="FILE", help="check this .pt or .onnx file instead"

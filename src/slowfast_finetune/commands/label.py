@@ -35,11 +35,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
            help="begin with the model's opinion hidden")  # fmt: skip
     option("--random-share", type=number_from(float, 0, 0.9), default=0.1, metavar="SHARE",
            help="so many cases are drawn at random, to estimate the share of wrong labels "
-           "(%(default)s)")  # fmt: skip
-    option("--seed", type=number_from(int, 0), default=0, help="of that draw (%(default)s)")
+           "[%(default)s]")  # fmt: skip
+    option("--seed", type=number_from(int, 0), default=0, help="of that draw [%(default)s]")
     add_device(parser)
     option("--port", type=number_from(int, 0, 65_535), default=0,
-           help="0 takes a free one (%(default)s)")  # fmt: skip
+           help="0 takes a free one [%(default)s]")  # fmt: skip
     option("--no-browser", action="store_true", help="only print the address")
 
 

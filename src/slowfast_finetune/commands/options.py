@@ -17,16 +17,23 @@ Number = TypeVar("Number", int, float)
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add ``--checkpoint``."""
-    default = Path("models/best.pt")
     parser.add_argument(
-        "--checkpoint", type=Path, default=default, metavar="FILE", help="[%(default)s]"
+        "--checkpoint",
+        type=Path,
+        default=Path("models/best.pt"),
+        metavar="FILE",
+        help="the trained model [%(default)s]",
     )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
-    choices = ("auto", "cpu", "cuda")
-    parser.add_argument("--device", choices=choices, default="auto", help="[%(default)s]")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to compute [%(default)s]",
+    )
 
 
 def check_installed(modules: Iterable[str], *, command: str) -> None:

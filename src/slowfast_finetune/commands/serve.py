@@ -39,20 +39,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     defaults = ServeLimits()
     option = parser.add_argument
     add_checkpoint(parser)
-    option("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    option("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
     option("--port", type=number_from(int, 0, 65_535), default=8000,
-           help="0 takes a free one (%(default)s)")  # fmt: skip
+           help="0 takes a free one [%(default)s]")  # fmt: skip
     option("--name", action="append", default=[],
            help="additional allowed Host name, e.g. behind a proxy; may be repeated")  # fmt: skip
     option("--max-megabytes", type=number_from(float, 0.001, 1e9), metavar="N",
-           default=defaults.max_bytes / 1e6, help="largest upload (%(default)g)")  # fmt: skip
+           default=defaults.max_bytes / 1e6, help="largest upload [%(default)g]")  # fmt: skip
     option("--max-seconds", type=number_from(float, 0.001, 1e9), metavar="N",
            default=defaults.max_seconds,
-           help="predict at most N seconds of a video (%(default)g)")  # fmt: skip
+           help="predict at most N seconds of a video [%(default)g]")  # fmt: skip
     option("--queue", type=number_from(int, 1), default=defaults.queue, metavar="N",
-           help="videos that may wait; more are told when to come back (%(default)s)")  # fmt: skip
+           help="videos that may wait; more are told when to come back [%(default)s]")  # fmt: skip
     option("--workers", type=number_from(int, 1), metavar="N",
-           help="decoding processes (one a core, 4 at most)")  # fmt: skip
+           help="decoding processes [one a core, 4 at most]")  # fmt: skip
     add_device(parser)
 
 

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS
-from slowfast_finetune.predicting.decoder_pool import MAX_MEGAPIXELS
 from slowfast_finetune.predicting.lettering import font_for
 from slowfast_finetune.predicting.prediction import Prediction
 from slowfast_finetune.predicting.prediction_text import named
@@ -119,7 +118,7 @@ def _encode(job: _CopyJob) -> None:
     from slowfast_finetune.decoding.sampled_frames import every_frame
 
     path = job.prediction.path
-    settings = DecodeSettings(sample_fps=1, short_side=None, max_megapixels=MAX_MEGAPIXELS)
+    settings = DecodeSettings(sample_fps=1, short_side=None)
     frames = every_frame(path, settings=settings)
     first = next(frames)
     height, width = (side - side % 2 or side for side in first[0].shape[:2])

@@ -30,7 +30,6 @@ from slowfast_finetune.predicting.frame_pipe import FrameReceiver, FrameRun, Fra
 # More than the frames of the clips that are computed at once, or nothing would be decoded
 # meanwhile: 8 clips a second apart, of 256 × 455 px at 15 fps, are 42 MB.
 AHEAD_BYTES = 96 * 2**20
-MAX_MEGAPIXELS = 40.0  # larger frames are refused
 JOIN_SECONDS = 5.0  # a process or thread that has been told to end is waited for
 _MODULES = [DECODER_MODULE, "slowfast_finetune.clips.decode_job", __name__]
 # multiprocessing's lists of processes, and the main module below, are not made for threads.

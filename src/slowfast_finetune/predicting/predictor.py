@@ -31,7 +31,6 @@ from slowfast_finetune.predicting.clip_selection import (
     select_clips,
 )
 from slowfast_finetune.predicting.decoder_pool import (
-    MAX_MEGAPIXELS,
     DecodeLimits,
     decode_in_order,
 )
@@ -131,7 +130,7 @@ class Predictor:
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
-        self.decode_settings = DecodeSettings(shape.sample_fps, shape.short_side, MAX_MEGAPIXELS)
+        self.decode_settings = DecodeSettings(shape.sample_fps, shape.short_side)
         self.clips_at_once = views_at_once(shape, self._device)
 
     def predict_clip(self, frames: npt.NDArray[np.uint8]) -> tuple[str, float]:

@@ -21,7 +21,8 @@ class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
     # From one window to the next; half a window if None.
     stride_seconds: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = None
     smoothing_seconds: Seconds = 0.0  # probabilities are averaged over so long; 0 for not
-    threshold: Share | None = None  # a less probable answer is "none of these"; the checkpoint's
+    # A less probable answer is "none of these"; None: the checkpoint's threshold.
+    threshold: Share | None = None
     shortest_seconds: Seconds = 0.0  # what is shorter goes to a neighbour
     num_videos: pydantic.NonNegativeInt = 0  # validation videos on which they were chosen
     num_left_out: pydantic.NonNegativeInt = 0  # those with labelled parts that cannot be read

@@ -27,7 +27,7 @@ class Moment:
 
     label: str  # the most probable class
     confidence: float  # its probability
-    start_seconds: float  # from the first frame
+    start_seconds: float  # of the window, from the first frame
     end_seconds: float
 
 

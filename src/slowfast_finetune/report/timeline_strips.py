@@ -28,7 +28,6 @@ from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_o
 
 NUM_FRAMES = 8  # of a mistake
 SHORT_SIDE = 120  # of these frames [px]
-MAX_MEGAPIXELS = 40.0  # larger frames are refused
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def frame_reader(
     for mistake in mistakes:
         fps = exact_rate(NUM_FRAMES / (mistake.end - mistake.start))
         first = instants_before(Fraction(mistake.start), sample_fps=fps)
-        settings = DecodeSettings(float(fps), SHORT_SIDE, MAX_MEGAPIXELS)
+        settings = DecodeSettings(float(fps), SHORT_SIDE)
         wanted, shown = [FrameRange(first, first + NUM_FRAMES)], []
         try:
             for _, frame, count in sampled_ranges(
