@@ -252,6 +252,22 @@ def test_sound_videos_end_with_exit_code_0_from_the_manifest_and_the_store(proje
 
 
 @pytest.mark.process
+def test_the_manifest_of_another_folder_is_passed_over_with_a_line(project: Path) -> None:
+    for name in "ab":
+        for folder in ("videos", "mine"):
+            for index in range(5):
+                film(
+                    project / folder / name / f"{index}.mp4", action=0, seed=10 * ord(name) + index
+                )
+    assert run_here(project, "stages/index.py").returncode == 0
+    write_params(project / "params.yaml", make_params(data={"videos": "mine"}))
+    told = doctor(project)
+    assert "10 videos of 2 classes in mine: " in told.stdout
+    line = "data/manifest.csv lists no video of data.videos, mine, and was not used; `dvc repro` "
+    assert f"{line}makes it anew" in " ".join(told.stdout.split())
+
+
+@pytest.mark.process
 def test_too_few_videos_for_a_split_are_looked_at_all_the_same(project: Path) -> None:
     film(project / "videos" / "a" / "1.mp4", action=0, seed=1)
     one_class = doctor(project)

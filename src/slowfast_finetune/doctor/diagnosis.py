@@ -12,7 +12,7 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams, Params
-from slowfast_finetune.base.store_location import locate, store_root
+from slowfast_finetune.base.store_location import locate, store_root, written_path
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, RejectedRow
 from slowfast_finetune.clips.workers import worker_count
@@ -120,21 +120,27 @@ def examine(folder: str | None, *, params: Params, project: Path) -> Diagnosis:
 
 
 def choose_videos(folder: str | None, *, params: Params, project: Path) -> ChosenVideos:
-    """Choose the videos to examine: the manifest's if it exists and no folder is given.
+    """Choose the videos to examine: the manifest's if it is of ``data.videos`` and no folder given.
 
     A folder that cannot be split is examined without a split, which is then a finding.
 
     Raises:
         DataError: there are no videos in class folders.
     """
+    data = params.data
+    notes = []
     manifest = project / "data" / "manifest.csv"
     if folder is None and manifest.is_file():
         rows = MANIFEST.read_rows(manifest)
         if not rows:
             raise DataError(f"{manifest}: lists no videos; run `dvc repro`")
-        return ChosenVideos(rows, MANIFEST.file)
-    data = params.data
-    notes = []
+        videos = written_path(locate(data.videos, project=project), project=project)
+        if any(Path(row.video_path).is_relative_to(videos) for row in rows):
+            return ChosenVideos(rows, MANIFEST.file)
+        notes.append(
+            f"{MANIFEST.file} lists no video of data.videos, {data.videos}, and was not used; "
+            "`dvc repro` makes it anew"
+        )
     configured = locate(data.videos, project=project).resolve()
     if folder is not None and (project / folder).resolve() != configured:
         data = data.model_copy(update={"videos": folder, "labels": None, "background": None})
