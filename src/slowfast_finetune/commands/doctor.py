@@ -1,8 +1,8 @@
 """Check your videos before training.
 
 Check your videos before training for broken files, copies, file properties that predict the class,
-scenes in more than one split, and wrong labels. Without FOLDER, check data/manifest.csv, or else
-data.videos. Exit code 1 if there are problems.
+scenes in more than one split, and wrong labels. Without FOLDER, check the videos of data.videos,
+with the split of data/manifest.csv if that lists them. Exit code 1 if there are problems.
 """
 
 from __future__ import annotations
