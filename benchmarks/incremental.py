@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -16,12 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.comparison import slope, timed
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.report import Target, finish, format_table
-from benchmarks.stage_inputs import PROJECT, changed_values
+from benchmarks.stage_inputs import DVC, PROJECT, changed_values, new_project
 
 CLASS_NAMES = ("clap", "jump")
 CASES = ("nothing changed", "one added", "one removed")
@@ -154,13 +151,8 @@ class _Collection:
                 "encoding": "jpeg",
             },
         )
-        text = yaml.safe_dump(values, sort_keys=False)
-        (folder / "params.yaml").write_text(text, encoding="utf-8")
-        for name in ("src", "stages"):
-            shutil.copytree(PROJECT / name, folder / name)
-        shutil.copy(PROJECT / "dvc.yaml", folder)
-        (folder / "demo/videos").mkdir(parents=True)
-        for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
+        self._environment = new_project(folder, values)
+        for command in (["git", "init", "--quiet"], [*DVC, "init", "--quiet"]):
             self._wait_for(command)
 
     def grow_to(self, size: int) -> None:
@@ -185,7 +177,7 @@ class _Collection:
 
     def dvc_share(self) -> float:
         """Processor time of `dvc repro cache` without changes, less the index stage's [s]."""
-        command = ["dvc", "repro", "--quiet", "cache"]
+        command = [*DVC, "repro", "--quiet", "cache"]
         self._wait_for(command)
         usages = self._wait_for(command), self._wait_for([sys.executable, "stages/index.py"])
         both, index = (usage.ru_utime + usage.ru_stime for usage in usages)
@@ -205,10 +197,9 @@ class _Collection:
     def _wait_for(self, command: Sequence[str]) -> resource.struct_rusage:
         """Run a command in the collection's folder; what it and its children took."""
         log = self._folder / "log.txt"
-        environment = {**os.environ, "CLIP_STORE": str(self._folder / "clips")}
         with log.open("w", encoding="utf-8") as file:
             process = subprocess.Popen(
-                command, cwd=self._folder, env=environment, stdout=file, stderr=file
+                command, cwd=self._folder, env=self._environment, stdout=file, stderr=file
             )
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,14 +20,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.recipes import parse_changes
 from benchmarks.report import finish, format_table
-from benchmarks.stage_inputs import PROJECT, values_of_preset
+from benchmarks.stage_inputs import DVC, new_project, values_of_preset
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.evaluation.metadata_baseline import predict_from_facts
@@ -43,7 +41,6 @@ from slowfast_finetune.model.slowfast import MEAN, STD, build_slowfast, pack_pat
 from slowfast_finetune.scoring.metrics import Labels
 
 # What a user's folder has of this one.
-PIPELINE = ("dvc.yaml", ".dvcignore", "stages", "src")
 OURS, PLAIN_SCRIPT, FACTS = "dvc repro", "plain script", "facts of the file alone"
 PYTORCHVIDEO = "pytorchvideo's transforms"
 FIGURES = ("minutes", "clips/s", "data wait", "disk [MB]")
@@ -156,24 +153,10 @@ def run_pipeline(
     Raises:
         subprocess.CalledProcessError: a stage failed; its message is on the screen.
     """
-    for part in PIPELINE:
-        source = PROJECT / part
-        if source.is_dir():
-            shutil.copytree(source, project / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, project / part)
-    for empty in ("demo/videos", "demo/long_videos"):
-        (project / empty).mkdir(parents=True)
-    (project / "params.yaml").write_text(yaml.safe_dump(dict(values)), encoding="utf-8")
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(project / "src"),
-        "CLIP_STORE": str(project / "clips"),
-    }
+    environment = new_project(project, values)
 
     def dvc(*arguments: str) -> None:
-        command = [sys.executable, "-m", "dvc", *arguments]
+        command = [*DVC, *arguments]
         subprocess.run(command, cwd=project, env=environment, check=True, stdout=sys.stderr)
 
     dvc("init", "--no-scm", "--quiet")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
 
 PROJECT = Path(__file__).resolve().parents[1]
+DVC = (sys.executable, "-m", "dvc")
 
 
 def demo_params(**sections: dict[str, Any]) -> Params:
@@ -40,6 +43,30 @@ def values_of_preset(name: str) -> dict[str, dict[str, Any]]:
     text = (PROJECT / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     values: dict[str, dict[str, Any]] = yaml.safe_load(text)
     return values
+
+
+def new_project(folder: Path, values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Copy what ``dvc repro`` needs into an empty folder; the environment to run it in.
+
+    Args:
+        folder: the project, in which everything stays, the clip store too.
+        values: of params.yaml.
+    """
+    compiled = shutil.ignore_patterns("__pycache__")
+    for name in ("src", "stages"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=compiled)
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(PROJECT / name, folder)
+    for name in ("videos", "long_videos"):  # dvc.yaml names them
+        (folder / "demo" / name).mkdir(parents=True)
+    text = yaml.safe_dump(dict(values), sort_keys=False)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder / "src"),
+        "CLIP_STORE": str(folder / "clips"),
+    }
 
 
 def manifest_of(videos: Sequence[Path], *, class_names: Sequence[str]) -> list[ManifestRow]:

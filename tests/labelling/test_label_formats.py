@@ -587,6 +587,12 @@ FAULTS = [
     ("b.csv", changed(BORIS_TABULAR, "a.mp4|", "a.mp4;b.mp4|"), "are several files in one obs"),
     (
         "b.csv",
+        "Observation id,Media file,Total length,Subject,Behavior,Behavior type,Start (s),Stop (s)\n"
+        "o1,a.mp4,540,,run,STATE,1,2\no1,b.mp4,540,,run,STATE,230,240\n",
+        r"line 3: 'a.mp4;b.mp4' are several files in one observation",
+    ),
+    (
+        "b.csv",
         changed(BORIS_TABULAR, ",0,60", ",60.0,60"),
         "line 2: the observation has a time offs",
     ),

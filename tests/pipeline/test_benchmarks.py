@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from synthetic import make_rows
 
 from benchmarks.__main__ import sizes
@@ -20,6 +21,7 @@ from benchmarks.decoders import RawJob, ffmpeg_command
 from benchmarks.drawn_videos import draw_video, marked, write_copies
 from benchmarks.mutations import MUTATIONS, mutate
 from benchmarks.report import Target, format_table
+from benchmarks.stage_inputs import changed_values, new_project
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampled_frames import sampled_frames
@@ -199,3 +201,21 @@ def test_damaged_files_of_a_folder_come_out_as_rows(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "fuzz.csv").read_text("utf-8").splitlines()))
     assert [row["damage"] == "none" for row in rows] == [True] + [False] * 6
     assert rows[0]["outcome"] == "clip"
+
+
+def test_a_new_project_has_what_its_stages_depend_on(tmp_path: Path) -> None:
+    values = changed_values(clip={"encoding": "jpeg"})
+    environment = new_project(tmp_path, values)
+    assert environment["CLIP_STORE"] == str(tmp_path / "clips")
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text(encoding="utf-8")) == values
+    stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+    kinds = ("outs", "metrics", "plots")
+    made = {
+        out if isinstance(out, str) else next(iter(out))
+        for stage in stages
+        for kind in kinds
+        for out in stage.get(kind, [])
+    }
+    needed = {path for stage in stages for path in stage["deps"]} - made
+    assert "demo/long_videos" in needed
+    assert [path for path in needed if not (tmp_path / path).exists()] == []

@@ -29,16 +29,19 @@ def boris(file: SourceFile) -> Iterator[ListedLabel]:
     have ``Start (s)`` and ``Stop (s)``; tabular ones a row for the START and one for the STOP of a
     behaviour of a subject. Events of a moment (POINT) have no length. Times count from the start
     of the observation, so observations of several files one after the other, or with an offset,
-    are refused.
+    are refused. Aggregated events of older versions, without ``Source``, name such files by row.
     """
     open_events: dict[tuple[str, ...], tuple[str, float]] = {}
+    videos: dict[str, str] = {}  # the video of each observation
     aggregated = {"Start (s)", "Stop (s)"} <= set(file.header)
     media = next((name for name in _BORIS_MEDIA if name in file.header), None)
     if not set(file.header) >= _BORIS or media is None or not (aggregated or "Time" in file.header):
         columns = [*sorted(_BORIS), "Start (s) and Stop (s), or Time", _BORIS_MEDIA[0]]
         raise file.error("line 1", f"expected columns {', '.join(columns)}")
     for where, row in file.table():
-        source = row.get("Source", "")
+        video = row[media].partition("|")[0].removeprefix("player #1:")
+        first = videos.setdefault(row["Observation id"], video)
+        source = f"{first};{video}" if video != first else row.get("Source", "")
         if ";" in source:
             raise file.error(where, f"{source!r} are several files in one observation; cut it up")
         offset = row.get("Time offset (s)", "").strip() or "0"
@@ -48,7 +51,6 @@ def boris(file: SourceFile) -> Iterator[ListedLabel]:
         if kind == "POINT":
             file.reading.passed_over["events of a moment (POINT)"] += 1
             continue
-        video = row[media].partition("|")[0].removeprefix("player #1:")
         modifiers = (cell for name, cell in row.items() if name.startswith("Modifier"))
         event = (row["Observation id"], row.get("Subject", ""), row["Behavior"], *modifiers)
         if aggregated:
