@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from benchmarks.comparison import slope, timed
 from benchmarks.drawn_videos import draw_video, write_copies
@@ -60,6 +63,7 @@ def run(*, sizes: Sequence[int], rounds: int, out: Path) -> None:
     print("seconds of index + cache (of index alone)")
     print(format_table(["videos", *CASES, "hashing the files alone"], rows), end="\n\n")
     header = ["videos", "first run [s]", "peak [MB]", "tables [MB]", "DVC's share [s]", *READING]
+    header += ["evaluate [MB]", "report [MB]"]
     print(format_table(header, [_further_row(*item) for item in results.items()]), end="\n\n")
     growth = _growth(results)
     for case, seconds in growth.items():
@@ -91,6 +95,7 @@ def _further_row(size: int, result: dict[str, Any]) -> list[str]:
         f"{result['tables_mb']:.2f}",
         f"{result['dvc']:.1f}",
         *(f"{result['reading'][name]:.2f}" for name in READING),
+        *(f"{peak:.0f}" for peak in result["later_mb"].values()),
     ]
 
 
@@ -121,6 +126,7 @@ def _measure(collection: _Collection, size: int, *, rounds: int) -> dict[str, An
         "tables_mb": collection.tables_mb(),
         "dvc": collection.dvc_share(),
         "reading": collection.read_epoch(),
+        "later_mb": collection.later_peaks(),
     }
     for case, times in timings.items():
         result[case] = {
@@ -150,6 +156,8 @@ class _Collection:
                 "max_seconds": 10,
                 "encoding": "jpeg",
             },
+            train={"epochs": 1},
+            evaluate={"temporal_views": 1},
         )
         self._environment = new_project(folder, values)
         for command in (["git", "init", "--quiet"], [*DVC, "init", "--quiet"]):
@@ -182,6 +190,18 @@ class _Collection:
         usages = self._wait_for(command), self._wait_for([sys.executable, "stages/index.py"])
         both, index = (usage.ru_utime + usage.ru_stime for usage in usages)
         return both - index
+
+    def later_peaks(self) -> dict[str, float]:
+        """Peaks of evaluate and report [MB], with a model of one epoch on the smallest size."""
+        stages = yaml.safe_load((self._folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        command_of = {name: shlex.split(stage["cmd"])[1:] for name, stage in stages.items()}
+        if not (self._folder / "models/best.pt").is_file():
+            self._wait_for(command_of["train"])
+        self._wait_for(command_of["timelines"])
+        return {
+            name: self._wait_for(command_of[name]).ru_maxrss / 1000
+            for name in ("evaluate", "report")
+        }
 
     def tables_mb(self) -> float:
         """Size of manifest.csv and clips.csv together [MB]."""

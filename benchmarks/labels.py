@@ -26,13 +26,15 @@ from slowfast_finetune.desk.queue import (
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.features.logistic import fit_path, fitting
-from slowfast_finetune.inspection.label_errors import cross_predict, suspects
+from slowfast_finetune.inspection.label_errors import CrossPrediction, cross_predict, suspects
 from slowfast_finetune.inspection.video_summary import summarise_entry
 
 EXCHANGED = 0.05  # of the labels
 LOOKED = (0.05, 0.10, 0.20)  # of the videos
 OURS, DOCTOR, MISTAKES = "the label desk", "the doctor's findings", "confident mistakes of the run"
+DOCTOR_FEATURES = "the doctor's findings by features"
 SHOWN = "the label desk as it asks"  # with random cases, and test videos last
+LEARNED = "the label desk as it asks, of train and val"  # of their videos and wrong labels alone
 RANDOM_SHARE = 0.1  # as without an option
 FIRST, ROUND, ROUNDS = 5, 20, 10  # labels of each class at first, then in a round; rounds
 PENALTY = 1.0  # of all heads of the simulated labelling, so that only the labels differ
@@ -75,7 +77,8 @@ def run(
     Args:
         project: of the run; its videos' labels are taken as right.
         noisy: folders for runs that are trained on wrong labels, the first with the first seed;
-            what a folder has is not trained again.
+            what a folder has is not trained again. Without any, the features are those of the
+            project's own checkpoint, which needs no training and flatters.
         curve: a checkpoint whose features the labelling is simulated on; None: it is not.
     """
     params = load_params(project / "params.yaml")
@@ -86,11 +89,14 @@ def run(
     def measure(name: str, seed: int, checkpoint: Path, predictions: Path | None) -> None:
         changed, wrong = with_wrong_labels(rows, seed=seed)
         orders = _orders(changed, params, store, checkpoint, predictions)
+        learned = {row.case for row in rows if row.split != "test"}
         for order, cases in orders.items():
-            shares = found_after(cases, wrong, num_videos=len(rows))
+            of = learned if order == LEARNED else {row.case for row in rows}
+            asked = [case for case in cases if case in of]
+            shares = found_after(asked, wrong & of, num_videos=len(of))
             found.setdefault(f"{order}{name}", []).append(shares)
 
-    for seed in seeds:
+    for seed in seeds if not noisy else ():
         measure(", features of a run with right labels", seed, project / "models/best.pt", None)
     for seed, folder in zip(seeds, noisy, strict=False):
         changed, _ = with_wrong_labels(rows, seed=seed)
@@ -101,7 +107,7 @@ def run(
     print(_found_table(found))
     out.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"found": found, "videos": len(rows)}
-    ours = np.mean(found[OURS if noisy else f"{OURS}, features of a run with right labels"], axis=0)
+    ours = np.mean(next(iter(found.values())), axis=0)
     targets = [Target("share found after 10 % of the videos", 0.9, float(ours[1]))]
     if curve is not None:
         features = mean_features(rows, params=params, store=store, path=curve)
@@ -133,11 +139,15 @@ def _orders(
     shown = arrange(known, mistakes, random_share=RANDOM_SHARE, seed=0)
     shown.sort(key=lambda case: case.split == "test")
     orders = {OURS: [case.name for case in queue], SHOWN: [case.name for case in shown]}
+    orders[LEARNED] = orders[SHOWN]
     if predictions is not None:
         ranked = sorted(mistakes, key=lambda case: -case.score)
-        doctor = cross_predict([summarise_entry(row, store)[0] for row in rows])
         orders[MISTAKES] = [case.name for case in ranked]
-        orders[DOCTOR] = [doctor.videos[i].case for i, _ in suspects(doctor)] if doctor else []
+        summaries = [summarise_entry(row, store)[0] for row in rows]
+        labels = np.array([row.label for row in rows])
+        judged = CrossPrediction(summaries, labels, known.probabilities, [*range(len(names))], True)
+        for name, doctor in ((DOCTOR, cross_predict(summaries)), (DOCTOR_FEATURES, judged)):
+            orders[name] = [doctor.videos[i].case for i, _ in suspects(doctor)] if doctor else []
     return orders
 
 
