@@ -101,6 +101,25 @@ def test_bf16_is_as_close_to_fp32_as_without_folding(clips: Tensor) -> None:
     assert (given - exact).norm() < 2 * (expected - exact).norm() + 1e-3
 
 
+@pytest.mark.parametrize(("kernel", "num_frames"), [(3, 2), (5, 3), (5, 4), (7, 4)])
+def test_bf16_gradients_do_not_depend_on_what_memory_held(kernel: int, num_frames: int) -> None:
+    parent = nn.Module()
+    parent.conv = nn.Conv3d(64, 32, (kernel, 1, 1), padding=(kernel // 2, 0, 0), bias=False)
+    parent.norm = nn.BatchNorm3d(32)
+    fold_batch_norm(parent)
+    clips = torch.ones(8, 64, num_frames, 6, 6).contiguous(memory_format=torch.channels_last_3d)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = parent.conv(clips)
+    for size in (10**3, 10**4, 10**5, 10**6, 5 * 10**6):
+        # Freed at once, so that the backward pass gets memory full of NaN.
+        del [torch.full((size,), torch.nan) for _ in range(20)][:]
+    output.sum().backward()
+    # Of a sum over ones: how often each tap of the kernel lies on a frame.
+    taps = [num_frames - abs(tap - kernel // 2) for tap in range(kernel)]
+    expected = torch.tensor(taps).clamp(min=0) * 8.0 * 6 * 6
+    assert torch.equal(parent.conv.weight.grad[:, :, :, 0, 0], expected.expand(32, 64, kernel))
+
+
 def test_every_batch_norm_is_folded() -> None:
     _, changed = both(plain_network().eval())
     called = []

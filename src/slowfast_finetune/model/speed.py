@@ -61,6 +61,7 @@ def fold_batch_norm(network: nn.Module) -> None:
                 assert conv.dilation == (1, 1, 1)
                 frames, side = conv.kernel_size[:2]
                 assert side == 1 or (conv.stride[0], conv.padding[0]) == (1, frames // 2)
+                assert side > 1 or frames == 1 or conv.stride[1:] == (1, 1)
                 # Another class for the same objects: nothing that refers to them has to be told.
                 conv.__class__ = _FoldingConv3d
                 norm.__class__ = _FoldedBatchNorm3d
@@ -86,6 +87,14 @@ class _FoldingConv3d(nn.Conv3d):
     def _convolve(self, clips: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve clips (B, C, T, H, W); as images (B · T, C, H, W) if the kernel spans space."""
         num_frames, side = self.kernel_size[:2]
+        if side == 1 and clips.shape[2] < num_frames:
+            # The bf16 gradient of a 3D kernel longer than the clip holds memory that nothing has
+            # written (oneDNN 3.12, of torch 2.13); that of images of T by H · W pixels is right.
+            flat: Tensor = nn.functional.conv2d(
+                clips.flatten(3), weight.flatten(3), bias, self.stride[:2], self.padding[:2]
+            )
+            spread: Tensor = flat.unflatten(3, clips.shape[3:])
+            return spread
         # Over time alone, or of one pixel, 3D is the faster way; oneDNN's stem forward alone too.
         forward_alone = clips.device.type == "cpu" and not torch.is_grad_enabled()
         if side == 1 or (num_frames > 1 and forward_alone):
