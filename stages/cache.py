@@ -36,7 +36,13 @@ def main() -> None:
     CLIPS.write(args.clips, clips)
     REJECTED.write(args.rejected, rejected)
     say(summary(clips, rejected))
-    check_rejected(clips, rejected, cache=params.cache, table=args.rejected)
+    check_rejected(
+        clips,
+        rejected,
+        cache=params.cache,
+        table=args.rejected,
+        background=params.data.background,
+    )
 
 
 if __name__ == "__main__":

@@ -749,6 +749,22 @@ def test_more_refused_than_allowed(usable: int, refused: int, allowed: float, sa
         check(make_rows(usable), make_rejected(refused), allowed)
 
 
+def test_refused_parts_of_the_background_do_not_count() -> None:
+    params = synthetic.make_params(cache={"max_rejected_fraction": 0.1})
+    clips = [*make_rows(9), *make_rows(20, class_name="nothing")]
+    rejected = [*make_rejected(1), *make_rejected(20, class_name="nothing", reason="past_end")]
+    table = Path("data/rejected.csv")
+    check_rejected(clips, rejected, cache=params.cache, table=table, background="nothing")
+    with pytest.raises(DataError, match=r"^2 of 11 videos are refused \(18\.2%\)"):
+        check_rejected(
+            clips,
+            [*rejected, *make_rejected(1)],
+            cache=params.cache,
+            table=table,
+            background="nothing",
+        )
+
+
 def test_a_class_that_lost_its_last_video_in_a_split() -> None:
     clips = [*make_rows(8), *make_rows(2, split="test", class_name="wave")]
     with pytest.raises(DataError, match="class 'jump' has no usable video left in test"):

@@ -417,8 +417,8 @@ def test_the_split_does_not_depend_on_boundaries(tmp_path: Path, long_videos: Pa
 
 def test_background_lies_between_the_parts(tmp_path: Path, long_videos: Path) -> None:
     manifest = build(tmp_path, table_of_parts(), background="nothing")
-    # Of 0 to 10 and 12 to 20 s the first is wider: 4 s in its middle, then 2 s in the other's.
-    expected = [f"{i}.mp4#t={times}" for i in range(8) for times in ("3,7", "15,17")]
+    # In the middle of 0 to 10 and of 12 to 20 s, as long as the part that follows.
+    expected = [f"{i}.mp4#t={times}" for i in range(8) for times in ("4,6", "14,18")]
     assert parts_of(manifest)["nothing"] == expected
     split_of = {row.video_path: row.split for row in manifest.rows if row.class_name == "walk"}
     assert all(row.split == split_of[row.video_path] for row in manifest.rows)
@@ -432,13 +432,30 @@ def test_background_where_there_is_little_room(tmp_path: Path, long_videos: Path
     manifest = build(tmp_path, table_of_parts(unsure), background="nothing", background_ratio=1.5)
     found = parts_of(manifest)["nothing"]
     assert not [case for case in found if case.startswith("0.mp4")]
-    # As long as the fall, the walk and the fall: the third finds the widest rest at 0 to 3 s.
-    assert [case for case in found if case.startswith("1.mp4")] == [
-        "1.mp4#t=0.5,2.5",
-        "1.mp4#t=3,7",
-        "1.mp4#t=14,18",
+    # Three for two parts: one gap has two, evenly spread. Of 0.mp4 no gap is as long as a part.
+    two_gaps = [
+        ["1.mp4#t=2,4", "1.mp4#t=6,8", "1.mp4#t=14,18"],
+        ["1.mp4#t=4,6", "1.mp4#t=12,16", "1.mp4#t=16,20"],
     ]
+    assert [case for case in found if case.startswith("1.mp4")] in two_gaps
     assert any(note.endswith("; there is no room for 3 more") for note in manifest.notes)
+
+
+def test_a_boundary_moves_the_background_beside_it_as_little_as_itself(
+    tmp_path: Path, long_videos: Path
+) -> None:
+    before = build(tmp_path, table_of_parts(), background="nothing")
+    moved = ("3.mp4,walk,10,12", "3.mp4,walk,9.5,14.5")
+    after = build(tmp_path, table_of_parts(moved), background="nothing")
+    # Gaps of 9.5 s, for a part of 5 s, and from 14.5 to 20 s.
+    expected = {
+        "3.mp4#t=4,6": "3.mp4#t=2.25,7.25",
+        "3.mp4#t=14,18": "3.mp4#t=15.25,19.25",
+    }
+    cases = [expected.get(case, case) for case in parts_of(before)["nothing"]]
+    assert parts_of(after)["nothing"] == cases
+    split = {row.video_path: row.split for row in before.rows}
+    assert {row.video_path: row.split for row in after.rows} == split
 
 
 def test_background_needs_parts(tmp_path: Path, videos: Path) -> None:

@@ -313,18 +313,28 @@ def summary(clips: Sequence[ClipRow], rejected: Sequence[RejectedRow]) -> str:
 
 
 def check_rejected(
-    clips: Sequence[ClipRow], rejected: Sequence[RejectedRow], *, cache: CacheParams, table: Path
+    clips: Sequence[ClipRow],
+    rejected: Sequence[RejectedRow],
+    *,
+    cache: CacheParams,
+    table: Path,
+    background: str | None = None,
 ) -> None:
     """Fail if too many videos were refused, or a class lost its last video in a split.
+
+    Args:
+        background: cases of this class do not count: where ``index`` makes them depends on
+            labelled parts, and one that lies past the end of its video would refuse many of them.
 
     Raises:
         DataError: saying which.
     """
-    total = len(clips) + len(rejected)
+    refused = sum(row.class_name != background for row in rejected)
+    total = refused + sum(row.class_name != background for row in clips)
     noun = case_noun([*clips, *rejected])
-    if total and len(rejected) / total > cache.max_rejected_fraction:
+    if total and refused / total > cache.max_rejected_fraction:
         raise DataError(
-            f"{len(rejected)} of {total} {noun}s are refused ({len(rejected) / total:.1%}); "
+            f"{refused} of {total} {noun}s are refused ({refused / total:.1%}); "
             f"cache.max_rejected_fraction allows {cache.max_rejected_fraction:.1%}; see {table}"
         )
     left = {(row.split, row.class_name) for row in clips}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,15 +42,15 @@ def add_background(
     found: list[FoundVideo] = []
     wanted = 0
     for name, own in sorted(parts.items()):
+        own.sort(key=lambda part: part.start or 0.0)
         lengths = [part.end - (part.start or 0.0) for part in own if part.end is not None]
         number = round(ratio * len(own)) if lengths else 0
         wanted += number
-        chosen = [lengths[index % len(lengths)] for index in range(number)]
         # Parts without a label are left out of the background too.
         gaps = _gaps([(row.start or 0.0, row.end) for _, row in labels.rows[name]])
         found += [
             replace(own[0], class_name=class_name, start=start, end=end, table_row=None)
-            for start, end in _placed(chosen, gaps)
+            for start, end in _placed(lengths, gaps, number=number, name=name)
         ]
     discovery.videos += found
     discovery.videos.sort(key=lambda video: (video.class_name, video.name, video.start or 0.0))
@@ -72,21 +73,36 @@ def _gaps(labelled: Sequence[tuple[float, float | None]]) -> list[Stretch]:
     return gaps
 
 
-def _placed(lengths: Sequence[float], gaps: list[Stretch]) -> list[Stretch]:
-    """Put stretches of these lengths [s], the longest first, each in the middle of the widest gap.
+def _placed(
+    lengths: Sequence[float], gaps: Sequence[Stretch], *, number: int, name: str
+) -> list[Stretch]:
+    """Put up to ``number`` stretches into the gaps, evenly, so that they keep off labelled parts.
 
-    So they keep off the labelled parts, whose boundaries are set by eye. One that fits nowhere is
-    left out.
+    The lengths [s] go to the gaps in turn; where one is too long, the longest that fits. Every gap
+    takes one stretch before any takes two, as far as there is room, and gaps that cannot all have
+    one take it in an order drawn from ``name``. So a boundary that moves a little moves the
+    stretches beside it a little, and no others.
     """
-    gaps = [*gaps]
+    kept = []  # gaps with room, and the length that each takes
+    for index, (first, last) in enumerate(gaps):
+        in_turn = [lengths[index % len(lengths)], *sorted(lengths, reverse=True)]
+        if fitting := [length for length in in_turn if length <= last - first]:
+            kept.append((first, last, fitting[0]))
+    order = sorted(range(len(kept)), key=lambda index: _draw(f"{name} {index}"))
+    taken = [0] * len(kept)
+    for turn in range(1, number + 1):
+        for index in order:
+            first, last, length = kept[index]
+            if turn * length <= last - first and sum(taken) < number:
+                taken[index] += 1
     placed = []
-    for length in sorted(lengths, reverse=True):
-        first, last = max(gaps, key=lambda gap: (gap[1] - gap[0], -gap[0]), default=(0.0, 0.0))
-        if length > last - first:
-            continue
-        start = round((first + last - length) / 2, TIME_DIGITS)
-        end = min(round(start + length, TIME_DIGITS), last)
-        placed.append((start, end))
-        gaps.remove((first, last))
-        gaps += [(first, start), (end, last)]
-    return sorted(placed)
+    for (first, last, length), times in zip(kept, taken, strict=True):
+        space = (last - first - times * length) / (times + 1)
+        for at in range(times):
+            start = round(first + space + at * (space + length), TIME_DIGITS)
+            placed.append((start, min(round(start + length, TIME_DIGITS), last)))
+    return placed
+
+
+def _draw(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
