@@ -98,6 +98,28 @@ def test_a_click_on_a_cell_shows_its_videos_with_sheets_and_probabilities(open_p
     assert widths[0] > 5 * widths[1] > 0, "80 % beside 10 %"
 
 
+def test_a_sheet_plays_its_frames_and_stops(open_page: Any) -> None:
+    page = open_page()
+    card = page.locator(".cell[open] .card").first
+    button = card.get_by_role("button", name="play the frames of")
+    button.focus()
+    page.keyboard.press("Enter")
+    screen = card.locator("canvas")
+    assert screen.is_visible()
+    assert not card.locator("img.sheet").is_visible()
+    # Four columns of frames and the gaps between them.
+    wide, high = card.locator("img.sheet").evaluate("i => [i.naturalWidth, i.naturalHeight]")
+    size = screen.evaluate("canvas => [canvas.width, canvas.height]")
+    assert size == [(wide + 2) // 4 - 2, (high + 2) // 2 - 2]
+    first = screen.evaluate("canvas => canvas.toDataURL()")
+    page.wait_for_function(
+        "first => document.querySelector('canvas').toDataURL() !== first", arg=first
+    )
+    page.keyboard.press("Enter")
+    assert card.locator("img.sheet").is_visible()
+    assert screen.count() == 0
+
+
 def test_keyboard_alone_is_enough(open_page: Any) -> None:
     page = open_page()
     page.keyboard.press("Tab")

@@ -718,7 +718,8 @@ def test_sheets_take_the_best_plan_that_fits_and_serve_the_first_when_none_does(
     for plan, total in zip(PLANS, totals, strict=True):
         made = make_sheets(list(videos), frames, max_bytes=total)
         assert len(made) == len(videos)
-        assert made["3"] == data_uri(contact_sheet(frames("3", plan.num_frames), plan))
+        uri = data_uri(contact_sheet(frames("3", plan.num_frames), plan))
+        assert made["3"] == (uri, plan)
     made = make_sheets(list(videos), frames, max_bytes=totals[-1] // 2)
     assert len(made) < len(videos)
     assert list(made) == list(videos)[: len(made)]

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,13 @@ class SheetPlan:
     columns: int  # frames per row
     height: int  # maximum height of a frame; its width is at most twice that [px]
     quality: int  # of the JPEG, 1 to 95
+
+
+class Sheet(NamedTuple):
+    """A contact sheet as a page shows it."""
+
+    uri: str  # data:image/jpeg;base64,…
+    plan: SheetPlan
 
 
 # From the largest to the smallest.
@@ -89,8 +97,8 @@ def tiled_jpeg(frames: Frames, *, columns: int, height: int, quality: int) -> by
 
 def make_sheets(
     keys: Sequence[str], read_frames: Callable[[str, int], Frames], *, max_bytes: int
-) -> dict[str, str]:
-    """Make contact sheets as data URIs that take at most ``max_bytes`` together, by key.
+) -> dict[str, Sheet]:
+    """Make contact sheets whose data URIs take at most ``max_bytes`` together, by key.
 
     All are made by the largest plan that fits. If not even the smallest fits, the last keys get
     no sheet.
@@ -99,15 +107,15 @@ def make_sheets(
         keys: videos, the most important first.
         read_frames: reads a number of evenly spaced frames (N, H, W, 3) of a video.
     """
-    sheets: dict[str, str] = {}
+    sheets: dict[str, Sheet] = {}
     for plan in PLANS[_first_plan(keys, read_frames, max_bytes=max_bytes) :]:
         sheets, bytes_left = {}, max_bytes
         for key in keys:
-            sheet = data_uri(contact_sheet(read_frames(key, plan.num_frames), plan))
-            bytes_left -= len(sheet)
+            uri = data_uri(contact_sheet(read_frames(key, plan.num_frames), plan))
+            bytes_left -= len(uri)
             if bytes_left < 0:
                 break
-            sheets[key] = sheet
+            sheets[key] = Sheet(uri, plan)
         else:
             break
     return sheets

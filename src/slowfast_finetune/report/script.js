@@ -62,6 +62,38 @@
   });
   choose(document.getElementById("cells").dataset.start, { move: false });
 
+  // A contact sheet is a button that plays its frames in its place, and stops.
+  const GAP = 2; // between frames, as in contact_sheets.py
+  for (const sheet of all("img.sheet[data-frames]")) {
+    const button = document.createElement("button");
+    button.className = "player";
+    button.setAttribute("aria-label", `play the ${sheet.alt}`);
+    button.setAttribute("aria-pressed", "false");
+    sheet.replaceWith(button);
+    button.append(sheet);
+    button.addEventListener("click", () => play(button, sheet));
+  }
+  function play(button, sheet) {
+    const playing = button.querySelector("canvas");
+    sheet.hidden = !playing;
+    button.setAttribute("aria-pressed", String(!playing));
+    if (playing) return playing.remove();
+    const [frames, columns] = [Number(sheet.dataset.frames), Number(sheet.dataset.columns)];
+    const width = (sheet.naturalWidth + GAP) / columns;
+    const height = (sheet.naturalHeight + GAP) / Math.ceil(frames / columns);
+    const screen = Object.assign(document.createElement("canvas"), { className: "sheet", width: width - GAP, height: height - GAP });
+    button.append(screen);
+    let frame = 0;
+    const draw = () => {
+      if (!screen.isConnected) return clearInterval(timer);
+      const place = [(frame % columns) * width, Math.floor(frame / columns) * height];
+      screen.getContext("2d").drawImage(sheet, ...place, screen.width, screen.height, 0, 0, screen.width, screen.height);
+      frame = (frame + 1) % frames;
+    };
+    const timer = setInterval(draw, 250);
+    draw();
+  }
+
   const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) {
