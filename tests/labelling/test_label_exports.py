@@ -203,6 +203,17 @@ def test_export_of_parts_leaves_the_background_out(run: Callable[..., tuple[int,
     assert [(row.label, row.start, row.end) for row in rows] == [parts[0][:3], parts[2][:3]]
 
 
+def test_export_as_csv_keeps_what_the_table_leaves_out(run: Callable[..., tuple[int, str]]) -> None:
+    dropped = "video,label,start,end\nwave/b.mp4,,,\njump/a.mp4,,1,2\njump/a.mp4,jump,0,0.5\n"
+    Path("videos/labels.csv").write_text(dropped, encoding="utf-8")
+    row = ManifestRow("videos/jump/a.mp4", "jump", 0, "train", None, "0" * 32, 0.0, 0.5, 4)
+    MANIFEST.write(Path("data/manifest.csv"), [row])
+    assert run("export", "--format", "csv")[0] == 0
+    rows = read_labels(Path("labels.csv")).rows
+    assert [row.label for _, row in rows["wave/b.mp4"]] == [None]
+    assert [(row.label, row.end) for _, row in rows["jump/a.mp4"]] == [("jump", 0.5), (None, 2.0)]
+
+
 def test_export_takes_predictions_along(run: Callable[..., tuple[int, str]]) -> None:
     row = ManifestRow("videos/wave/b.mp4", "wave", 1, "test", None, "1" * 32)
     MANIFEST.write(Path("data/manifest.csv"), [row])

@@ -85,13 +85,15 @@ def _export(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import locate
     from slowfast_finetune.base.tables import csv_text
-    from slowfast_finetune.indexing.label_table import LabelRow
+    from slowfast_finetune.indexing.label_table import LabelRow, read_labels
+    from slowfast_finetune.indexing.manifest import labels_path
     from slowfast_finetune.labelling.activitynet import write_activitynet
     from slowfast_finetune.labelling.label_studio import write_label_studio
     from slowfast_finetune.labelling.manifest_labels import labels_of
 
     out = _writable(args.out or Path(_EXPORTS[args.format]), args)
-    root = locate(load_params(args.params).data.videos, project=Path.cwd())
+    data = load_params(args.params).data
+    root = locate(data.videos, project=Path.cwd())
     cases = MANIFEST.read_rows(args.manifest)
     # Parts that no table names are those of data.background, which `index` makes anew.
     own = [row for row in cases if row.start_seconds is None or row.table_row is not None]
@@ -99,7 +101,11 @@ def _export(args: argparse.Namespace) -> None:
     lost = [f"{len(cases) - len(own)} parts of data.background"] if len(own) < len(cases) else []
     more: list[str] = []
     if args.format == "csv":
-        text = csv_text([LabelRow._fields, *rows])
+        # What a table leaves out is in no manifest.
+        table = labels_path(data, project=Path.cwd())
+        listed = read_labels(table).rows.values() if table.exists() else ()
+        without = [row for of_video in listed for _, row in of_video if row.label is None]
+        text = csv_text([LabelRow._fields, *rows, *without])
     elif args.format == "activitynet":
         text, more = write_activitynet(rows, durations=_durations(videos))
     else:
