@@ -69,7 +69,7 @@ def server(published: Path) -> Iterator[tuple[str, type[_Handler]]]:
         "Handler", (_Handler,), {"folder": published.parent, "served": 0, "cut_at": None}
     )
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{httpd.server_port}", handler
     httpd.shutdown()

@@ -34,6 +34,7 @@ RESULTS += ["metrics/predictions.csv"]
 STAGES = ["index", "cache", "train", "evaluate", "timelines", "report"]
 
 
+@cache
 def dvc_yaml() -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())
     return content

@@ -42,13 +42,19 @@ def section(card: str, title: str) -> str:
     return found.group(1)
 
 
-def three_of_four(tmp_path: Path, **options: Any) -> Run:
+def write_three_of_four(folder: Path) -> Run:
     tests = [Answer("a", "a"), Answer("a", "b"), Answer("b", "b"), Answer("b", "b")]
-    return write_run(tmp_path, tests, class_names=["a", "b"], **options)
+    return write_run(folder, tests, class_names=["a", "b"])
+
+
+@pytest.fixture(scope="module")
+def three_of_four(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Three of four videos right. Shared: change nothing in it."""
+    return write_three_of_four(tmp_path_factory.mktemp("three_of_four"))
 
 
 def test_the_card_tells_of_the_file_that_belongs_to_the_model(tmp_path: Path) -> None:
-    run = three_of_four(tmp_path)
+    run = write_three_of_four(tmp_path)
     assert "best_timeline.json" not in card_of(run)
     chosen = TimelineSettings(stride_seconds=0.5, num_videos=8, f1_25=0.625)
     settings_path(run.files.checkpoint).write_text(chosen.model_dump_json())
@@ -58,8 +64,8 @@ def test_the_card_tells_of_the_file_that_belongs_to_the_model(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_front_matter_is_what_hugging_face_asks_for(tmp_path: Path) -> None:
-    front, _ = parts_of(card_of(three_of_four(tmp_path), data={"videos": "/home/me/my films"}))
+def test_front_matter_is_what_hugging_face_asks_for(three_of_four: Run) -> None:
+    front, _ = parts_of(card_of(three_of_four, data={"videos": "/home/me/my films"}))
     assert front["license"] == "unknown"
     assert front["pipeline_tag"] == "video-classification"
     assert front["library_name"] == "slowfast-finetune"
@@ -77,11 +83,10 @@ def test_front_matter_is_what_hugging_face_asks_for(tmp_path: Path) -> None:
     assert metrics["f1"] == 0.7333
 
 
-def test_metrics_are_those_of_metrics_json(tmp_path: Path) -> None:
-    run = three_of_four(tmp_path)
-    rows = SCORES.read_rows(run.files.table("scores"))
+def test_metrics_are_those_of_metrics_json(three_of_four: Run) -> None:
+    rows = SCORES.read_rows(three_of_four.files.table("scores"))
     written = headline(rows)  # what evaluate puts into metrics.json
-    front, _ = parts_of(card_of(run))
+    front, _ = parts_of(card_of(three_of_four))
     metrics = front["model-index"][0]["results"][0]["metrics"]
     assert len(metrics) == 4
     for metric in metrics:
@@ -89,8 +94,8 @@ def test_metrics_are_those_of_metrics_json(tmp_path: Path) -> None:
         assert metric["value"] == written[name]
 
 
-def test_tables(tmp_path: Path) -> None:
-    card = card_of(three_of_four(tmp_path)).replace("\u202f", " ")
+def test_tables(three_of_four: Run) -> None:
+    card = card_of(three_of_four).replace("\u202f", " ")
     assert "\n| accuracy | 75 % | " in section(card, "Result")
     assert re.search(r"^\| a \| 50 % \| .*? \| 100 % \| 2 \|$", card, re.MULTILINE)
     assert re.search(r"^\| b \| 100 % \| .*? \| 66.7 % \| 2 \|$", card, re.MULTILINE)
@@ -116,16 +121,15 @@ def test_odd_names_break_neither_yaml_nor_tables(tmp_path: Path) -> None:
     assert "<i>" not in body.replace("\\<i\\>", "")
 
 
-def test_limits_name_groups_and_findings(tmp_path: Path) -> None:
-    run = three_of_four(tmp_path)
+def test_limits_name_groups_and_findings(three_of_four: Run) -> None:
     finding = Finding("problem", "copies", "3 copies lie in | two splits", "-")
     remark = Finding("note", "small", "a remark", "-")
-    limits = section(card_of(run, findings=[remark, finding]), "Limits")
+    limits = section(card_of(three_of_four, findings=[remark, finding]), "Limits")
     assert "share no group" in limits
     assert "- Problem: 3 copies lie in \\| two splits" in limits
     assert "a remark" not in limits
     assert "found no problem" not in limits
-    assert "found no problem" in section(card_of(run, findings=[remark]), "Limits")
+    assert "found no problem" in section(card_of(three_of_four, findings=[remark]), "Limits")
 
 
 def test_without_groups_the_card_says_that_the_result_may_flatter(tmp_path: Path) -> None:
@@ -136,22 +140,21 @@ def test_without_groups_the_card_says_that_the_result_may_flatter(tmp_path: Path
     assert "share no group" not in limits
 
 
-def test_groups_on_both_sides_are_owned_up_to(tmp_path: Path) -> None:
+def test_groups_on_both_sides_are_owned_up_to(three_of_four: Run) -> None:
     finding = Finding("problem", "group-on-both-sides", "Training has seen groups", "-")
-    limits = section(card_of(three_of_four(tmp_path), findings=[finding]), "Limits")
+    limits = section(card_of(three_of_four, findings=[finding]), "Limits")
     assert "Groups are in both the training and the test split" in limits
     assert "share no group" not in limits
 
 
-def test_kinetics_is_named_where_it_was_used(tmp_path: Path) -> None:
-    run = three_of_four(tmp_path)
-    assert "Kinetics" not in card_of(run)
-    used = card_of(run, model={"weights": "kinetics400", "name": "slowfast_r50"})
+def test_kinetics_is_named_where_it_was_used(three_of_four: Run) -> None:
+    assert "Kinetics" not in card_of(three_of_four)
+    used = card_of(three_of_four, model={"weights": "kinetics400", "name": "slowfast_r50"})
     assert "Kinetics-400" in section(used, "Licence")
 
 
-def test_what_it_was_made_from(tmp_path: Path) -> None:
-    made = section(card_of(three_of_four(tmp_path)), "Made from")
+def test_what_it_was_made_from(three_of_four: Run) -> None:
+    made = section(card_of(three_of_four), "Made from")
     assert "- commit: 0123456789abcdef+changes" in made
     assert "- data digest: feed" in made
     assert "- torch: 9.9" in made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -107,11 +108,16 @@ def make_sheets(
         keys: videos, the most important first.
         read_frames: reads a number of evenly spaced frames (N, H, W, 3) of a video.
     """
+
+    @functools.cache
+    def make(key: str, plan: SheetPlan) -> str:
+        return data_uri(contact_sheet(read_frames(key, plan.num_frames), plan))
+
     sheets: dict[str, Sheet] = {}
-    for plan in PLANS[_first_plan(keys, read_frames, max_bytes=max_bytes) :]:
+    for plan in PLANS[_first_plan(keys, make, max_bytes=max_bytes) :]:
         sheets, bytes_left = {}, max_bytes
         for key in keys:
-            uri = data_uri(contact_sheet(read_frames(key, plan.num_frames), plan))
+            uri = make(key, plan)
             bytes_left -= len(uri)
             if bytes_left < 0:
                 break
@@ -122,14 +128,12 @@ def make_sheets(
 
 
 def _first_plan(
-    keys: Sequence[str], read_frames: Callable[[str, int], Frames], *, max_bytes: int
+    keys: Sequence[str], make: Callable[[str, SheetPlan], str], *, max_bytes: int
 ) -> int:
     """Return the position of the largest plan that fits, judged by a sample of the videos."""
     sample = [keys[i] for i in sorted(set(evenly_spaced(len(keys), SAMPLE)))] if keys else []
     for position, plan in enumerate(PLANS[:-1]):
-        used = sum(
-            len(data_uri(contact_sheet(read_frames(key, plan.num_frames), plan))) for key in sample
-        )
+        used = sum(len(make(key, plan)) for key in sample)
         if used * len(keys) <= max_bytes * len(sample):
             return position
     return len(PLANS) - 1
