@@ -101,11 +101,15 @@ def _export(args: argparse.Namespace) -> None:
     lost = [f"{len(cases) - len(own)} parts of data.background"] if len(own) < len(cases) else []
     more: list[str] = []
     if args.format == "csv":
-        # What a table leaves out is in no manifest.
+        # What a table leaves out is in no manifest. All rows of a video name its split and group.
         table = labels_path(data, project=Path.cwd())
         listed = read_labels(table).rows.values() if table.exists() else ()
-        without = [row for of_video in listed for _, row in of_video if row.label is None]
-        text = csv_text([LabelRow._fields, *rows, *without])
+        of_video = {row.video: row for row in rows}
+        dropped = [row for found in listed for _, row in found if row.label is None]
+        for index, row in enumerate(dropped):
+            same = of_video.get(row.video, row)
+            dropped[index] = row._replace(split=same.split, group=same.group)
+        text = csv_text([LabelRow._fields, *rows, *dropped])
     elif args.format == "activitynet":
         text, more = write_activitynet(rows, durations=_durations(videos))
     else:

@@ -28,6 +28,6 @@ def format_of(file: SourceFile, name: str | None = None) -> LabelFormat:
     found = f"--format {name}" if name else repr(file.lines[0][1][:60] if file.lines else "")
     raise DataError(
         f"{file.path}: no known format: found {found}, expected one of "
-        f"{', '.join(known.name for known in FORMATS)} (docs/labels.md); --format NAME chooses one, "
-        "and a table of your own needs the columns video and label"
+        f"{', '.join(known.name for known in FORMATS)} (docs/labels.md); --format NAME chooses "
+        "one, and a table of your own needs the columns video and label"
     )
