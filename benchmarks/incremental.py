@@ -156,7 +156,7 @@ class _Collection:
                 "max_seconds": 10,
                 "encoding": "jpeg",
             },
-            train={"epochs": 1},
+            train={"epochs": 1, "warmup_epochs": 0},
             evaluate={"temporal_views": 1},
         )
         self._environment = new_project(folder, values)
