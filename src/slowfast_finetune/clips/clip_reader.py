@@ -28,18 +28,13 @@ MAX_OPEN_MAPS = 100
 
 
 class Batch(NamedTuple):
-    """What a loader gives.
+    """What a loader gives."""
 
-    Attributes:
-        clips: uint8 (B, T, S, S, 3), RGB. A window smaller than S fills the top left corner of its
-            frames; resizing and mirroring are done on the device, see augmentation.
-        labels: int64 (B,).
-        clip_indices: int64 (B,), which row of the table each clip comes from.
-    """
-
+    # uint8 (B, T, S, S, 3), RGB. A window smaller than S fills the top left corner of its frames;
+    # resizing and mirroring are done on the device, see augmentation.
     clips: Tensor
-    labels: Tensor
-    clip_indices: Tensor
+    labels: Tensor  # int64 (B,)
+    clip_indices: Tensor  # int64 (B,), which row of the table each clip comes from
 
 
 class ClipReader:

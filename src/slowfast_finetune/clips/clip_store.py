@@ -56,27 +56,17 @@ class EntryError(DataError):
 
 @dataclass(frozen=True)
 class EntryInfo:
-    """What an entry says of itself.
+    """What an entry says of itself."""
 
-    Attributes:
-        num_frames: frames stored, padding included.
-        num_sampled: frames before padding.
-        height, width: of the stored frames [px].
-        facts: what the decoder found.
-        checksum: CRC-32 of all bytes after the header, 8 hex digits: against decay, not against
-            people.
-        stored_bytes: length of the file.
-        frames: which frames of the video were to be stored; None for all.
-    """
-
-    num_frames: int
-    num_sampled: int
-    height: int
-    width: int
-    facts: VideoFacts
+    num_frames: int  # frames stored, padding included
+    num_sampled: int  # frames before padding
+    height: int  # of the stored frames [px]
+    width: int  # of the stored frames [px]
+    facts: VideoFacts  # what the decoder found
+    # CRC-32 of all bytes after the header, 8 hex digits: against decay, not against people.
     checksum: str
-    stored_bytes: int
-    frames: FrameRange | None = None
+    stored_bytes: int  # length of the file
+    frames: FrameRange | None = None  # which frames of the video were to be stored; None for all
 
     @property
     def video_end(self) -> int | None:

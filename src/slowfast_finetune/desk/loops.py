@@ -28,23 +28,15 @@ QUALITY = 85
 
 @dataclass(frozen=True)
 class Loop:
-    """A picture of frames, row by row from the top left.
+    """A picture of frames, row by row from the top left."""
 
-    Attributes:
-        jpeg: the picture.
-        count, columns: of its frames.
-        width, height: of a frame [px].
-        start: when the first is shown in the video [s].
-        step: from one to the next [s].
-    """
-
-    jpeg: bytes
-    count: int
-    columns: int
-    width: int
-    height: int
-    start: float
-    step: float
+    jpeg: bytes  # the picture
+    count: int  # of its frames
+    columns: int  # of its frames
+    width: int  # of a frame [px]
+    height: int  # of a frame [px]
+    start: float  # when the first is shown in the video [s]
+    step: float  # from one to the next [s]
 
     @property
     def facts(self) -> str:

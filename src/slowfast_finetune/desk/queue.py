@@ -49,36 +49,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """What is known of M videos without labels.
-
-    Attributes:
-        features: means over the views, (M, D).
-        probabilities: (M, classes).
-        neighbours: labelled cases.
-    """
+    """What is known of M videos without labels."""
 
     rows: Sequence[ClipRow]
-    features: Features
-    probabilities: Floats
-    neighbours: Sequence[tuple[Neighbour, ...]]
+    features: Features  # means over the views, (M, D)
+    probabilities: Floats  # (M, classes)
+    neighbours: Sequence[tuple[Neighbour, ...]]  # labelled cases
 
 
 @dataclass(frozen=True)
 class CaseEvidence:
-    """What is known of N labelled cases.
-
-    Attributes:
-        class_names: by label.
-        probabilities: held out, (N, classes); a row is NaN where nothing is known.
-        neighbours: other labelled cases; none without a checkpoint.
-        copies: positions of the cases that are near copies of each other.
-    """
+    """What is known of N labelled cases."""
 
     rows: Sequence[ClipRow]
-    class_names: Sequence[str]
-    probabilities: Floats
-    neighbours: Sequence[tuple[Neighbour, ...]]
-    copies: Sequence[Sequence[int]]
+    class_names: Sequence[str]  # by label
+    probabilities: Floats  # held out, (N, classes); a row is NaN where nothing is known
+    neighbours: Sequence[tuple[Neighbour, ...]]  # other labelled cases; none without a checkpoint
+    copies: Sequence[Sequence[int]]  # positions of the cases that are near copies of each other
     unlabelled: Unlabelled | None = None
 
 

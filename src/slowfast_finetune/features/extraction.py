@@ -43,17 +43,11 @@ class ViewPlan:
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """The features of N videos.
+    """The features of N videos."""
 
-    Attributes:
-        values: float32 (N, V, D); the views in the order of :func:`views_of`.
-        settings: all that they depend on.
-        num_computed: videos whose features were not in the store.
-    """
-
-    values: Features
-    settings: FeatureSettings
-    num_computed: int
+    values: Features  # float32 (N, V, D); the views in the order of :func:`views_of`
+    settings: FeatureSettings  # all that they depend on
+    num_computed: int  # videos whose features were not in the store
 
     @property
     def unmirrored(self) -> Features:

@@ -42,28 +42,17 @@ TENSOR = "features"
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """All that features depend on beside the video.
+    """All that features depend on beside the video."""
 
-    Attributes:
-        model: the architecture.
-        weights: digest of the tensors of all layers but the last.
-        clips: the folder of the clip store with the clips, by its name.
-        num_frames: of a clip.
-        crop_size: side of the square that the network sees [px].
-        precision: of the computation.
-        temporal_views, spatial_crops: clips spread over each video, and squares of each.
-        mirrored: whether each clip is also computed with left and right exchanged.
-    """
-
-    model: str
-    weights: str
-    clips: str
-    num_frames: int
-    crop_size: int
-    precision: str
-    temporal_views: int
-    spatial_crops: int
-    mirrored: bool
+    model: str  # the architecture
+    weights: str  # digest of the tensors of all layers but the last
+    clips: str  # the folder of the clip store with the clips, by its name
+    num_frames: int  # of a clip
+    crop_size: int  # side of the square that the network sees [px]
+    precision: str  # of the computation
+    temporal_views: int  # clips spread over each video
+    spatial_crops: int  # squares of each clip
+    mirrored: bool  # whether each clip is also computed with left and right exchanged
 
     @property
     def num_plain_views(self) -> int:

@@ -38,48 +38,40 @@ _LISTS_ARE_NOT_READ = (
     "not read: classes are folders, and train/, val/ and test/ of class folders keep a split; "
     f"or write a {LABELS_FILE}, or let `slowfast labels import` do so (docs/labels.md)"
 )
-
-
 GROUPS_FILE = "groups.csv"
 
 
 @dataclass(frozen=True)
 class FoundVideo:
-    """A video, or a part of one, that has a class.
+    """A video, or a part of one, that has a class."""
 
-    ``path`` is as found; ``name`` is relative to the root and, like ``class_name``, in Unicode's
-    composed form (NFC), so that macOS and Linux give one split. ``start`` and ``end`` are those of
-    a part [s]. ``is_changed`` says that a decision at the label desk changed its label;
-    ``table_row`` is the number of its row in the table of labels.
-    """
-
-    path: Path
+    path: Path  # as found
+    # Relative to the root and, like ``class_name``, in Unicode's composed form (NFC), so that macOS
+    # and Linux give one split.
     name: str
     class_name: str
     given_split: Split | None
-    start: float | None = None
-    end: float | None = None
+    start: float | None = None  # of a part [s]
+    end: float | None = None  # of a part [s]
     given_group: str | None = None
-    is_changed: bool = False
-    table_row: int | None = None
+    is_changed: bool = False  # whether a decision at the label desk changed its label
+    table_row: int | None = None  # the number of its row in the table of labels
 
 
 @dataclass
 class Discovery:
-    """All videos of a folder in a fixed order, what was passed over, and what to warn of.
-
-    ``advice`` goes after a complaint that there is only one class. ``undecided`` are the videos
-    as they were before decisions at the label desk, if there are any; ``num_dropped`` counts the
-    test videos and parts that these decisions drop.
-    """
+    """All videos of a folder in a fixed order, what was passed over, and what to warn of."""
 
     videos: list[FoundVideo]
     class_names: list[str]
-    ignored: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(
+        default_factory=Counter
+    )  # how many files and folders were passed over, by reason
     warnings: list[str] = field(default_factory=list)
-    advice: str = ""
+    advice: str = ""  # goes after a complaint that there is only one class
+    # The videos as they were before decisions at the label desk; empty if there are none.
     undecided: list[FoundVideo] = field(default_factory=list)
-    num_dropped: int = 0
+    num_dropped: int = 0  # test videos and parts of some that these decisions drop
 
 
 def find_videos(

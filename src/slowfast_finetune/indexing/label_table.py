@@ -72,46 +72,34 @@ DECISION_COLUMNS = ("decided_at", "decided_by", "before", "reason")
 
 
 class ListedRow(NamedTuple):
-    """A row as it stands in the table.
+    """A row as it stands in the table."""
 
-    Attributes:
-        number: the header is row 1, as in a spreadsheet.
-        decided_at: empty if it is no decision; and so on, see DECISION_COLUMNS.
-        replaced: the rows that stood until then and that it replaces.
-    """
-
-    number: int
+    number: int  # the header is row 1, as in a spreadsheet
     row: LabelRow
-    decided_at: str
+    decided_at: str  # empty if it is no decision; and so on, see DECISION_COLUMNS
     decided_by: str
     before: str
     reason: str
-    replaced: tuple[LabelRow, ...] = ()
+    replaced: tuple[LabelRow, ...] = ()  # the rows that stood until then and that it replaces
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """The rows of a labels.csv that contradict each other in nothing.
-
-    Attributes:
-        path: the file.
-        listed: all of them, in the order of the file.
-        rows: of each video, by its path from the videos folder in Unicode's composed form, those
-            that no later one replaces, with their numbers; sorted by start.
-        ignored: names of columns that are not read.
-        unfinished: numbers of rows that a crash cut off; they are passed over.
-        changed: of rows by which decisions, or corrections of these by hand, changed a label, by
-            number, why the case was shown.
-        undecided: ``rows`` as they would be without these, of every video, if none then with no
-            rows; empty if there is no decision.
-    """
+    """The rows of a labels.csv that contradict each other in nothing."""
 
     path: Path
-    ignored: list[str] = field(default_factory=list)
-    listed: list[ListedRow] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)  # names of columns that are not read
+    listed: list[ListedRow] = field(default_factory=list)  # all of them, in the order of the file
+    # Of each video, by its path from the videos folder in Unicode's composed form, those that no
+    # later one replaces, with their numbers; sorted by start.
     rows: dict[str, list[tuple[int, LabelRow]]] = field(default_factory=dict)
+    # Numbers of rows that a crash cut off; they are passed over.
     unfinished: list[int] = field(default_factory=list)
+    # Why the case was shown, by number of each row by which a decision, or a correction of one by
+    # hand, changed a label.
     changed: dict[int, str] = field(default_factory=dict)
+    # ``rows`` as they would be without decisions and such corrections; a video that then has no
+    # rows keeps its place. Empty if there is no decision.
     undecided: dict[str, list[tuple[int, LabelRow]]] = field(default_factory=dict)
 
     @property
@@ -222,21 +210,13 @@ def _by_start(rows: Mapping[str, list[ListedRow]]) -> dict[str, list[tuple[int, 
 
 @dataclass(frozen=True)
 class Cells:
-    """A table of labels as text.
+    """A table of labels as text."""
 
-    Attributes:
-        header: names of the columns, lower-case.
-        lines: the cells of the other rows, empty rows included.
-        separator: of the cells.
-        line_end: what ends a line.
-        missing_end: what has to follow for its last line to be a whole one; empty if it is.
-    """
-
-    header: list[str]
-    lines: list[list[str]]
-    separator: str
-    line_end: str
-    missing_end: str
+    header: list[str]  # names of the columns, lower-case
+    lines: list[list[str]]  # the cells of the other rows, empty rows included
+    separator: str  # of the cells
+    line_end: str  # what ends a line
+    missing_end: str  # what has to follow for its last line to be a whole one; empty if it is
 
 
 def read_cells(path: Path) -> Cells:

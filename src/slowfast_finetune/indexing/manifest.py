@@ -27,15 +27,12 @@ from slowfast_finetune.indexing.splits import Item, assign_fold, assign_splits, 
 
 @dataclass
 class Manifest:
-    """The rows, sorted by class and path, and what the person should know about them.
-
-    ``num_changed`` test labels were changed at the label desk, and ``num_dropped`` left out there.
-    """
+    """The rows, sorted by class and path, and what the person should know about them."""
 
     rows: list[ManifestRow]
     notes: list[str] = field(default_factory=list)
-    num_changed: int = 0
-    num_dropped: int = 0
+    num_changed: int = 0  # test labels that were changed at the label desk
+    num_dropped: int = 0  # test videos, or parts of some, that were left out there
 
 
 def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None = None) -> Manifest:

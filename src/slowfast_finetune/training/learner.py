@@ -28,22 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Learner:
-    """The model, its optimiser, and how both are trained.
+    """The model, its optimiser, and how both are trained."""
 
-    Attributes:
-        classifier: uint8 clips (B, T, S, S, 3) → logits (B, classes), on the device.
-        compiled: the same, compiled, or the classifier itself; shares its parameters.
-        average: the moving average of the weights; None if none is wanted.
-        criterion: logits and labels → the loss of each clip (B,).
-        recipe: ``train:`` of params.yaml.
-    """
-
-    classifier: nn.Module
-    compiled: nn.Module
+    classifier: nn.Module  # uint8 clips (B, T, S, S, 3) → logits (B, classes), on the device
+    compiled: nn.Module  # the same, compiled, or the classifier itself; shares its parameters
     optimizer: Optimizer
-    average: AveragedModel | None
-    criterion: nn.Module
-    recipe: TrainParams
+    average: AveragedModel | None  # the moving average of the weights; None if none is wanted
+    criterion: nn.Module  # logits and labels → the loss of each clip (B,)
+    recipe: TrainParams  # ``train:`` of params.yaml
     schedule: Schedule
     augment: AugmentParams
     fabric: Fabric
