@@ -22,6 +22,7 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import Frames, StoredFrames
 from slowfast_finetune.clips.windows import Window
 
+BATCHES_AHEAD = 3  # are read while one is used
 MAX_FREE_BUFFERS = 8  # as many batches as are usually read ahead and in use at once
 # Each map holds a file open, and training has two readers; macOS allows 256 files.
 MAX_OPEN_MAPS = 100
@@ -170,17 +171,11 @@ class ClipLoader:
     """
 
     def __init__(
-        self,
-        reader: ClipReader,
-        plan: Sequence[Sequence[Window]],
-        *,
-        read_ahead: int = 3,
-        num_threads: int = 1,
+        self, reader: ClipReader, plan: Sequence[Sequence[Window]], *, num_threads: int = 1
     ) -> None:
         self._reader = reader
         self._plan = plan
         self._num_threads = num_threads
-        self._read_ahead = read_ahead
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -203,7 +198,7 @@ class ClipLoader:
                     ahead.append((batch, reads))
                     waiting = sum(len(futures) for _, futures in ahead)
                     # Batches of few clips: every thread has something to do.
-                    if len(ahead) > self._read_ahead and waiting > 2 * self._num_threads:
+                    if len(ahead) > BATCHES_AHEAD and waiting > 2 * self._num_threads:
                         yield _finished(*ahead.popleft())
                 while ahead:
                     yield _finished(*ahead.popleft())
