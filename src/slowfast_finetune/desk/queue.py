@@ -235,8 +235,7 @@ def mean_features(
         network=classifier_from(checkpoint).network,
         model_name=checkpoint.model_name,
         shape=checkpoint.preprocessing,
-        # As of a probe, whose features are there already.
-        plan=ViewPlan(params.train.probe_views, mirrored=params.augment.horizontal_flip > 0),
+        plan=ViewPlan.of_probe(params.train, params.augment),  # whose features are there already
         clips=store.folder,
         runtime=params.runtime,
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.console import ProgressBar, say
-from slowfast_finetune.base.params import RuntimeParams
+from slowfast_finetune.base.params import AugmentParams, RuntimeParams, TrainParams
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader, reading_threads
 from slowfast_finetune.clips.clip_store import EntryError
 from slowfast_finetune.clips.clip_tables import ClipRow
@@ -39,6 +39,11 @@ class ViewPlan:
     temporal_views: int = 1
     spatial_crops: int = 1
     mirrored: bool = False
+
+    @classmethod
+    def of_probe(cls, train: TrainParams, augment: AugmentParams) -> ViewPlan:
+        """The views that a probe is fitted to."""
+        return cls(train.probe_views, mirrored=augment.horizontal_flip > 0)
 
 
 @dataclass(frozen=True)

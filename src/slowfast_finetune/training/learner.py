@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import AugmentParams, TrainParams
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.model.checkpoint import copied_state
 from slowfast_finetune.model.device import keep_freed_memory
 from slowfast_finetune.model.slowfast import HEAD_BLOCK, ClipClassifier, block_of
 from slowfast_finetune.model.speed import speed_up
@@ -46,12 +47,8 @@ class Learner:
         return self.classifier if self.average is None else self.average.module
 
     def network_state(self) -> dict[str, Tensor]:
-        """Contiguous copies on the CPU of the evaluated network's tensors: loadable anywhere."""
-        network = self.evaluation_model.get_submodule("network")
-        return {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in network.state_dict().items()
-        }
+        """The tensors of the evaluated network, for a checkpoint."""
+        return copied_state(self.evaluation_model.get_submodule("network"))
 
     @property
     def num_trained(self) -> int:
