@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips.clip_store import ClipStore, EntryError
+from slowfast_finetune.clips.clip_store import EntryError, StoredClips
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import Frames, StoredFrames
 from slowfast_finetune.clips.windows import Window
@@ -57,7 +57,7 @@ class ClipReader:
         pin_memory: bool = False,
     ) -> None:
         self.rows = rows
-        self._store = ClipStore.of_folder(folder)
+        self._store = StoredClips(folder)
         self._num_frames = num_frames
         self._crop_size = crop_size
         self._pin_memory = pin_memory

@@ -15,7 +15,7 @@ from PIL import Image
 
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate, store_root
-from slowfast_finetune.clips.clip_store import ClipStore, EntryError
+from slowfast_finetune.clips.clip_store import EntryError, StoredClips
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import Frames, encode_jpeg
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
@@ -98,7 +98,7 @@ class LoopMaker:
         )
         if not fps or not covers:
             return None
-        stored = ClipStore.of_folder(store_root(self._project) / row.settings).clip(row)
+        stored = StoredClips(store_root(self._project) / row.settings).clip(row)
         begin = max(0, round(first * fps) - row.first_frame)
         stop = row.num_sampled
         if math.isfinite(last):

@@ -120,14 +120,8 @@ class FeatureStore:
         from safetensors.numpy import save_file
 
         features = np.ascontiguousarray(features, dtype=np.float32)
-        metadata = {
-            "format_version": str(FORMAT_VERSION),
-            "key": key,
-            "settings": self.folder.name,
-            "checksum": _checksum(features),
-        }
         with atomic_path(self.path(key)) as temporary:
-            save_file({TENSOR: features}, temporary, metadata=metadata)
+            save_file({TENSOR: features}, temporary, metadata=self._metadata(key, features))
 
     def read(self, key: str) -> Features:
         """Read the features of a video, float32 (V, D), and check that they are as written.
@@ -144,21 +138,20 @@ class FeatureStore:
                 features: Features = file.get_tensor(TENSOR)
         except (OSError, ValueError, SafetensorError) as error:
             raise EntryError(f"{path}: the features cannot be read: {error}") from error
-        expected = {
-            "format_version": str(FORMAT_VERSION),
-            "key": key,
-            "settings": self.folder.name,
-            "checksum": _checksum(features),
-        }
-        for name, value in expected.items():
+        for name, value in self._metadata(key, features).items():
             if metadata.get(name) != value:
                 raise EntryError(f"{path}: the features are damaged: the {name} does not match")
         return features
 
-
-def _checksum(features: Features) -> str:
-    """CRC-32 of the bytes, 8 hex digits: against decay, not against people."""
-    return f"{zlib.crc32(features.tobytes()):08x}"
+    def _metadata(self, key: str, features: Features) -> dict[str, str]:
+        """What a file says of itself."""
+        return {
+            "format_version": str(FORMAT_VERSION),
+            "key": key,
+            "settings": self.folder.name,
+            # CRC-32 of the bytes, 8 hex digits: against decay, not against people.
+            "checksum": f"{zlib.crc32(features.tobytes()):08x}",
+        }
 
 
 def feature_stores(root: Path) -> Iterator[tuple[FeatureStore, FeatureSettings | None]]:
