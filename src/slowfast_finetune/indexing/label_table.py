@@ -127,9 +127,20 @@ def read_labels(path: Path) -> LabelTable:
             other.
     """
     found = read_cells(path)
-    header = found.header
     known = (*LabelRow._fields, *DECISION_COLUMNS)
-    table = LabelTable(path, [name for name in header if name not in known])
+    table = LabelTable(path, [name for name in found.header if name not in known])
+    _replay(_listed_rows(found, table), table)
+    _check_times(table)
+    for rows in table.rows.values():
+        _check_agreement(table, rows)
+    if not table.rows and DECISION_COLUMNS[0] not in found.header:
+        raise DataError(f"{path}: lists no videos")
+    return table
+
+
+def _listed_rows(found: Cells, table: LabelTable) -> list[ListedRow]:
+    """The rows in the order of the file; those that a crash cut off are noted in the table."""
+    header = found.header
     listed: list[ListedRow] = []
     for number, raw in enumerate(found.lines, 2):
         line = [cell.strip() for cell in raw]
@@ -147,25 +158,7 @@ def read_labels(path: Path) -> LabelTable:
             raise table.error(number, str(error)) from error
         at, by, before, reason = (cells.get(name, "") for name in DECISION_COLUMNS)
         listed.append(ListedRow(number, row, at, by, composed(before), reason))
-    _replay(listed, table)
-    decided = {each.number for each in listed if each.decided_at}
-    times = [
-        (number, time)
-        for rows in table.rows.values()
-        for number, row in rows
-        for time in (row.start, row.end)
-        if time and number not in decided
-    ]
-    if times and all(time < 1 for _, time in times):
-        raise table.error(
-            min(times)[0],
-            f"no time in this table reaches 1 s; Excel keeps times as parts of a day: {_TIMES_ARE}",
-        )
-    for rows in table.rows.values():
-        _check_agreement(table, rows)
-    if not table.rows and DECISION_COLUMNS[0] not in header:
-        raise DataError(f"{path}: lists no videos")
-    return table
+    return listed
 
 
 def _replay(listed: Sequence[ListedRow], table: LabelTable) -> None:
@@ -174,7 +167,7 @@ def _replay(listed: Sequence[ListedRow], table: LabelTable) -> None:
     Two rows that are no decisions do not replace each other.
     """
     standing: dict[str, list[ListedRow]] = defaultdict(list)
-    undecided: dict[str, list[ListedRow]] = defaultdict(list)
+    undecided: dict[str, list[ListedRow]] = {each.row.video: [] for each in listed}
     decisions: dict[str, list[ListedRow]] = defaultdict(list)
     for each in listed:
         video, span = each.row.video, each.row.span
@@ -185,9 +178,11 @@ def _replay(listed: Sequence[ListedRow], table: LabelTable) -> None:
         ]
         standing[video] = [*(old for old in standing[video] if old not in replaced), each]
         table.listed.append(each._replace(replaced=tuple(other.row for other in replaced)))
-        decisions[video] += [each] * bool(each.decided_at)
+        if each.decided_at:
+            decisions[video].append(each)
         made = [decision for decision in decisions[video] if decision.row.span.overlaps(span)]
-        undecided[video] += [] if made else [each]
+        if not made:
+            undecided[video].append(each)
         # What it was called before the first decision, or by it if it had no label.
         called = next((decision.before for decision in made if decision.before), each.row.label)
         if called != each.row.label:
@@ -304,6 +299,23 @@ def _time(cell: str, name: str, decimal_comma: bool) -> float | None:
     if not math.isfinite(value):
         raise ValueError(f"{name}: found {cell!r}, {_TIMES_ARE}")
     return round(value, TIME_DIGITS)
+
+
+def _check_times(table: LabelTable) -> None:
+    """Refuse times that Excel has written as parts of a day; the label desk writes seconds."""
+    decided = {each.number for each in table.listed if each.decided_at}
+    times = [
+        (number, time)
+        for rows in table.rows.values()
+        for number, row in rows
+        for time in (row.start, row.end)
+        if time and number not in decided
+    ]
+    if times and all(time < 1 for _, time in times):
+        raise table.error(
+            min(times)[0],
+            f"no time in this table reaches 1 s; Excel keeps times as parts of a day: {_TIMES_ARE}",
+        )
 
 
 def _check_agreement(table: LabelTable, rows: Sequence[tuple[int, LabelRow]]) -> None:
