@@ -21,7 +21,11 @@ from slowfast_finetune.desk.case_evidence import CaseEvidence, by_features, by_p
 from slowfast_finetune.desk.cases import Case, Reason
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.desk.unlabelled import unlabelled_rows
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
+from slowfast_finetune.evaluation.predictions_table import (
+    PREDICTIONS,
+    Predictions,
+    predicted_classes,
+)
 from slowfast_finetune.inspection.label_errors import margins
 from slowfast_finetune.scoring.metrics import Floats
 
@@ -103,16 +107,14 @@ def confident_mistakes(rows: Sequence[ClipRow], path: Path) -> list[Case]:
     Cases that have another label now than when they were predicted are left out.
     """
     row_of = {row.case: row for row in rows}
-    found = []
     frame = PREDICTIONS.read(path)
-    names = [name[2:-1] for name in frame.columns if name.startswith("p(")]
-    for predicted, values in zip(
-        PREDICTIONS.rows(frame), frame[[f"p({name})" for name in names]].to_numpy(), strict=True
-    ):
+    given = Predictions(str(path), tuple(predicted_classes(frame)), frame)
+    found = []
+    for predicted, values in zip(PREDICTIONS.rows(frame), given.probabilities, strict=True):
         row = row_of.get(predicted.case)
         if row and predicted.predicted != predicted.actual == row.class_name:
             score = predicted.confidence - predicted.probability_of_actual
-            guesses = _guesses(values, names)
+            guesses = _guesses(values, given.class_names)
             found.append(replace(_case(row, "confident mistake", score), guesses=guesses))
     return found
 

@@ -13,12 +13,7 @@ from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams
 from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
 from slowfast_finetune.indexing.background import add_background
-from slowfast_finetune.indexing.discovery import (
-    Discovery,
-    FoundVideo,
-    find_videos,
-    videos_anywhere,
-)
+from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos, videos_anywhere
 from slowfast_finetune.indexing.label_table import LABELS_FILE, read_labels
 from slowfast_finetune.indexing.video_splits import choose_splits, find_ties
 
