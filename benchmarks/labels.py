@@ -17,12 +17,8 @@ from slowfast_finetune.base.params import Params, load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
-from slowfast_finetune.desk.queue import (
-    arrange,
-    by_features,
-    confident_mistakes,
-    mean_features,
-)
+from slowfast_finetune.desk.case_evidence import by_features, mean_features
+from slowfast_finetune.desk.queue import arrange, confident_mistakes
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.features.logistic import fit_path, fitting

@@ -14,7 +14,7 @@ from pathlib import Path
 from slowfast_finetune.base.console import progress, readable_bytes
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import ClipParams
-from slowfast_finetune.clips.clip_store import SUFFIX, ClipStore, EntryError, raw_bytes
+from slowfast_finetune.clips.clip_store import SUFFIX, EntryError, StoredClips, raw_bytes
 from slowfast_finetune.features.feature_store import (
     CORNER_NAME,
     PROGRAMS,
@@ -51,7 +51,7 @@ def corners(root: Path) -> list[Corner]:
 
 
 def _corner(folder: Path) -> Corner:
-    entries, store = _entries(folder), ClipStore.of_folder(folder)
+    entries, store = _entries(folder), StoredClips(folder)
     settings = raw = None
     with suppress(OSError, ValueError, KeyError, TypeError):
         values = json.loads((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
@@ -136,7 +136,7 @@ def describe_features(root: Path, *, current: str) -> str:
 def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
     """Read all clips and features, and yield those that are not as written, with the reason."""
     readers: list[tuple[Callable[[str], object], Path, Path]] = [
-        (ClipStore.of_folder(folder).verify, path, folder)
+        (StoredClips(folder).verify, path, folder)
         for folder in _folders(root)
         for path in _entries(folder)
     ]

@@ -163,10 +163,11 @@ def assert_same(given: Batch, expected: Batch) -> None:
 
 @pytest.mark.parametrize("read_ahead", [0, 1, 3, 100])
 def test_batches_come_in_the_order_of_the_plan(
-    reader: ClipReader, rows: list[ClipRow], read_ahead: int
+    reader: ClipReader, rows: list[ClipRow], monkeypatch: pytest.MonkeyPatch, read_ahead: int
 ) -> None:
+    monkeypatch.setattr(clip_reader, "BATCHES_AHEAD", read_ahead)
     plan = plan_of(rows)
-    loader = ClipLoader(reader, plan, read_ahead=read_ahead)
+    loader = ClipLoader(reader, plan)
     assert (len(loader), loader.num_clips) == (3, NUM_ROWS)
     # And again, for a second pass.
     for _ in range(2):
@@ -184,7 +185,7 @@ def test_threads_change_nothing(reader: ClipReader, rows: list[ClipRow], num_thr
         assert_same(batch, reader.gather(windows))
 
 
-def test_no_more_is_read_ahead_than_asked(
+def test_three_batches_are_read_ahead(
     reader: ClipReader, rows: list[ClipRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = [[Window(0, 0, 0, 0, 32)]] * 20
@@ -192,7 +193,7 @@ def test_no_more_is_read_ahead_than_asked(
     begun = []
     allocate = reader.allocate
     monkeypatch.setattr(reader, "allocate", lambda windows: (begun.append(1), allocate(windows))[1])
-    loader: Any = iter(ClipLoader(reader, plan, read_ahead=3))
+    loader: Any = iter(ClipLoader(reader, plan))
     for given in range(1, 4):
         next(loader)
         assert len(begun) == given + 3

@@ -13,13 +13,7 @@ from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import ManifestRow, case_noun
 from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.clips.clip_store import (
-    ClipStore,
-    EntryError,
-    EntryInfo,
-    range_key,
-    range_of,
-)
+from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, range_key, range_of
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, Refusal
 from slowfast_finetune.clips.parts import needed_range, part_range, place_clip, ranges_to_store

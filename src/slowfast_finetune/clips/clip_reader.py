@@ -17,29 +17,25 @@ import torch
 from torch import Tensor
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips.clip_store import ClipStore, EntryError
+from slowfast_finetune.clips.clip_store import EntryError, StoredClips
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import Frames, StoredFrames
 from slowfast_finetune.clips.windows import Window
 
+BATCHES_AHEAD = 3  # are read while one is used
 MAX_FREE_BUFFERS = 8  # as many batches as are usually read ahead and in use at once
 # Each map holds a file open, and training has two readers; macOS allows 256 files.
 MAX_OPEN_MAPS = 100
 
 
 class Batch(NamedTuple):
-    """What a loader gives.
+    """What a loader gives."""
 
-    Attributes:
-        clips: uint8 (B, T, S, S, 3), RGB. A window smaller than S fills the top left corner of its
-            frames; resizing and mirroring are done on the device, see augmentation.
-        labels: int64 (B,).
-        clip_indices: int64 (B,), which row of the table each clip comes from.
-    """
-
+    # uint8 (B, T, S, S, 3), RGB. A window smaller than S fills the top left corner of its frames;
+    # resizing and mirroring are done on the device, see augmentation.
     clips: Tensor
-    labels: Tensor
-    clip_indices: Tensor
+    labels: Tensor  # int64 (B,)
+    clip_indices: Tensor  # int64 (B,), which row of the table each clip comes from
 
 
 class ClipReader:
@@ -61,7 +57,7 @@ class ClipReader:
         pin_memory: bool = False,
     ) -> None:
         self.rows = rows
-        self._store = ClipStore.of_folder(folder)
+        self._store = StoredClips(folder)
         self._num_frames = num_frames
         self._crop_size = crop_size
         self._pin_memory = pin_memory
@@ -175,17 +171,11 @@ class ClipLoader:
     """
 
     def __init__(
-        self,
-        reader: ClipReader,
-        plan: Sequence[Sequence[Window]],
-        *,
-        read_ahead: int = 3,
-        num_threads: int = 1,
+        self, reader: ClipReader, plan: Sequence[Sequence[Window]], *, num_threads: int = 1
     ) -> None:
         self._reader = reader
         self._plan = plan
         self._num_threads = num_threads
-        self._read_ahead = read_ahead
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -208,7 +198,7 @@ class ClipLoader:
                     ahead.append((batch, reads))
                     waiting = sum(len(futures) for _, futures in ahead)
                     # Batches of few clips: every thread has something to do.
-                    if len(ahead) > self._read_ahead and waiting > 2 * self._num_threads:
+                    if len(ahead) > BATCHES_AHEAD and waiting > 2 * self._num_threads:
                         yield _finished(*ahead.popleft())
                 while ahead:
                     yield _finished(*ahead.popleft())

@@ -56,27 +56,17 @@ class EntryError(DataError):
 
 @dataclass(frozen=True)
 class EntryInfo:
-    """What an entry says of itself.
+    """What an entry says of itself."""
 
-    Attributes:
-        num_frames: frames stored, padding included.
-        num_sampled: frames before padding.
-        height, width: of the stored frames [px].
-        facts: what the decoder found.
-        checksum: CRC-32 of all bytes after the header, 8 hex digits: against decay, not against
-            people.
-        stored_bytes: length of the file.
-        frames: which frames of the video were to be stored; None for all.
-    """
-
-    num_frames: int
-    num_sampled: int
-    height: int
-    width: int
-    facts: VideoFacts
+    num_frames: int  # frames stored, padding included
+    num_sampled: int  # frames before padding
+    height: int  # of the stored frames [px]
+    width: int  # of the stored frames [px]
+    facts: VideoFacts  # what the decoder found
+    # CRC-32 of all bytes after the header, 8 hex digits: against decay, not against people.
     checksum: str
-    stored_bytes: int
-    frames: FrameRange | None = None
+    stored_bytes: int  # length of the file
+    frames: FrameRange | None = None  # which frames of the video were to be stored; None for all
 
     @property
     def video_end(self) -> int | None:
@@ -119,28 +109,11 @@ def stored_size(frame: Frames, clip: ClipParams) -> int:
     return len(encode_jpeg(frame, quality=clip.jpeg_quality))
 
 
-class ClipStore:
-    """The entries of one setting, by their keys: the content hash of the video, for the whole."""
+class StoredClips:
+    """The entries of a folder, by their keys: the content hash of the video, for the whole."""
 
-    def __init__(self, root: Path, clip: ClipParams) -> None:
-        self.folder = root / settings_digest(clip)
-        self._clip: ClipParams | None = clip
-
-    @classmethod
-    def of_folder(cls, folder: Path) -> ClipStore:
-        """A store to read from one folder whose settings may be unknown."""
-        store = cls.__new__(cls)
-        store.folder = folder
-        store._clip = None
-        return store
-
-    def prepare(self) -> None:
-        """Make the folder and write down its settings."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        settings = self.folder / "settings.json"
-        if self._clip is not None and not settings.exists():
-            values = {"format_version": FORMAT_VERSION, "clip": self._clip.model_dump()}
-            write_text(settings, json.dumps(values, indent=2) + "\n")
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def path(self, key: str) -> Path:
         """Where an entry lies or will lie."""
@@ -247,6 +220,22 @@ class ClipStore:
             raise EntryError(f"{path}: the checksum does not match")
         return info
 
+
+class ClipStore(StoredClips):
+    """The entries of one setting, to be read and written."""
+
+    def __init__(self, root: Path, clip: ClipParams) -> None:
+        super().__init__(root / settings_digest(clip))
+        self._clip = clip
+
+    def prepare(self) -> None:
+        """Make the folder and write down its settings."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings = self.folder / "settings.json"
+        if not settings.exists():
+            values = {"format_version": FORMAT_VERSION, "clip": self._clip.model_dump()}
+            write_text(settings, json.dumps(values, indent=2) + "\n")
+
     @contextmanager
     def writer(self, key: str, *, run_name: str = "") -> Iterator[EntryWriter]:
         """Write an entry frame by frame; it appears under its name only when finished.
@@ -257,7 +246,6 @@ class ClipStore:
         Raises:
             OSError: the disk is full or the folder cannot be written.
         """
-        assert self._clip is not None
         quality = self._clip.jpeg_quality if self._clip.encoding == "jpeg" else None
         self.prepare()
         temporary = self._temporary(key, run_name)

@@ -27,11 +27,7 @@ RUN_NAME = f"{os.getpid():x}-{os.urandom(4).hex()}"
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """One video to decode: everything a worker needs, small enough to send.
-
-    Attributes:
-        ranges: what to store of it, each as an entry, sorted and without overlap; empty for all.
-    """
+    """One video to decode: everything a worker needs, small enough to send."""
 
     video: Path
     content_hash: str
@@ -41,6 +37,7 @@ class DecodeJob:
     max_megapixels: float
     timeout_seconds: float
     worker_memory_mb: int
+    # What to store of it, each as an entry, sorted and without overlap; empty for all.
     ranges: tuple[FrameRange, ...] = ()
     run_name: str = RUN_NAME
 

@@ -27,13 +27,9 @@ Shape = tuple[int, int, int, int]
 
 
 class StoredFrames(Protocol):
-    """Frames that are read, and decoded where they are encoded, when they are asked for.
+    """Frames that are read, and decoded where they are encoded, when they are asked for."""
 
-    Attributes:
-        shape: (F, H, W, 3), of F frames.
-    """
-
-    shape: Shape
+    shape: Shape  # (F, H, W, 3), of F frames
 
     def __getitem__(self, index: int) -> Frames:
         """One frame, RGB uint8 (H, W, 3)."""

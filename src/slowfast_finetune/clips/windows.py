@@ -20,33 +20,23 @@ from slowfast_finetune.decoding.sampling import window_starts
 
 @dataclass(frozen=True)
 class Window:
-    """A box of a stored video: frames from ``start``, ``side`` × ``side`` px from (top, left).
+    """A box of a stored video: frames from ``start``, ``side`` × ``side`` px from (top, left)."""
 
-    Attributes:
-        clip: which row, of those that the windows were planned for.
-        mirrored: left and right exchanged.
-        draw: what the random choices of its appearance are seeded with.
-    """
-
-    clip: int
+    clip: int  # which row, of those that the windows were planned for
     start: int
     top: int
     left: int
     side: int
-    mirrored: bool = False
-    draw: int = 0
+    mirrored: bool = False  # left and right exchanged
+    draw: int = 0  # what the random choices of its appearance are seeded with
 
 
 @dataclass(frozen=True)
 class Mix:
-    """How the clips of a step are joined with their partners.
+    """How the clips of a step are joined with their partners."""
 
-    Attributes:
-        share: of the clip's own label in the loss; the partner's has the rest.
-        box: (top, left, height, width) in px, where the partner is pasted in; None blends.
-    """
-
-    share: float
+    share: float  # of the clip's own label in the loss; the partner's has the rest
+    # (top, left, height, width) in px, where the partner is pasted in; None blends.
     box: tuple[int, int, int, int] | None = None
 
 
@@ -60,22 +50,14 @@ class Step:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """The part of a step that one device computes at once.
+    """The part of a step that one device computes at once."""
 
-    Attributes:
-        windows: the clips.
-        partners: what each is joined with; empty without ``mix``.
-        num_counted: so many of the clips count; the others only keep the devices in step.
-        step_size: clips of the whole step, over all devices.
-        ends_step: whether the optimiser moves after it.
-    """
-
-    windows: tuple[Window, ...]
-    partners: tuple[Window, ...]
+    windows: tuple[Window, ...]  # the clips
+    partners: tuple[Window, ...]  # what each is joined with; empty without ``mix``
     mix: Mix | None
-    num_counted: int
-    step_size: int
-    ends_step: bool
+    num_counted: int  # so many of the clips count; the others only keep the devices in step
+    step_size: int  # clips of the whole step, over all devices
+    ends_step: bool  # whether the optimiser moves after it
 
 
 def plan_training_epoch(

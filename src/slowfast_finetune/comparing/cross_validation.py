@@ -91,7 +91,7 @@ def all_features(
         network=network,
         model_name=params.model.name,
         shape=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
-        plan=ViewPlan(params.train.probe_views, mirrored=params.augment.horizontal_flip > 0),
+        plan=ViewPlan.of_probe(params.train, params.augment),
         clips=store.folder,
         runtime=params.runtime,
     )

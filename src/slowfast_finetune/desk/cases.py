@@ -19,18 +19,13 @@ Reason = Literal[
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A labelled case that is like another.
+    """A labelled case that is like another."""
 
-    Attributes:
-        video_path: as in the manifest.
-        similarity: cosine of the angle between the features, at most 1.
-    """
-
-    video_path: str
+    video_path: str  # as in the manifest
     start_seconds: float | None
     end_seconds: float | None
     class_name: str
-    similarity: float
+    similarity: float  # cosine of the angle between the features, at most 1
 
     @property
     def name(self) -> str:
@@ -40,22 +35,14 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Case:
-    """What the desk shows of a case.
+    """What the desk shows of a case."""
 
-    Attributes:
-        video_path: as in the manifest.
-        class_name: its label; None if it has none.
-        split: None if it has no label.
-        guesses: classes and their probabilities, the most probable first; empty if nothing
-            predicted it.
-        score: how much the case is worth looking at, among those of its reason; higher first.
-    """
-
-    video_path: str
-    class_name: str | None
-    split: Split | None
+    video_path: str  # as in the manifest
+    class_name: str | None  # its label; None if it has none
+    split: Split | None  # None if it has no label
     reason: Reason
-    score: float
+    score: float  # how much the case is worth looking at, among those of its reason; higher first
+    # Classes and their probabilities, the most probable first; empty if nothing predicted it.
     guesses: tuple[tuple[str, float], ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     start_seconds: float | None = None

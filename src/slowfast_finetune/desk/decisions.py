@@ -40,24 +40,16 @@ _ADDED_COLUMNS = ("start", "end", *DECISION_COLUMNS)
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided about a case at one moment: one row, or one for each part.
+    """What was decided about a case at one moment: one row, or one for each part."""
 
-    Attributes:
-        parts: what it is about, with labels; None: it is left out.
-        before: the label until then; None: it had none.
-        words: the reason that the case was shown for, and what else is to be known.
-        decided_at: UTC, ISO 8601; empty for a row that was written without the desk.
-        number: of its first row; the header is row 1.
-        replaced: the rows that stood before and overlap it.
-    """
-
+    # What it is about, with labels; None: it is left out.
     parts: tuple[tuple[Span, str | None], ...]
-    before: str | None
-    words: tuple[str, ...]
-    decided_at: str
+    before: str | None  # the label until then; None: it had none
+    words: tuple[str, ...]  # the reason that the case was shown for, and what else is to be known
+    decided_at: str  # UTC, ISO 8601; empty for a row that was written without the desk
     decided_by: str
-    number: int
-    replaced: tuple[tuple[Span, str | None], ...] = ()
+    number: int  # of its first row; the header is row 1
+    replaced: tuple[tuple[Span, str | None], ...] = ()  # the rows that stood before and overlap it
 
     @property
     def span(self) -> Span:

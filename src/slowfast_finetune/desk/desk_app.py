@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.resources import files
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
@@ -15,8 +13,14 @@ from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.desk.desk_session import LabelDesk
 from slowfast_finetune.serving.guard import Guard
 from slowfast_finetune.serving.limits import ServeLimits
+from slowfast_finetune.serving.page_files import add_page
 
-PACKAGE = "slowfast_finetune"
+DESK_PAGE = {
+    "": ["desk/desk_page.html"],
+    "style.css": ["report/style.css", "desk/desk_page.css"],
+    "theme.js": ["serving/theme.js"],
+    "script.js": ["desk/desk_page.js"],
+}
 
 
 class Choice(BaseModel):
@@ -83,23 +87,5 @@ def create_desk_app(desk: LabelDesk, *, token: str, blind: bool, names: frozense
         found = desk.loop(name, kind)
         return Response(found.jpeg, media_type="image/jpeg", headers={"x-loop": found.facts})
 
-    style = "".join(map(_text, ("report/style.css", "desk/desk_page.css")))
-    for path, content, media_type in (
-        ("", _text("desk/desk_page.html"), "text/html"),
-        ("style.css", style, "text/css"),
-        ("theme.js", _text("serving/theme.js"), "text/javascript"),
-        ("script.js", _text("desk/desk_page.js"), "text/javascript"),
-    ):
-        app.add_api_route(f"/{token}/{path}", _served(content, media_type), methods=["GET", "HEAD"])
+    add_page(app, DESK_PAGE, folder=f"/{token}/")
     return Guard(app, limits=ServeLimits(), names=names)
-
-
-def _text(name: str) -> str:
-    return files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
-
-
-def _served(content: str, media_type: str) -> Callable[[], Response]:
-    def serve() -> Response:
-        return Response(content, media_type=f"{media_type}; charset=utf-8")
-
-    return serve

@@ -17,13 +17,7 @@ from slowfast_finetune.base.params import Params, load_params, parse_params
 from slowfast_finetune.base.store_location import locate, written_path
 from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.desk.cases import Case, Neighbour
-from slowfast_finetune.desk.decisions import (
-    BLIND,
-    SPLIT,
-    TEST,
-    Decision,
-    DecisionTable,
-)
+from slowfast_finetune.desk.decisions import BLIND, SPLIT, TEST, Decision, DecisionTable
 from slowfast_finetune.desk.loops import Loop, LoopMaker
 from slowfast_finetune.evaluation.resampling import wilson_interval
 from slowfast_finetune.indexing.label_table import LABELS_FILE, TIME_DIGITS, Span
@@ -31,6 +25,7 @@ from slowfast_finetune.indexing.names import composed
 
 SIDES = {"case": 192, "neighbour": 96}  # shorter side of a loop [px]
 LOOPS_KEPT = 64
+HISTORY_SHOWN = 200
 MOST_GUESSES = 5
 PART = "part"  # the reason to ask for a part that was split off
 PARAMS = "params.yaml"
@@ -103,13 +98,26 @@ class LabelDesk:
 
     def progress(self) -> dict[str, Any]:
         """What changes with decisions."""
-        decisions, standing = self.table.decisions, self.table.standing
+        standing = self.table.standing
         parts = self._parts(standing)
+        items = [*self._queue, *parts]
+        used = {label for decision in standing for label in decision.labels if label}
+        return {
+            # New ones come last, so that the others keep their numbers.
+            "classes": sorted(self._classes) + sorted(used - self._classes),
+            "parts": [self._as_json(item) for item in parts],
+            "decided": self._decided(items, standing),
+            "history": self._history(items, standing),
+            "estimate": self.estimate(),
+        }
+
+    def _decided(self, items: Sequence[_Item], standing: Sequence[Decision]) -> dict[str, Any]:
+        """The latest row about each case by its name, and whether the case is to be asked still."""
         by_video: dict[str, list[Decision]] = {}
         for decision in standing:
             by_video.setdefault(decision.span.video, []).append(decision)
         decided = {}
-        for item in (*self._queue, *parts):
+        for item in items:
             latest = self.table.latest(item.span)
             if latest is None:
                 continue
@@ -122,25 +130,23 @@ class LabelDesk:
                 or not (latest.decided_at or set(latest.labels) & set(made[-1].labels))
             )
             decided[item.case.name] = {"key": latest.key, "open": is_open, **_said(latest)}
-        names = {item.span: item.case.name for item in (*self._queue, *parts)}
-        used = {label for decision in standing for label in decision.labels if label}
-        return {
-            # New ones come last, so that the others keep their numbers.
-            "classes": sorted(self._classes) + sorted(used - self._classes),
-            "parts": [self._as_json(item) for item in parts],
-            "decided": decided,
-            "history": [
-                {
-                    "key": d.key,
-                    "name": names.get(d.span, case_name(*d.span)),
-                    "undone": d.is_undo,
-                    "stands": d in standing,
-                    **_said(d),
-                }
-                for d in decisions[-200:]
-            ],
-            "estimate": self.estimate(),
-        }
+        return decided
+
+    def _history(
+        self, items: Sequence[_Item], standing: Sequence[Decision]
+    ) -> list[dict[str, Any]]:
+        """The newest decisions, the first one first."""
+        names = {item.span: item.case.name for item in items}
+        return [
+            {
+                "key": decision.key,
+                "name": names.get(decision.span, case_name(*decision.span)),
+                "undone": decision.is_undo,
+                "stands": decision in standing,
+                **_said(decision),
+            }
+            for decision in self.table.decisions[-HISTORY_SHOWN:]
+        ]
 
     def estimate(self) -> dict[str, Any] | None:
         """The share of wrong labels among random cases, with its 95 % interval; None without any.
@@ -180,30 +186,26 @@ class LabelDesk:
         Raises:
             InputError: there is no such case or action, or it was decided in between.
         """
-        parts_made = self._parts(self.table.standing)
-        found = [i for i in (*self._queue, *parts_made) if i.case.name == name]
-        if not found:
+        items = (*self._queue, *self._parts(self.table.standing))
+        item = next((item for item in items if item.case.name == name), None)
+        if item is None:
             raise InputError(f"{name}: is not in the queue")
-        item = found[0]
         latest = self.table.latest(item.span)
         if (latest.key if latest else None) != expected:
             raise InputError("decided in another window or by another program meanwhile")
         now = self._label(item, latest)
         words = [item.word, *[TEST] * (item.case.split == "test"), *[BLIND] * blind]
-        parts: list[tuple[Span, str | None]] = [(item.span, label)]
+        parts: list[tuple[Span, str | None]]
         if action == "keep":
             parts = [(item.span, now)]
+        elif action == "label" and label is not None:
+            parts = [(item.span, label)]
         elif action == "drop":
             parts = [(item.span, None)]
         elif action == "split":
-            start, end = item.span.start or 0.0, item.span.end
-            at = round(at or 0.0, TIME_DIGITS)
-            if not start < at or (end is not None and at >= end):
-                raise InputError(f"{name}: cannot be split at {at:g} s")
-            parts = [(item.span._replace(start=start, end=at), now)]
-            parts += [(item.span._replace(start=at), now)]
+            parts = [(half, now) for half in _halves(item, at or 0.0)]
             words.append(SPLIT)
-        elif action != "label" or label is None:
+        else:
             raise InputError(f"no such action: {action}")
         # A video without a label joins the training videos where the table fixes the split.
         split = item.case.split or "train"
@@ -229,9 +231,8 @@ class LabelDesk:
             InputError: nothing of that name is shown.
             VideoError: it cannot be decoded.
         """
-        known = self._shown | {
-            item.case.name: item.case for item in self._parts(self.table.standing)
-        }
+        parts = self._parts(self.table.standing)
+        known = self._shown | {item.case.name: item.case for item in parts}
         if name not in known or kind not in SIDES:
             raise InputError(f"{name}: is not in the queue")
         each = known[name]
@@ -294,6 +295,19 @@ class LabelDesk:
         if self._must_be_named:
             write_text(self._project / PARAMS, _naming_table(self._project))
             self._must_be_named = False
+
+
+def _halves(item: _Item, at: float) -> tuple[Span, Span]:
+    """The parts of a case before and after a time [s].
+
+    Raises:
+        InputError: it does not lie within the case.
+    """
+    start, end = item.span.start or 0.0, item.span.end
+    at = round(at, TIME_DIGITS)
+    if not start < at or (end is not None and at >= end):
+        raise InputError(f"{item.case.name}: cannot be split at {at:g} s")
+    return item.span._replace(start=start, end=at), item.span._replace(start=at)
 
 
 def _table(params: Params, root: Path, *, project: Path) -> tuple[Path, bool]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate, store_root
-from slowfast_finetune.clips.clip_store import ClipStore, EntryError
+from slowfast_finetune.clips.clip_store import EntryError, StoredClips
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import Frames, encode_jpeg
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
@@ -28,23 +28,15 @@ QUALITY = 85
 
 @dataclass(frozen=True)
 class Loop:
-    """A picture of frames, row by row from the top left.
+    """A picture of frames, row by row from the top left."""
 
-    Attributes:
-        jpeg: the picture.
-        count, columns: of its frames.
-        width, height: of a frame [px].
-        start: when the first is shown in the video [s].
-        step: from one to the next [s].
-    """
-
-    jpeg: bytes
-    count: int
-    columns: int
-    width: int
-    height: int
-    start: float
-    step: float
+    jpeg: bytes  # the picture
+    count: int  # of its frames
+    columns: int  # of its frames
+    width: int  # of a frame [px]
+    height: int  # of a frame [px]
+    start: float  # when the first is shown in the video [s]
+    step: float  # from one to the next [s]
 
     @property
     def facts(self) -> str:
@@ -106,7 +98,7 @@ class LoopMaker:
         )
         if not fps or not covers:
             return None
-        stored = ClipStore.of_folder(store_root(self._project) / row.settings).clip(row)
+        stored = StoredClips(store_root(self._project) / row.settings).clip(row)
         begin = max(0, round(first * fps) - row.first_frame)
         stop = row.num_sampled
         if math.isfinite(last):

@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import math
-import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 
-from slowfast_finetune.base.console import count, progress, say
+from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
-from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
-from slowfast_finetune.base.params import Params, load_params
-from slowfast_finetune.base.store_location import locate, store_root, written_path
-from slowfast_finetune.clips.caching import cache_videos, restore_entries
+from slowfast_finetune.base.params import load_params
+from slowfast_finetune.base.store_location import store_root
+from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
-from slowfast_finetune.desk.cases import Case, Neighbour, Reason
-from slowfast_finetune.desk.decisions import DecisionTable
+from slowfast_finetune.desk.case_evidence import CaseEvidence, by_features, by_pictures, labels_of
+from slowfast_finetune.desk.cases import Case, Reason
 from slowfast_finetune.desk.suggesting import suggest
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
-from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.features.held_out import held_out_probabilities
-from slowfast_finetune.features.likeness import nearest
-from slowfast_finetune.features.logistic import fit_path, fitting
-from slowfast_finetune.indexing.label_table import read_labels
-from slowfast_finetune.indexing.manifest import every_video, labels_path
-from slowfast_finetune.indexing.names import composed
-from slowfast_finetune.inspection.duplicates import exact_copies, near_copies
-from slowfast_finetune.inspection.label_errors import cross_predict, margins
-from slowfast_finetune.inspection.video_summary import VideoSummary, summarise_entry
-from slowfast_finetune.scoring.metrics import Floats, Labels
+from slowfast_finetune.desk.unlabelled import unlabelled_rows
+from slowfast_finetune.evaluation.predictions_table import (
+    PREDICTIONS,
+    Predictions,
+    predicted_classes,
+)
+from slowfast_finetune.inspection.label_errors import margins
+from slowfast_finetune.scoring.metrics import Floats
 
-NUM_NEIGHBOURS = 5
 NUM_GUESSES = 3
 # Of unlabelled videos at once: what is worth labelling after these, the next run knows better.
 MAX_UNLABELLED = 50
@@ -45,41 +36,6 @@ MAX_UNLABELLED = 50
 LOOKED_AT = 0.2
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Unlabelled:
-    """What is known of M videos without labels.
-
-    Attributes:
-        features: means over the views, (M, D).
-        probabilities: (M, classes).
-        neighbours: labelled cases.
-    """
-
-    rows: Sequence[ClipRow]
-    features: Features
-    probabilities: Floats
-    neighbours: Sequence[tuple[Neighbour, ...]]
-
-
-@dataclass(frozen=True)
-class CaseEvidence:
-    """What is known of N labelled cases.
-
-    Attributes:
-        class_names: by label.
-        probabilities: held out, (N, classes); a row is NaN where nothing is known.
-        neighbours: other labelled cases; none without a checkpoint.
-        copies: positions of the cases that are near copies of each other.
-    """
-
-    rows: Sequence[ClipRow]
-    class_names: Sequence[str]
-    probabilities: Floats
-    neighbours: Sequence[tuple[Neighbour, ...]]
-    copies: Sequence[Sequence[int]]
-    unlabelled: Unlabelled | None = None
 
 
 def build_queue(
@@ -145,203 +101,20 @@ def _numbered(rows: Sequence[ClipRow]) -> tuple[list[ClipRow], list[str]]:
     return [row._replace(label=label_of[row.class_name]) for row in rows], names
 
 
-def unlabelled_rows(
-    folder: Path, known: Sequence[ClipRow], *, params: Params, store: ClipStore, project: Path
-) -> list[ClipRow]:
-    """Decode the videos of a folder into the clip store; says which are refused or passed over.
-
-    Their class is empty, and their split tells nothing. Passed over are videos that are in the set
-    or decided about already, and copies of these and of each other.
-
-    Args:
-        known: cases of the set.
-
-    Raises:
-        DataError: the folder holds no usable video, or the table of labels is not valid.
-    """
-    data = params.data.model_copy(update={"videos": str(folder.absolute())})
-    root, names = every_video(data, project=project)
-    paths = [root / name for name in names]
-    hashes = hash_files(paths, memo=HashMemo(store.folder.parent / MEMO_NAME))
-    listed = project / MANIFEST.file
-    in_set = [*known, *(MANIFEST.read_rows(listed) if listed.is_file() else ())]
-    decided = _decided(params, project=project)
-    base = os.path.abspath(locate(params.data.videos, project=project))  # noqa: PTH100
-    reason_of = dict.fromkeys({row.video_path for row in in_set}, "in the set already")
-    reasons = [
-        reason_of.get(written_path(path, project=project))
-        or ("decided already" if composed(os.path.relpath(path, base)) in decided else None)
-        for path in paths
-    ]
-    seen = {row.content_hash: "in the set already" for row in in_set}
-    seen |= {found: reason for found, reason in zip(hashes, reasons, strict=True) if reason}
-    manifest, passed = [], Counter[str]()
-    for path, content_hash, reason in zip(paths, hashes, reasons, strict=True):
-        if why := reason or seen.get(content_hash):
-            passed[why] += 1
-            continue
-        seen[content_hash] = "like others there"
-        name = written_path(path, project=project)
-        manifest.append(ManifestRow(name, "", 0, "train", None, content_hash))
-    if passed:
-        shown = ", ".join(f"{number} {why}" for why, number in sorted(passed.items()))
-        say(f"{folder}: not asked about: {passed.total()} of {count(len(paths), 'video')}: {shown}")
-    if passed and not manifest:
-        return []
-    rows, rejected = cache_videos(
-        manifest,
-        clip=params.clip,
-        cache=params.cache.model_copy(update={"max_rejected_fraction": 1.0}),
-        store=store,
-        project=project,
-        num_workers=params.runtime.num_workers,
-    )
-    for row in rejected:
-        say(f"WARNING: {row.case}: {row.reason}: {row.detail}")
-    if not rows:
-        raise DataError(f"{folder}: holds no video that can be used")
-    return rows
-
-
-def _decided(params: Params, *, project: Path) -> set[str]:
-    """The videos that the table of labels names, but for those whose decision was undone."""
-    path = labels_path(params.data, project=project)
-    if not path.exists():
-        return set()
-    named = read_labels(path).rows
-    table = DecisionTable(path)
-    standing = {decision.span.video for decision in table.standing}
-    undone = {decision.span.video for decision in table.decisions} - standing
-    return {
-        name for name in named if name not in undone or any(row.label for _, row in named[name])
-    }
-
-
-def by_pictures(
-    rows: Sequence[ClipRow], class_names: Sequence[str], *, store: ClipStore
-) -> CaseEvidence:
-    """Predict cases by the doctor's simple model of other cases' tiny pictures."""
-    summaries = _summaries(rows, store)
-    probabilities = np.full((len(rows), len(class_names)), np.nan)
-    if (found := cross_predict(summaries)) is not None:
-        position = {row.case: index for index, row in enumerate(rows)}
-        inside = [position[video.case] for video in found.videos]
-        probabilities[inside] = 0
-        probabilities[np.ix_(inside, found.classes)] = found.probabilities
-    copies = _copies(summaries, range(len(rows)))
-    return CaseEvidence(rows, class_names, probabilities, [()] * len(rows), copies)
-
-
-def mean_features(
-    rows: Sequence[ClipRow], *, params: Params, store: ClipStore, path: Path
-) -> Features:
-    """A checkpoint's features, means over the views (N, D); computes what is not in the store.
-
-    One mean a video judges labels as well as all views do, in a third of the time.
-    """
-    from slowfast_finetune.features.extraction import ViewPlan, features_of
-    from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
-
-    checkpoint = load_checkpoint(path)
-    found = features_of(
-        rows,
-        network=classifier_from(checkpoint).network,
-        model_name=checkpoint.model_name,
-        shape=checkpoint.preprocessing,
-        # As of a probe, whose features are there already.
-        plan=ViewPlan(params.train.probe_views, mirrored=params.augment.horizontal_flip > 0),
-        clips=store.folder,
-        runtime=params.runtime,
-    )
-    means: Features = found.values.mean(axis=1)
-    return means
-
-
-def by_features(
-    rows: Sequence[ClipRow],
-    class_names: Sequence[str],
-    others: Sequence[ClipRow],
-    *,
-    params: Params,
-    store: ClipStore,
-    path: Path,
-) -> CaseEvidence:
-    """Predict cases by heads on a checkpoint's features that have not seen their groups.
-
-    Args:
-        others: unlabelled videos, predicted by a head that has seen all labelled cases.
-        path: of the checkpoint.
-    """
-    from scipy.special import softmax
-
-    means, size = mean_features([*rows, *others], params=params, store=store, path=path), len(rows)
-    balanced = params.train.class_balance != "none"
-    labels = _labels(rows)
-    try:
-        probabilities, penalty = held_out_probabilities(
-            rows, means[:size], balanced=balanced, seed=params.data.split_seed
-        )
-    except DataError as error:
-        say(f"WARNING: no labels are put in doubt by the model: {error}")
-        probabilities, penalty = np.full((size, len(class_names)), np.nan), 1.0
-    unlabelled = None
-    if others:
-        with fitting():
-            (head,) = fit_path(means[:size, None], labels, penalties=[penalty], balanced=balanced)
-        each: Floats = softmax(head.logits(means[size:]), axis=1)
-        known = nearest(means[size:], means[:size], k=NUM_NEIGHBOURS)
-        unlabelled = Unlabelled(others, means[size:], each, _neighbours(rows, *known))
-    positions, cosines = nearest(means[:size], means[:size], k=NUM_NEIGHBOURS, but_itself=True)
-    # A near copy is among the nearest, and only copies of several classes are looked for.
-    mixed = (labels[positions] != labels[:, None]).any(axis=1)
-    suspected = np.flatnonzero(mixed).tolist()
-    copies = _copies(_summaries([rows[position] for position in suspected], store), suspected)
-    neighbours = _neighbours(rows, positions, cosines)
-    return CaseEvidence(rows, class_names, probabilities, neighbours, copies, unlabelled)
-
-
-def _summaries(rows: Sequence[ClipRow], store: ClipStore) -> list[VideoSummary]:
-    shown = progress(rows, total=len(rows), label="comparing")
-    return [summarise_entry(row, store)[0] for row in shown]
-
-
-def _copies(summaries: Sequence[VideoSummary], positions: Sequence[int]) -> list[list[int]]:
-    sets = [*exact_copies(summaries), *near_copies(summaries)]
-    return [[positions[index] for index in indices] for indices in sets]
-
-
-def _labels(rows: Sequence[ClipRow]) -> Labels:
-    return np.array([row.label for row in rows], np.int64)
-
-
-def _neighbours(
-    rows: Sequence[ClipRow], positions: Labels, cosines: Features
-) -> list[tuple[Neighbour, ...]]:
-    return [
-        tuple(
-            Neighbour(row.video_path, row.start_seconds, row.end_seconds, row.class_name, cosine)
-            for row, cosine in zip([rows[position] for position in found], values, strict=True)
-        )
-        for found, values in zip(positions.tolist(), cosines.tolist(), strict=True)
-    ]
-
-
 def confident_mistakes(rows: Sequence[ClipRow], path: Path) -> list[Case]:
     """The cases whose label the run's model did not predict, by its margin of probability.
 
     Cases that have another label now than when they were predicted are left out.
     """
     row_of = {row.case: row for row in rows}
-    found = []
     frame = PREDICTIONS.read(path)
-    names = [name[2:-1] for name in frame.columns if name.startswith("p(")]
-    for predicted, values in zip(
-        PREDICTIONS.rows(frame), frame[[f"p({name})" for name in names]].to_numpy(), strict=True
-    ):
+    given = Predictions(str(path), tuple(predicted_classes(frame)), frame)
+    found = []
+    for predicted, values in zip(PREDICTIONS.rows(frame), given.probabilities, strict=True):
         row = row_of.get(predicted.case)
         if row and predicted.predicted != predicted.actual == row.class_name:
             score = predicted.confidence - predicted.probability_of_actual
-            guesses = _guesses(values, names)
+            guesses = _guesses(values, given.class_names)
             found.append(replace(_case(row, "confident mistake", score), guesses=guesses))
     return found
 
@@ -370,7 +143,7 @@ def arrange(
 
 
 def _doubtful(evidence: CaseEvidence) -> Iterator[Case]:
-    scores = margins(evidence.probabilities, _labels(evidence.rows))
+    scores = margins(evidence.probabilities, labels_of(evidence.rows))
     known = np.flatnonzero(~np.isnan(scores))
     order = known[np.argsort(-scores[known], kind="stable")]
     count = max(int((scores > 0).sum()), math.ceil(LOOKED_AT * len(scores)))
@@ -406,8 +179,15 @@ def _to_label(evidence: CaseEvidence, *, seed: int) -> list[Case]:
 
 
 def _case(row: ClipRow, reason: Reason, score: float) -> Case:
-    part = (row.start_seconds, row.end_seconds)
-    return Case(row.video_path, row.class_name, row.split, reason, score, (), (), *part)
+    return Case(
+        row.video_path,
+        row.class_name,
+        row.split,
+        reason,
+        score,
+        start_seconds=row.start_seconds,
+        end_seconds=row.end_seconds,
+    )
 
 
 def _completed(case: Case, position: int, evidence: CaseEvidence) -> Case:

@@ -19,7 +19,7 @@ from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.summarising import summarise_videos
-from slowfast_finetune.indexing.discovery import GROUPS_FILE
+from slowfast_finetune.indexing.folder_walk import GROUPS_FILE
 from slowfast_finetune.indexing.manifest import build_manifest, discover, manifest_rows
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import (
@@ -172,7 +172,7 @@ def _unsplit(data: DataParams, *, project: Path, memo: HashMemo) -> list[Manifes
     _, found = discover(data, project=project)
     hashes = hash_files([video.path for video in found.videos], memo=memo)
     splits: list[Split] = [video.given_split or "train" for video in found.videos]
-    return manifest_rows(found, hashes, project=project, splits=splits, groups={})
+    return manifest_rows(found.videos, hashes, project=project, splits=splits, groups={})
 
 
 def _choose_sheets(rows: Sequence[ManifestRow]) -> dict[str, list[str]]:

@@ -88,10 +88,10 @@ class Predictions:
         cases = cases_of(frame)
         if cases.duplicated().any():
             raise DataError(f"{source}: {cases[cases.duplicated()].iloc[0]!r} is there twice")
-        names = tuple(name[2:-1] for name in frame.columns if name.startswith("p("))
-        if strange := {*frame["actual"], *frame["predicted"]} - set(names):
+        found = cls(source, tuple(predicted_classes(frame)), frame)
+        if strange := {*frame["actual"], *frame["predicted"]} - set(found.class_names):
             raise DataError(f"{source}: column p({min(strange)}) is missing; run `dvc repro`")
-        return cls(source, names, frame)
+        return found
 
     @property
     def actual(self) -> Labels:
@@ -122,6 +122,11 @@ class Predictions:
     def units(self) -> Labels:
         """Unit of each case (N,), see :func:`resampling.units_of`: its group, else its video."""
         return units_of(self.frame["group"].fillna(self.frame["video_path"]))
+
+
+def predicted_classes(frame: pd.DataFrame) -> list[str]:
+    """The classes whose probabilities a frame has, by label."""
+    return [name[2:-1] for name in frame.columns if name.startswith("p(")]
 
 
 def cases_of(frame: pd.DataFrame) -> pd.Series:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.console import ProgressBar, say
-from slowfast_finetune.base.params import RuntimeParams
+from slowfast_finetune.base.params import AugmentParams, RuntimeParams, TrainParams
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader, reading_threads
 from slowfast_finetune.clips.clip_store import EntryError
 from slowfast_finetune.clips.clip_tables import ClipRow
@@ -40,20 +40,19 @@ class ViewPlan:
     spatial_crops: int = 1
     mirrored: bool = False
 
+    @classmethod
+    def of_probe(cls, train: TrainParams, augment: AugmentParams) -> ViewPlan:
+        """The views that a probe is fitted to."""
+        return cls(train.probe_views, mirrored=augment.horizontal_flip > 0)
+
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """The features of N videos.
+    """The features of N videos."""
 
-    Attributes:
-        values: float32 (N, V, D); the views in the order of :func:`views_of`.
-        settings: all that they depend on.
-        num_computed: videos whose features were not in the store.
-    """
-
-    values: Features
-    settings: FeatureSettings
-    num_computed: int
+    values: Features  # float32 (N, V, D); the views in the order of :func:`views_of`
+    settings: FeatureSettings  # all that they depend on
+    num_computed: int  # videos whose features were not in the store
 
     @property
     def unmirrored(self) -> Features:

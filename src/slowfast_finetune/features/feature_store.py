@@ -42,28 +42,17 @@ TENSOR = "features"
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """All that features depend on beside the video.
+    """All that features depend on beside the video."""
 
-    Attributes:
-        model: the architecture.
-        weights: digest of the tensors of all layers but the last.
-        clips: the folder of the clip store with the clips, by its name.
-        num_frames: of a clip.
-        crop_size: side of the square that the network sees [px].
-        precision: of the computation.
-        temporal_views, spatial_crops: clips spread over each video, and squares of each.
-        mirrored: whether each clip is also computed with left and right exchanged.
-    """
-
-    model: str
-    weights: str
-    clips: str
-    num_frames: int
-    crop_size: int
-    precision: str
-    temporal_views: int
-    spatial_crops: int
-    mirrored: bool
+    model: str  # the architecture
+    weights: str  # digest of the tensors of all layers but the last
+    clips: str  # the folder of the clip store with the clips, by its name
+    num_frames: int  # of a clip
+    crop_size: int  # side of the square that the network sees [px]
+    precision: str  # of the computation
+    temporal_views: int  # clips spread over each video
+    spatial_crops: int  # squares of each clip
+    mirrored: bool  # whether each clip is also computed with left and right exchanged
 
     @property
     def num_plain_views(self) -> int:
@@ -131,14 +120,8 @@ class FeatureStore:
         from safetensors.numpy import save_file
 
         features = np.ascontiguousarray(features, dtype=np.float32)
-        metadata = {
-            "format_version": str(FORMAT_VERSION),
-            "key": key,
-            "settings": self.folder.name,
-            "checksum": _checksum(features),
-        }
         with atomic_path(self.path(key)) as temporary:
-            save_file({TENSOR: features}, temporary, metadata=metadata)
+            save_file({TENSOR: features}, temporary, metadata=self._metadata(key, features))
 
     def read(self, key: str) -> Features:
         """Read the features of a video, float32 (V, D), and check that they are as written.
@@ -155,21 +138,20 @@ class FeatureStore:
                 features: Features = file.get_tensor(TENSOR)
         except (OSError, ValueError, SafetensorError) as error:
             raise EntryError(f"{path}: the features cannot be read: {error}") from error
-        expected = {
-            "format_version": str(FORMAT_VERSION),
-            "key": key,
-            "settings": self.folder.name,
-            "checksum": _checksum(features),
-        }
-        for name, value in expected.items():
+        for name, value in self._metadata(key, features).items():
             if metadata.get(name) != value:
                 raise EntryError(f"{path}: the features are damaged: the {name} does not match")
         return features
 
-
-def _checksum(features: Features) -> str:
-    """CRC-32 of the bytes, 8 hex digits: against decay, not against people."""
-    return f"{zlib.crc32(features.tobytes()):08x}"
+    def _metadata(self, key: str, features: Features) -> dict[str, str]:
+        """What a file says of itself."""
+        return {
+            "format_version": str(FORMAT_VERSION),
+            "key": key,
+            "settings": self.folder.name,
+            # CRC-32 of the bytes, 8 hex digits: against decay, not against people.
+            "checksum": f"{zlib.crc32(features.tobytes()):08x}",
+        }
 
 
 def feature_stores(root: Path) -> Iterator[tuple[FeatureStore, FeatureSettings | None]]:

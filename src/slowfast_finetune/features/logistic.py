@@ -32,14 +32,10 @@ _MAX_STEPS = 300
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier of features as the network computes them: x W.T + b.
+    """A linear classifier of features as the network computes them: x W.T + b."""
 
-    Attributes:
-        weight, bias: float64 (classes, D) and (classes,).
-    """
-
-    weight: Floats
-    bias: Floats
+    weight: Floats  # float64 (classes, D)
+    bias: Floats  # float64 (classes,)
 
     def logits(self, features: Features) -> Floats:
         """Logits (…, classes) of features (…, D)."""
@@ -57,17 +53,12 @@ class Judgement:
 
 @dataclass(frozen=True)
 class PenaltyResult:
-    """What cross-validation found for one penalty.
-
-    Attributes:
-        train, val: of each fold's training videos, and of the videos left out.
-        logits: of each video by the head that has not seen its group: (N, V, classes).
-    """
+    """What cross-validation found for one penalty."""
 
     penalty: float
-    train: Judgement
-    val: Judgement
-    logits: Floats
+    train: Judgement  # of each fold's training videos
+    val: Judgement  # of the videos left out
+    logits: Floats  # of each video by the head that has not seen its group: (N, V, classes)
 
 
 def fit_path(
@@ -253,22 +244,14 @@ def deal_folds(rows: Sequence[ClipRow], *, num_folds: int = NUM_FOLDS, seed: int
 
 @dataclass(frozen=True)
 class Probe:
-    """A head fitted to all of some videos, its strength and calibration by cross-validation.
-
-    Attributes:
-        results: of PENALTIES, in their order, as far as they were tried.
-        best: position of the one that was chosen.
-        num_folds: of the cross-validation.
-        calibration: of the logits of videos left out, each shown once, its middle view.
-        neighbours: all videos; the limit is fitted to those left out, by that view.
-    """
+    """A head fitted to all of some videos, its strength and calibration by cross-validation."""
 
     head: Head
-    results: Sequence[PenaltyResult]
-    best: int
-    num_folds: int
-    calibration: Calibration
-    neighbours: Neighbours
+    results: Sequence[PenaltyResult]  # of PENALTIES, in their order, as far as they were tried
+    best: int  # position of the one that was chosen
+    num_folds: int  # of the cross-validation
+    calibration: Calibration  # of the logits of videos left out, each shown once, its middle view
+    neighbours: Neighbours  # all videos; the limit is fitted to those left out, by that view
 
 
 def fit_probe(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
-from slowfast_finetune.indexing.discovery import Discovery, FoundVideo
+from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, in_order
 from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelTable
 
 Stretch = tuple[float, float]  # from and until [s]
@@ -52,8 +52,7 @@ def add_background(
             replace(own[0], class_name=class_name, start=start, end=end, table_row=None)
             for start, end in _placed(lengths, gaps, number=number, name=name)
         ]
-    discovery.videos += found
-    discovery.videos.sort(key=lambda video: (video.class_name, video.name, video.start or 0.0))
+    discovery.videos = in_order([*discovery.videos, *found])
     discovery.class_names = sorted({video.class_name for video in discovery.videos})
     lacking = f"; there is no room for {wanted - len(found)} more" if wanted > len(found) else ""
     discovery.warnings.append(

@@ -5,81 +5,61 @@ A table of labels says what it names; all else has the class of its folder.
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
+from slowfast_finetune.indexing.folder_walk import FolderWalk
 from slowfast_finetune.indexing.label_table import LABELS_FILE, LabelRow, LabelTable
 from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.indexing.split_folders import check_below_classes, given_splits, split_meant
 
-# What file servers and operating systems put beside a person's files, in lower case. Those of them
-# that are hidden (.Trash-1000, .AppleDouble, .@__thumb) need no mention.
-SYSTEM_NAMES = frozenset(
-    {
-        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin"),  # Synology
-        *("@recycle", "@recently-snapshot", "@__thumb"),  # QNAP
-        *("$recycle.bin", "recycler", "recycled", "system volume information", "found.000"),
-        *("thumbs.db", "ehthumbs.db", "desktop.ini"),  # Windows
-        *("__macosx", "network trash folder", "temporary items", "icon\r"),  # macOS
-        "lost+found",  # ext4
-    }
-)
-_LISTS = {".csv", ".txt", ".json", ".list"}
 _LISTS_ARE_NOT_READ = (
     "not read: classes are folders, and train/, val/ and test/ of class folders keep a split; "
     f"or write a {LABELS_FILE}, or let `slowfast labels import` do so (docs/labels.md)"
 )
 
 
-GROUPS_FILE = "groups.csv"
-
-
 @dataclass(frozen=True)
 class FoundVideo:
-    """A video, or a part of one, that has a class.
+    """A video, or a part of one, that has a class."""
 
-    ``path`` is as found; ``name`` is relative to the root and, like ``class_name``, in Unicode's
-    composed form (NFC), so that macOS and Linux give one split. ``start`` and ``end`` are those of
-    a part [s]. ``is_changed`` says that a decision at the label desk changed its label;
-    ``table_row`` is the number of its row in the table of labels.
-    """
-
-    path: Path
+    path: Path  # as found
+    # Relative to the root and, like ``class_name``, in Unicode's composed form (NFC), so that macOS
+    # and Linux give one split.
     name: str
     class_name: str
     given_split: Split | None
-    start: float | None = None
-    end: float | None = None
+    start: float | None = None  # of a part [s]
+    end: float | None = None  # of a part [s]
     given_group: str | None = None
-    is_changed: bool = False
-    table_row: int | None = None
+    is_changed: bool = False  # whether a decision at the label desk changed its label
+    table_row: int | None = None  # the number of its row in the table of labels
 
 
 @dataclass
 class Discovery:
-    """All videos of a folder in a fixed order, what was passed over, and what to warn of.
-
-    ``advice`` goes after a complaint that there is only one class. ``undecided`` are the videos
-    as they were before decisions at the label desk, if there are any; ``num_dropped`` counts the
-    test videos and parts that these decisions drop.
-    """
+    """All videos of a folder in a fixed order, what was passed over, and what to warn of."""
 
     videos: list[FoundVideo]
     class_names: list[str]
+    # How many files and folders were passed over, by reason.
     ignored: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
-    advice: str = ""
+    advice: str = ""  # goes after a complaint that there is only one class
+    # The videos as they were before decisions at the label desk; empty if there are none.
     undecided: list[FoundVideo] = field(default_factory=list)
-    num_dropped: int = 0
+    num_dropped: int = 0  # test videos and parts of some that these decisions drop
+
+
+def in_order(videos: Iterable[FoundVideo]) -> list[FoundVideo]:
+    """Sort videos and parts by class, path and start."""
+    return sorted(videos, key=lambda video: (video.class_name, video.name, video.start or 0.0))
 
 
 def find_videos(
@@ -110,33 +90,45 @@ def find_videos(
     if not root.is_dir():
         fault = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"data.videos: {root} {fault}; give the folder of class folders")
-    walk = _Walk(root, extensions, exclude, frozenset(path.resolve() for path in not_videos))
+    walk = FolderWalk(root, extensions, exclude, not_videos)
     videos, spellings, below = _in_class_folders(root, walk, labels)
     undecided: list[FoundVideo] = []
     if labels is not None:
         videos, undecided = _labelled(labels, videos, walk)
     classes = {video.class_name for video in videos}
-    for class_name in sorted(spellings.keys() - classes) if labels is None else ():
-        raise DataError(_nothing_in(root / "*" / class_name, walk))
+    if labels is None and (empty := sorted(spellings.keys() - classes)):
+        raise DataError(walk.nothing_in(root / "*" / empty[0]))
     spellings = {name: spellings.get(name, {name}) for name in sorted(classes)}
     walk.warnings += check_below_classes(root, below)
     walk.warnings += _unlike_spellings(videos, spellings)
     walk.warnings += walk.unused_patterns()
-    for listed in (videos, undecided):
-        listed.sort(key=lambda video: (video.class_name, video.name, video.start or 0.0))
     return Discovery(
-        videos,
+        in_order(videos),
         sorted(spellings),
         Counter(walk.passed_over.values()),
         walk.warnings,
         advice=_advice(root, walk) if len(spellings) == 1 else "",
-        undecided=undecided,
+        undecided=in_order(undecided),
         num_dropped=0 if labels is None else labels.num_dropped,
     )
 
 
+def videos_anywhere(
+    root: Path, extensions: Sequence[str], exclude: Sequence[str], not_videos: Collection[Path]
+) -> list[str]:
+    """Paths from ``root`` of all videos below it, composed and sorted; see ``find_videos``.
+
+    Raises:
+        DataError: no such folder, unreadable folder, a name that is not UTF-8.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: is no folder; expected the folder of the videos")
+    walk = FolderWalk(root, extensions, exclude, not_videos)
+    return sorted(walk.every_video())
+
+
 def _in_class_folders(
-    root: Path, walk: _Walk, labels: LabelTable | None
+    root: Path, walk: FolderWalk, labels: LabelTable | None
 ) -> tuple[list[FoundVideo], dict[str, set[str]], dict[str, list[str]]]:
     """The videos of every class folder.
 
@@ -157,7 +149,7 @@ def _in_class_folders(
         if not found and given_split is None:
             if walk.holds_own_folder(folder) or labels is not None:
                 continue
-            raise DataError(_nothing_in(folder, walk) + _advice(root, walk))
+            raise DataError(walk.nothing_in(folder) + _advice(root, walk))
         if class_name == NONE_OF_THESE:
             raise DataError(
                 f"data.videos: {folder} has the name that is given to videos of no class; rename it"
@@ -184,107 +176,9 @@ def _in_class_folders(
     return videos, spellings, below
 
 
-def videos_anywhere(
-    root: Path, extensions: Sequence[str], exclude: Sequence[str], not_videos: Collection[Path]
-) -> list[str]:
-    """Paths from ``root`` of all videos below it, composed and sorted; see ``find_videos``.
-
-    Raises:
-        DataError: no such folder, unreadable folder, a name that is not UTF-8.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: is no folder; expected the folder of the videos")
-    walk = _Walk(root, extensions, exclude, frozenset(path.resolve() for path in not_videos))
-    return sorted(walk.every_video())
-
-
-def _labelled(
-    labels: LabelTable, videos: Sequence[FoundVideo], walk: _Walk
-) -> tuple[list[FoundVideo], list[FoundVideo]]:
-    """The videos as the table has them, and those that it does not name as they are.
-
-    Then the same without the decisions of the table; none if it has none.
-    """
-    by_name = {composed(video.name): video for video in videos}
-    files = walk.every_video() | walk.videos_beside(labels.rows)
-    gone = [name for name in labels.rows if name not in files]
-    strangers = [name for name in gone if any(row.label for _, row in labels.rows[name])]
-    if strangers:
-        raise labels.error(labels.rows[strangers[0]][0][0], walk.no_video(strangers, files))
-    labels = replace(
-        labels, rows={name: rows for name, rows in labels.rows.items() if name in files}
-    )
-    others = [video for video in videos if composed(video.name) not in labels.rows]
-    found = _as_listed(labels.rows, files, by_name, labels.changed)
-    split_rows = [n for rows in labels.rows.values() for n, row in rows if row.split and row.label]
-    free = [video.name for video in others + found if video.given_split is None]
-    if split_rows and free:
-        raise labels.error(
-            min(split_rows),
-            f"gives a split, but there is none for {count(len(free), 'video')}, e.g. {free[0]!r}; "
-            "give one to all of them or to none",
-        )
-    for name in labels.rows:
-        walk.passed_over.pop(files[name], None)
-    left_out = sum(row.label is None for rows in labels.rows.values() for _, row in rows)
-    parts = sum(video.start is not None for video in found)
-    note = f"{labels.path}: {count(len(found), 'label')} of {count(len(labels.rows), 'video')}"
-    note += f", {parts} of them of parts" if parts else ""
-    note += f"; left out: {count(left_out, 'row')} without a label" if left_out else ""
-    if others:
-        kept = Counter(video.class_name for video in others).most_common()
-        shown = ", ".join(f"{number} {name!r}" for name, number in kept[:5])
-        more = ", …" if len(kept) > 5 else ""
-        unnamed = count(len(others), "video")
-        note += f"; {unnamed} not named there with the folder's class: {shown}{more}"
-    walk.warnings.append(note)
-    if gone:
-        walk.warnings.append(
-            f"{labels.path}: leaves out {count(len(gone), 'video')} not there, e.g. {gone[0]!r}"
-        )
-    if labels.ignored:
-        walk.warnings.append(
-            f"WARNING: {labels.path}: columns not read: {', '.join(map(repr, labels.ignored))}"
-        )
-    if labels.unfinished:
-        walk.warnings.append(
-            f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header, "
-            f"as if cut off; passed over: {count(len(labels.unfinished), 'such row')}"
-        )
-    undecided: list[FoundVideo] = []
-    if labels.undecided:
-        before = {n: rows for n, rows in labels.undecided.items() if rows and n in files}
-        undecided = [video for video in videos if composed(video.name) not in before]
-        undecided += _as_listed(before, files, by_name)
-    return others + found, undecided
-
-
-def _as_listed(
-    rows: Mapping[str, Sequence[tuple[int, LabelRow]]],
-    files: Mapping[str, Path],
-    by_name: Mapping[str, FoundVideo],
-    changed: Collection[int] = (),
-) -> list[FoundVideo]:
-    """The videos and parts that rows of a table give a label; ``by_name`` are those of folders."""
-    return [
-        FoundVideo(
-            files[name],
-            name,
-            row.label,
-            row.split or (by_name[name].given_split if name in by_name else None),
-            row.start,
-            row.end,
-            row.group,
-            number in changed,
-            number,
-        )
-        for name, listed in rows.items()
-        for number, row in listed
-        if row.label is not None
-    ]
-
-
-def _class_folders(root: Path, walk: _Walk, *, has_labels: bool) -> list[tuple[Split | None, Path]]:
+def _class_folders(
+    root: Path, walk: FolderWalk, *, has_labels: bool
+) -> list[tuple[Split | None, Path]]:
     """The class folders of ``root``, each with the split that its parent folder fixes."""
     folders = walk.folders(root)
     walk.pass_over_files(root)
@@ -301,8 +195,9 @@ def _class_folders(root: Path, walk: _Walk, *, has_labels: bool) -> list[tuple[S
         else set()
         for folder in folders
     }
-    splits, walk.warnings = given_splits(root, inside)
-    lists = [name for name in _lists_in(root, walk) if split_meant(name.partition(".")[0])]
+    splits, warnings = given_splits(root, inside)
+    walk.warnings += warnings
+    lists = [name for name in walk.lists_in(root) if split_meant(name.partition(".")[0])]
     if lists:
         walk.warnings.append(f"WARNING: {', '.join(lists)}: {_LISTS_ARE_NOT_READ}")
     if not splits:
@@ -322,122 +217,109 @@ def _class_folders(root: Path, walk: _Walk, *, has_labels: bool) -> list[tuple[S
     return found
 
 
-class _Walk:
-    """Lists folders, and notes what it passes over and why."""
+def _labelled(
+    labels: LabelTable, videos: Sequence[FoundVideo], walk: FolderWalk
+) -> tuple[list[FoundVideo], list[FoundVideo]]:
+    """The videos as the table has them, and those that it does not name as they are.
 
-    def __init__(
-        self,
-        root: Path,
-        extensions: Sequence[str],
-        exclude: Sequence[str],
-        not_videos: frozenset[Path],
-    ) -> None:
-        self.passed_over: dict[Path, str] = {}
-        self.warnings: list[str] = []
-        self.extensions = extensions
-        self._root = root
-        self._exclude = {pattern: composed(pattern).rstrip("/") for pattern in exclude}
-        self._used: set[str] = set()
-        self._not_videos = not_videos
-        self._own_names = {path.name for path in not_videos}
+    Then the same without the decisions of the table; none if it has none.
+    """
+    files = walk.every_video() | walk.videos_beside(labels.rows)
+    gone = [name for name in labels.rows if name not in files]
+    strangers = [name for name in gone if any(row.label for _, row in labels.rows[name])]
+    if strangers:
+        raise labels.error(labels.rows[strangers[0]][0][0], walk.no_video(strangers, files))
+    rows = {name: rows for name, rows in labels.rows.items() if name in files}
+    others = [video for video in videos if composed(video.name) not in rows]
+    folder_splits = {composed(video.name): video.given_split for video in videos}
+    found = _as_listed(rows, files, folder_splits, labels.changed)
+    split_rows = [n for listed in rows.values() for n, row in listed if row.split and row.label]
+    free = [video.name for video in others + found if video.given_split is None]
+    if split_rows and free:
+        raise labels.error(
+            min(split_rows),
+            f"gives a split, but there is none for {count(len(free), 'video')}, e.g. {free[0]!r}; "
+            "give one to all of them or to none",
+        )
+    for name in rows:
+        walk.passed_over.pop(files[name], None)
+    left_out = sum(row.label is None for listed in rows.values() for _, row in listed)
+    walk.warnings.append(
+        f"{labels.path}: {count(len(found), 'label')} of {count(len(rows), 'video')}"
+        + _what_it_names(found, others, left_out=left_out)
+    )
+    walk.warnings += _table_warnings(labels, gone)
+    undecided: list[FoundVideo] = []
+    if labels.undecided:
+        before = {n: listed for n, listed in labels.undecided.items() if listed and n in files}
+        undecided = [video for video in videos if composed(video.name) not in before]
+        undecided += _as_listed(before, files, folder_splits)
+    return others + found, undecided
 
-    def folders(self, folder: Path) -> list[Path]:
-        return [path for path in self.entries(folder) if path.is_dir()]
 
-    def pass_over_files(self, folder: Path) -> None:
-        """Note the files in a folder of folders; they belong to no class."""
-        for path in self.entries(folder):
-            if not path.is_dir() and path.name not in {GROUPS_FILE, LABELS_FILE}:
-                kind = "outside any class folder" if path.exists() else "broken link"
-                self.passed_over[path] = kind
+def _as_listed(
+    rows: Mapping[str, Sequence[tuple[int, LabelRow]]],
+    files: Mapping[str, Path],
+    folder_splits: Mapping[str, Split | None],
+    changed: Collection[int] = (),
+) -> list[FoundVideo]:
+    """The videos and parts that rows of a table give a label.
 
-    def videos_below(self, folder: Path) -> Iterator[Path]:
-        """All videos below a class folder, depth first."""
-        for path in self.files_below(folder):
-            if not path.is_file():
-                # Opening a pipe would wait for ever.
-                self.passed_over[path] = "special file" if path.exists() else "broken link"
-            elif path.suffix.lower() not in self.extensions:
-                self.passed_over[path] = path.suffix.lower() or "no extension"
-            else:
-                yield path
+    Args:
+        folder_splits: of the videos in class folders, the splits that these folders fix.
+        changed: numbers of the rows by which a decision changed a label.
+    """
+    return [
+        FoundVideo(
+            files[name],
+            name,
+            row.label,
+            given_split=row.split or folder_splits.get(name),
+            start=row.start,
+            end=row.end,
+            given_group=row.group,
+            is_changed=number in changed,
+            table_row=number,
+        )
+        for name, listed in rows.items()
+        for number, row in listed
+        if row.label is not None
+    ]
 
-    def every_video(self) -> dict[str, Path]:
-        """All videos below the root, by their composed paths from there."""
-        return {
-            composed(path.relative_to(self._root).as_posix()): path
-            for path in self.files_below(self._root, frozenset())
-            if path.suffix.lower() in self.extensions and path.is_file()
-        }
 
-    def videos_beside(self, names: Collection[str]) -> dict[str, Path]:
-        """Those videos outside the root that are named by a path that starts with ``../``."""
-        paths = {n: Path(os.path.normpath(self._root / n)) for n in names if n.startswith("../")}
-        return {
-            name: path
-            for name, path in paths.items()
-            if path.suffix.lower() in self.extensions and path.is_file()
-        }
+def _what_it_names(
+    found: Sequence[FoundVideo], others: Sequence[FoundVideo], *, left_out: int
+) -> str:
+    """What of a table's labels are parts, what it leaves out, and what it does not name."""
+    parts = sum(video.start is not None for video in found)
+    said = f", {parts} of them of parts" if parts else ""
+    said += f"; left out: {count(left_out, 'row')} without a label" if left_out else ""
+    if others:
+        kept = Counter(video.class_name for video in others).most_common()
+        shown = ", ".join(f"{number} {name!r}" for name, number in kept[:5])
+        more = ", …" if len(kept) > 5 else ""
+        unnamed = count(len(others), "video")
+        said += f"; {unnamed} not named there with the folder's class: {shown}{more}"
+    return said
 
-    def no_video(self, names: Sequence[str], files: Collection[str]) -> str:
-        """Why names that a table gives, relative to the root, are no videos."""
-        name, more = names[0], f"; and {len(names) - 1} other videos" if len(names) > 1 else ""
-        if Path(name).is_absolute():
-            return f"{name!r} is an absolute path; write it relative to {self._root}{more}"
-        if (self._root / name).exists():
-            return f"{name!r} is passed over: see data.extensions and data.exclude{more}"
-        last = name.rsplit("/", 1)[-1]
-        near = [file for file in files if file.rsplit("/", 1)[-1] == last]
-        near = near or difflib.get_close_matches(name, files, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; if it is gone, empty its label"
-        return f"there is no video {name!r} in {self._root}{hint}{more}"
 
-    def files_below(self, folder: Path, above: frozenset[Path] | None = None) -> Iterator[Path]:
-        """All files below a folder, depth first. A link back to a folder above is not followed."""
-        above = frozenset({self._root.resolve()}) if above is None else above
-        real = folder.resolve()
-        if real not in above:
-            for path in self.entries(folder):
-                if path.is_dir():
-                    yield from self.files_below(path, above | {real})
-                else:
-                    yield path
-
-    def holds_own_folder(self, folder: Path) -> bool:
-        """Whether the clip store or DVC's cache lies below a folder."""
-        return any(own.is_relative_to(folder.resolve()) for own in self._not_videos)
-
-    def unused_patterns(self) -> list[str]:
-        unused = [repr(pattern) for pattern in self._exclude if pattern not in self._used]
-        return [f"WARNING: data.exclude: {', '.join(unused)} matches nothing"] if unused else []
-
-    def entries(self, folder: Path) -> list[Path]:
-        """The files and folders in a folder, sorted, but for those passed over by their names."""
-        try:
-            entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be listed: {error.strerror}") from error
-        reasons = {path: reason for path in entries if (reason := self._reason_to_pass_over(path))}
-        self.passed_over |= reasons
-        return [path for path in entries if path not in reasons]
-
-    def _reason_to_pass_over(self, path: Path) -> str | None:
-        try:
-            path.name.encode("utf-8")
-        except UnicodeEncodeError as error:
-            shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-            raise DataError(f"{shown}: the name is not UTF-8; rename the file") from error
-        if path.name.lower() in SYSTEM_NAMES:
-            return path.name.strip()
-        if self._exclude:
-            names = composed(path.name), composed(path.relative_to(self._root).as_posix())
-            for pattern, glob in self._exclude.items():
-                if any(fnmatchcase(name, glob) for name in names):
-                    self._used.add(pattern)
-                    return "by data.exclude"
-        if path.name in self._own_names and path.resolve() in self._not_videos:
-            return "clip store or DVC cache"
-        return None
+def _table_warnings(labels: LabelTable, gone: Sequence[str]) -> list[str]:
+    """What is passed over in a table; ``gone`` are videos that it leaves out and are not there."""
+    warnings = []
+    if gone:
+        warnings.append(
+            f"{labels.path}: leaves out {count(len(gone), 'video')} not there, e.g. {gone[0]!r}"
+        )
+    if labels.ignored:
+        warnings.append(
+            f"WARNING: {labels.path}: columns not read: {', '.join(map(repr, labels.ignored))}"
+        )
+    if labels.unfinished:
+        warnings.append(
+            f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header, "
+            f"as if cut off; passed over: {count(len(labels.unfinished), 'such row')}"
+        )
+    return warnings
 
 
 def _unlike_spellings(videos: Sequence[FoundVideo], spellings: dict[str, set[str]]) -> list[str]:
@@ -471,17 +353,7 @@ def _unlike_spellings(videos: Sequence[FoundVideo], spellings: dict[str, set[str
     return warnings
 
 
-def _nothing_in(folder: Path, walk: _Walk) -> str:
-    files = walk.files_below(folder) if folder.is_dir() else ()
-    found = Counter(path.suffix.lower() or "no extension" for path in files)
-    held = ", ".join(f"{count} {suffix}" for suffix, count in found.most_common(4)) or "nothing"
-    return (
-        f"{folder} holds no videos; looked for {', '.join(walk.extensions)} (data.extensions), "
-        f"found {held}"
-    )
-
-
-def _advice(root: Path, walk: _Walk) -> str:
+def _advice(root: Path, walk: FolderWalk) -> str:
     """What to do where ``root`` holds lists of videos, or a folder that holds the class folders."""
     folders = walk.folders(root)
     advice = ""
@@ -489,13 +361,7 @@ def _advice(root: Path, walk: _Walk) -> str:
         inside = walk.folders(folder)
         if len(inside) > 1 and any(True for path in inside for _ in walk.videos_below(path)):
             advice = f"; if the classes are the folders in {folder}, set data.videos to that"
-    lists = [f"{folder.name}/{name}" for folder in folders for name in _lists_in(folder, walk)]
-    if lists := _lists_in(root, walk) + lists:
+    lists = [f"{folder.name}/{name}" for folder in folders for name in walk.lists_in(folder)]
+    if lists := walk.lists_in(root) + lists:
         advice += f"; lists of videos such as {lists[0]} are {_LISTS_ARE_NOT_READ}"
     return advice
-
-
-def _lists_in(folder: Path, walk: _Walk) -> list[str]:
-    """Files that may list videos."""
-    names = [path.name for path in walk.entries(folder) if path.suffix.lower() in _LISTS]
-    return [name for name in names if name not in {GROUPS_FILE, LABELS_FILE}]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.indexing.discovery import GROUPS_FILE, FoundVideo
+from slowfast_finetune.indexing.discovery import FoundVideo
+from slowfast_finetune.indexing.folder_walk import GROUPS_FILE
 from slowfast_finetune.indexing.names import composed
 
 

@@ -72,46 +72,34 @@ DECISION_COLUMNS = ("decided_at", "decided_by", "before", "reason")
 
 
 class ListedRow(NamedTuple):
-    """A row as it stands in the table.
+    """A row as it stands in the table."""
 
-    Attributes:
-        number: the header is row 1, as in a spreadsheet.
-        decided_at: empty if it is no decision; and so on, see DECISION_COLUMNS.
-        replaced: the rows that stood until then and that it replaces.
-    """
-
-    number: int
+    number: int  # the header is row 1, as in a spreadsheet
     row: LabelRow
-    decided_at: str
+    decided_at: str  # empty if it is no decision; and so on, see DECISION_COLUMNS
     decided_by: str
     before: str
     reason: str
-    replaced: tuple[LabelRow, ...] = ()
+    replaced: tuple[LabelRow, ...] = ()  # the rows that stood until then and that it replaces
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """The rows of a labels.csv that contradict each other in nothing.
-
-    Attributes:
-        path: the file.
-        listed: all of them, in the order of the file.
-        rows: of each video, by its path from the videos folder in Unicode's composed form, those
-            that no later one replaces, with their numbers; sorted by start.
-        ignored: names of columns that are not read.
-        unfinished: numbers of rows that a crash cut off; they are passed over.
-        changed: of rows by which decisions, or corrections of these by hand, changed a label, by
-            number, why the case was shown.
-        undecided: ``rows`` as they would be without these, of every video, if none then with no
-            rows; empty if there is no decision.
-    """
+    """The rows of a labels.csv that contradict each other in nothing."""
 
     path: Path
-    ignored: list[str] = field(default_factory=list)
-    listed: list[ListedRow] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)  # names of columns that are not read
+    listed: list[ListedRow] = field(default_factory=list)  # all of them, in the order of the file
+    # Of each video, by its path from the videos folder in Unicode's composed form, those that no
+    # later one replaces, with their numbers; sorted by start.
     rows: dict[str, list[tuple[int, LabelRow]]] = field(default_factory=dict)
+    # Numbers of rows that a crash cut off; they are passed over.
     unfinished: list[int] = field(default_factory=list)
+    # Why the case was shown, by number of each row by which a decision, or a correction of one by
+    # hand, changed a label.
     changed: dict[int, str] = field(default_factory=dict)
+    # ``rows`` as they would be without decisions and such corrections; a video that then has no
+    # rows keeps its place. Empty if there is no decision.
     undecided: dict[str, list[tuple[int, LabelRow]]] = field(default_factory=dict)
 
     @property
@@ -139,9 +127,20 @@ def read_labels(path: Path) -> LabelTable:
             other.
     """
     found = read_cells(path)
-    header = found.header
     known = (*LabelRow._fields, *DECISION_COLUMNS)
-    table = LabelTable(path, [name for name in header if name not in known])
+    table = LabelTable(path, [name for name in found.header if name not in known])
+    _replay(_listed_rows(found, table), table)
+    _check_times(table)
+    for rows in table.rows.values():
+        _check_agreement(table, rows)
+    if not table.rows and DECISION_COLUMNS[0] not in found.header:
+        raise DataError(f"{path}: lists no videos")
+    return table
+
+
+def _listed_rows(found: Cells, table: LabelTable) -> list[ListedRow]:
+    """The rows in the order of the file; those that a crash cut off are noted in the table."""
+    header = found.header
     listed: list[ListedRow] = []
     for number, raw in enumerate(found.lines, 2):
         line = [cell.strip() for cell in raw]
@@ -159,25 +158,7 @@ def read_labels(path: Path) -> LabelTable:
             raise table.error(number, str(error)) from error
         at, by, before, reason = (cells.get(name, "") for name in DECISION_COLUMNS)
         listed.append(ListedRow(number, row, at, by, composed(before), reason))
-    _replay(listed, table)
-    decided = {each.number for each in listed if each.decided_at}
-    times = [
-        (number, time)
-        for rows in table.rows.values()
-        for number, row in rows
-        for time in (row.start, row.end)
-        if time and number not in decided
-    ]
-    if times and all(time < 1 for _, time in times):
-        raise table.error(
-            min(times)[0],
-            f"no time in this table reaches 1 s; Excel keeps times as parts of a day: {_TIMES_ARE}",
-        )
-    for rows in table.rows.values():
-        _check_agreement(table, rows)
-    if not table.rows and DECISION_COLUMNS[0] not in header:
-        raise DataError(f"{path}: lists no videos")
-    return table
+    return listed
 
 
 def _replay(listed: Sequence[ListedRow], table: LabelTable) -> None:
@@ -186,7 +167,7 @@ def _replay(listed: Sequence[ListedRow], table: LabelTable) -> None:
     Two rows that are no decisions do not replace each other.
     """
     standing: dict[str, list[ListedRow]] = defaultdict(list)
-    undecided: dict[str, list[ListedRow]] = defaultdict(list)
+    undecided: dict[str, list[ListedRow]] = {each.row.video: [] for each in listed}
     decisions: dict[str, list[ListedRow]] = defaultdict(list)
     for each in listed:
         video, span = each.row.video, each.row.span
@@ -197,9 +178,11 @@ def _replay(listed: Sequence[ListedRow], table: LabelTable) -> None:
         ]
         standing[video] = [*(old for old in standing[video] if old not in replaced), each]
         table.listed.append(each._replace(replaced=tuple(other.row for other in replaced)))
-        decisions[video] += [each] * bool(each.decided_at)
+        if each.decided_at:
+            decisions[video].append(each)
         made = [decision for decision in decisions[video] if decision.row.span.overlaps(span)]
-        undecided[video] += [] if made else [each]
+        if not made:
+            undecided[video].append(each)
         # What it was called before the first decision, or by it if it had no label.
         called = next((decision.before for decision in made if decision.before), each.row.label)
         if called != each.row.label:
@@ -222,21 +205,13 @@ def _by_start(rows: Mapping[str, list[ListedRow]]) -> dict[str, list[tuple[int, 
 
 @dataclass(frozen=True)
 class Cells:
-    """A table of labels as text.
+    """A table of labels as text."""
 
-    Attributes:
-        header: names of the columns, lower-case.
-        lines: the cells of the other rows, empty rows included.
-        separator: of the cells.
-        line_end: what ends a line.
-        missing_end: what has to follow for its last line to be a whole one; empty if it is.
-    """
-
-    header: list[str]
-    lines: list[list[str]]
-    separator: str
-    line_end: str
-    missing_end: str
+    header: list[str]  # names of the columns, lower-case
+    lines: list[list[str]]  # the cells of the other rows, empty rows included
+    separator: str  # of the cells
+    line_end: str  # what ends a line
+    missing_end: str  # what has to follow for its last line to be a whole one; empty if it is
 
 
 def read_cells(path: Path) -> Cells:
@@ -324,6 +299,23 @@ def _time(cell: str, name: str, decimal_comma: bool) -> float | None:
     if not math.isfinite(value):
         raise ValueError(f"{name}: found {cell!r}, {_TIMES_ARE}")
     return round(value, TIME_DIGITS)
+
+
+def _check_times(table: LabelTable) -> None:
+    """Refuse times that Excel has written as parts of a day; the label desk writes seconds."""
+    decided = {each.number for each in table.listed if each.decided_at}
+    times = [
+        (number, time)
+        for rows in table.rows.values()
+        for number, row in rows
+        for time in (row.start, row.end)
+        if time and number not in decided
+    ]
+    if times and all(time < 1 for _, time in times):
+        raise table.error(
+            min(times)[0],
+            f"no time in this table reaches 1 s; Excel keeps times as parts of a day: {_TIMES_ARE}",
+        )
 
 
 def _check_agreement(table: LabelTable, rows: Sequence[tuple[int, LabelRow]]) -> None:

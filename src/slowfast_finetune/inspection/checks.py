@@ -16,11 +16,7 @@ from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings
 from slowfast_finetune.inspection.findings import Finding, make_finding, worst_first
 from slowfast_finetune.inspection.group_names import group_hint
-from slowfast_finetune.inspection.label_errors import (
-    CrossPrediction,
-    cross_predict,
-    label_findings,
-)
+from slowfast_finetune.inspection.label_errors import CrossPrediction, cross_predict, label_findings
 from slowfast_finetune.inspection.shared_scenes import scene_findings
 from slowfast_finetune.inspection.video_summary import VideoSummary, sample
 

@@ -7,12 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from slowfast_finetune.labelling.source_file import (
-    ListedLabel,
-    SourceFile,
-    has_keys,
-    reader_of,
-)
+from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, has_keys, reader_of
 
 _BORIS = {"Observation id", "Behavior", "Behavior type"}
 _BORIS_MEDIA = ("Media file name", "Media file", "Source")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.files import write_bytes
@@ -61,6 +61,14 @@ class Checkpoint:
         """Which architecture the weights belong to."""
         name: ModelName = self.params["model"]["name"]
         return name
+
+
+def copied_state(network: nn.Module) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU of a network's tensors: loadable anywhere."""
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in network.state_dict().items()
+    }
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -13,31 +13,22 @@ Doubt = Literal["unlike the training videos", "between classes"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a video shows.
+    """What a video shows."""
 
-    Attributes:
-        path: of the video.
-        label: the most probable class.
-        answer: ``label``, or None ("none of these") for the reason in ``doubt``.
-        confidence: the probability of ``label``.
-        probabilities: of every class; those that evaluate gives for the same video. Of a video
-            longer than the clip store keeps, the mean over all of it.
-        segments: the answers in time, by probability alone.
-        duration_seconds: as far as frames could be had.
-        novelty: distance from the training videos, as a multiple of what 95 % of the validation
-            videos do not exceed; None where the checkpoint cannot tell.
-        doubt: why there is no answer: "unlike the training videos" where novelty is too large,
-            else "between classes": less probable than the threshold.
-    """
-
-    path: Path
-    label: str
-    answer: str | None
-    confidence: float
+    path: Path  # of the video
+    label: str  # the most probable class
+    answer: str | None  # ``label``, or None ("none of these") for the reason in ``doubt``
+    confidence: float  # the probability of ``label``
+    # Of every class; those that evaluate gives for the same video. Of a video longer than the clip
+    # store keeps, the mean over all of it.
     probabilities: dict[str, float]
-    segments: tuple[Segment, ...]
-    duration_seconds: float
+    segments: tuple[Segment, ...]  # the answers in time, by probability alone
+    duration_seconds: float  # as far as frames could be had
+    # Distance from the training videos, as a multiple of what 95 % of the validation videos do not
+    # exceed; None where the checkpoint cannot tell.
     novelty: float | None = None
+    # Why there is no answer: "unlike the training videos" where novelty is too large, else "between
+    # classes": less probable than the threshold.
     doubt: Doubt | None = None
 
     def top(self, count: int) -> list[tuple[str, float]]:

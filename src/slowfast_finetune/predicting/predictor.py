@@ -30,10 +30,7 @@ from slowfast_finetune.predicting.clip_selection import (
     VideoClips,
     select_clips,
 )
-from slowfast_finetune.predicting.decoder_pool import (
-    DecodeLimits,
-    decode_in_order,
-)
+from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_order
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
 from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
@@ -222,15 +219,11 @@ class Predictor:
                 )
 
     def timeline_cells(
-        self,
-        paths: Sequence[Path],
-        *,
-        stride_seconds: float,
-        num_workers: int | Literal["auto"] = "auto",
+        self, paths: Sequence[Path], *, stride_seconds: float
     ) -> Iterator[TimelineCells | RefusedVideo]:
         """What timelines are made of, before smoothing; arguments as of :meth:`predict_many`."""
         plan = self._plan(stride_seconds)
-        with contextlib.closing(self._streams(paths, num_workers)) as streams:
+        with contextlib.closing(self._streams(paths, "auto")) as streams:
             for video in self._scored(streams, plan):
                 yield video.refusal or TimelineCells(video.path, *self._cells(video, plan))
 

@@ -19,11 +19,7 @@ from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants
 from slowfast_finetune.decoding.video_facts import DecodeReport
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced
 from slowfast_finetune.report.charts import ticks
-from slowfast_finetune.timelines.segment_scores import (
-    BACKGROUND,
-    disagreements,
-    frame_counts,
-)
+from slowfast_finetune.timelines.segment_scores import BACKGROUND, disagreements, frame_counts
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of
 
 NUM_FRAMES = 8  # of a mistake

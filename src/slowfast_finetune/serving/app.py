@@ -24,9 +24,9 @@ from slowfast_finetune.serving.answers import Answer, Health, ModelCard, Problem
 from slowfast_finetune.serving.guard import Guard
 from slowfast_finetune.serving.inference import InferenceEngine
 from slowfast_finetune.serving.limits import ServeLimits
+from slowfast_finetune.serving.page_files import UPLOAD_PAGE, add_page
 from slowfast_finetune.serving.problems import RequestRefusedError
 from slowfast_finetune.serving.prometheus import ServerMetrics
-from slowfast_finetune.serving.upload_page import add_page
 from slowfast_finetune.serving.uploads import Upload, received
 
 CLOSE_SECONDS = 5.0  # allowed for the present computation when the server stops
@@ -240,7 +240,7 @@ def create_app(service: Service, *, names: frozenset[str] | None = None) -> Fast
     app.add_middleware(Guard, limits=service.limits, names=names)
     _add_problems(app)
     _add_endpoints(app, service)
-    add_page(app)
+    add_page(app, UPLOAD_PAGE)
     return app
 
 

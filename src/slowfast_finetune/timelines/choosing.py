@@ -11,16 +11,8 @@ import numpy as np
 from slowfast_finetune.base.console import say
 from slowfast_finetune.predicting.predictor import Predictor
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings
-from slowfast_finetune.timelines.labelled_videos import (
-    LabelledVideo,
-    readable,
-    stretches_of,
-)
-from slowfast_finetune.timelines.segment_scores import (
-    Timeline,
-    f1_of_counts,
-    segment_counts,
-)
+from slowfast_finetune.timelines.labelled_videos import LabelledVideo, readable, stretches_of
+from slowfast_finetune.timelines.segment_scores import Timeline, f1_of_counts, segment_counts
 
 # F1 at this overlap chooses: it punishes answers that flicker, as frame accuracy does not, and asks
 # no more of boundaries than people agree on. It is the middle one of those that are measured.

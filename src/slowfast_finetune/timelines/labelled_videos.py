@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -67,7 +68,7 @@ def labelled_videos(rows: Iterable[ManifestRow], split: str) -> list[LabelledVid
         LabelledVideo(
             path,
             found[path][0].group or found[path][0].content_hash,
-            sorted(found[path], key=lambda row: row.start_seconds or 0.0),
+            sorted(found[path], key=attrgetter("start_seconds")),
         )
         for path in sorted(found)
     ]
@@ -110,7 +111,7 @@ def position_prior(
 
 def _seconds(video: LabelledVideo, project: Path) -> float:
     """A video's length as its container states it, and at least to the end of its last part."""
-    least = max(max(row.end_seconds or 0.0, row.start_seconds or 0.0) for row in video.rows)
+    least = max(row.end_seconds or row.start_seconds or 0.0 for row in video.rows)
     from slowfast_finetune.decoding.opening import open_video
 
     try:

@@ -26,12 +26,7 @@ from slowfast_finetune.timelines.labelled_videos import (
     readable,
     stretches_of,
 )
-from slowfast_finetune.timelines.segment_scores import (
-    BACKGROUND,
-    Timeline,
-    draws,
-    scores_of,
-)
+from slowfast_finetune.timelines.segment_scores import BACKGROUND, Timeline, draws, scores_of
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, TimelineScoreRow
 
 if TYPE_CHECKING:

@@ -68,23 +68,16 @@ def gather(value: Any) -> list[Any]:
 
 @dataclass
 class EpochProgress:
-    """Progress of one epoch.
+    """Progress of one epoch."""
 
-    Attributes:
-        step: steps done.
-        tally: loss, prediction and label of each clip so far.
-        grad_norms: L2 norm of the gradient of each step so far, by part; before clipping.
-        seconds: spent on these steps.
-        waiting_seconds: of these, waiting for data.
-    """
-
-    step: int = 0
-    tally: Tally = field(default_factory=Tally)
+    step: int = 0  # steps done
+    tally: Tally = field(default_factory=Tally)  # loss, prediction and label of each clip so far
+    # L2 norm of the gradient of each step so far, by part; before clipping.
     grad_norms: dict[Part, list[Tensor]] = field(
         default_factory=lambda: {"head": [], "backbone": []}
     )
-    seconds: float = 0.0
-    waiting_seconds: float = 0.0
+    seconds: float = 0.0  # spent on these steps
+    waiting_seconds: float = 0.0  # of these, waiting for data
 
     @property
     def waiting_share(self) -> float:

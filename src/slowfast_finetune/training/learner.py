@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import AugmentParams, TrainParams
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.model.checkpoint import copied_state
 from slowfast_finetune.model.device import keep_freed_memory
 from slowfast_finetune.model.slowfast import HEAD_BLOCK, ClipClassifier, block_of
 from slowfast_finetune.model.speed import speed_up
@@ -28,22 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Learner:
-    """The model, its optimiser, and how both are trained.
+    """The model, its optimiser, and how both are trained."""
 
-    Attributes:
-        classifier: uint8 clips (B, T, S, S, 3) → logits (B, classes), on the device.
-        compiled: the same, compiled, or the classifier itself; shares its parameters.
-        average: the moving average of the weights; None if none is wanted.
-        criterion: logits and labels → the loss of each clip (B,).
-        recipe: ``train:`` of params.yaml.
-    """
-
-    classifier: nn.Module
-    compiled: nn.Module
+    classifier: nn.Module  # uint8 clips (B, T, S, S, 3) → logits (B, classes), on the device
+    compiled: nn.Module  # the same, compiled, or the classifier itself; shares its parameters
     optimizer: Optimizer
-    average: AveragedModel | None
-    criterion: nn.Module
-    recipe: TrainParams
+    average: AveragedModel | None  # the moving average of the weights; None if none is wanted
+    criterion: nn.Module  # logits and labels → the loss of each clip (B,)
+    recipe: TrainParams  # ``train:`` of params.yaml
     schedule: Schedule
     augment: AugmentParams
     fabric: Fabric
@@ -54,12 +47,8 @@ class Learner:
         return self.classifier if self.average is None else self.average.module
 
     def network_state(self) -> dict[str, Tensor]:
-        """Contiguous copies on the CPU of the evaluated network's tensors: loadable anywhere."""
-        network = self.evaluation_model.get_submodule("network")
-        return {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in network.state_dict().items()
-        }
+        """The tensors of the evaluated network, for a checkpoint."""
+        return copied_state(self.evaluation_model.get_submodule("network"))
 
     @property
     def num_trained(self) -> int:

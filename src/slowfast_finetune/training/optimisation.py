@@ -67,14 +67,10 @@ def _peak(block: int, params: TrainParams) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rates as a function of the step alone.
-
-    Attributes:
-        steps_per_epoch: steps of the optimiser.
-    """
+    """Learning rates as a function of the step alone."""
 
     recipe: TrainParams
-    steps_per_epoch: int
+    steps_per_epoch: int  # steps of the optimiser
 
     def factor(self, step: int, part: Part) -> float:
         """What the peak rate is multiplied with at a step, counted from 0.

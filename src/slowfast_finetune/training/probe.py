@@ -30,7 +30,12 @@ from slowfast_finetune.features.extraction import (
 )
 from slowfast_finetune.features.feature_store import PROGRAMS
 from slowfast_finetune.features.logistic import Head, Probe, fit_probe
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
+from slowfast_finetune.model.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+    copied_state,
+    save_checkpoint,
+)
 from slowfast_finetune.model.exported_program import export_program
 from slowfast_finetune.model.slowfast import head_of
 from slowfast_finetune.training.history import HISTORY, EpochRow, Recorder
@@ -69,7 +74,7 @@ def train_probe(
         DataError: a clip is missing, or a class has too few groups.
         TrainingError: the network does not give the logits that the features give.
     """
-    plan = ViewPlan(params.train.probe_views, mirrored=params.augment.horizontal_flip > 0)
+    plan = ViewPlan.of_probe(params.train, params.augment)
     recorder.note(
         "train.method: probe: only the last layer is fitted, to the features that the others give; "
         f"without effect are {'; '.join(_by_section(unused(params)))}"
@@ -132,11 +137,7 @@ def _checkpoint(
 ) -> Checkpoint:
     return replace(
         description,
-        # Contiguous copies on the CPU: loadable anywhere.
-        model_state={
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in network.state_dict().items()
-        },
+        model_state=copied_state(network),
         epoch=chosen.epoch,
         val_loss=chosen.val_loss,
         temperature=probe.calibration.temperature,

@@ -40,18 +40,14 @@ class TrainingRun:
     """Keeps the best epoch, records every one, and saves the state that a killed run resumes from.
 
     With several devices every process has one and calls all of it; the first one writes.
-
-    Attributes:
-        description: what every checkpoint of the run holds beside an epoch's weights.
-        save_minutes: minutes between two saves within an epoch.
     """
 
     learner: Learner
-    description: Checkpoint
+    description: Checkpoint  # what every checkpoint of the run holds beside an epoch's weights
     outputs: TrainingOutputs
     recorder: Recorder
     unfinished: UnfinishedRun
-    save_minutes: float
+    save_minutes: float  # minutes between two saves within an epoch
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     saved_at: float = field(default_factory=time.monotonic)  # [s]
 

@@ -25,13 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochFeed:
-    """The clips of an epoch for this device: the plan, and a loader of any part of it.
+    """The clips of an epoch for this device: the plan, and a loader of any part of it."""
 
-    Attributes:
-        steps: the micro-batches of each step.
-    """
-
-    steps: Sequence[Sequence[MicroBatch]]
+    steps: Sequence[Sequence[MicroBatch]]  # the micro-batches of each step
     load: Callable[[Sequence[MicroBatch]], ClipLoader]
 
     def batches(self, *, from_step: int = 0) -> ClipLoader:
@@ -41,17 +37,12 @@ class EpochFeed:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training and validation clips of a run, dealt out to this device.
+    """The training and validation clips of a run, dealt out to this device."""
 
-    Attributes:
-        rows: training videos.
-        folder: of the clip store.
-    """
-
-    rows: Sequence[ClipRow]
+    rows: Sequence[ClipRow]  # training videos
     val_rows: Sequence[ClipRow]
     params: Params
-    folder: Path
+    folder: Path  # of the clip store
     fabric: Fabric
 
     def feed(self, epoch: int, *, size: int) -> EpochFeed:

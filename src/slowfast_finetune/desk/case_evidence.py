@@ -1,0 +1,157 @@
+"""What is known of labelled cases and of unlabelled videos: probabilities, likeness, copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from slowfast_finetune.base.console import progress, say
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.params import Params
+from slowfast_finetune.clips.clip_store import ClipStore
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.desk.cases import Neighbour
+from slowfast_finetune.features.feature_store import Features
+from slowfast_finetune.features.held_out import held_out_probabilities
+from slowfast_finetune.features.likeness import nearest
+from slowfast_finetune.features.logistic import fit_path, fitting
+from slowfast_finetune.inspection.duplicates import exact_copies, near_copies
+from slowfast_finetune.inspection.label_errors import cross_predict
+from slowfast_finetune.inspection.video_summary import VideoSummary, summarise_entry
+from slowfast_finetune.scoring.metrics import Floats, Labels
+
+NUM_NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """What is known of M videos without labels."""
+
+    rows: Sequence[ClipRow]
+    features: Features  # means over the views, (M, D)
+    probabilities: Floats  # (M, classes)
+    neighbours: Sequence[tuple[Neighbour, ...]]  # labelled cases
+
+
+@dataclass(frozen=True)
+class CaseEvidence:
+    """What is known of N labelled cases."""
+
+    rows: Sequence[ClipRow]
+    class_names: Sequence[str]  # by label
+    probabilities: Floats  # held out, (N, classes); a row is NaN where nothing is known
+    neighbours: Sequence[tuple[Neighbour, ...]]  # other labelled cases; none without a checkpoint
+    copies: Sequence[Sequence[int]]  # positions of the cases that are near copies of each other
+    unlabelled: Unlabelled | None = None
+
+
+def by_pictures(
+    rows: Sequence[ClipRow], class_names: Sequence[str], *, store: ClipStore
+) -> CaseEvidence:
+    """Predict cases by the doctor's simple model of other cases' tiny pictures."""
+    summaries = _summaries(rows, store)
+    probabilities = np.full((len(rows), len(class_names)), np.nan)
+    if (found := cross_predict(summaries)) is not None:
+        position = {row.case: index for index, row in enumerate(rows)}
+        inside = [position[video.case] for video in found.videos]
+        probabilities[inside] = 0
+        probabilities[np.ix_(inside, found.classes)] = found.probabilities
+    copies = _copies(summaries, range(len(rows)))
+    return CaseEvidence(rows, class_names, probabilities, [()] * len(rows), copies)
+
+
+def mean_features(
+    rows: Sequence[ClipRow], *, params: Params, store: ClipStore, path: Path
+) -> Features:
+    """A checkpoint's features, means over the views (N, D); computes what is not in the store.
+
+    One mean a video judges labels as well as all views do, in a third of the time.
+    """
+    from slowfast_finetune.features.extraction import ViewPlan, features_of
+    from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    found = features_of(
+        rows,
+        network=classifier_from(checkpoint).network,
+        model_name=checkpoint.model_name,
+        shape=checkpoint.preprocessing,
+        plan=ViewPlan.of_probe(params.train, params.augment),  # whose features are there already
+        clips=store.folder,
+        runtime=params.runtime,
+    )
+    means: Features = found.values.mean(axis=1)
+    return means
+
+
+def by_features(
+    rows: Sequence[ClipRow],
+    class_names: Sequence[str],
+    others: Sequence[ClipRow],
+    *,
+    params: Params,
+    store: ClipStore,
+    path: Path,
+) -> CaseEvidence:
+    """Predict cases by heads on a checkpoint's features that have not seen their groups.
+
+    Args:
+        others: unlabelled videos, predicted by a head that has seen all labelled cases.
+        path: of the checkpoint.
+    """
+    from scipy.special import softmax
+
+    means = mean_features([*rows, *others], params=params, store=store, path=path)
+    of_cases, of_others = means[: len(rows)], means[len(rows) :]
+    balanced = params.train.class_balance != "none"
+    labels = labels_of(rows)
+    try:
+        probabilities, penalty = held_out_probabilities(
+            rows, of_cases, balanced=balanced, seed=params.data.split_seed
+        )
+    except DataError as error:
+        say(f"WARNING: no labels are put in doubt by the model: {error}")
+        probabilities, penalty = np.full((len(rows), len(class_names)), np.nan), 1.0
+    unlabelled = None
+    if others:
+        with fitting():
+            (head,) = fit_path(of_cases[:, None], labels, penalties=[penalty], balanced=balanced)
+        predicted: Floats = softmax(head.logits(of_others), axis=1)
+        like = _neighbours(rows, *nearest(of_others, of_cases, k=NUM_NEIGHBOURS))
+        unlabelled = Unlabelled(others, of_others, predicted, like)
+    positions, cosines = nearest(of_cases, of_cases, k=NUM_NEIGHBOURS, but_itself=True)
+    # A near copy is among the nearest, and only copies of several classes are looked for.
+    mixed = (labels[positions] != labels[:, None]).any(axis=1)
+    suspected = np.flatnonzero(mixed).tolist()
+    copies = _copies(_summaries([rows[position] for position in suspected], store), suspected)
+    neighbours = _neighbours(rows, positions, cosines)
+    return CaseEvidence(rows, class_names, probabilities, neighbours, copies, unlabelled)
+
+
+def _summaries(rows: Sequence[ClipRow], store: ClipStore) -> list[VideoSummary]:
+    shown = progress(rows, total=len(rows), label="comparing")
+    return [summarise_entry(row, store)[0] for row in shown]
+
+
+def _copies(summaries: Sequence[VideoSummary], positions: Sequence[int]) -> list[list[int]]:
+    sets = [*exact_copies(summaries), *near_copies(summaries)]
+    return [[positions[index] for index in indices] for indices in sets]
+
+
+def labels_of(rows: Sequence[ClipRow]) -> Labels:
+    return np.array([row.label for row in rows], np.int64)
+
+
+def _neighbours(
+    rows: Sequence[ClipRow], positions: Labels, cosines: Features
+) -> list[tuple[Neighbour, ...]]:
+    return [
+        tuple(
+            Neighbour(row.video_path, row.start_seconds, row.end_seconds, row.class_name, cosine)
+            for row, cosine in zip([rows[position] for position in found], values, strict=True)
+        )
+        for found, values in zip(positions.tolist(), cosines.tolist(), strict=True)
+    ]
