@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,48 @@ def videos(tmp_path: Path) -> Path:
 
 def classes(manifest: Manifest) -> dict[str, str]:
     return {row.video_path.removeprefix("videos/"): row.class_name for row in manifest.rows}
+
+
+# Corrections of class folders
+
+
+def splits(manifest: Manifest) -> dict[str, str]:
+    return {row.video_path.removeprefix("videos/"): row.split for row in manifest.rows}
+
+
+@pytest.mark.parametrize("fold", [None, 1])
+def test_a_corrected_label_changes_no_split(tmp_path: Path, videos: Path, fold: int | None) -> None:
+    data = {"fold": fold, "num_folds": 2, "val_fraction": 0.2}
+    before = splits(build(tmp_path, "video,label\njump/0.mp4,jump\n", **data))
+    one, other, third, *_ = [name for name, split in before.items() if split == "train"]
+    for rows in (f"{one},wave", f"{other},", f"{one},wave\n{third},\n{other},jump"):
+        after = splits(build(tmp_path, f"video,label\n{rows}\n", **data))
+        assert after == {name: split for name, split in before.items() if name in after}
+        assert len(after) == 10 - sum(line.endswith(",") for line in rows.split("\n"))
+
+
+def test_a_corrected_video_keeps_the_group_of_the_table(tmp_path: Path, videos: Path) -> None:
+    # Ten videos of one group each, but for two classes' first ones, which are one.
+    table = "video,label,group\njump/0.mp4,jump,g\nwave/0.mp4,wave,g\n"
+    found = splits(build(tmp_path, table))
+    assert found["jump/0.mp4"] == found["wave/0.mp4"]
+    found = splits(build(tmp_path, table.replace("0.mp4,jump", "0.mp4,wave")))
+    assert found["jump/0.mp4"] == found["wave/0.mp4"]
+
+
+def test_folders_that_are_no_classes_deal_nothing(tmp_path: Path) -> None:
+    # By day, the labels of ten videos alternate: each of both has its share in every split.
+    touch_videos(tmp_path / "videos", [f"day {i % 2}/{i}.mp4" for i in range(20)])
+    rows = [f"day {i % 2}/{i}.mp4,{'jump' if i % 4 < 2 else 'wave'}" for i in range(20)]
+    found = build(tmp_path, "\n".join(["video,label", *rows]), test_fraction=0.2, val_fraction=0.2)
+    counts = Counter((row.class_name, row.split) for row in found.rows)
+    assert [counts[name, "test"] for name in ("jump", "wave")] == [2, 2]
+
+
+def test_a_class_that_corrections_leave_out_may_be_too_small(tmp_path: Path, videos: Path) -> None:
+    touch_videos(videos, ["other/0.mp4"])
+    found = classes(build(tmp_path, "video,label\nother/0.mp4,\n"))
+    assert set(found.values()) == {"jump", "wave"}
 
 
 # Reading
@@ -219,7 +262,12 @@ def test_parts_of_a_video_belong_together(tmp_path: Path, column: str) -> None:
         ("video,label\n", "lists no videos"),
         ("video,label,Label\na,x,y\n", "column label is there twice"),
         ("video,label\ngr\xfcn,x\n".encode("cp1252"), "is not UTF-8; in Excel, save it as"),
-        ('video,label\n"a"b,x\n', "cannot be read as CSV: "),
+        ('video,label\na.mp4,x\n"a"b,x\n', "row 3: ',' expected after '\"'; is a quote missing?"),
+        ('video,label\na.mp4,x\n"b.mp4,x\n', "row 3: unexpected end of data; is a quote missing?"),
+        (
+            'video,label\na.mp4,"x\nb.mp4,y"\n',
+            "row 2: the cell 'x\\nb.mp4,y' holds a line break and then ','; is a quote missing?",
+        ),
     ],
 )
 def test_what_is_no_table_of_labels(tmp_path: Path, text: str | bytes, expected: str) -> None:

@@ -52,7 +52,8 @@ class Discovery:
     ignored: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     advice: str = ""  # goes after a complaint that there is only one class
-    # The videos as they were before decisions at the label desk; empty if there are none.
+    # The videos as they were before corrections of class folders by a table, and before decisions
+    # at the label desk; empty if there are none.
     undecided: list[FoundVideo] = field(default_factory=list)
     num_dropped: int = 0  # test videos and parts of some that these decisions drop
 
@@ -222,7 +223,8 @@ def _labelled(
 ) -> tuple[list[FoundVideo], list[FoundVideo]]:
     """The videos as the table has them, and those that it does not name as they are.
 
-    Then the same without the decisions of the table; none if it has none.
+    Then the same without the table's corrections of class folders and without its decisions; none
+    if it has neither.
     """
     files = walk.every_video() | walk.videos_beside(labels.rows)
     gone = [name for name in labels.rows if name not in files]
@@ -249,12 +251,29 @@ def _labelled(
         + _what_it_names(found, others, left_out=left_out)
     )
     walk.warnings += _table_warnings(labels, gone)
-    undecided: list[FoundVideo] = []
-    if labels.undecided:
-        before = {n: listed for n, listed in labels.undecided.items() if listed and n in files}
-        undecided = [video for video in videos if composed(video.name) not in before]
-        undecided += _as_listed(before, files, folder_splits)
+    before = {name: listed for name, listed in labels.undecided.items() if listed and name in files}
+    if not split_rows and _corrects(rows, videos):
+        before = {n: listed for n, listed in (before or rows).items() if n not in folder_splits}
+    elif not labels.undecided:
+        return others + found, []
+    group_of = {name: rows[name][0][1].group for name in rows}
+    kept = [video for video in videos if composed(video.name) not in before]
+    undecided = [replace(video, given_group=group_of.get(composed(video.name))) for video in kept]
+    undecided += _as_listed(before, files, folder_splits)
     return others + found, undecided
+
+
+def _corrects(
+    rows: Mapping[str, Sequence[tuple[int, LabelRow]]], videos: Sequence[FoundVideo]
+) -> bool:
+    """Whether the rows correct class folders: whole videos in these get classes of these, or none.
+
+    Else the folders may stand for something else, such as days, and the labels are in the table.
+    """
+    names = {composed(video.name) for video in videos}
+    labels = [row for name in names & rows.keys() for _, row in rows[name]]
+    classes = {None, *(video.class_name for video in videos)}
+    return bool(labels) and all(row.is_whole and row.label in classes for row in labels)
 
 
 def _as_listed(

@@ -223,6 +223,7 @@ def read_cells(path: Path) -> Cells:
     if not path.is_file():
         fault = "is not a file" if path.exists() else "does not exist (data.labels)"
         raise DataError(f"{path}: {fault}")
+    found: list[list[str]] = []
     try:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read()
@@ -235,11 +236,20 @@ def read_cells(path: Path) -> Cells:
         missing_end = ('"' if is_open else "") + (line_end if last else "")
         # Not splitlines, which ends a line at a form feed or U+2028 too.
         lines = io.StringIO(text + missing_end, newline="")
-        found = list(csv.reader(lines, delimiter=separator, strict=True))
+        found.extend(csv.reader(lines, delimiter=separator, strict=True))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8; in Excel, save it as 'CSV UTF-8'") from error
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except csv.Error as error:  # in the row after those that were found
+        raise DataError(f"{path}: row {len(found) + 1}: {error}; is a quote missing?") from error
+    for number, row in enumerate(found, 1):
+        for cell in row:
+            if separator in cell.partition("\n")[2]:
+                raise DataError(
+                    f"{path}: row {number}: the cell {cell!r} holds a line break and then "
+                    f"{separator!r}; is a quote missing?"
+                )
     header = [cell.strip().lower() for cell in (found or [[]])[0]]
     if not set(_REQUIRED) <= set(header):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Which split each found video goes to; decisions about labels leave the splits as they were."""
+"""Which split each found video goes to; corrected labels leave the splits as they were."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def choose_splits(
     """The split of each video or part, and what to tell about it.
 
     Args:
-        before: the videos as they were before decisions about labels, if there are any. They keep
-            the splits that they then had; videos that are left out have None, see
+        before: the videos as they were before corrections and decisions, if there are any. They
+            keep the splits that they then had; videos that are left out have None, see
             :func:`_kept_splits`.
 
     Raises:
@@ -71,7 +71,10 @@ def choose_splits(
     """
     if before is None:
         return _deal(joined, params)
-    old, notes = _deal(before, params)
+    try:
+        old, notes = _deal(before, params)
+    except DataError:  # of what corrections leave out, a class of one video, say
+        return _deal(joined, params)
     kept = _kept_splits(joined, _known_splits(before, old))
     if lacking := _lacking_class(joined.videos, kept, old):
         splits, notes = _deal(joined, params)
