@@ -113,6 +113,7 @@ def test_all_columns(tmp_path: Path) -> None:
         b"\xef\xbb\xbfvideo,label,start,end\r\na.mp4,x,1.5,2\r\n",  # Excel's CSV UTF-8
         b"video;label;start;end\r\na.mp4;x;1,5;2\r\n;;;\r\n",  # Excel in Germany
         b"Video\tLabel\tStart\tEnd\na.mp4\tx\t1.5\t2\n",
+        b"sep=;\r\nvideo;label;start;end\r\na.mp4;x;1,5;2\r\n",
     ],
 )
 def test_what_spreadsheets_write(tmp_path: Path, text: bytes) -> None:

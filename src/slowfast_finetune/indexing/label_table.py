@@ -228,6 +228,8 @@ def read_cells(path: Path) -> Cells:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read()
             line_end = "\r\n" if "\r\n" in (file.newlines or "") else "\n"
+        if text.startswith("sep="):  # Excel's own line, which it does not show
+            text = text.partition("\n")[2]
         first = text.partition("\n")[0]
         separator = max(",;\t", key=first.count)
         # A crash may have cut off the last row of a table of decisions, even within quotes.
