@@ -47,8 +47,8 @@ MIN_VIDEOS = 20  # in all; two classes need at least 16 to reach MIN_ERRORS
 MIN_SKILL = 0.3  # (balanced accuracy - chance) / (1 - chance) below which the model is not trusted
 MIN_ERRORS = 4.0  # standard errors above chance below which the model is not trusted
 SURE_QUANTILE = 0.75  # a suspect's margin must reach this quantile of the right answers' margins
-# By features answers are surer. Of wrong labels planted in the demo and in six classes of UCF101
-# this finds twice as many as 0.75, 0 and 8 of 100 suspects being right; see benchmarks/README.md.
+# By features right answers are surer. Of wrong labels planted in the demo and in six classes of
+# UCF101 this finds about twice as many as 0.75; benchmarks/README.md, "labels".
 SURE_BY_FEATURES = 0.5
 MIN_MARGIN = 0.3  # and at least this difference of probabilities
 ALIKE = 0.62  # balanced accuracy between two classes up to which they cannot be distinguished
