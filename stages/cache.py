@@ -23,8 +23,9 @@ def main() -> None:
     args = parser.parse_args()
 
     params = load_params(args.params)
+    rows = MANIFEST.read_rows(args.manifest)
     clips, rejected = cache_videos(
-        MANIFEST.read_rows(args.manifest),
+        rows,
         clip=params.clip,
         cache=params.cache,
         store=ClipStore(store_root(Path.cwd()), params.clip),
@@ -41,7 +42,8 @@ def main() -> None:
         rejected,
         cache=params.cache,
         table=args.rejected,
-        background=params.data.background,
+        # Parts that no table names are those of data.background.
+        background={row.class_name for row in rows if row.start_seconds and not row.table_row},
     )
 
 

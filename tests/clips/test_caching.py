@@ -754,14 +754,14 @@ def test_refused_parts_of_the_background_do_not_count() -> None:
     clips = [*make_rows(9), *make_rows(20, class_name="nothing")]
     rejected = [*make_rejected(1), *make_rejected(20, class_name="nothing", reason="past_end")]
     table = Path("data/rejected.csv")
-    check_rejected(clips, rejected, cache=params.cache, table=table, background="nothing")
+    check_rejected(clips, rejected, cache=params.cache, table=table, background={"nothing"})
     with pytest.raises(DataError, match=r"^2 of 11 videos are refused \(18\.2%\)"):
         check_rejected(
             clips,
             [*rejected, *make_rejected(1)],
             cache=params.cache,
             table=table,
-            background="nothing",
+            background={"nothing"},
         )
 
 

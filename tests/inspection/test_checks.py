@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -184,10 +185,26 @@ def test_videos_of_a_still_camera_are_no_copies_though_their_hashes_are_close() 
     assert near_copies([*videos, again]) == [[0, 2]]
 
 
-def test_pairs_are_joined_to_sets() -> None:
-    assert duplicates.connected_sets([]) == []
-    pairs = [(7, 3), (1, 2), (9, 7), (2, 1), (4, 9)]
-    assert duplicates.connected_sets(pairs) == [[1, 2], [3, 4, 7, 9]]
+def test_copies_of_copies_are_one_set_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [
+        np.random.default_rng(seed).integers(0, 256, (5, HEIGHT, WIDTH, 3)) for seed in (0, 1)
+    ]
+    order = [0, 1, 0, 0, 1, 1, 0]
+    videos = [
+        summary_of(frames[which].astype(np.uint8), path=f"{i}.mp4") for i, which in enumerate(order)
+    ]
+    compared: list[int] = []
+    move_alike = duplicates._move_alike
+
+    def counting(pictures: Any, rows: Any, columns: Any) -> Any:
+        compared.append(len(rows))
+        return move_alike(pictures, rows, columns)
+
+    monkeypatch.setattr(duplicates, "CHUNK", 2)
+    monkeypatch.setattr(duplicates, "_move_alike", counting)
+    assert near_copies(videos) == [[0, 2, 3, 6], [1, 4, 5]]
+    # All but the first chunk find every pair in one set.
+    assert compared == [3 + 2]
 
 
 def test_black_videos_are_no_copies_of_each_other() -> None:
@@ -200,7 +217,11 @@ def test_close_hashes_are_found_across_chunks(monkeypatch: pytest.MonkeyPatch) -
     hashes = np.random.default_rng(0).integers(0, 2**63, (10, 5)).astype(np.uint64)
     hashes[8] = hashes[1] ^ np.uint64(0b1111)  # four bits in every frame: just close enough
     hashes[9] = hashes[2] ^ np.uint64(0b11111)
-    assert duplicates._close_hashes(list(hashes)) == [(1, 8)]
+    apart, starts = np.arange(10), range(0, 10, 3)
+    pairs = [zip(*duplicates._close_hashes(hashes, apart, s), strict=True) for s in starts]
+    assert [*itertools.chain(*pairs)] == [(1, 8)]
+    together = np.array([0, 1, 2, 3, 4, 5, 6, 7, 1, 9])
+    assert len(duplicates._close_hashes(hashes, together, 0)[0]) == 0
 
 
 def test_ninety_to_ten_is_a_warning_with_the_parameter_that_helps() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -312,19 +312,19 @@ def check_rejected(
     *,
     cache: CacheParams,
     table: Path,
-    background: str | None = None,
+    background: Collection[str] = (),
 ) -> None:
     """Fail if too many videos were refused, or a class lost its last video in a split.
 
     Args:
-        background: cases of this class do not count: where ``index`` makes them depends on
+        background: cases of these classes do not count: where ``index`` makes them depends on
             labelled parts, and one that lies past the end of its video would refuse many of them.
 
     Raises:
         DataError: saying which.
     """
-    refused = sum(row.class_name != background for row in rejected)
-    total = refused + sum(row.class_name != background for row in clips)
+    refused = sum(row.class_name not in background for row in rejected)
+    total = refused + sum(row.class_name not in background for row in clips)
     noun = case_noun([*clips, *rejected])
     if total and refused / total > cache.max_rejected_fraction:
         raise DataError(

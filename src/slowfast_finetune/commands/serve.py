@@ -75,8 +75,9 @@ def run(args: argparse.Namespace) -> None:
         shown = f"[{args.host}]" if ":" in args.host else args.host
         say(f"http://{shown}:{listener.getsockname()[1]}/ – Ctrl-C ends it")
         try:
-            server.run(sockets=[listener])
-        except KeyboardInterrupt:
+            # After Ctrl-C uvicorn ends, and raises it again, mostly.
+            with contextlib.suppress(KeyboardInterrupt):
+                server.run(sockets=[listener])
             say("stopped")
         finally:
             if service.is_stuck:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import VideoSummary
+from slowfast_finetune.scoring.metrics import Floats
 
 # Chosen on the two collections of docs/doctor.md, "Near copies".
 MAX_BITS = 4.0  # mean Hamming distance of the frames' 64-bit perceptual hashes
@@ -17,8 +18,9 @@ MIN_MOTION_LIKENESS = 0.5  # correlation of the moving parts
 MOTION_SEEN = 60.0  # L2 norm of the thumbnails' moving parts; below it, they are noise
 MAX_LEVELS = 4.0  # mean grey-level difference of thumbnails without motion
 FLAT = 4.0  # standard deviation of frames without content, such as black ones [grey levels]
-CHUNK = 1_000  # rows compared at once, to bound the memory
+CHUNK = 100  # videos compared with all others at once, to bound the memory
 
+Indices = npt.NDArray[np.int64]
 DuplicateSets = list[list[int]]  # each inner list holds positions of videos
 
 
@@ -66,65 +68,92 @@ def near_copies(videos: Sequence[VideoSummary]) -> DuplicateSets:
         for index, video in reversed(list(enumerate(videos)))
     }
     kept = sorted(index for index in first_of.values() if not _is_flat(videos[index]))
-    pairs = [
-        (kept[i], kept[j])
-        for i, j in _close_hashes([videos[index].hashes for index in kept])
-        if videos[kept[i]].content_hash != videos[kept[j]].content_hash
-        and _moves_alike(videos[kept[i]], videos[kept[j]])
-    ]
-    return connected_sets(pairs)
+    if len(kept) < 2:
+        return []
+    hashes = np.stack([videos[index].hashes for index in kept])
+    contents = np.array([videos[index].content_hash for index in kept])
+    pictures = np.stack([videos[index].thumbnails for index in kept]).astype(np.float32)
+    set_of = np.arange(len(kept))
+    for start in range(0, len(kept), CHUNK):
+        # What is in one set already need not be compared: of many copies few pairs are.
+        rows, columns = _close_hashes(hashes, set_of, start)
+        other = contents[rows] != contents[columns]
+        rows, columns = rows[other], columns[other]
+        if len(rows) > 0:
+            alike = _move_alike(pictures, rows, columns)
+            set_of = _joined(set_of, rows[alike], columns[alike])
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, number in zip(kept, set_of.tolist(), strict=True):
+        members[number].append(index)
+    return sorted(found for found in members.values() if len(found) > 1)
 
 
 def _is_flat(video: VideoSummary) -> bool:
     return float(np.median(video.thumbnails.std(axis=(1, 2)))) < FLAT
 
 
-def _close_hashes(hashes: Sequence[npt.NDArray[np.uint64]]) -> list[tuple[int, int]]:
-    """Find pairs i < j whose hashes differ in at most ``MAX_BITS`` bits per frame on average.
+def _close_hashes(
+    hashes: npt.NDArray[np.uint64], set_of: Indices, start: int
+) -> tuple[Indices, Indices]:
+    """Find pairs i < j of different sets whose hashes differ in few bits.
 
-    The middle frames are compared first: if they alone differ in more bits than all frames of a
-    pair may, the pair is excluded.
+    That is, in at most ``MAX_BITS`` bits per frame on average. The middle frames are compared
+    first: if they alone differ in more bits than all frames of a pair may, the pair is excluded.
+
+    Args:
+        hashes: of the frames of each video (N, frames).
+        start: i is one of the CHUNK from here.
     """
-    if len(hashes) < 2:
-        return []
-    table = np.stack(hashes)
-    num_frames = table.shape[1]
+    num_frames = hashes.shape[1]
     limit = int(MAX_BITS * num_frames)
-    middle = np.ascontiguousarray(table[:, num_frames // 2])
-    pairs = []
-    for start in range(0, len(table), CHUNK):
-        left = slice(start, start + CHUNK)
-        differing = np.bitwise_count(middle[left, None] ^ middle[None, start:])
-        rows, columns = np.nonzero(differing <= limit)
-        rows, columns = rows + start, columns + start
-        rows, columns = rows[rows < columns], columns[rows < columns]
-        total = np.bitwise_count(table[rows] ^ table[columns]).sum(axis=1, dtype=np.int64)
-        close = total <= limit
-        pairs += list(zip(rows[close].tolist(), columns[close].tolist(), strict=True))
-    return pairs
+    middle = np.ascontiguousarray(hashes[:, num_frames // 2])
+    left = slice(start, start + CHUNK)
+    differing = np.bitwise_count(middle[left, None] ^ middle[None, start:])
+    close = (differing <= limit) & (set_of[left, None] != set_of[None, start:])
+    rows, columns = np.nonzero(np.triu(close, 1))
+    rows, columns = rows + start, columns + start
+    total = np.bitwise_count(hashes[rows] ^ hashes[columns]).sum(axis=1, dtype=np.int64)
+    return rows[total <= limit], columns[total <= limit]
 
 
-def _moves_alike(one: VideoSummary, other: VideoSummary) -> bool:
-    """Compare the moving parts too, because all videos of a fixed camera have similar hashes."""
-    motions = [video.thumbnails - np.median(video.thumbnails, axis=0) for video in (one, other)]
-    norms = [float(np.linalg.norm(motion)) for motion in motions]
-    if min(norms) < MOTION_SEEN:
-        pictures = [video.thumbnails - video.thumbnails.mean() for video in (one, other)]
-        return float(np.abs(pictures[0] - pictures[1]).mean()) <= MAX_LEVELS
-    likeness = float((motions[0] * motions[1]).sum()) / (norms[0] * norms[1])
-    return likeness >= MIN_MOTION_LIKENESS
+def _move_alike(
+    pictures: npt.NDArray[np.float32], rows: Indices, columns: Indices
+) -> npt.NDArray[np.bool_]:
+    """Compare the moving parts too, because all videos of a fixed camera have similar hashes.
+
+    Args:
+        pictures: thumbnails of each video (N, frames, H, W).
+        rows, columns: the pairs.
+
+    Returns:
+        Whether each pair is alike, bool (pairs,).
+    """
+    (one, first), (other, second) = (
+        np.unique(side, return_inverse=True) for side in (rows, columns)
+    )
+    motions, norms = zip(*(_motion(pictures[side]) for side in (one, other)), strict=True)
+    # All products at once are one matrix product.
+    likeness = (motions[0] @ motions[1].T)[first, second]
+    alike: npt.NDArray[np.bool_] = likeness >= MIN_MOTION_LIKENESS
+    for pair in np.flatnonzero(np.minimum(norms[0][first], norms[1][second]) < MOTION_SEEN):
+        still = [pictures[side[pair]] - pictures[side[pair]].mean() for side in (rows, columns)]
+        alike[pair] = np.abs(still[0] - still[1]).mean() <= MAX_LEVELS
+    return alike
 
 
-def connected_sets(pairs: Sequence[tuple[int, int]]) -> DuplicateSets:
-    """Return the connected components of a graph given by its edges, each sorted."""
+def _motion(pictures: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], Floats]:
+    """The moving parts of videos as vectors of length 1 (N, D), and their lengths before (N,)."""
+    moving = (pictures - np.median(pictures, axis=1, keepdims=True)).reshape(len(pictures), -1)
+    norms = np.linalg.norm(moving, axis=1)
+    return moving / np.maximum(norms, 1e-6)[:, None], norms
+
+
+def _joined(set_of: Indices, rows: Indices, columns: Indices) -> Indices:
+    """The set of each video when those of each pair are one."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    if not pairs:
-        return []
-    nodes, edges = np.unique(np.array(pairs), return_inverse=True)
-    edges = edges.reshape(-1, 2)
-    weights = np.ones(len(edges), np.int8)
-    graph = coo_array((weights, (edges[:, 0], edges[:, 1])), shape=(len(nodes), len(nodes)))
-    count_of_sets, set_of = connected_components(graph, directed=False)
-    return sorted(nodes[set_of == number].tolist() for number in range(count_of_sets))
+    edges = np.ones(len(rows), np.int8), (set_of[rows], set_of[columns])
+    graph = coo_array(edges, shape=(len(set_of), len(set_of)))
+    found: Indices = connected_components(graph, directed=False)[1][set_of]
+    return found
