@@ -92,6 +92,37 @@ def test_a_class_that_corrections_leave_out_may_be_too_small(tmp_path: Path, vid
     assert set(found.values()) == {"jump", "wave"}
 
 
+def test_corrections_and_decisions_about_other_videos_together(
+    tmp_path: Path, videos: Path
+) -> None:
+    touch_videos(videos, [f"x{i}.mp4" for i in range(3)])
+    decided = "".join(f"x{i}.mp4,wave,2026-01-0{i + 1}\n" for i in range(3))
+    before = splits(build(tmp_path, f"video,label,decided_at\n{decided}"))
+    assert {before[f"x{i}.mp4"] for i in range(3)} == {"train"}
+    one = next(name for name, split in before.items() if split == "train" and "jump" in name)
+    for when in ("", "2026-01-09"):
+        rows = f"{decided}{one},wave,{when}\n"
+        assert splits(build(tmp_path, f"video,label,decided_at\n{rows}")) == before
+
+
+def test_a_copy_of_a_training_video_is_in_train_whatever_the_table_says(
+    tmp_path: Path, videos: Path
+) -> None:
+    (videos / "x.mp4").write_bytes((videos / "jump/0.mp4").read_bytes())
+    given = [f"{name}/{i}.mp4,{name},{'test' if i > 3 else 'val' if i > 2 else 'train'},"
+             for name in ("jump", "wave") for i in range(5)]  # fmt: skip
+    table = "\n".join(["video,label,split,decided_at", *given, "x.mp4,jump,test,2026-01-01"])
+    assert splits(build(tmp_path, table))["x.mp4"] == "train"
+
+
+def test_corrections_beside_parts_with_background(tmp_path: Path, long_videos: Path) -> None:
+    touch_videos(long_videos, [f"{name}/{i}.mp4" for name in ("walk", "fall") for i in range(5)])
+    table = table_of_parts() + "\nwalk/0.mp4,fall,,\n"
+    found = build(tmp_path, table, background="nothing")
+    assert classes(found)["walk/0.mp4"] == "fall"
+    assert len(parts_of(found)["nothing"]) == 16
+
+
 # Reading
 
 
@@ -114,6 +145,7 @@ def test_all_columns(tmp_path: Path) -> None:
         b"video;label;start;end\r\na.mp4;x;1,5;2\r\n;;;\r\n",  # Excel in Germany
         b"Video\tLabel\tStart\tEnd\na.mp4\tx\t1.5\t2\n",
         b"sep=;\r\nvideo;label;start;end\r\na.mp4;x;1,5;2\r\n",
+        b'"Sep=;"\nvideo;label;start;end;a,b,c,d,e\na.mp4;x;1.5;2;"one\nby; one"\n',
     ],
 )
 def test_what_spreadsheets_write(tmp_path: Path, text: bytes) -> None:
@@ -505,6 +537,14 @@ def test_a_boundary_moves_the_background_beside_it_as_little_as_itself(
     assert parts_of(after)["nothing"] == cases
     split = {row.video_path: row.split for row in before.rows}
     assert {row.video_path: row.split for row in after.rows} == split
+
+
+def test_a_video_without_lengths_has_no_background(tmp_path: Path, long_videos: Path) -> None:
+    open_ended = ("0.mp4,walk,10,12\n0.mp4,fall,20,24", "0.mp4,walk,10,")
+    found = build(tmp_path, table_of_parts(open_ended), background="nothing")
+    assert len(parts_of(found)["nothing"]) == 14
+    nothing = build(tmp_path, table_of_parts(), background="nothing", background_ratio=0.2)
+    assert "nothing" not in parts_of(nothing)
 
 
 def test_background_needs_parts(tmp_path: Path, videos: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -82,18 +83,26 @@ def _placed(
     one take it in an order drawn from ``name``. So a boundary that moves a little moves the
     stretches beside it a little, and no others.
     """
+    ascending = sorted(lengths)
     kept = []  # gaps with room, and the length that each takes
-    for index, (first, last) in enumerate(gaps):
-        in_turn = [lengths[index % len(lengths)], *sorted(lengths, reverse=True)]
-        if fitting := [length for length in in_turn if length <= last - first]:
-            kept.append((first, last, fitting[0]))
-    order = sorted(range(len(kept)), key=lambda index: _draw(f"{name} {index}"))
+    for index, (first, last) in enumerate(gaps if number else ()):
+        length = lengths[index % len(lengths)]
+        if length > last - first and (fitting := bisect_right(ascending, last - first)):
+            length = ascending[fitting - 1]
+        if length <= last - first:
+            kept.append((first, last, length))
+    open_gaps = sorted(range(len(kept)), key=lambda index: _draw(f"{name} {index}"))
     taken = [0] * len(kept)
-    for turn in range(1, number + 1):
-        for index in order:
-            first, last, length = kept[index]
-            if turn * length <= last - first and sum(taken) < number:
-                taken[index] += 1
+    while open_gaps and number > 0:
+        open_gaps = [
+            index
+            for index in open_gaps
+            for first, last, length in [kept[index]]
+            if (taken[index] + 1) * length <= last - first
+        ]
+        for index in open_gaps[:number]:
+            taken[index] += 1
+        number -= len(open_gaps)
     placed = []
     for (first, last, length), times in zip(kept, taken, strict=True):
         space = (last - first - times * length) / (times + 1)

@@ -251,9 +251,10 @@ def _labelled(
         + _what_it_names(found, others, left_out=left_out)
     )
     walk.warnings += _table_warnings(labels, gone)
-    before = {name: listed for name, listed in labels.undecided.items() if listed and name in files}
+    listed = labels.undecided or labels.rows
+    before = {name: found for name, found in listed.items() if found and name in files}
     if not split_rows and _corrects(rows, videos):
-        before = {n: listed for n, listed in (before or rows).items() if n not in folder_splits}
+        before = {name: found for name, found in before.items() if name not in folder_splits}
     elif not labels.undecided:
         return others + found, []
     group_of = {name: rows[name][0][1].group for name in rows}

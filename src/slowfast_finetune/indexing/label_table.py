@@ -22,6 +22,8 @@ from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
 LABELS_FILE = "labels.csv"
 TIME_DIGITS = 3  # times are rounded to milliseconds
 TEST_WORD = "test"  # in the reason of a decision: the case was in the test split
+# Excel's own first line, which it does not show.
+_SEPARATOR = re.compile(r'"?sep=([,;\t])"?[ \t]*\n', re.IGNORECASE)
 _SECONDS = re.compile(r"\d+(\.\d+)?")
 _CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
 _TIMES_ARE = "expected seconds (192.5) or h:mm:ss (0:03:12.5)"
@@ -228,10 +230,10 @@ def read_cells(path: Path) -> Cells:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read()
             line_end = "\r\n" if "\r\n" in (file.newlines or "") else "\n"
-        if text.startswith("sep="):  # Excel's own line, which it does not show
-            text = text.partition("\n")[2]
+        stated = _SEPARATOR.match(text)
+        text = text[stated.end() :] if stated else text
         first = text.partition("\n")[0]
-        separator = max(",;\t", key=first.count)
+        separator = stated[1] if stated else max(",;\t", key=first.count)
         # A crash may have cut off the last row of a table of decisions, even within quotes.
         last = text.rpartition("\n")[2]
         is_open = last.count('"') % 2 and DECISION_COLUMNS[0] in first.lower()
@@ -245,19 +247,19 @@ def read_cells(path: Path) -> Cells:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except csv.Error as error:  # in the row after those that were found
         raise DataError(f"{path}: row {len(found) + 1}: {error}; is a quote missing?") from error
-    for number, row in enumerate(found, 1):
-        for cell in row:
-            if separator in cell.partition("\n")[2]:
-                raise DataError(
-                    f"{path}: row {number}: the cell {cell!r} holds a line break and then "
-                    f"{separator!r}; is a quote missing?"
-                )
     header = [cell.strip().lower() for cell in (found or [[]])[0]]
     if not set(_REQUIRED) <= set(header):
         raise DataError(
             f"{path}: found columns {', '.join(filter(None, header)) or 'none'}; expected video "
             f"and label, and if wanted {', '.join(LabelRow._fields[2:])}"
         )
+    for number, row in enumerate(found, 1):
+        for name, cell in zip(header, row, strict=False):
+            if name in _REQUIRED and separator in cell.partition("\n")[2]:
+                raise DataError(
+                    f"{path}: row {number}: the cell {cell!r} holds a line break and then "
+                    f"{separator!r}; is a quote missing?"
+                )
     if twice := [n for n in (*LabelRow._fields, *DECISION_COLUMNS) if header.count(n) > 1]:
         raise DataError(f"{path}: column {twice[0]} is there twice")
     return Cells(header, found[1:], separator, line_end, missing_end)

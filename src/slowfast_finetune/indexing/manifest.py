@@ -122,7 +122,7 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
         add_background(discovery, labels, class_name=params.background, ratio=ratio)
         if labels is not None and any(video.start is not None for video in discovery.undecided):
             before = replace(discovery, videos=discovery.undecided, warnings=[])
-            undecided = replace(labels, rows=labels.undecided)
+            undecided = replace(labels, rows=labels.undecided or labels.rows)
             add_background(before, undecided, class_name=params.background, ratio=ratio)
             discovery.undecided = before.videos
     return root, discovery

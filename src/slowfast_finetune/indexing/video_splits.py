@@ -73,8 +73,9 @@ def choose_splits(
         return _deal(joined, params)
     try:
         old, notes = _deal(before, params)
-    except DataError:  # of what corrections leave out, a class of one video, say
-        return _deal(joined, params)
+    except DataError as error:  # of what corrections leave out, a class of one video, say
+        splits, notes = _deal(joined, params)
+        return splits, [f"the split is not that of the folders alone, which fail: {error}", *notes]
     kept = _kept_splits(joined, _known_splits(before, old))
     if lacking := _lacking_class(joined.videos, kept, old):
         splits, notes = _deal(joined, params)
@@ -163,8 +164,8 @@ def _kept_splits(joined: JoinedVideos, known: Mapping[str, Split]) -> list[Split
     """The split that each video had before decisions, so that runs before and after compare.
 
     A video that had no label joins train: it was chosen because a model was unsure of it, and
-    would make the test videos no fair sample. If it belongs to a val or test video, it is left
-    out: None.
+    would make the test videos no fair sample. A split that the table gives it counts unless it
+    belongs to a train video. If it belongs to a val or test video, it is left out: None.
     """
     held_out = {tie for tie, split in known.items() if split != "train"}
     new = {
@@ -181,12 +182,15 @@ def _kept_splits(joined: JoinedVideos, known: Mapping[str, Split]) -> list[Split
             for tie in ties - known.keys() - held_out
         }
         held_out |= reached
-    return [
-        (None if new[video.name] & held_out else video.given_split or "train")
-        if video.name in new
-        else known[f"video {video.name}"]
-        for video in joined.videos
-    ]
+
+    def split_of(video: FoundVideo) -> Split | None:
+        if video.name not in new:
+            return known[f"video {video.name}"]
+        if new[video.name] & held_out:
+            return None
+        return "train" if new[video.name] & known.keys() else video.given_split or "train"
+
+    return [split_of(video) for video in joined.videos]
 
 
 def _lacking_class(

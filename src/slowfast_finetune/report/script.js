@@ -106,5 +106,8 @@
   }, { rootMargin: "-15% 0px -75% 0px" });
   for (const id of links.keys()) seen.observe(document.getElementById(id));
 
-  addEventListener("beforeprint", () => { for (const details of all(".printed, .findings details")) details.open = true; });
+  addEventListener("beforeprint", () => {
+    for (const button of all('.player[aria-pressed="true"]')) button.click();
+    for (const details of all(".printed, .findings details")) details.open = true;
+  });
 })();
