@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         shown = f"[{args.host}]" if ":" in args.host else args.host
         say(f"http://{shown}:{listener.getsockname()[1]}/ – Ctrl-C ends it")
         try:
-            # After Ctrl-C uvicorn ends, and raises it again, mostly.
+            # uvicorn ends at Ctrl-C and then raises it again; in rare cases it does not.
             with contextlib.suppress(KeyboardInterrupt):
                 server.run(sockets=[listener])
             say("stopped")
