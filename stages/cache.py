@@ -37,14 +37,7 @@ def main() -> None:
     CLIPS.write(args.clips, clips)
     REJECTED.write(args.rejected, rejected)
     say(summary(clips, rejected))
-    check_rejected(
-        clips,
-        rejected,
-        cache=params.cache,
-        table=args.rejected,
-        # Parts that no table names are those of data.background.
-        background={row.class_name for row in rows if row.start_seconds and not row.table_row},
-    )
+    check_rejected(clips, rejected, manifest=rows, cache=params.cache, table=args.rejected)
 
 
 if __name__ == "__main__":

@@ -725,7 +725,8 @@ def make_rejected(count: int, **changes: Any) -> list[RejectedRow]:
 
 def check(clips: list[ClipRow], rejected: list[RejectedRow], allowed: float) -> None:
     params = synthetic.make_params(cache={"max_rejected_fraction": allowed})
-    check_rejected(clips, rejected, cache=params.cache, table=Path("data/rejected.csv"))
+    table = Path("data/rejected.csv")
+    check_rejected(clips, rejected, manifest=[], cache=params.cache, table=table)
 
 
 @pytest.mark.parametrize(
@@ -753,16 +754,16 @@ def test_refused_parts_of_the_background_do_not_count() -> None:
     params = synthetic.make_params(cache={"max_rejected_fraction": 0.1})
     clips = [*make_rows(9), *make_rows(20, class_name="nothing")]
     rejected = [*make_rejected(1), *make_rejected(20, class_name="nothing", reason="past_end")]
-    table = Path("data/rejected.csv")
-    check_rejected(clips, rejected, cache=params.cache, table=table, background={"nothing"})
+    # The part from 0 s is named by no table; the whole video has no row of one either.
+    manifest = [
+        ManifestRow("a.mp4", "nothing", 0, "train", None, "0" * 32, 0.0, 1.5),
+        ManifestRow("a.mp4", "jump", 1, "train", None, "0" * 32, 2.0, 3.0, 2),
+        ManifestRow("b.mp4", "jump", 1, "train", None, "1" * 32),
+    ]
+    found = {"manifest": manifest, "cache": params.cache, "table": Path("data/rejected.csv")}
+    check_rejected(clips, rejected, **found)
     with pytest.raises(DataError, match=r"^2 of 11 videos are refused \(18\.2%\)"):
-        check_rejected(
-            clips,
-            [*rejected, *make_rejected(1)],
-            cache=params.cache,
-            table=table,
-            background={"nothing"},
-        )
+        check_rejected(clips, [*rejected, *make_rejected(1)], **found)
 
 
 def test_a_class_that_lost_its_last_video_in_a_split() -> None:

@@ -76,5 +76,10 @@ class ManifestRow(NamedTuple):
         """The name of the case, see :func:`case_name`."""
         return case_name(self.video_path, self.start_seconds, self.end_seconds)
 
+    @property
+    def is_background(self) -> bool:
+        """Whether it is a part that no table names: ``index`` made it for data.background."""
+        return self.start_seconds is not None and self.table_row is None
+
 
 MANIFEST = Table("data/manifest.csv", ManifestRow, version=3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -310,19 +310,22 @@ def check_rejected(
     clips: Sequence[ClipRow],
     rejected: Sequence[RejectedRow],
     *,
+    manifest: Sequence[ManifestRow],
     cache: CacheParams,
     table: Path,
-    background: Collection[str] = (),
 ) -> None:
     """Fail if too many videos were refused, or a class lost its last video in a split.
 
+    Classes of data.background do not count: where their parts lie depends on labelled ones, and one
+    of these that lies past the end of its video would refuse many of them.
+
     Args:
-        background: cases of these classes do not count: where ``index`` makes them depends on
-            labelled parts, and one that lies past the end of its video would refuse many of them.
+        table: where the refused ones are listed, for the message.
 
     Raises:
         DataError: saying which.
     """
+    background = {row.class_name for row in manifest if row.is_background}
     refused = sum(row.class_name not in background for row in rejected)
     total = refused + sum(row.class_name not in background for row in clips)
     noun = case_noun([*clips, *rejected])

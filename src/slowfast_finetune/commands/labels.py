@@ -89,26 +89,19 @@ def _export(args: argparse.Namespace) -> None:
     from slowfast_finetune.indexing.manifest import labels_path
     from slowfast_finetune.labelling.activitynet import write_activitynet
     from slowfast_finetune.labelling.label_studio import write_label_studio
-    from slowfast_finetune.labelling.manifest_labels import labels_of
+    from slowfast_finetune.labelling.manifest_labels import dropped_rows, labels_of
 
     out = _writable(args.out or Path(_EXPORTS[args.format]), args)
     data = load_params(args.params).data
     root = locate(data.videos, project=Path.cwd())
     cases = MANIFEST.read_rows(args.manifest)
-    # Parts that no table names are those of data.background, which `index` makes anew.
-    own = [row for row in cases if row.start_seconds is None or row.table_row is not None]
+    own = [row for row in cases if not row.is_background]  # `index` makes these anew
     rows, videos = labels_of(own, root=root, project=Path.cwd())
     lost = [f"{len(cases) - len(own)} parts of data.background"] if len(own) < len(cases) else []
     more: list[str] = []
     if args.format == "csv":
-        # What a table leaves out is in no manifest. All rows of a video name its split and group.
         table = labels_path(data, project=Path.cwd())
-        listed = read_labels(table).rows.values() if table.exists() else ()
-        of_video = {row.video: row for row in rows}
-        dropped = [row for found in listed for _, row in found if row.label is None]
-        for index, row in enumerate(dropped):
-            same = of_video.get(row.video, row)
-            dropped[index] = row._replace(split=same.split, group=same.group)
+        dropped = dropped_rows(read_labels(table), rows) if table.exists() else []
         text = csv_text([LabelRow._fields, *rows, *dropped])
     elif args.format == "activitynet":
         text, more = write_activitynet(rows, durations=_durations(videos))

@@ -83,9 +83,11 @@ def _placed(
     one take it in an order drawn from ``name``. So a boundary that moves a little moves the
     stretches beside it a little, and no others.
     """
+    if not number:
+        return []
     ascending = sorted(lengths)
     kept = []  # gaps with room, and the length that each takes
-    for index, (first, last) in enumerate(gaps if number else ()):
+    for index, (first, last) in enumerate(gaps):
         length = lengths[index % len(lengths)]
         if length > last - first and (fitting := bisect_right(ascending, last - first)):
             length = ascending[fitting - 1]

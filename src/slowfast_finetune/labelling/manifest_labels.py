@@ -10,7 +10,7 @@ from typing import Protocol
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import HasTimes, ManifestRow
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.indexing.label_table import LabelRow
+from slowfast_finetune.indexing.label_table import LabelRow, LabelTable
 from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.labelling.label_studio import Case
 
@@ -41,6 +41,22 @@ def labels_of(
         rows.append(LabelRow(video, row.class_name, start, end, row.split, row.group))
     rows.sort(key=lambda row: (row.video, row.start or 0.0))
     return rows, paths
+
+
+def dropped_rows(table: LabelTable, rows: Iterable[LabelRow]) -> list[LabelRow]:
+    """The rows of a table that leave a video or a part out; they are in no manifest.
+
+    Args:
+        rows: of the manifest: all rows of a video name one split and group.
+    """
+    of_video = {row.video: row for row in rows}
+    dropped = []
+    for listed in table.rows.values():
+        for _, row in listed:
+            if row.label is None:
+                same = of_video.get(row.video, row)
+                dropped.append(row._replace(split=same.split, group=same.group))
+    return dropped
 
 
 def case_of(row: CaseRow, *, root: Path, project: Path) -> Case:
