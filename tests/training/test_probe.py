@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_run import best, refused, train, with_export, write_project
+from pipeline_imports import PROJECT
+from small_run import best, refused, run_python, train, with_export, write_project
 from synthetic import make_params
 from tiny_model import write_checkpoint
 
 from slowfast_finetune.base.errors import ParamsError
-from slowfast_finetune.base.params import Params, load_params
+from slowfast_finetune.base.params import Params, TrainParams, load_params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.evaluation.evaluate import view_videos
@@ -24,14 +25,16 @@ from slowfast_finetune.model.checkpoint import load_checkpoint
 from slowfast_finetune.scoring.ready import ready_classifier
 from slowfast_finetune.scoring.views import view_stored
 from slowfast_finetune.training.history import HISTORY
-from slowfast_finetune.training.probe import unused
+from slowfast_finetune.training.probe import UNUSED
 
 PROBE = {"method": "probe", "probe_views": 2}
 
 
-def write_probe(folder: Path, **train_section: Any) -> Params:
+def write_probe(folder: Path, *, runtime: dict[str, Any] | None = None) -> Params:
     write_checkpoint(folder / "weights.pt", make_params(), class_names=("a", "b"))
-    return write_project(folder, model={"weights": "weights.pt"}, train={**PROBE, **train_section})
+    return write_project(
+        folder, model={"weights": "weights.pt"}, train=PROBE, runtime=runtime or {}
+    )
 
 
 @pytest.mark.process
@@ -68,6 +71,29 @@ def test_a_probe_is_fitted_and_fitted_again_from_stored_features(tmp_path: Path)
     for key in store.keys():  # noqa: SIM118 - no mapping
         store.write(key, store.read(key) + np.float32(0.5))
     assert "the network's logits differ by" in refused(tmp_path)
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("launcher", ["runtime.devices", "torchrun"])
+def test_two_processes_share_the_videos_and_one_fits(launcher: str, tmp_path: Path) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    words = [str(PROJECT / "stages" / "train.py")]
+    runtime: dict[str, Any] = {}
+    if launcher == "torchrun":
+        words = ["-m", "torch.distributed.run", "--nproc-per-node=2", *words]
+    else:
+        runtime = {"devices": 2}
+    for folder in (alone, together):
+        folder.mkdir()
+        write_probe(folder, runtime=runtime if folder == together else {})
+    train(alone)
+    said = run_python(together, *words)
+    assert "2 × CPU" in said
+    assert said.count("0 videos from the store, 21 computed") == 1, "one process speaks"
+    for name, value in best(together)["model_state"].items():
+        torch.testing.assert_close(value, best(alone)["model_state"][name], rtol=1e-3, atol=1e-5)
+    ((store, _),) = feature_stores(together / "store")
+    assert len(store.keys()) == 21
 
 
 @pytest.mark.process
@@ -114,11 +140,10 @@ def test_random_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_every_parameter_without_effect_is_named() -> None:
-    params = make_params(model={"weights": "w.pt"}, train=PROBE)
-    known = {f"train.{name}" for name in type(params.train).model_fields}
-    assert known - set(unused(params)) == {
+    known = {f"train.{name}" for name in TrainParams.model_fields}
+    assert known - set(UNUSED) == {
         "train.method", "train.probe_views", "train.seed", "train.class_balance",
         "train.crop_size",
     }  # fmt: skip
-    assert "augment.horizontal_flip" not in unused(params)
-    assert {"augment.random_crop", "model.dropout_rate"} <= set(unused(params))
+    assert "augment.horizontal_flip" not in UNUSED
+    assert {"augment.random_crop", "model.dropout_rate"} <= set(UNUSED)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,10 +27,13 @@ from slowfast_finetune.features.feature_store import (
     key_of,
 )
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
-from slowfast_finetune.model.device import choose_device, choose_precision
+from slowfast_finetune.model.device import choose_device, choose_precision, process_rank
 from slowfast_finetune.model.slowfast import ClipClassifier, head_of
 from slowfast_finetune.scoring.ready import made_ready, views_at_once
 from slowfast_finetune.scoring.views import Views
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,11 @@ def features_of(
     plan: ViewPlan,
     clips: Path,
     runtime: RuntimeParams,
+    fabric: Fabric | None = None,
 ) -> VideoFeatures:
     """Give the features of stored videos; what the feature store lacks is computed and kept.
+
+    Where several processes call this together, each computes its share and reads the others'.
 
     Each video is written when its last view is computed, so that a killed process loses the videos
     in flight alone. A damaged file is computed again. Rows of one clip share one computation.
@@ -117,6 +124,7 @@ def features_of(
         network: of pytorchvideo, with weights; its last layer does not matter. Its modules are
             prepared in place by :func:`made_ready`; names and numbers stay.
         clips: the folder of the clip store, which has the entries of all rows.
+        fabric: joins the processes, which all see this folder; None for one process.
 
     Raises:
         DataError: a clip is gone or damaged.
@@ -138,10 +146,14 @@ def features_of(
     num_features = head_of(network).in_features
     known = _read_known(rows, store, shape=(settings.num_views, num_features))
     missing = [*{key_of(row): row for row in rows if key_of(row) not in known}.values()]
-    if missing:
-        views = views_of(missing, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
+    share = missing
+    if fabric is not None:
+        fabric.barrier()  # all have listed the store before any writes: they share the same videos
+        share = missing[fabric.global_rank :: fabric.world_size]
+    if share:
+        views = views_of(share, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
         reader = ClipReader(
-            missing,
+            share,
             folder=clips,
             num_frames=shape.num_frames,
             crop_size=shape.crop_size,
@@ -149,9 +161,12 @@ def features_of(
         )
         computed = compute(network, reader, views, shape=shape, runtime=runtime)
         with closing(computed):  # the network has its last layer back, however this ends
-            for row, values in zip(missing, computed, strict=True):
+            for row, values in zip(share, computed, strict=True):
                 store.write(key_of(row), values)
                 known[key_of(row)] = values
+    if fabric is not None:
+        fabric.barrier()
+        known |= {key_of(row): store.read(key_of(row)) for row in missing}
     return VideoFeatures(np.stack([known[key_of(row)] for row in rows]), settings, len(missing))
 
 
@@ -229,9 +244,10 @@ def compute(
         size = views_at_once(shape, device) if size == "auto" else size
         threads = reading_threads(device)
         loader = ClipLoader(reader, in_batches(views, size=size), num_threads=threads)
+        hidden = rough or process_rank() > 0  # one process shows its share
         done = 0
         waiting: list[Features] = []
-        with ProgressBar("computing features", total=num_videos, hidden=rough) as bar:
+        with ProgressBar("computing features", total=num_videos, hidden=hidden) as bar:
             for first, batch in zip(range(0, len(views), size), loader, strict=True):
                 clips = batch.clips.to(device, non_blocking=True)
                 waiting.extend(model(_mirror(clips, views[first:])).float().cpu().numpy())

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -42,7 +42,16 @@ from slowfast_finetune.training.history import HISTORY, EpochRow, Recorder
 from slowfast_finetune.training.memory import peak_memory_mb
 from slowfast_finetune.training.run import TrainingOutputs
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 USED = {"method", "probe_views", "seed", "class_balance", "crop_size"}  # of train:
+# The parameters that do nothing to a probe, by name.
+UNUSED = (
+    *(f"train.{name}" for name in TrainParams.model_fields if name not in USED),
+    *(f"augment.{name}" for name in AugmentParams.model_fields if name != "horizontal_flip"),
+    "model.dropout_rate",
+)
 # Of logits of stored features, against the network's: in bf16 it rounds them, too.
 TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 5e-2, "16-mixed": 5e-2}
 
@@ -55,6 +64,7 @@ def train_probe(
     params: Params,
     clips: Path,
     device: torch.device,
+    fabric: Fabric | None,
     outputs: TrainingOutputs,
     recorder: Recorder,
 ) -> None:
@@ -69,6 +79,8 @@ def train_probe(
         rows: training and validation videos.
         description: the checkpoint of the run, without weights.
         clips: the folder of the clip store, which has the entries of all rows.
+        fabric: joins the processes that compute the features, of which the first then fits the
+            head; None for one.
 
     Raises:
         DataError: a clip is missing, or a class has too few groups.
@@ -77,7 +89,7 @@ def train_probe(
     plan = ViewPlan.of_probe(params.train, params.augment)
     recorder.note(
         "train.method: probe: only the last layer is fitted, to the features that the others give; "
-        f"without effect are {'; '.join(_by_section(unused(params)))}"
+        f"without effect are {'; '.join(_by_section(UNUSED))}"
     )
     shape = description.preprocessing
     begun = time.monotonic()
@@ -89,7 +101,10 @@ def train_probe(
         plan=plan,
         clips=clips,
         runtime=params.runtime,
+        fabric=fabric,
     )
+    if fabric is not None and not fabric.is_global_zero:
+        return
     feature_seconds = time.monotonic() - begun
     recorder.note(_feature_line(features, feature_seconds))
     begun = time.monotonic()
@@ -186,16 +201,6 @@ def _write_summary(
         f"{fitted['fit_seconds']:.1f} s; temperature {best.temperature:.2f}, threshold "
         f"{best.threshold:.2f}"
     )
-
-
-def unused(params: Params) -> list[str]:
-    """The parameters that do nothing to a probe, by name."""
-    return [
-        *(f"train.{name}" for name in TrainParams.model_fields if name not in USED),
-        *(f"augment.{name}" for name in AugmentParams.model_fields if name != "horizontal_flip"),
-        "model.dropout_rate",
-        *(["runtime.devices (one computes)"] if params.runtime.devices not in ("auto", 1) else []),
-    ]
 
 
 def _by_section(names: Sequence[str]) -> list[str]:

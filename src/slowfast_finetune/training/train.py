@@ -86,12 +86,11 @@ def train_model(
                 locate_weights(params.model)  # one process downloads, before the others start
         fabric = None
         runs_on = f"1 × {device_name(device)} in {precision}"
-        if params.train.method == "finetune":
+        # A probe in one process does without it: it takes seconds to import.
+        if params.train.method == "finetune" or devices * num_nodes > 1:
             fabric = make_fabric(device, precision, devices=devices, num_nodes=num_nodes)
             fabric.launch()
             runs_on = f"{fabric.world_size} × {device_name(fabric.device)} in {precision}"
-        elif not leads:
-            return  # one process fits a probe
         noun = case_noun([*train_rows, *val_rows])
         recorder.note(
             f"{len(train_rows)} training and {len(val_rows)} validation {noun}s, "
@@ -110,7 +109,7 @@ def train_model(
             project=project,
         )
         description = _description(params, class_names, known)
-        if fabric is None:
+        if fabric is None or params.train.method == "probe":
             train_probe(
                 network,
                 [*train_rows, *val_rows],
@@ -118,6 +117,7 @@ def train_model(
                 params=params,
                 clips=store.folder,
                 device=device,
+                fabric=fabric,
                 outputs=outputs,
                 recorder=recorder,
             )
