@@ -134,6 +134,23 @@ def test_rooms_that_only_share_their_light_are_two_scenes() -> None:
     assert set(seen_scenes([*videos, same])) == {"c"}
 
 
+def test_black_bars_are_no_scene() -> None:
+    def letterboxed(action: int, seed: int, background: npt.NDArray[np.float64]) -> Any:
+        frames = acted(action, seed=seed, background=background)
+        bar = HEIGHT // 7  # no whole number of a thumbnail's lines
+        return [np.pad(frame[bar:-bar], ((bar, bar), (0, 0), (0, 0))) for frame in frames]
+
+    # Little detail, as of water or sky: the bars have more.
+    one, other = (125 + (room(seed) - 125) / 4 for seed in (1, 2))
+    videos = [
+        summary_of(letterboxed(0, 1, one), path="a", split="train"),
+        summary_of(letterboxed(1, 2, other), path="b", split="test"),
+    ]
+    assert seen_scenes(videos) == {}
+    same = summary_of(letterboxed(2, 3, one), path="c", split="test")
+    assert seen_scenes([*videos, same]) == {"c": "a"}
+
+
 def test_a_duplicate_under_two_names_is_graver_across_classes_and_splits() -> None:
     first = SOUND[0]
     same: dict[str, Any] = {"content_hash": first.content_hash}

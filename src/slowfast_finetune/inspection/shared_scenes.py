@@ -15,6 +15,8 @@ from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSumm
 SAME_SCENE = 0.75  # correlation of two backgrounds
 WINDOW = 5  # of the mean that is subtracted, to keep only finer detail [thumbnail px]
 MIN_DETAIL = 3.0  # standard deviation below which a background is blank [grey levels]
+BLACK = 24.0  # levels below which a pixel is black
+LIT = 0.1  # share of its pixels that are not black from which a line is no part of a black bar
 NOTABLE = 0.05  # share of the test videos from which the finding is a warning
 CHUNK = 2_000  # videos compared at once, to bound the memory
 
@@ -68,10 +70,35 @@ def _some_backgrounds(videos: Sequence[VideoSummary]) -> npt.NDArray[np.float32]
     from scipy.ndimage import uniform_filter
 
     still = np.median(np.stack([video.thumbnails for video in videos]), axis=1).astype(np.float32)
-    # The mean over a square window around each pixel, edges repeated.
-    fine = still - uniform_filter(still, size=(1, WINDOW, WINDOW), mode="nearest")
-    fine -= fine.mean(axis=(1, 2), keepdims=True)
+    # The edge of a black bar is strong, and the same in all letterboxed videos.
+    shown = _without_bars(still).astype(np.float32)
+    # The mean over what is shown of a square window around each pixel, edges repeated.
+    around, share = (
+        uniform_filter(values, size=(1, WINDOW, WINDOW), mode="nearest")
+        for values in (still * shown, shown)
+    )
+    fine = (still - around / np.maximum(share, 1e-6)) * shown
+    num_shown = np.maximum(shown.sum(axis=(1, 2), keepdims=True), 1)
+    fine -= fine.sum(axis=(1, 2), keepdims=True) / num_shown * shown
     lines = fine.reshape(len(videos), -1)
     lengths = np.linalg.norm(lines, axis=1, keepdims=True)
-    shows = lengths >= MIN_DETAIL * np.sqrt(lines.shape[1])
-    return np.where(shows, lines / np.maximum(lengths, 1e-6), 0).astype(np.float32)
+    has_detail = lengths >= MIN_DETAIL * np.sqrt(num_shown[:, 0])
+    return np.where(has_detail, lines / np.maximum(lengths, 1e-6), 0).astype(np.float32)
+
+
+def _without_bars(still: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Say which pixels of backgrounds (N, H, W) lie between the black bars at their edges."""
+    lit = still >= BLACK
+    rows, columns = (_between_bars(lit.mean(axis=across) > LIT) for across in (2, 1))
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def _between_bars(lit: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Mark the lines between the first and the last lit one of each video, bool (N, lines)."""
+
+    def after_bar(lit: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        reached = np.logical_or.accumulate(lit, axis=1)
+        # The line beside a bar is mixed with it.
+        return np.concatenate([reached[:, :1], reached[:, :-1]], axis=1)
+
+    return after_bar(lit) & after_bar(lit[:, ::-1])[:, ::-1]
