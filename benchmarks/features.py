@@ -37,6 +37,7 @@ def run(*, videos: int, model: str, heads: Sequence[int], rounds: int, out: Path
     with tempfile.TemporaryDirectory(prefix="features-") as name:
         folder = Path(name)
         params, rows = drawn_people(folder, videos, model=model)
+        rows = rows[:videos]  # people are drawn whole; the forward passes are of whole batches
         seconds = in_turn(
             {
                 STORE: partial(_fill, folder, params, rows, known=0),

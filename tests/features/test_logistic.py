@@ -84,6 +84,19 @@ def test_many_videos_are_dealt_to_fewer_folds(monkeypatch: pytest.MonkeyPatch) -
     assert probe.num_folds == 3
 
 
+def test_of_many_videos_the_strong_penalties_are_tried_only_where_little_is_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logistic, "MANY_VIDEOS", 60)
+    features, labels = drawn(60, 3)
+    folds = np.arange(60) // 3 % 3
+    told = cross_validate(features, labels, folds, num_views=2, balanced=False)
+    assert [each.penalty for each in told] == [*logistic.WEAKER[: len(told)]]
+    untold = np.random.default_rng(1).permutation(labels)
+    noise = cross_validate(features, untold, folds, num_views=2, balanced=False)
+    assert noise[0].penalty == PENALTIES[0]
+
+
 def test_heads_of_many_videos_are_fitted_less_closely(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = drawn(60, 3)
 

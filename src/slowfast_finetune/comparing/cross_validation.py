@@ -45,7 +45,7 @@ class CrossValidation:
     folds: Labels  # in which each is tested (N,)
     probabilities: Floats  # float64 (N, classes), calibrated within the other folds
     thresholds: Sequence[float]  # of each fold
-    penalties: Sequence[int]  # position in PENALTIES of what each fold chose
+    penalties: Sequence[float]  # what each fold chose
 
     def predictions(self, class_names: Sequence[str], *, num_views: int) -> list[Predictions]:
         """The predictions of each fold."""
@@ -126,7 +126,7 @@ def cross_validated(
             probe.head, features.unmirrored[~inside], temperature=probe.calibration.temperature
         )
         thresholds.append(probe.calibration.threshold)
-        penalties.append(probe.best)
+        penalties.append(probe.results[probe.best].penalty)
     return CrossValidation(rows, folds, probabilities, thresholds, penalties)
 
 
@@ -158,7 +158,7 @@ def learning_curve(
                     (head,) = logistic.fit_path(
                         features.values[used],
                         labels[used],
-                        penalties=[logistic.PENALTIES[found.penalties[fold]]],
+                        penalties=[found.penalties[fold]],
                         balanced=params.train.class_balance != "none",
                         tolerance=logistic.tolerance_for(len(labels)),
                     )

@@ -9,7 +9,6 @@ import numpy as np
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.features.logistic import (
-    PENALTIES,
     best_of,
     check_features,
     cross_validate,
@@ -41,4 +40,4 @@ def held_out_probabilities(
     results = cross_validate(features[:, None], labels, folds, num_views=1, balanced=balanced)
     best = best_of(results)
     probabilities: Floats = softmax(results[best].logits[:, 0], axis=1)
-    return probabilities, PENALTIES[best]
+    return probabilities, results[best].penalty

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,11 @@ from slowfast_finetune.scoring.metrics import Floats, Labels, score
 from slowfast_finetune.scoring.novelty import Neighbours, neighbours_between_folds
 
 NUM_FOLDS = 5
-# From so many videos on fewer folds and a coarser fit, each of which halves the time.
-MANY_VIDEOS, FEWER_FOLDS = 5_000, 3
 # Weight λ of ‖W‖²/2 beside the mean cross-entropy; from where nothing is learned to where all is.
 PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+# From so many videos on fewer folds and a coarser fit, each of which halves the time, and stronger
+# penalties only where the strongest of the weaker ones is the best, which saves a third of a path.
+MANY_VIDEOS, FEWER_FOLDS, WEAKER = 5_000, 3, PENALTIES[4:]
 # A fit stops where no component of the gradient of the mean loss is larger.
 _TOLERANCE, _COARSER = 1e-4, 1e-3
 _MAX_STEPS = 300
@@ -69,7 +70,7 @@ def fit_path(
     balanced: bool,
     tolerance: float = _TOLERANCE,
 ) -> Iterator[Head]:
-    """Fit a head for each penalty, each beginning where the one before ended.
+    """Fit a head for each penalty, each beginning where the two before it point.
 
     Minimises Σ w cross-entropy / Σ w + λ ‖W‖² / 2 over standardised features (mean 0, variance 1;
     constant ones stay 0) by L-BFGS, then folds the standardisation into W and b. The bias has no
@@ -84,10 +85,12 @@ def fit_path(
 
     num_videos, num_views, _ = features.shape
     samples = features.reshape(num_videos * num_views, -1)
-    mean = samples.mean(axis=0, dtype=np.float64)
-    spread = samples.std(axis=0, dtype=np.float64)
+    mean = samples.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scaled = samples - mean
+    del features, samples  # this generator outlives its first step, and many videos are large
+    spread = np.sqrt(np.square(scaled).mean(axis=0, dtype=np.float64)).astype(np.float32)
     spread[spread <= 1e-6 * np.abs(mean)] = np.inf
-    scaled = ((samples - mean) / spread).astype(np.float32)
+    scaled /= spread
     counts = np.bincount(labels)
     weights = (num_videos / (len(counts) * counts))[labels] if balanced else np.ones(num_videos)
     # Two classes are one logistic function of w = W[1] - W[0], and ‖W‖² = ‖w‖² / 2.
@@ -95,10 +98,10 @@ def fit_path(
     # The best weights lie in the space of the samples: with fewer of these, it is the smaller one.
     basis = None
     if len(scaled) < scaled.shape[1]:
-        _, sizes, basis = np.linalg.svd(scaled, full_matrices=False)
-        basis = basis[sizes > 1e-5 * sizes[0]]
-        scaled = scaled @ basis.T
+        basis, _ = np.linalg.qr(scaled.T)
+        scaled = scaled @ basis
     model = LogisticRegression(tol=tolerance, max_iter=_MAX_STEPS, warm_start=True)
+    before: Floats | float = 0.0
     for penalty in penalties:
         model.set_params(C=1 / (penalty * scale))
         model.fit(
@@ -108,9 +111,11 @@ def fit_path(
         )
         weight, bias = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
         if basis is not None:
-            weight = weight @ basis
+            weight = weight @ basis.T
         if len(counts) == 2:
             weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
+        # With penalties in even ratios this saves a fifth of the steps.
+        before, model.coef_ = model.coef_, 2 * model.coef_ - before
         yield Head(weight / spread, bias - (weight / spread) @ mean)
 
 
@@ -139,19 +144,36 @@ def cross_validate(
 ) -> list[PenaltyResult]:
     """Judge penalties, from the strongest on, by the videos that are left out of each fold.
 
-    Ends where the loss of these has risen twice in a row: what follows takes longest.
+    Ends where the loss of these has risen twice in a row: what follows takes longest. Of many
+    videos the weaker penalties alone are judged, unless the strongest of these is the best.
 
     Args:
         features: float32 (N, V, D); all views are learned from.
         folds: the fold (N,) in which each video is left out, see :func:`deal_folds`.
         num_views: the first so many views are judged: those that are not mirrored.
     """
+    judged = partial(_judge_each, features, labels, folds, num_views=num_views, balanced=balanced)
+    if len(labels) >= MANY_VIDEOS and best_of(results := judged(WEAKER)) > 0:
+        return results
+    return judged(PENALTIES)
+
+
+def _judge_each(
+    features: Features,
+    labels: Labels,
+    folds: Labels,
+    penalties: Sequence[float],
+    *,
+    num_views: int,
+    balanced: bool,
+) -> list[PenaltyResult]:
+    """Judge these penalties, in their order, as :func:`cross_validate` does."""
     trained = [folds != fold for fold in range(int(folds.max()) + 1)]
     paths = [
         fit_path(
             features[inside],
             labels[inside],
-            penalties=PENALTIES,
+            penalties=penalties,
             balanced=balanced,
             tolerance=tolerance_for(len(labels)),
         )
@@ -159,8 +181,8 @@ def cross_validate(
     ]
     judged = features[:, :num_views]
     results: list[PenaltyResult] = []
-    with fitting(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        for penalty in PENALTIES:
+    with fitting(), ThreadPoolExecutor(len(paths)) as pool:
+        for penalty in penalties:
             each = list(pool.map(lambda path: next(path).logits(judged), paths))
             left_out = np.zeros_like(each[0])
             for logits, inside in zip(each, trained, strict=True):
@@ -247,7 +269,7 @@ class Probe:
     """A head fitted to all of some videos, its strength and calibration by cross-validation."""
 
     head: Head
-    results: Sequence[PenaltyResult]  # of PENALTIES, in their order, as far as they were tried
+    results: Sequence[PenaltyResult]  # of the penalties tried, the strongest first
     best: int  # position of the one that was chosen
     num_folds: int  # of the cross-validation
     calibration: Calibration  # of the logits of videos left out, each shown once, its middle view
@@ -280,7 +302,7 @@ def fit_probe(
         (head,) = fit_path(
             features,
             labels,
-            penalties=[PENALTIES[best]],
+            penalties=[results[best].penalty],
             balanced=balanced,
             tolerance=tolerance_for(len(labels)),
         )
