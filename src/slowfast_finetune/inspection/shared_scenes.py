@@ -16,7 +16,7 @@ SAME_SCENE = 0.75  # correlation of two backgrounds
 WINDOW = 5  # of the mean that is subtracted, to keep only finer detail [thumbnail px]
 MIN_DETAIL = 3.0  # standard deviation below which a background is blank [grey levels]
 NOTABLE = 0.05  # share of the test videos from which the finding is a warning
-CHUNK = 2_000  # videos compared at once, to bound the memory
+CHUNK = 500  # training videos compared at once, to bound the memory
 
 
 def scene_findings(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
@@ -43,16 +43,17 @@ def seen_scenes(videos: Sequence[VideoSummary]) -> dict[str, str]:
     """
     trained = [video for video in videos if video.split == "train"]
     tested = [video for video in videos if video.split == "test"]
-    train = _backgrounds(trained)
-    found: dict[str, str] = {}
-    for start in range(0, len(tested) if trained else 0, CHUNK):
-        part = tested[start : start + CHUNK]
-        alike = _backgrounds(part) @ train.T
-        nearest = alike.argmax(axis=1).tolist()
-        for row, column in enumerate(nearest):
-            if alike[row, column] >= SAME_SCENE:
-                found[part[row].case] = trained[column].case
-    return found
+    test = _backgrounds(tested)
+    highest, nearest = np.zeros(len(tested), np.float32), np.zeros(len(tested), np.int64)
+    for start in range(0, len(trained), CHUNK):
+        alike = test @ _backgrounds(trained[start : start + CHUNK]).T
+        best = alike.max(axis=1, initial=0)
+        closer = best > highest
+        highest[closer], nearest[closer] = best[closer], start + alike[closer].argmax(axis=1)
+    return {
+        tested[row].case: trained[nearest[row]].case
+        for row in np.flatnonzero(highest >= SAME_SCENE)
+    }
 
 
 def _backgrounds(videos: Sequence[VideoSummary]) -> npt.NDArray[np.float32]:
