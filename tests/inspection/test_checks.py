@@ -25,7 +25,7 @@ from slowfast_finetune.features.feature_store import (
     feature_stores,
     key_of,
 )
-from slowfast_finetune.inspection import duplicates
+from slowfast_finetune.inspection import duplicates, shared_scenes
 from slowfast_finetune.inspection.checks import check_videos, giveaway_findings
 from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings, near_copies
@@ -109,6 +109,22 @@ def test_a_camera_on_both_sides_of_the_split_is_named_with_its_partner() -> None
     # In val or train alone it is no fault.
     assert seen_scenes([dataclasses.replace(video, split="train") for video in videos]) == {}
     assert set(seen_scenes([video for video in videos if video.split == "test"])) == set()
+
+
+def test_the_nearest_scene_is_found_in_whatever_chunk_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    splits = ("train", "train", "train", "train", "test", "test")
+    rooms = (1, 2, 3, 2, 2, 4)
+    videos = [
+        summary_of(acted(i % 4, seed=i, background=room(rooms[i])), path=f"{i}", split=splits[i])
+        for i in range(6)
+    ]
+    whole = seen_scenes(videos)
+    assert set(whole) == {"4"}
+    assert whole["4"] in ("1", "3")
+    monkeypatch.setattr(shared_scenes, "CHUNK", 1)
+    assert seen_scenes(videos) == whole
 
 
 def test_a_black_background_is_no_scene() -> None:
@@ -220,8 +236,8 @@ def test_copies_of_copies_are_one_set_across_chunks(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(duplicates, "CHUNK", 2)
     monkeypatch.setattr(duplicates, "_move_alike", counting)
     assert near_copies(videos) == [[0, 2, 3, 6], [1, 4, 5]]
-    # All but the first chunk find every pair in one set.
-    assert compared == [3 + 2]
+    # Only the first two are compared with others: then every pair is in one set.
+    assert compared == [2, 2, 1]
 
 
 def test_black_videos_are_no_copies_of_each_other() -> None:
@@ -234,11 +250,11 @@ def test_close_hashes_are_found_across_chunks(monkeypatch: pytest.MonkeyPatch) -
     hashes = np.random.default_rng(0).integers(0, 2**63, (10, 5)).astype(np.uint64)
     hashes[8] = hashes[1] ^ np.uint64(0b1111)  # four bits in every frame: just close enough
     hashes[9] = hashes[2] ^ np.uint64(0b11111)
-    apart, starts = np.arange(10), range(0, 10, 3)
-    pairs = [zip(*duplicates._close_hashes(hashes, apart, s), strict=True) for s in starts]
+    apart, blocks = np.arange(10), itertools.combinations_with_replacement(range(0, 10, 3), 2)
+    pairs = [zip(*duplicates._close_hashes(hashes, apart, *b), strict=True) for b in blocks]
     assert [*itertools.chain(*pairs)] == [(1, 8)]
     together = np.array([0, 1, 2, 3, 4, 5, 6, 7, 1, 9])
-    assert len(duplicates._close_hashes(hashes, together, 0)[0]) == 0
+    assert len(duplicates._close_hashes(hashes, together, 0, 6)[0]) == 0
 
 
 def test_ninety_to_ten_is_a_warning_with_the_parameter_that_helps() -> None:

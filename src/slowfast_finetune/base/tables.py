@@ -219,7 +219,7 @@ class Table(Generic[RowT]):
         if self.per_class is not None and class_values is not None:
             header += [f"{self.per_class.name}({name})" for name in class_names]
             # As text, numpy's numbers have as few digits as tell them apart in their precision.
-            cells = class_values.astype(str).tolist()
+            cells = (values.astype(str).tolist() for values in class_values)
             lines = ((*row, *more) for row, more in zip(rows, cells, strict=True))
         write_text(path, csv_text([header, *lines]))
 

@@ -20,6 +20,9 @@ from slowfast_finetune.base.tables import Table
 from slowfast_finetune.decoding import video_facts
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
+# Shared by the facts of all rows: of its own each would have 700 bytes more.
+_FACTS = set(VideoFacts.model_fields)
+
 
 class ClipRow(NamedTuple):
     """One usable case: its columns of the manifest, the facts about it, and its stored clip."""
@@ -70,7 +73,7 @@ class ClipRow(NamedTuple):
     def facts(self) -> VideoFacts:
         """The facts about the video; they are columns of the row itself."""
         return VideoFacts.model_construct(
-            **{name: getattr(self, name) for name in VideoFacts.model_fields}
+            _FACTS, **{name: getattr(self, name) for name in VideoFacts.model_fields}
         )
 
 

@@ -14,7 +14,7 @@ COVERAGE = 0.95
 # "Bootstrap-based improvements for inference with clustered errors", 2008.
 FEW_UNITS = 20
 NORMAL_QUANTILE = 1.959964  # of the standard normal distribution at (1 + COVERAGE) / 2
-_ROWS_AT_ONCE = 500
+_ROWS_AT_ONCE = 100
 
 Interval = tuple[float, float]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import combinations_with_replacement
 
 import numpy as np
 import numpy.typing as npt
 
 from slowfast_finetune.inspection.findings import Finding, make_finding
-from slowfast_finetune.inspection.video_summary import VideoSummary
+from slowfast_finetune.inspection.video_summary import Frames, VideoSummary
 from slowfast_finetune.scoring.metrics import Floats
 
 # Chosen on the two collections of docs/doctor.md, "Near copies".
@@ -18,7 +19,7 @@ MIN_MOTION_LIKENESS = 0.5  # correlation of the moving parts
 MOTION_SEEN = 60.0  # L2 norm of the thumbnails' moving parts; below it, they are noise
 MAX_LEVELS = 4.0  # mean grey-level difference of thumbnails without motion
 FLAT = 4.0  # standard deviation of frames without content, such as black ones [grey levels]
-CHUNK = 100  # videos compared with all others at once, to bound the memory
+CHUNK = 500  # videos compared with as many others at once, to bound the memory
 
 Indices = npt.NDArray[np.int64]
 DuplicateSets = list[list[int]]  # each inner list holds positions of videos
@@ -71,12 +72,12 @@ def near_copies(videos: Sequence[VideoSummary]) -> DuplicateSets:
     if len(kept) < 2:
         return []
     hashes = np.stack([videos[index].hashes for index in kept])
-    contents = np.array([videos[index].content_hash for index in kept])
-    pictures = np.stack([videos[index].thumbnails for index in kept]).astype(np.float32)
+    contents = np.unique([videos[index].content_hash for index in kept], return_inverse=True)[1]
+    pictures = [videos[index].thumbnails for index in kept]
     set_of = np.arange(len(kept))
-    for start in range(0, len(kept), CHUNK):
+    for top, left in combinations_with_replacement(range(0, len(kept), CHUNK), 2):
         # What is in one set already need not be compared: of many copies few pairs are.
-        rows, columns = _close_hashes(hashes, set_of, start)
+        rows, columns = _close_hashes(hashes, set_of, top, left)
         other = contents[rows] != contents[columns]
         rows, columns = rows[other], columns[other]
         if len(rows) > 0:
@@ -93,7 +94,7 @@ def _is_flat(video: VideoSummary) -> bool:
 
 
 def _close_hashes(
-    hashes: npt.NDArray[np.uint64], set_of: Indices, start: int
+    hashes: npt.NDArray[np.uint64], set_of: Indices, top: int, left: int
 ) -> tuple[Indices, Indices]:
     """Find pairs i < j of different sets whose hashes differ in few bits.
 
@@ -102,27 +103,28 @@ def _close_hashes(
 
     Args:
         hashes: of the frames of each video (N, frames).
-        start: i is one of the CHUNK from here.
+        top, left: i is one of the CHUNK from ``top``, j one of those from ``left``.
     """
     num_frames = hashes.shape[1]
     limit = int(MAX_BITS * num_frames)
-    middle = np.ascontiguousarray(hashes[:, num_frames // 2])
-    left = slice(start, start + CHUNK)
-    differing = np.bitwise_count(middle[left, None] ^ middle[None, start:])
-    close = (differing <= limit) & (set_of[left, None] != set_of[None, start:])
-    rows, columns = np.nonzero(np.triu(close, 1))
-    rows, columns = rows + start, columns + start
+    middle = hashes[:, num_frames // 2]
+    above, beside = slice(top, top + CHUNK), slice(left, left + CHUNK)
+    differing = np.bitwise_count(middle[above, None] ^ middle[None, beside])
+    close = (differing <= limit) & (set_of[above, None] != set_of[None, beside])
+    rows, columns = np.nonzero(close)
+    rows, columns = rows + top, columns + left
     total = np.bitwise_count(hashes[rows] ^ hashes[columns]).sum(axis=1, dtype=np.int64)
-    return rows[total <= limit], columns[total <= limit]
+    near = (rows < columns) & (total <= limit)
+    return rows[near], columns[near]
 
 
 def _move_alike(
-    pictures: npt.NDArray[np.float32], rows: Indices, columns: Indices
+    pictures: Sequence[Frames], rows: Indices, columns: Indices
 ) -> npt.NDArray[np.bool_]:
     """Compare the moving parts too, because all videos of a fixed camera have similar hashes.
 
     Args:
-        pictures: thumbnails of each video (N, frames, H, W).
+        pictures: thumbnails of each of the N videos (frames, H, W).
         rows, columns: the pairs.
 
     Returns:
@@ -131,7 +133,9 @@ def _move_alike(
     (one, first), (other, second) = (
         np.unique(side, return_inverse=True) for side in (rows, columns)
     )
-    motions, norms = zip(*(_motion(pictures[side]) for side in (one, other)), strict=True)
+    motions, norms = zip(
+        *(_motion(np.stack([pictures[i] for i in side])) for side in (one, other)), strict=True
+    )
     # All products at once are one matrix product.
     likeness = (motions[0] @ motions[1].T)[first, second]
     alike: npt.NDArray[np.bool_] = likeness >= MIN_MOTION_LIKENESS
@@ -141,9 +145,10 @@ def _move_alike(
     return alike
 
 
-def _motion(pictures: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], Floats]:
+def _motion(pictures: Frames) -> tuple[npt.NDArray[np.float32], Floats]:
     """The moving parts of videos as vectors of length 1 (N, D), and their lengths before (N,)."""
-    moving = (pictures - np.median(pictures, axis=1, keepdims=True)).reshape(len(pictures), -1)
+    still = np.median(pictures, axis=1, keepdims=True).astype(np.float32)
+    moving = (pictures - still).reshape(len(pictures), -1)
     norms = np.linalg.norm(moving, axis=1)
     return moving / np.maximum(norms, 1e-6)[:, None], norms
 

@@ -18,7 +18,7 @@ MIN_DETAIL = 3.0  # standard deviation below which a background is blank [grey l
 BLACK = 24.0  # levels below which a pixel is black
 LIT = 0.1  # share of its pixels that are not black from which a line is no part of a black bar
 NOTABLE = 0.05  # share of the test videos from which the finding is a warning
-CHUNK = 2_000  # videos compared at once, to bound the memory
+CHUNK = 500  # training videos compared at once, to bound the memory
 
 
 def scene_findings(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
@@ -45,16 +45,17 @@ def seen_scenes(videos: Sequence[VideoSummary]) -> dict[str, str]:
     """
     trained = [video for video in videos if video.split == "train"]
     tested = [video for video in videos if video.split == "test"]
-    train = _backgrounds(trained)
-    found: dict[str, str] = {}
-    for start in range(0, len(tested) if trained else 0, CHUNK):
-        part = tested[start : start + CHUNK]
-        alike = _backgrounds(part) @ train.T
-        nearest = alike.argmax(axis=1).tolist()
-        for row, column in enumerate(nearest):
-            if alike[row, column] >= SAME_SCENE:
-                found[part[row].case] = trained[column].case
-    return found
+    test = _backgrounds(tested)
+    highest, nearest = np.zeros(len(tested), np.float32), np.zeros(len(tested), np.int64)
+    for start in range(0, len(trained), CHUNK):
+        alike = test @ _backgrounds(trained[start : start + CHUNK]).T
+        best = alike.max(axis=1, initial=0)
+        closer = best > highest
+        highest[closer], nearest[closer] = best[closer], start + alike[closer].argmax(axis=1)
+    return {
+        tested[row].case: trained[nearest[row]].case
+        for row in np.flatnonzero(highest >= SAME_SCENE)
+    }
 
 
 def _backgrounds(videos: Sequence[VideoSummary]) -> npt.NDArray[np.float32]:

@@ -22,7 +22,7 @@ MAX_VIDEOS = 10_000
 Frames = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class VideoSummary:
     """Metadata and tiny pictures of one decodable video; the manifest's columns are as there."""
 

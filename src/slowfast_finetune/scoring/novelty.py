@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Features = npt.NDArray[np.float32]
 
 MAX_KEPT = 1000  # training videos whose features a checkpoint carries: 4.6 MB for R50
+CHUNK = 1000  # videos compared at once, to bound the memory
 FAMILIAR = 1.0  # novelty up to which a video counts as like the training videos
 
 
@@ -81,9 +82,12 @@ def directions_of(features: Features) -> Features:
 
 def distances(known: Features, directions: Features, *, k: int) -> Floats:
     """Distance (M,) of each of M directions to the k-th nearest of the known ones (N, D)."""
-    cosines = directions @ known.T
-    nearest = np.partition(cosines, len(known) - k, axis=1)[:, len(known) - k]
-    found: Floats = np.sqrt(np.maximum(2 - 2 * nearest.astype(np.float64), 0.0))
+    nearest = [
+        np.partition(part @ known.T, len(known) - k, axis=1)[:, len(known) - k]
+        for part in np.array_split(directions, len(directions) // CHUNK + 1)
+    ]
+    cosines = np.concatenate(nearest).astype(np.float64)
+    found: Floats = np.sqrt(np.maximum(2 - 2 * cosines, 0.0))
     return found
 
 
