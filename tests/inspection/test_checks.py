@@ -218,6 +218,35 @@ def test_videos_of_a_still_camera_are_no_copies_though_their_hashes_are_close() 
     assert near_copies([*videos, again]) == [[0, 2]]
 
 
+@pytest.mark.parametrize(
+    ("likeness", "bits", "is_copy"),
+    [(0.7, 3, False), (0.95, 3, True), (0.7, 1, True), (0.3, 1, False), (0.99, 5, False)],
+)
+def test_the_closer_the_hashes_the_less_alike_need_the_motions_be(
+    likeness: float, bits: int, is_copy: bool
+) -> None:
+    """Two people who run before one camera move alike to 0.7; their hashes differ in 3 bits."""
+    original = summary_of(acted(0, seed=1), path="a.mp4")
+    draws = np.random.default_rng(0).normal(size=(24 * 24, 4))
+    first, second = np.split(np.linalg.qr(draws)[0].T, 2)
+    other = likeness * first + np.sqrt(1 - likeness**2) * second
+    videos = []
+    for path, moves in (("a.mp4", first), ("b.mp4", other)):
+        # Two frames differ from the other three, which are the median.
+        frames = np.tile(np.linspace(60, 190, 24), (5, 24, 1))
+        frames[[1, 3]] += moves.reshape(2, 24, 24) * 500
+        videos.append(
+            dataclasses.replace(
+                original,
+                video_path=path,
+                content_hash=path,
+                hashes=np.full(5, 0 if path == "a.mp4" else 2**bits - 1, np.uint64),
+                thumbnails=frames.round().clip(0, 255).astype(np.uint8),
+            )
+        )
+    assert near_copies(videos) == ([[0, 1]] if is_copy else [])
+
+
 def test_copies_of_copies_are_one_set_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [
         np.random.default_rng(seed).integers(0, 256, (5, HEIGHT, WIDTH, 3)) for seed in (0, 1)
@@ -229,9 +258,9 @@ def test_copies_of_copies_are_one_set_across_chunks(monkeypatch: pytest.MonkeyPa
     compared: list[int] = []
     move_alike = duplicates._move_alike
 
-    def counting(pictures: Any, rows: Any, columns: Any) -> Any:
+    def counting(pictures: Any, rows: Any, *others: Any) -> Any:
         compared.append(len(rows))
-        return move_alike(pictures, rows, columns)
+        return move_alike(pictures, rows, *others)
 
     monkeypatch.setattr(duplicates, "CHUNK", 2)
     monkeypatch.setattr(duplicates, "_move_alike", counting)

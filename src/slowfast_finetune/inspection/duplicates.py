@@ -15,7 +15,8 @@ from slowfast_finetune.scoring.metrics import Floats
 
 # Chosen on the two collections of docs/doctor.md, "Near copies".
 MAX_BITS = 4.0  # mean Hamming distance of the frames' 64-bit perceptual hashes
-MIN_MOTION_LIKENESS = 0.5  # correlation of the moving parts
+FEW_BITS = 2.0  # up to this distance the moving parts need not be as much alike
+MIN_LIKENESS, MIN_LIKENESS_WITH_FEW_BITS = 0.85, 0.5  # correlation of the moving parts
 MOTION_SEEN = 60.0  # L2 norm of the thumbnails' moving parts; below it, they are noise
 MAX_LEVELS = 4.0  # mean grey-level difference of thumbnails without motion
 FLAT = 4.0  # standard deviation of frames without content, such as black ones [grey levels]
@@ -77,11 +78,11 @@ def near_copies(videos: Sequence[VideoSummary]) -> DuplicateSets:
     set_of = np.arange(len(kept))
     for top, left in combinations_with_replacement(range(0, len(kept), CHUNK), 2):
         # What is in one set already need not be compared: of many copies few pairs are.
-        rows, columns = _close_hashes(hashes, set_of, top, left)
+        rows, columns, bits = _close_hashes(hashes, set_of, top, left)
         other = contents[rows] != contents[columns]
-        rows, columns = rows[other], columns[other]
+        rows, columns, bits = rows[other], columns[other], bits[other]
         if len(rows) > 0:
-            alike = _move_alike(pictures, rows, columns)
+            alike = _move_alike(pictures, rows, columns, bits)
             set_of = _joined(set_of, rows[alike], columns[alike])
     members: dict[int, list[int]] = defaultdict(list)
     for index, number in zip(kept, set_of.tolist(), strict=True):
@@ -95,8 +96,8 @@ def _is_flat(video: VideoSummary) -> bool:
 
 def _close_hashes(
     hashes: npt.NDArray[np.uint64], set_of: Indices, top: int, left: int
-) -> tuple[Indices, Indices]:
-    """Find pairs i < j of different sets whose hashes differ in few bits.
+) -> tuple[Indices, Indices, Floats]:
+    """Find pairs i < j of different sets whose hashes differ in few bits; and in how many.
 
     That is, in at most ``MAX_BITS`` bits per frame on average. The middle frames are compared
     first: if they alone differ in more bits than all frames of a pair may, the pair is excluded.
@@ -115,17 +116,18 @@ def _close_hashes(
     rows, columns = rows + top, columns + left
     total = np.bitwise_count(hashes[rows] ^ hashes[columns]).sum(axis=1, dtype=np.int64)
     near = (rows < columns) & (total <= limit)
-    return rows[near], columns[near]
+    return rows[near], columns[near], total[near] / num_frames
 
 
 def _move_alike(
-    pictures: Sequence[Frames], rows: Indices, columns: Indices
+    pictures: Sequence[Frames], rows: Indices, columns: Indices, bits: Floats
 ) -> npt.NDArray[np.bool_]:
     """Compare the moving parts too, because all videos of a fixed camera have similar hashes.
 
     Args:
         pictures: thumbnails of each of the N videos (frames, H, W).
         rows, columns: the pairs.
+        bits: in which their hashes differ, a frame.
 
     Returns:
         Whether each pair is alike, bool (pairs,).
@@ -138,7 +140,8 @@ def _move_alike(
     )
     # All products at once are one matrix product.
     likeness = (motions[0] @ motions[1].T)[first, second]
-    alike: npt.NDArray[np.bool_] = likeness >= MIN_MOTION_LIKENESS
+    needed = np.where(bits <= FEW_BITS, MIN_LIKENESS_WITH_FEW_BITS, MIN_LIKENESS)
+    alike: npt.NDArray[np.bool_] = likeness >= needed
     for pair in np.flatnonzero(np.minimum(norms[0][first], norms[1][second]) < MOTION_SEEN):
         still = [pictures[side[pair]] - pictures[side[pair]].mean() for side in (rows, columns)]
         alike[pair] = np.abs(still[0] - still[1]).mean() <= MAX_LEVELS
