@@ -281,7 +281,7 @@ def test_close_hashes_are_found_across_chunks(monkeypatch: pytest.MonkeyPatch) -
     hashes[9] = hashes[2] ^ np.uint64(0b11111)
     apart, blocks = np.arange(10), itertools.combinations_with_replacement(range(0, 10, 3), 2)
     pairs = [zip(*duplicates._close_hashes(hashes, apart, *b), strict=True) for b in blocks]
-    assert [*itertools.chain(*pairs)] == [(1, 8)]
+    assert [*itertools.chain(*pairs)] == [(1, 8, 4.0)]
     together = np.array([0, 1, 2, 3, 4, 5, 6, 7, 1, 9])
     assert len(duplicates._close_hashes(hashes, together, 0, 6)[0]) == 0
 
