@@ -167,6 +167,17 @@ def test_black_bars_are_no_scene() -> None:
     assert seen_scenes([*videos, same]) == {"c": "a"}
 
 
+def test_a_few_lit_pixels_are_no_scene() -> None:
+    def lit(seed: int) -> VideoSummary:
+        dark = np.zeros((HEIGHT, WIDTH))
+        rows, columns = (slice(0, side // 4) for side in (HEIGHT, WIDTH))
+        dark[rows, columns] = room(1)[rows, columns] + 20
+        frames = acted(seed, seed=seed, background=dark)
+        return summary_of(frames, path=f"{seed}", split=("train", "test")[seed % 2])
+
+    assert seen_scenes([lit(seed) for seed in range(2)]) == {}
+
+
 def test_a_duplicate_under_two_names_is_graver_across_classes_and_splits() -> None:
     first = SOUND[0]
     same: dict[str, Any] = {"content_hash": first.content_hash}

@@ -74,20 +74,13 @@ def test_a_probe_is_fitted_and_fitted_again_from_stored_features(tmp_path: Path)
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("launcher", ["runtime.devices", "torchrun"])
-def test_two_processes_share_the_videos_and_one_fits(launcher: str, tmp_path: Path) -> None:
+def test_two_processes_share_the_videos_and_one_fits(tmp_path: Path) -> None:
     alone, together = tmp_path / "alone", tmp_path / "together"
-    words = [str(PROJECT / "stages" / "train.py")]
-    runtime: dict[str, Any] = {}
-    if launcher == "torchrun":
-        words = ["-m", "torch.distributed.run", "--nproc-per-node=2", *words]
-    else:
-        runtime = {"devices": 2}
-    for folder in (alone, together):
+    for folder, runtime in ((alone, {}), (together, {"devices": 2})):
         folder.mkdir()
-        write_probe(folder, runtime=runtime if folder == together else {})
+        write_probe(folder, runtime=runtime)
     train(alone)
-    said = run_python(together, *words)
+    said = run_python(together, str(PROJECT / "stages" / "train.py"))
     assert "2 × CPU" in said
     assert said.count("0 videos from the store, 21 computed") == 1, "one process speaks"
     for name, value in best(together)["model_state"].items():

@@ -20,7 +20,7 @@ from slowfast_finetune.base.tables import Table
 from slowfast_finetune.decoding import video_facts
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
-# Shared by the facts of all rows: of its own each would have 700 bytes more.
+# One set for the facts of all rows: a set for each would take 700 bytes more.
 _FACTS = set(VideoFacts.model_fields)
 
 

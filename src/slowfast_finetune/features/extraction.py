@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,9 +30,6 @@ from slowfast_finetune.model.device import choose_device, choose_precision, proc
 from slowfast_finetune.model.slowfast import ClipClassifier, head_of
 from slowfast_finetune.scoring.ready import made_ready, views_at_once
 from slowfast_finetune.scoring.views import Views
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -111,11 +107,8 @@ def features_of(
     plan: ViewPlan,
     clips: Path,
     runtime: RuntimeParams,
-    fabric: Fabric | None = None,
 ) -> VideoFeatures:
     """Give the features of stored videos; what the feature store lacks is computed and kept.
-
-    Where several processes call this together, each computes its share and reads the others'.
 
     Each video is written when its last view is computed, so that a killed process loses the videos
     in flight alone. A damaged file is computed again. Rows of one clip share one computation.
@@ -124,7 +117,6 @@ def features_of(
         network: of pytorchvideo, with weights; its last layer does not matter. Its modules are
             prepared in place by :func:`made_ready`; names and numbers stay.
         clips: the folder of the clip store, which has the entries of all rows.
-        fabric: joins the processes, which all see this folder; None for one process.
 
     Raises:
         DataError: a clip is gone or damaged.
@@ -146,14 +138,10 @@ def features_of(
     num_features = head_of(network).in_features
     known = _read_known(rows, store, shape=(settings.num_views, num_features))
     missing = [*{key_of(row): row for row in rows if key_of(row) not in known}.values()]
-    share = missing
-    if fabric is not None:
-        fabric.barrier()  # all have listed the store before any writes: they share the same videos
-        share = missing[fabric.global_rank :: fabric.world_size]
-    if share:
-        views = views_of(share, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
+    if missing:
+        views = views_of(missing, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
         reader = ClipReader(
-            share,
+            missing,
             folder=clips,
             num_frames=shape.num_frames,
             crop_size=shape.crop_size,
@@ -161,12 +149,9 @@ def features_of(
         )
         computed = compute(network, reader, views, shape=shape, runtime=runtime)
         with closing(computed):  # the network has its last layer back, however this ends
-            for row, values in zip(share, computed, strict=True):
+            for row, values in zip(missing, computed, strict=True):
                 store.write(key_of(row), values)
                 known[key_of(row)] = values
-    if fabric is not None:
-        fabric.barrier()
-        known |= {key_of(row): store.read(key_of(row)) for row in missing}
     return VideoFeatures(np.stack([known[key_of(row)] for row in rows]), settings, len(missing))
 
 

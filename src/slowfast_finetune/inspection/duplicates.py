@@ -20,7 +20,7 @@ MIN_LIKENESS, MIN_LIKENESS_WITH_FEW_BITS = 0.85, 0.5  # correlation of the movin
 MOTION_SEEN = 60.0  # L2 norm of the thumbnails' moving parts; below it, they are noise
 MAX_LEVELS = 4.0  # mean grey-level difference of thumbnails without motion
 FLAT = 4.0  # standard deviation of frames without content, such as black ones [grey levels]
-CHUNK = 500  # videos compared with as many others at once, to bound the memory
+CHUNK = 200  # videos compared with as many others at once, to bound the memory
 
 Indices = npt.NDArray[np.int64]
 DuplicateSets = list[list[int]]  # each inner list holds positions of videos
@@ -135,22 +135,23 @@ def _move_alike(
     (one, first), (other, second) = (
         np.unique(side, return_inverse=True) for side in (rows, columns)
     )
-    motions, norms = zip(
-        *(_motion(np.stack([pictures[i] for i in side])) for side in (one, other)), strict=True
-    )
+    shown = [np.stack([pictures[i] for i in side]).astype(np.float32) for side in (one, other)]
+    motions, norms = zip(*(_motion(side) for side in shown), strict=True)
     # All products at once are one matrix product.
     likeness = (motions[0] @ motions[1].T)[first, second]
     needed = np.where(bits <= FEW_BITS, MIN_LIKENESS_WITH_FEW_BITS, MIN_LIKENESS)
     alike: npt.NDArray[np.bool_] = likeness >= needed
-    for pair in np.flatnonzero(np.minimum(norms[0][first], norms[1][second]) < MOTION_SEEN):
-        still = [pictures[side[pair]] - pictures[side[pair]].mean() for side in (rows, columns)]
-        alike[pair] = np.abs(still[0] - still[1]).mean() <= MAX_LEVELS
+    still = np.flatnonzero(np.minimum(norms[0][first], norms[1][second]) < MOTION_SEEN)
+    levels = [side - side.mean(axis=(1, 2, 3), keepdims=True) for side in shown]
+    for pairs in np.array_split(still, len(still) // CHUNK + 1):
+        differences = np.abs(levels[0][first[pairs]] - levels[1][second[pairs]])
+        alike[pairs] = differences.mean(axis=(1, 2, 3)) <= MAX_LEVELS
     return alike
 
 
-def _motion(pictures: Frames) -> tuple[npt.NDArray[np.float32], Floats]:
+def _motion(pictures: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], Floats]:
     """The moving parts of videos as vectors of length 1 (N, D), and their lengths before (N,)."""
-    still = np.median(pictures, axis=1, keepdims=True).astype(np.float32)
+    still = np.median(pictures, axis=1, keepdims=True)
     moving = (pictures - still).reshape(len(pictures), -1)
     norms = np.linalg.norm(moving, axis=1)
     return moving / np.maximum(norms, 1e-6)[:, None], norms

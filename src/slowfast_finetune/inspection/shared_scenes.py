@@ -15,8 +15,8 @@ from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSumm
 SAME_SCENE = 0.75  # correlation of two backgrounds
 WINDOW = 5  # of the mean that is subtracted, to keep only finer detail [thumbnail px]
 MIN_DETAIL = 3.0  # standard deviation below which a background is blank [grey levels]
-BLACK = 24.0  # levels below which a pixel is black
-LIT = 0.1  # share of its pixels that are not black from which a line is no part of a black bar
+BLACK, FLAT = 24.0, 4.0  # largest mean and standard deviation of a line of a black bar [levels]
+MIN_SHOWN = 100  # pixels between black bars, of 576; fewer are alike by chance
 NOTABLE = 0.05  # share of the test videos from which the finding is a warning
 CHUNK = 500  # training videos compared at once, to bound the memory
 
@@ -84,22 +84,25 @@ def _some_backgrounds(videos: Sequence[VideoSummary]) -> npt.NDArray[np.float32]
     lines = fine.reshape(len(videos), -1)
     lengths = np.linalg.norm(lines, axis=1, keepdims=True)
     has_detail = lengths >= MIN_DETAIL * np.sqrt(num_shown[:, 0])
-    return np.where(has_detail, lines / np.maximum(lengths, 1e-6), 0).astype(np.float32)
+    tells = has_detail & (num_shown[:, 0] >= MIN_SHOWN)
+    return np.where(tells, lines / np.maximum(lengths, 1e-6), 0).astype(np.float32)
 
 
 def _without_bars(still: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Say which pixels of backgrounds (N, H, W) lie between the black bars at their edges."""
-    lit = still >= BLACK
-    rows, columns = (_between_bars(lit.mean(axis=across) > LIT) for across in (2, 1))
+    rows, columns = (
+        _between_bars((still.mean(axis=across) > BLACK) | (still.std(axis=across) > FLAT))
+        for across in (2, 1)
+    )
     return rows[:, :, None] & columns[:, None, :]
 
 
-def _between_bars(lit: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Mark the lines between the first and the last lit one of each video, bool (N, lines)."""
+def _between_bars(shows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Mark the lines between the first and the last that shows something, bool (N, lines)."""
 
-    def after_bar(lit: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        reached = np.logical_or.accumulate(lit, axis=1)
+    def after_bar(shows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        reached = np.logical_or.accumulate(shows, axis=1)
         # The line beside a bar is mixed with it.
         return np.concatenate([reached[:, :1], reached[:, :-1]], axis=1)
 
-    return after_bar(lit) & after_bar(lit[:, ::-1])[:, ::-1]
+    return after_bar(shows) & after_bar(shows[:, ::-1])[:, ::-1]

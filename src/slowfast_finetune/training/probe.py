@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -38,6 +39,7 @@ from slowfast_finetune.model.checkpoint import (
 )
 from slowfast_finetune.model.exported_program import export_program
 from slowfast_finetune.model.slowfast import head_of
+from slowfast_finetune.training.epoch_progress import gather
 from slowfast_finetune.training.history import HISTORY, EpochRow, Recorder
 from slowfast_finetune.training.memory import peak_memory_mb
 from slowfast_finetune.training.run import TrainingOutputs
@@ -93,20 +95,27 @@ def train_probe(
     )
     shape = description.preprocessing
     begun = time.monotonic()
-    features = features_of(
-        rows,
+    features_of_rows = partial(
+        features_of,
         network=network,
         model_name=params.model.name,
         shape=shape,
         plan=plan,
         clips=clips,
         runtime=params.runtime,
-        fabric=fabric,
     )
-    if fabric is not None and not fabric.is_global_zero:
-        return
+    shared = 0
+    if fabric is not None:
+        # By position, which is the same for all processes, whatever each finds in the store; of
+        # more processes than videos the last ones share the first.
+        share = rows[fabric.global_rank :: fabric.world_size] or rows[:1]
+        shared = sum(gather(features_of_rows(share).num_computed))
+        if not fabric.is_global_zero:
+            return
+    features = features_of_rows(rows)
+    num_computed = shared + features.num_computed
     feature_seconds = time.monotonic() - begun
-    recorder.note(_feature_line(features, feature_seconds))
+    recorder.note(_feature_line(features, num_computed, feature_seconds))
     begun = time.monotonic()
     probe = fit_probe(
         rows,
@@ -137,7 +146,7 @@ def train_probe(
             "fitted_videos": len(rows),
             "views": features.settings.num_views,
             "features": features.values.shape[2],
-            "features_computed": features.num_computed,
+            "features_computed": num_computed,
             "feature_seconds": round(feature_seconds, 2),
             "fit_seconds": round(fit_seconds, 2),
             "parameters_trained": sum(p.numel() for p in head_of(network).parameters()),
@@ -216,15 +225,14 @@ def put_head(network: nn.Module, head: Head) -> None:
         layer.bias.copy_(torch.from_numpy(head.bias))
 
 
-def _feature_line(features: VideoFeatures, seconds: float) -> str:
+def _feature_line(features: VideoFeatures, num_computed: int, seconds: float) -> str:
     num_videos, num_views, size = features.values.shape
     line = (
         f"features: {num_videos} videos × {num_views} views × {size} numbers; "
-        f"{num_videos - features.num_computed} videos from the store, "
-        f"{features.num_computed} computed"
+        f"{num_videos - num_computed} videos from the store, {num_computed} computed"
     )
-    if features.num_computed:
-        line += f" in {seconds:.1f} s ({features.num_computed * num_views / seconds:.2f} views/s)"
+    if num_computed:
+        line += f" in {seconds:.1f} s ({num_computed * num_views / seconds:.2f} views/s)"
     return line
 
 
