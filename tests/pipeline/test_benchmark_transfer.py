@@ -99,7 +99,7 @@ def test_a_run_trains_each_contender_and_keeps_what_is_trained(
 ) -> None:
     for split, groups in (("train", 5), ("test", 2)):
         make_set(tmp_path / "set" / split, "abc", groups=groups)
-    tiny = "clip.short_side=32,train.crop_size=32,train.epochs=1"
+    tiny = "clip.num_frames=8,clip.short_side=32,train.crop_size=32,train.epochs=1"
     changes = f"{tiny},train.warmup_epochs=0,data.val_fraction=0.4"
     command = [
         *(sys.executable, "-m", "benchmarks", "transfer", str(tmp_path / "set")),
@@ -146,7 +146,11 @@ def test_every_group_is_tested_once_and_the_next_one_chooses_the_epoch(
         return {c: found.assign(right=c != SCRATCH or splits["test"] == "g2") for c in CONTENDERS}
 
     monkeypatch.setattr(Bench, "solve", solve)
-    bench = Bench(tmp_path / "kept", {"clip": {"short_side": 32}, "train": {"crop_size": 32}}, {})
+    bench = Bench(
+        tmp_path / "kept",
+        {"clip": {"num_frames": 8, "short_side": 32}, "train": {"crop_size": 32}},
+        {},
+    )
     runs = _one_group_out(bench, tmp_path / "other", model=tmp_path / "best.pt", seed=0)
     assert dealt == [["g0", "g1", "g2"], ["g1", "g2", "g0"], ["g2", "g0", "g1"]]
     assert {result.contender: (result.top1, len(result.cases)) for result in runs} == {
