@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -95,27 +95,23 @@ def train_probe(
     )
     shape = description.preprocessing
     begun = time.monotonic()
-    features_of_rows = partial(
-        features_of,
-        network=network,
-        model_name=params.model.name,
-        shape=shape,
-        plan=plan,
-        clips=clips,
-        runtime=params.runtime,
+    features = _shared_features(
+        rows,
+        fabric,
+        partial(
+            features_of,
+            network=network,
+            model_name=params.model.name,
+            shape=shape,
+            plan=plan,
+            clips=clips,
+            runtime=params.runtime,
+        ),
     )
-    shared = 0
-    if fabric is not None:
-        # By position, which is the same for all processes, whatever each finds in the store; of
-        # more processes than videos the last ones share the first.
-        share = rows[fabric.global_rank :: fabric.world_size] or rows[:1]
-        shared = sum(gather(features_of_rows(share).num_computed))
-        if not fabric.is_global_zero:
-            return
-    features = features_of_rows(rows)
-    num_computed = shared + features.num_computed
+    if features is None:
+        return
     feature_seconds = time.monotonic() - begun
-    recorder.note(_feature_line(features, num_computed, feature_seconds))
+    recorder.note(_feature_line(features, feature_seconds))
     begun = time.monotonic()
     probe = fit_probe(
         rows,
@@ -146,7 +142,7 @@ def train_probe(
             "fitted_videos": len(rows),
             "views": features.settings.num_views,
             "features": features.values.shape[2],
-            "features_computed": num_computed,
+            "features_computed": features.num_computed,
             "feature_seconds": round(feature_seconds, 2),
             "fit_seconds": round(fit_seconds, 2),
             "parameters_trained": sum(p.numel() for p in head_of(network).parameters()),
@@ -154,6 +150,26 @@ def train_probe(
         noun=case_noun(rows),
     )
     recorder.note(f"{sentence}; wrote {outputs.best_checkpoint}, {outputs.best_model}")
+
+
+def _shared_features(
+    rows: Sequence[ClipRow],
+    fabric: Fabric | None,
+    features_of_rows: Callable[[Sequence[ClipRow]], VideoFeatures],
+) -> VideoFeatures | None:
+    """Give the first process the features of all rows, each process having computed its share.
+
+    The others are given None.
+    """
+    if fabric is None:
+        return features_of_rows(rows)
+    # By position, which is the same for all processes, whatever each finds in the store.
+    share = rows[fabric.global_rank :: fabric.world_size]
+    computed = sum(gather(features_of_rows(share).num_computed if share else 0))
+    if not fabric.is_global_zero:
+        return None
+    found = features_of_rows(rows)
+    return replace(found, num_computed=computed + found.num_computed)
 
 
 def _checkpoint(
@@ -225,14 +241,15 @@ def put_head(network: nn.Module, head: Head) -> None:
         layer.bias.copy_(torch.from_numpy(head.bias))
 
 
-def _feature_line(features: VideoFeatures, num_computed: int, seconds: float) -> str:
+def _feature_line(features: VideoFeatures, seconds: float) -> str:
     num_videos, num_views, size = features.values.shape
     line = (
         f"features: {num_videos} videos × {num_views} views × {size} numbers; "
-        f"{num_videos - num_computed} videos from the store, {num_computed} computed"
+        f"{num_videos - features.num_computed} videos from the store, "
+        f"{features.num_computed} computed"
     )
-    if num_computed:
-        line += f" in {seconds:.1f} s ({num_computed * num_views / seconds:.2f} views/s)"
+    if features.num_computed:
+        line += f" in {seconds:.1f} s ({features.num_computed * num_views / seconds:.2f} views/s)"
     return line
 
 
