@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import Params
@@ -236,7 +237,7 @@ def device_name(device: torch.device) -> str:
     """The device's name for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU ({torch.get_num_threads()} threads)"
+    return f"CPU ({count(torch.get_num_threads(), 'thread')})"
 
 
 def _rows_of(rows: Sequence[ClipRow], split: str) -> list[ClipRow]:
