@@ -156,7 +156,7 @@ def _add_features(add_parser: AddParser) -> argparse.ArgumentParser:
         "features", help="the feature store against bare forward passes; the seconds of a head"
     )
     parser.add_argument("--videos", type=_positive, default=240, help="drawn ones [%(default)s]")
-    parser.add_argument("--model", choices=MODELS, default="slowfast_shallow")
+    parser.add_argument("--preset", default="demo", help="gives model and clips [%(default)s]")
     parser.add_argument(
         "--heads", type=_positive, nargs="*", default=[1000, 10_000, 100_000], metavar="N",
         help="videos of drawn features, 2304 each, 10 classes [%(default)s]",

@@ -14,7 +14,7 @@ import torch
 from benchmarks.comparison import in_turn, speed_ratio, timed
 from benchmarks.experiment import prepare
 from benchmarks.report import Target, finish, format_table
-from benchmarks.stage_inputs import demo_params, quiet
+from benchmarks.stage_inputs import quiet, values_of_preset
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
@@ -69,14 +69,15 @@ def run(*, videos: int, views: Sequence[str], rounds: int, out: Path) -> None:
 
 
 def drawn_people(
-    folder: Path, videos: int, *, model: str = "slowfast_shallow"
+    folder: Path, videos: int, *, preset: str = "demo"
 ) -> tuple[Params, list[ClipRow]]:
     """A store of drawn people: ``videos`` of them to test on, as many people as make six train."""
     people = -(-videos // VIDEOS_PER_PERSON) + 1
     with quiet():
         generate_demo(folder / "videos", people=people, videos_per_person=2)
-    params = demo_params(data={"videos": str(folder / "videos")}, model={"name": model})
-    params = params.model_copy(update={"train": params.train.model_copy(update={"crop_size": 64})})
+    values = values_of_preset(preset)
+    values["data"]["videos"] = str(folder / "videos")
+    params = Params.model_validate(values)
     rows = prepare(params, folder)
     rows = [
         row._replace(split="test" if index < videos else "train") for index, row in enumerate(rows)

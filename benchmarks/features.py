@@ -32,11 +32,11 @@ APART = 0.2  # of the classes' centres, against a spread of 1: their videos over
 SECONDS_FOR, SECONDS_ALLOWED = 10_000, 10.0
 
 
-def run(*, videos: int, model: str, heads: Sequence[int], rounds: int, out: Path) -> None:
+def run(*, videos: int, preset: str, heads: Sequence[int], rounds: int, out: Path) -> None:
     """Measure both, print tables, write features.json."""
     with tempfile.TemporaryDirectory(prefix="features-") as name:
         folder = Path(name)
-        params, rows = drawn_people(folder, videos, model=model)
+        params, rows = drawn_people(folder, videos, preset=preset)
         rows = rows[:videos]  # people are drawn whole; the forward passes are of whole batches
         seconds = in_turn(
             {
@@ -52,7 +52,9 @@ def run(*, videos: int, model: str, heads: Sequence[int], rounds: int, out: Path
         [name, f"{min(each):.2f}", f"{len(rows) / min(each):.1f}" if name != ADDED else ""]
         for name, each in seconds.items()
     ]
-    print(format_table([f"{len(rows)} videos, {model}", "s", "features/s"], lines), end="\n\n")
+    print(
+        format_table([f"{len(rows)} videos, preset {preset}", "s", "features/s"], lines), end="\n\n"
+    )
     fitted = {number: _fit(number) for number in heads}
     head_lines = [
         [f"{number:,}", f"{found['seconds']:.1f}", str(found["folds"]), f"{found['accuracy']:.3f}"]
@@ -64,7 +66,13 @@ def run(*, videos: int, model: str, heads: Sequence[int], rounds: int, out: Path
         measured = fitted[SECONDS_FOR]["seconds"]
         name = f"seconds of a head on {SECONDS_FOR:,} videos"
         targets.append(Target(name, SECONDS_ALLOWED, measured, at_most=True))
-    results = {"videos": len(rows), "seconds": seconds, "ratio": asdict(ratio), "heads": fitted}
+    results = {
+        "preset": preset,
+        "videos": len(rows),
+        "seconds": seconds,
+        "ratio": asdict(ratio),
+        "heads": fitted,
+    }
     finish("features", out=out, results=results, targets=targets)
 
 
