@@ -55,7 +55,7 @@ test: setup ## the tests of every feature that needs no optional extra
 	$(PYTEST) -m 'not extended'
 
 test-all: setup ## every test, also of crashes, clusters, browsers and the notebook; installs the extras
-	.ci/install --editable '.[browser,explain,notebook,onnx,ray,serve,tensorboard,dev]'
+	.ci/install --editable '.[browser,explain,int8,notebook,onnx,ray,serve,tensorboard,dev]'
 	@# Playwright drives the Chromium of the system.
 	command -v chromium || command -v chromium-browser || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null; } || { echo 'install chromium first'; exit 1; }
 	$(PYTEST)

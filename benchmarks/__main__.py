@@ -166,6 +166,21 @@ def _add_features(add_parser: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_int8(add_parser: AddParser) -> argparse.ArgumentParser:
+    parser = add_parser("int8", help="computing in 8 bits against fp32 and bf16: speed and answers")
+    parser.add_argument(
+        "--presets", nargs="*", default=["demo", "probe"], help="give model and clips [%(default)s]"
+    )
+    parser.add_argument(
+        "--projects", type=Path, nargs="*", default=[], metavar="FOLDER",
+        help="after dvc repro: what becomes of the answers on their test videos",
+    )  # fmt: skip
+    parser.add_argument("--batches", type=_positive, default=3, help="a round [%(default)s]")
+    parser.add_argument("--rounds", type=_positive, default=7, help="[%(default)s]")
+    parser.set_defaults(runs="int8.run")
+    return parser
+
+
 def _add_predict(add_parser: AddParser) -> argparse.ArgumentParser:
     parser = add_parser("predict", help="predicting against decoding alone and computing alone")
     parser.add_argument(
@@ -367,6 +382,7 @@ ADDERS = (
     _add_startup,
     _add_evaluate,
     _add_features,
+    _add_int8,
     _add_predict,
     _add_recipe,
     _add_transfer,

@@ -1,8 +1,8 @@
-"""Write the model as one file that runs without this project: pt2 or onnx.
+"""Write the model as one file: pt2 or onnx, which run without this project, or int8.
 
 Export the model as one program: uint8 clips in, probabilities out. Its probabilities are compared
-with the checkpoint's before the file is written. With --check, check a .pt or .onnx file from
-somebody else without running anything in it.
+with the checkpoint's before the file is written. The int8 file is for predict and serve on a CPU.
+With --check, check a .pt or .onnx file from somebody else without running anything in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from slowfast_finetune.commands.options import add_checkpoint
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
-    parser.add_argument("--format", choices=["pt2", "onnx"], help="format of the exported file")
+    parser.add_argument(
+        "--format", choices=["pt2", "onnx", "int8"], help="format of the exported file"
+    )
     parser.add_argument(
         "--precision",
         choices=["fp32", "bf16"],
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         say(check_file(args.check))
         return
     if args.format is None:
-        raise ExportError("--format is needed: pt2 or onnx")
+        raise ExportError("--format is needed: pt2, onnx or int8")
     from slowfast_finetune.exporting.model_export import export
 
     written = export(

@@ -36,6 +36,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add ``--precision``."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
+        default="auto",
+        help="int8: on a CPU, after slowfast export --format int8 [as the model was trained]",
+    )
+
+
 def check_installed(modules: Iterable[str], *, command: str) -> None:
     """Refuse a command that needs the extra ``serve``.
 

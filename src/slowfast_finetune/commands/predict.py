@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.commands.options import add_checkpoint, add_device, number_from
+from slowfast_finetune.commands.options import (
+    add_checkpoint,
+    add_device,
+    add_precision,
+    number_from,
+)
 
 if TYPE_CHECKING:
     from slowfast_finetune.predicting.prediction import Prediction, RefusedVideo
@@ -46,8 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
            help="write the video with its labels: a file for one video, else a folder")  # fmt: skip
     option("--workers", type=number_from(int, 1), metavar="N", help="decoders [one for each core]")
     add_device(parser)
-    option("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto",
-           help="[as the model was trained]")  # fmt: skip
+    add_precision(parser)
 
 
 def run(args: argparse.Namespace) -> None:

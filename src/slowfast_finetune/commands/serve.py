@@ -19,6 +19,7 @@ from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.commands.options import (
     add_checkpoint,
     add_device,
+    add_precision,
     check_installed,
     number_from,
 )
@@ -54,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--workers", type=number_from(int, 1), metavar="N",
            help="decoding processes [one a core, 4 at most]")  # fmt: skip
     add_device(parser)
+    add_precision(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -66,7 +68,11 @@ def run(args: argparse.Namespace) -> None:
             queue=args.queue,
         )
         service = load_service(
-            args.checkpoint, limits=limits, workers=args.workers, device=args.device
+            args.checkpoint,
+            limits=limits,
+            workers=args.workers,
+            device=args.device,
+            precision=args.precision,
         )
         known = own_names(args.host, args.name)
         server = make_server(service, names=known)
@@ -86,7 +92,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def load_service(
-    checkpoint: Path, *, limits: ServeLimits, workers: int | None = None, device: str = "auto"
+    checkpoint: Path,
+    *,
+    limits: ServeLimits,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Service:
     """A service with its model loaded.
 
@@ -98,7 +109,9 @@ def load_service(
     from slowfast_finetune.serving.inference import InferenceEngine
 
     decoders = workers or min(4, worker_count("auto"))
-    engine = InferenceEngine(checkpoint, limits=limits, decoders=decoders, device=device)
+    engine = InferenceEngine(
+        checkpoint, limits=limits, decoders=decoders, device=device, precision=precision
+    )
     return Service(engine, limits=limits, decoders=decoders)
 
 

@@ -7,16 +7,20 @@ from typing import Literal
 
 from slowfast_finetune.base.errors import ExportError
 from slowfast_finetune.base.files import write_bytes
+from slowfast_finetune.exporting.int8_file import int8_bytes, int8_runner, quantised
 from slowfast_finetune.exporting.onnx_file import OPSET, onnx_bytes
 from slowfast_finetune.exporting.parity import measure_parity, onnx_runner, pt2_runner
-from slowfast_finetune.model.checkpoint import load_checkpoint
+from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.model.exported_program import Precision, pt2_bytes
+from slowfast_finetune.predicting.int8_network import SUFFIX
 
-Format = Literal["pt2", "onnx"]
+Format = Literal["pt2", "onnx", "int8"]
 
 # Largest accepted difference of a probability. With bfloat16 (8 significant bits, float32 has 24)
 # the difference depends on the model, so that its limit only catches a broken file.
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "bf16": 0.1}
+# In 8 bits probabilities differ; what counts is how many of the answers do.
+INT8_NUM_REAL, INT8_MAX_TURNED = 64, 0.1
 
 
 def export(
@@ -39,9 +43,11 @@ def export(
         CheckpointError: the checkpoint cannot be used.
         ExportError: a library is missing, or the exported model's probabilities differ.
     """
-    if file_format == "onnx" and precision != "fp32":
-        raise ExportError("--precision bf16 is for --format pt2; ONNX files are fp32")
+    if file_format != "pt2" and precision != "fp32":
+        raise ExportError(f"--precision bf16 is for --format pt2, not for {file_format}")
     checkpoint = load_checkpoint(checkpoint_path)
+    if file_format == "int8":
+        return _export_int8(checkpoint, checkpoint_path, output=output, project=project)
     content: bytes | memoryview
     if file_format == "onnx":
         content, kind = onnx_bytes(checkpoint), f"ONNX opset {OPSET}"
@@ -69,5 +75,29 @@ def export(
             f"out:     probabilities, float32 (B, {len(names)}): {', '.join(names)}",
             f"parity:  probabilities differ from the checkpoint's by at most {parity}",
             f"example: examples/run_{file_format}.py; preprocessing: docs/exporting.md",
+        ]
+    )
+
+
+def _export_int8(
+    checkpoint: Checkpoint, checkpoint_path: Path, *, output: Path | None, project: Path
+) -> str:
+    """Write the network in 8 bits for predict and serve, unless it answers otherwise too often."""
+    network = quantised(checkpoint, project=project)
+    runner = int8_runner(*network, temperature=checkpoint.temperature)
+    parity = measure_parity(checkpoint, runner, project=project, num_real=INT8_NUM_REAL)
+    if parity.num_real_turned > INT8_MAX_TURNED * parity.num_real:
+        raise ExportError(
+            f"in 8 bits the model answers {parity.num_real_turned} of {parity.num_real} clips of "
+            "test videos otherwise, a tenth is allowed; nothing was written"
+        )
+    content = int8_bytes(*network, checkpoint=checkpoint_path)
+    path = output or checkpoint_path.with_suffix(SUFFIX)
+    write_bytes(path, content)
+    return "\n".join(
+        [
+            f"{path}: {len(content) / 1e6:.1f} MB, weights and activations of 8 bits, for OpenVINO",
+            f"parity:  probabilities differ from the checkpoint's by at most {parity}",
+            "use:     slowfast predict --precision int8, slowfast serve --precision int8",
         ]
     )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_reader import ClipReader
@@ -37,6 +38,7 @@ class Parity:
     random_difference: float  # largest absolute difference over the random clips and classes
     real_difference: float  # the same over the real clips
     num_turned: int  # clips whose most probable class differs
+    num_real_turned: int  # of these, the real ones
 
     @property
     def difference(self) -> float:
@@ -55,11 +57,17 @@ class Parity:
         )
 
 
-def measure_parity(checkpoint: Checkpoint, runner: Runner, *, project: Path) -> Parity:
-    """Run both on the same clips: the checkpoint one by one, the export in two batch sizes."""
+def measure_parity(
+    checkpoint: Checkpoint, runner: Runner, *, project: Path, num_real: int = NUM_REAL
+) -> Parity:
+    """Run both on the same clips: the checkpoint one by one, the export in two batch sizes.
+
+    Args:
+        num_real: clips of test videos of the project, at most.
+    """
     shape = (NUM_RANDOM, *example_clips(checkpoint).shape[1:])
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    real = _real_clips(checkpoint, project=project)
+    real = stored_clips(checkpoint, project=project, split="test", at_most=num_real)
     clips = np.concatenate([noise, real])
     model = ClipProbabilities(checkpoint)
     with torch.inference_mode():
@@ -67,32 +75,34 @@ def measure_parity(checkpoint: Checkpoint, runner: Runner, *, project: Path) -> 
     # The first clip alone and the others as one batch, since any batch size must work.
     found = np.concatenate([runner(clips[:1]), runner(clips[1:])])
     differences = np.abs(wanted - found).max(axis=1)
+    turned = wanted.argmax(axis=1) != found.argmax(axis=1)
     return Parity(
         num_real=len(real),
         random_difference=float(differences[:NUM_RANDOM].max()),
         real_difference=float(differences[NUM_RANDOM:].max(initial=0)),
-        num_turned=int((wanted.argmax(1) != found.argmax(1)).sum()),
+        num_turned=int(turned.sum()),
+        num_real_turned=int(turned[NUM_RANDOM:].sum()),
     )
 
 
-def _real_clips(checkpoint: Checkpoint, *, project: Path) -> Clips:
-    """Read the centre clips of up to eight test videos, (N, T, H, W, 3); N may be 0."""
+def stored_clips(checkpoint: Checkpoint, *, project: Path, split: Split, at_most: int) -> Clips:
+    """Read centre clips of videos, spread over the split, (N, T, H, W, 3); N may be 0."""
     shape = checkpoint.preprocessing
     num_frames, side = shape.num_frames, shape.crop_size
     try:
         rows = CLIPS.read_rows(project / "data" / "clips.csv")
         clip_params = ClipParams.model_validate(checkpoint.params.get("clip"))
         folder = ClipStore(store_root(project), clip_params).folder
-        tested = [row for row in rows if row.split == "test" and row.settings == folder.name]
-        tested = tested[:: max(1, len(tested) // NUM_REAL)][:NUM_REAL]
-        if tested:
+        rows = [row for row in rows if row.split == split and row.settings == folder.name]
+        rows = rows[:: max(1, len(rows) // at_most)][:at_most]
+        if rows:
             windows = plan_views(
-                tested, num_frames=num_frames, crop_size=side, temporal_views=1, spatial_crops=1
+                rows, num_frames=num_frames, crop_size=side, temporal_views=1, spatial_crops=1
             )
-            reader = ClipReader(tested, folder=folder, num_frames=num_frames, crop_size=side)
+            reader = ClipReader(rows, folder=folder, num_frames=num_frames, crop_size=side)
             return reader.gather(windows).clips.numpy().copy()
     except (DataError, ValueError):
-        pass  # real clips are optional; the random ones always exist
+        pass  # there is no project, or its clips are made otherwise
     return np.zeros((0, num_frames, side, side, 3), np.uint8)
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 import torch
+from torch import Tensor, nn
 
-from slowfast_finetune.base.errors import CheckpointError, VideoError
+from slowfast_finetune.base.errors import CheckpointError, ParamsError, VideoError
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.windows import Window, corners
 from slowfast_finetune.clips.workers import worker_count
@@ -32,6 +33,7 @@ from slowfast_finetune.predicting.clip_selection import (
 )
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_order
 from slowfast_finetune.predicting.frame_pipe import FrameRun
+from slowfast_finetune.predicting.int8_network import Int8Network
 from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
 from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
@@ -115,15 +117,24 @@ class Predictor:
         timeline: TimelineSettings | None = None,
         device: str = "auto",
         precision: str = "auto",
+        int8_network: Int8Network | None = None,
     ) -> None:
-        runtime = _runtime(checkpoint, device=device, precision=precision)
         self.checkpoint = checkpoint
         self.timeline = timeline or TimelineSettings()
         self.timeline_note = ""
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
-        self._classifier, self._device = ready_classifier(checkpoint, runtime)
         self.neighbours = Neighbours.of(checkpoint)
-        self._latest_features = head_inputs(self._classifier) if self.neighbours else None
+        self._classifier: Callable[[Tensor], Tensor]
+        self._latest_features: Callable[[], Tensor] | None = None
+        if int8_network is not None:
+            self._classifier, self._device = int8_network, torch.device("cpu")
+            self._latest_features = int8_network.features
+        else:
+            runtime = _runtime(checkpoint, device=device, precision=precision)
+            network, self._device = ready_classifier(checkpoint, runtime)
+            self._classifier = network
+            if self.neighbours is not None:
+                self._latest_features = head_inputs(network)
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
@@ -203,6 +214,7 @@ class Predictor:
     ) -> Generator[ViewFeatures | RefusedVideo]:
         """The features of videos in order, the next ones decoded meanwhile."""
         if self._latest_features is None:
+            assert isinstance(self._classifier, nn.Module)
             self._latest_features = head_inputs(self._classifier)
         shape = self.preprocessing
         plan = self._plan(shape.num_frames / shape.sample_fps)
@@ -290,9 +302,9 @@ class Predictor:
             return
         logits = self.logits(np.stack([clip.clip for _, clip in batch]))
         features = np.zeros((len(batch), 0), np.float32)
-        novelty: list[float | None] = [None] * len(batch)
         if self._latest_features is not None:
             features = self._latest_features()[: len(batch)].cpu().numpy()
+        novelty: list[float | None] = [None] * len(batch)
         if self.neighbours is not None:
             novelty = self.neighbours.novelty(features).tolist()
         for number, (video, clip) in enumerate(batch):
@@ -410,16 +422,28 @@ def load_model(
 
     Args:
         device: "auto", "cpu" or "cuda".
-        precision: "fp32", "bf16" or "fp16"; "auto" is that of the run that trained it.
+        precision: "fp32", "bf16" or "fp16"; "auto" is that of the run that trained it; "int8" is
+            for the CPU, and computes with the file that ``slowfast export --format int8`` makes.
 
     Raises:
         CheckpointError: missing, damaged, of another kind or version. Nothing in it is run.
-        ParamsError: the device is not there.
+        ParamsError: the device is not there, or cannot compute in the precision.
     """
     checkpoint = load_checkpoint(Path(path))
+    int8_network = None
+    if precision == "int8":
+        if device == "cuda":
+            raise ParamsError("int8 is for the CPU; on cuda there are auto, fp32, bf16 and fp16")
+        int8_network = Int8Network.beside(Path(path))
     timeline, note = read_settings(Path(path))
     try:
-        model = Predictor(checkpoint, timeline=timeline, device=device, precision=precision)
+        model = Predictor(
+            checkpoint,
+            timeline=timeline,
+            device=device,
+            precision=precision,
+            int8_network=int8_network,
+        )
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     model.timeline_note = note

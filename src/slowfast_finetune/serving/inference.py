@@ -27,10 +27,16 @@ class InferenceEngine:
     """A loaded model with its decoding processes. Only one thread may call ``answer``."""
 
     def __init__(
-        self, checkpoint_path: Path, *, limits: ServeLimits, decoders: int, device: str = "auto"
+        self,
+        checkpoint_path: Path,
+        *,
+        limits: ServeLimits,
+        decoders: int,
+        device: str = "auto",
+        precision: str = "auto",
     ) -> None:
         self._limits = limits
-        self._model = load_model(checkpoint_path, device=device)
+        self._model = load_model(checkpoint_path, device=device, precision=precision)
         checkpoint = self._model.checkpoint
         self._explainer = Explainer(checkpoint)
         self._fps = checkpoint.preprocessing.sample_fps
