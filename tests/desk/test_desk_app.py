@@ -209,7 +209,7 @@ def test_random_cases_give_an_interval(tmp_path: Path, cases: list[Case]) -> Non
     desk = LabelDesk(tmp_path, [*drawn, *cases[12:]])
     assert desk.estimate() is None
     for number, case in enumerate(drawn[:10]):
-        label = "wave" if number == 3 else case.class_name
+        label = "wave" if number == 3 else case.row.class_name
         decide(desk, case.name, "label", label=label)
     decide(desk, cases[14].name, "label", label="jump")  # not drawn: it does not count
     decide(desk, cases[11].name, "drop")
