@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -296,7 +297,7 @@ def _halves(item: _Item, at: float) -> tuple[Span, Span]:
     """
     start, end = item.span.start or 0.0, item.span.end
     at = round(at, TIME_DIGITS)
-    if not start < at or (end is not None and at >= end):
+    if not start < at < (math.inf if end is None else end):
         raise InputError(f"{item.name}: cannot be split at {at:g} s")
     return item.span._replace(start=start, end=at), item.span._replace(start=at)
 
