@@ -61,7 +61,7 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
         names = ", ".join(map(repr, sorted(emptied)))
         notes.append(f"WARNING: decisions leave no video of class {names}; it is no class any more")
     changed = sum(
-        video.is_changed and split == "test"
+        video.table_row in discovery.changed and split == "test"
         for video, split in zip(discovery.videos, splits, strict=True)
     )
     return Manifest(rows, notes + group_notes + split_notes, changed, discovery.num_dropped)
