@@ -266,9 +266,8 @@ class LabelDesk:
 
     def _item(self, case: Case) -> _Item:
         row = case.row
-        path = os.path.abspath(locate(row.video_path, project=self._project))  # noqa: PTH100
-        video = composed(os.path.relpath(path, os.path.abspath(self._root)))  # noqa: PTH100
-        span = Span(video, row.start_seconds, row.end_seconds)
+        path = os.path.relpath(locate(row.video_path, project=self._project), self._root)
+        span = Span(composed(path), row.start_seconds, row.end_seconds)
         return _Item(span, row.video_path, row.class_name or None, row.split, case.reason)
 
     def _name_table(self) -> None:
