@@ -116,20 +116,6 @@ def find_videos(
     )
 
 
-def videos_anywhere(
-    root: Path, extensions: Sequence[str], exclude: Sequence[str], not_videos: Collection[Path]
-) -> list[str]:
-    """Paths from ``root`` of all videos below it, composed and sorted; see ``find_videos``.
-
-    Raises:
-        DataError: no such folder, unreadable folder, a name that is not UTF-8.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: is no folder; expected the folder of the videos")
-    walk = FolderWalk(root, extensions, exclude, not_videos)
-    return sorted(walk.every_video())
-
-
 def _in_class_folders(
     root: Path, walk: FolderWalk, labels: LabelTable | None
 ) -> tuple[list[FoundVideo], dict[str, set[str]], dict[str, list[str]]]:
