@@ -30,7 +30,7 @@ from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.commands import label as label_command
 from slowfast_finetune.desk import decisions
 from slowfast_finetune.desk.cases import Case
-from slowfast_finetune.desk.desk_session import LabelDesk
+from slowfast_finetune.desk.desk_session import Choice, LabelDesk
 from slowfast_finetune.indexing.label_table import read_labels
 
 # Certificates, which take long to load, are for https.
@@ -126,8 +126,7 @@ def cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Case]:
 def decide(desk: LabelDesk, name: str, action: str, **given: Any) -> None:
     """As the page does: it tells the latest row about the case that it knows of."""
     known = desk.progress()["decided"].get(name, {"key": None})["key"]
-    chosen: dict[str, Any] = {"label": None, "at": None, "blind": False, "expected": known}
-    desk.decide(name, action=action, **chosen | given)
+    desk.decide(Choice.model_validate({"name": name, "action": action, "expected": known} | given))
 
 
 def test_other_edits_of_the_parameters_stay(tmp_path: Path, cases: list[Case]) -> None:
@@ -168,7 +167,7 @@ def test_a_label_written_by_hand_is_the_label(tmp_path: Path, cases: list[Case])
     with desk.table.path.open("a") as file:
         file.write("clap/2.mp4,wave,,,,,,\n")
     with pytest.raises(InputError, match="another program"):
-        desk.decide(cases[2].name, action="keep", label=None, at=None, blind=False, expected=None)
+        desk.decide(Choice(name=cases[2].name, action="keep"))
     decide(desk, cases[2].name, "keep")
     assert desk.table.decisions[-1].labels == ("wave",)
     assert desk.table.decisions[-1].before == "wave"

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.base.files import write_text
@@ -45,6 +47,17 @@ class _Item:
     @property
     def name(self) -> str:
         return case_name(self.video_path, self.span.start, self.span.end)
+
+
+class Choice(BaseModel):
+    """A decision, as the page sends it."""
+
+    name: str  # of the case
+    action: Literal["keep", "label", "drop", "split"]
+    label: str | None = None  # for the action of that name
+    at: float | None = None  # where it is split [s]
+    blind: bool = False  # whether the model's opinion was hidden
+    expected: str | None = None  # the key of the latest decision about it that the page knew of
 
 
 class LabelDesk:
@@ -173,49 +186,31 @@ class LabelDesk:
         shares = {"low": low, "high": high}
         return {"drawn": len(drawn), "count": len(found), "wrong": wrong, "blind": blind, **shares}
 
-    def decide(
-        self,
-        name: str,
-        *,
-        action: str,
-        label: str | None,
-        at: float | None,
-        blind: bool,
-        expected: str | None,
-    ) -> str:
+    def decide(self, choice: Choice) -> str:
         """Append a decision about a case of the queue; returns its key.
 
-        Args:
-            action: keep, label, drop or split.
-            at: where it is split [s].
-            expected: the key of the latest decision about it that the page knew of.
-
         Raises:
-            InputError: there is no such case or action, or it was decided in between.
+            InputError: there is no such case, it was decided in between, or it cannot be split
+                there or called so.
         """
         items = (*self._queue, *self._parts(self.table.standing))
-        item = next((item for item in items if item.name == name), None)
+        item = next((item for item in items if item.name == choice.name), None)
         if item is None:
-            raise InputError(f"{name}: is not in the queue")
+            raise InputError(f"{choice.name}: is not in the queue")
         latest = self.table.latest(item.span)
-        if (latest.key if latest else None) != expected:
+        if (latest.key if latest else None) != choice.expected:
             raise InputError("decided in another window or by another program meanwhile")
         # What it is called now.
         known = latest.parts if latest else ()
         now = next((label for span, label in known if span.overlaps(item.span)), item.label)
-        words = [item.word, *[TEST] * (item.split == "test"), *[BLIND] * blind]
+        words = [item.word, *[TEST] * (item.split == "test"), *[BLIND] * choice.blind]
         parts: list[tuple[Span, str | None]]
-        if action == "keep":
-            parts = [(item.span, now)]
-        elif action == "label" and label is not None:
-            parts = [(item.span, label)]
-        elif action == "drop":
-            parts = [(item.span, None)]
-        elif action == "split":
-            parts = [(half, now) for half in _halves(item, at or 0.0)]
+        if choice.action == "split":
+            parts = [(half, now) for half in _halves(item, choice.at or 0.0)]
             words.append(SPLIT)
         else:
-            raise InputError(f"no such action: {action}")
+            labels = {"keep": now, "label": choice.label or "", "drop": None}
+            parts = [(item.span, labels[choice.action])]
         made = self.table.decide(parts, before=now, words=words, split=item.split, expected=latest)
         self._name_table()
         return made.key
