@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import multiprocessing
 import signal
 from collections.abc import Iterator
@@ -151,6 +152,13 @@ def test_a_part_that_is_split_in_turn_leaves_the_others(tmp_path: Path, cases: l
     desk.undo(desk.table.standing[-1].key)
     rows = read_labels(tmp_path / "labels.csv").rows["clap/1.mp4"]
     assert [(row.start, row.end) for _, row in rows] == [(0.0, 0.6), (0.6, None)]
+
+
+@pytest.mark.parametrize("at", [0, math.inf, math.nan])
+def test_a_case_is_split_within_its_times(tmp_path: Path, cases: list[Case], at: float) -> None:
+    with pytest.raises(InputError, match="cannot be split at"):
+        decide(LabelDesk(tmp_path, cases), cases[1].name, "split", at=at)
+    assert not (tmp_path / "labels.csv").exists()
 
 
 def test_what_was_undone_is_no_class_any_more(tmp_path: Path, cases: list[Case]) -> None:
