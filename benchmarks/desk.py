@@ -142,7 +142,7 @@ def serve(folder: str) -> None:
     from slowfast_finetune.desk.desk_session import LabelDesk
 
     rows = CLIPS.read_rows(Path(folder, "data", "clips.csv"))
-    cases = [Case(row.video_path, row.class_name, row.split, "doubtful", 0.5) for row in rows]
+    cases = [Case(row, "doubtful", 0.5) for row in rows]
     with listening_socket("127.0.0.1", 0) as listener:
         server = make_desk_server(LabelDesk(Path(folder), cases), token=TOKEN)
         print(f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}/", flush=True)

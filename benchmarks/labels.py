@@ -133,7 +133,7 @@ def _orders(
     mistakes = [] if predictions is None else confident_mistakes(rows, predictions)
     queue = arrange(known, mistakes, random_share=0, seed=0)
     shown = arrange(known, mistakes, random_share=RANDOM_SHARE, seed=0)
-    shown.sort(key=lambda case: case.split == "test")
+    shown.sort(key=lambda case: case.row.split == "test")
     orders = {OURS: [case.name for case in queue], SHOWN: [case.name for case in shown]}
     orders[LEARNED] = orders[SHOWN]
     if predictions is not None:

@@ -381,6 +381,20 @@ def test_a_class_that_decisions_empty_is_told(project: Path) -> None:
     assert {(row.class_name, row.label) for row in manifest.rows} == {("jump", 0), ("wave", 1)}
 
 
+def test_the_background_of_a_changed_part_is_no_changed_label(tmp_path: Path) -> None:
+    names = [f"{i}.mp4" for i in range(8)]
+    touch_videos(tmp_path / "videos", names)
+    rows = [f"{name},{part}\n" for name in names for part in ("walk,10,12", "fall,20,24")]
+    path = tmp_path / "videos" / "labels.csv"
+    path.write_text("video,label,start,end\n" + "".join(rows))
+    params = PARAMS.model_copy(update={"background": "nothing"})
+    tested = next(r for r in build_manifest(params, project=tmp_path).rows if r.split == "test")
+    table, span = DecisionTable(path), Span(tested.video_path.removeprefix("videos/"), 10, 12)
+    seen = table.latest(span)
+    table.decide([(span, "fall")], before="walk", words=("random", "test"), expected=seen)
+    assert build_manifest(params, project=tmp_path).num_changed == 1
+
+
 def test_changed_test_labels_are_counted(project: Path) -> None:
     table = DecisionTable(project / "videos" / "labels.csv")
     tested = [row for row in index(project) if row.split == "test" and row.class_name == "wave"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import multiprocessing
 import signal
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.commands import label as label_command
 from slowfast_finetune.desk import decisions
 from slowfast_finetune.desk.cases import Case
-from slowfast_finetune.desk.desk_session import LabelDesk
+from slowfast_finetune.desk.desk_session import Choice, LabelDesk
 from slowfast_finetune.indexing.label_table import read_labels
 
 # Certificates, which take long to load, are for https.
@@ -126,8 +127,7 @@ def cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Case]:
 def decide(desk: LabelDesk, name: str, action: str, **given: Any) -> None:
     """As the page does: it tells the latest row about the case that it knows of."""
     known = desk.progress()["decided"].get(name, {"key": None})["key"]
-    chosen: dict[str, Any] = {"label": None, "at": None, "blind": False, "expected": known}
-    desk.decide(name, action=action, **chosen | given)
+    desk.decide(Choice.model_validate({"name": name, "action": action, "expected": known} | given))
 
 
 def test_other_edits_of_the_parameters_stay(tmp_path: Path, cases: list[Case]) -> None:
@@ -154,6 +154,13 @@ def test_a_part_that_is_split_in_turn_leaves_the_others(tmp_path: Path, cases: l
     assert [(row.start, row.end) for _, row in rows] == [(0.0, 0.6), (0.6, None)]
 
 
+@pytest.mark.parametrize("at", [0, math.inf, math.nan])
+def test_a_case_is_split_within_its_times(tmp_path: Path, cases: list[Case], at: float) -> None:
+    with pytest.raises(InputError, match="cannot be split at"):
+        decide(LabelDesk(tmp_path, cases), cases[1].name, "split", at=at)
+    assert not (tmp_path / "labels.csv").exists()
+
+
 def test_what_was_undone_is_no_class_any_more(tmp_path: Path, cases: list[Case]) -> None:
     desk = LabelDesk(tmp_path, cases)
     decide(desk, cases[1].name, "label", label="wvae")
@@ -168,7 +175,7 @@ def test_a_label_written_by_hand_is_the_label(tmp_path: Path, cases: list[Case])
     with desk.table.path.open("a") as file:
         file.write("clap/2.mp4,wave,,,,,,\n")
     with pytest.raises(InputError, match="another program"):
-        desk.decide(cases[2].name, action="keep", label=None, at=None, blind=False, expected=None)
+        desk.decide(Choice(name=cases[2].name, action="keep"))
     decide(desk, cases[2].name, "keep")
     assert desk.table.decisions[-1].labels == ("wave",)
     assert desk.table.decisions[-1].before == "wave"
@@ -209,7 +216,7 @@ def test_random_cases_give_an_interval(tmp_path: Path, cases: list[Case]) -> Non
     desk = LabelDesk(tmp_path, [*drawn, *cases[12:]])
     assert desk.estimate() is None
     for number, case in enumerate(drawn[:10]):
-        label = "wave" if number == 3 else case.class_name
+        label = "wave" if number == 3 else case.row.class_name
         decide(desk, case.name, "label", label=label)
     decide(desk, cases[14].name, "label", label="jump")  # not drawn: it does not count
     decide(desk, cases[11].name, "drop")

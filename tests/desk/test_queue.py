@@ -20,7 +20,6 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.desk import decisions
 from slowfast_finetune.desk.case_evidence import CaseEvidence, Unlabelled
-from slowfast_finetune.desk.cases import Neighbour
 from slowfast_finetune.desk.decisions import DecisionTable
 from slowfast_finetune.desk.queue import arrange, build_queue, confident_mistakes, spread
 from slowfast_finetune.desk.suggesting import suggest
@@ -44,7 +43,8 @@ def rows_of(labels: Sequence[int]) -> list[ClipRow]:
 def evidence_of(
     labels: Sequence[int], probabilities: Sequence[Sequence[float]], **changes: Any
 ) -> CaseEvidence:
-    near = [(Neighbour(f"like {index}", None, None, "clap", 0.9),) for index in range(len(labels))]
+    like = [row._replace(video_path=f"like {index}") for index, row in enumerate(rows_of(labels))]
+    near = [((row, 0.9),) for row in like]
     known = CaseEvidence(rows_of(labels), NAMES, np.array(probabilities, np.float64), near, [])
     return replace(known, **changes)
 
@@ -74,8 +74,8 @@ def test_the_most_doubtful_comes_first_with_its_guesses_and_neighbours() -> None
     first, second = arrange(known, [], random_share=0, seed=0)
     assert (first.name, first.reason, first.score) == ("01.mp4", "doubtful", pytest.approx(0.65))
     assert first.guesses == (("clap", 0.8), ("jump", 0.15), ("wave", 0.05))
-    assert first.neighbours[0].video_path == "like 1"
-    assert (first.class_name, first.split) == ("jump", "train")
+    assert first.neighbours[0][0].case == "like 1"
+    assert (first.row.class_name, first.row.split) == ("jump", "train")
     assert (second.name, second.score) == ("02.mp4", pytest.approx(0.1))
 
 
@@ -175,8 +175,10 @@ def test_suggested_are_the_middles_of_the_most_uncertain() -> None:
 
 
 def test_unlabelled_cases_have_no_label_and_stand_among_the_others() -> None:
-    near = (Neighbour("like", None, None, "clap", 0.5),)
-    rows = [row._replace(video_path=f"new {row.video_path}") for row in rows_of([0, 0])]
+    near = ((rows_of([0])[0], 0.5),)
+    rows = [
+        row._replace(video_path=f"new {row.video_path}", class_name="") for row in rows_of([0, 0])
+    ]
     given = Unlabelled(
         rows, np.eye(2, 4, dtype=np.float32), np.array([[0.5, 0.5, 0], [0.9, 0.1, 0]]), [near] * 2
     )
@@ -184,7 +186,7 @@ def test_unlabelled_cases_have_no_label_and_stand_among_the_others() -> None:
     found = arrange(known, [], random_share=0, seed=0)
     assert [case.name[:3] for case in found] == ["00.", "new", "01.", "02.", "new", "03."]
     case = found[1]
-    assert (case.name, case.class_name, case.split) == ("new 00.mp4", None, None)
+    assert (case.name, case.row.class_name) == ("new 00.mp4", "")
     assert (case.reason, case.score, case.neighbours) == ("unlabelled", 0.5, near)
 
 
@@ -257,7 +259,7 @@ def test_a_run_gives_a_queue_with_and_without_its_checkpoint(
     doubtful = [case for case in found if case.reason == "doubtful"]
     assert doubtful[0].name == rows[5].video_path
     assert doubtful[0].guesses[0][0] == "clap"
-    assert [neighbour.class_name for neighbour in doubtful[0].neighbours][:1] == ["clap"]
+    assert [near.class_name for near, _ in doubtful[0].neighbours][:1] == ["clap"]
     (new,) = (case for case in found if case.reason == "unlabelled")
     assert new.name == "new/deep/a.mp4"
     assert len(new.neighbours) == 5

@@ -11,7 +11,8 @@ import synthetic
 from synthetic import touch_videos
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.indexing.discovery import Discovery, find_videos, videos_anywhere
+from slowfast_finetune.indexing.discovery import Discovery, find_videos
+from slowfast_finetune.indexing.manifest import every_video
 
 
 def find(root: Path, *extensions: str) -> Discovery:
@@ -395,11 +396,12 @@ def test_class_named_as_the_answer_to_no_class_is_refused(tmp_path: Path) -> Non
         find_videos(tmp_path, extensions=[".mp4"])
 
 
-def test_videos_anywhere_are_those_that_a_table_may_name(tmp_path: Path) -> None:
+def test_every_video_is_one_that_a_table_may_name(tmp_path: Path) -> None:
     touch_videos(
         tmp_path, ["top.mp4", "e\u0301/deep/1.MP4", "notes.txt", "raw/2.mp4", ".dvc/3.mp4"]
     )
-    found = videos_anywhere(tmp_path, [".mp4"], ["raw"], [])
-    assert found == ["top.mp4", "\u00e9/deep/1.MP4"]
+    data = {"videos": str(tmp_path), "extensions": [".mp4"], "exclude": ["raw"]}
+    found = every_video(synthetic.make_params(data=data).data, project=tmp_path)
+    assert found == (tmp_path, ["top.mp4", "\u00e9/deep/1.MP4"])
     with pytest.raises(DataError, match="nowhere: is no folder"):
-        videos_anywhere(tmp_path / "nowhere", [".mp4"], [], [])
+        every_video(synthetic.make_params(data={"videos": "nowhere"}).data, project=tmp_path)

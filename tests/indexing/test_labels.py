@@ -206,6 +206,7 @@ def test_times(
         ("a.mp4,x,-1,,,", "start: found '-1', expected seconds"),
         ("a.mp4,x,,nan,,", "end: found 'nan', expected seconds"),
         ("a.mp4,x,1:61:00,,,", "start: found '1:61:00', expected seconds"),
+        (f"a.mp4,x,{'9' * 400}:00:00,,,", f"start: found '{'9' * 400}:00:00', expected seconds"),
         ("a.mp4,x,5,5,,", "ends at 5 s, not after its start at 5 s"),
         ("a.mp4,x,5,4.5,,", "ends at 4.5 s, not after its start at 5 s"),
         ("a.mp4,x,,,tset,", "split: found 'tset', expected train, val, test or nothing"),

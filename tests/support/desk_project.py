@@ -20,7 +20,7 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.commands.label import make_desk_server
 from slowfast_finetune.commands.serve import listening_socket
-from slowfast_finetune.desk.cases import Case, Neighbour, Reason
+from slowfast_finetune.desk.cases import Case, Reason
 from slowfast_finetune.desk.desk_session import LabelDesk
 
 CLASS_NAMES = ("clap", "jump", "wave")
@@ -72,10 +72,7 @@ def write_desk_project(folder: Path, *, per_class: int = 6) -> list[Case]:
         if number == len(clips) - 1:
             guesses = ((row.class_name, 0.6), (other, 0.4))
         near = clips[(number + per_class) % len(clips)]
-        neighbours = (Neighbour(near.video_path, None, None, near.class_name, 0.9),)
-        cases.append(
-            Case(row.video_path, row.class_name, row.split, reason, 0.5, guesses, neighbours)
-        )
+        cases.append(Case(row, reason, 0.5, guesses, ((near, 0.9),)))
     return cases
 
 
@@ -100,7 +97,7 @@ def running_desk(
 def cases_of(folder: Path) -> list[Case]:
     """All videos of the project, as cases, without guesses."""
     rows = CLIPS.read_rows(folder / "data" / "clips.csv")
-    return [Case(row.video_path, row.class_name, "train", "doubtful", 0.5) for row in rows]
+    return [Case(row._replace(split="train"), "doubtful", 0.5) for row in rows]
 
 
 def serve_cases(folder: Path, address: Connection) -> None:

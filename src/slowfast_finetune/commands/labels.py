@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from slowfast_finetune.base.console import count, say
 
 if TYPE_CHECKING:
-    from slowfast_finetune.labelling.label_studio import Case
+    from slowfast_finetune.indexing.label_table import Span
 
 # Format, and the file that it is written to.
 _EXPORTS = {"activitynet": "activitynet.json", "csv": "labels.csv", "label-studio": "tasks.json"}
@@ -138,17 +138,21 @@ def _durations(videos: Mapping[str, Path]) -> dict[str, float]:
     return durations
 
 
-def _predictions(root: Path) -> dict[Case, tuple[str, float]]:
+def _predictions(root: Path) -> dict[Span, tuple[str, float]]:
     """Predicted class and its probability of each test case; none before `evaluate` has run."""
     from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
-    from slowfast_finetune.labelling.manifest_labels import case_of
+    from slowfast_finetune.indexing.label_table import Span
+    from slowfast_finetune.labelling.manifest_labels import name_of
 
     if not (path := Path(PREDICTIONS.file)).exists():
         say(f"{path} is not there: the tasks have no predictions")
         return {}
-    rows = PREDICTIONS.rows(PREDICTIONS.read(path))
-    cases = (case_of(row, root=root, project=Path.cwd()) for row in rows)
-    return {case: (row.predicted, row.confidence) for case, row in zip(cases, rows, strict=True)}
+    found = {}
+    for row in PREDICTIONS.read_rows(path):
+        video = name_of(row.video_path, root=root, project=Path.cwd())
+        span = Span(video, row.start_seconds, row.end_seconds)
+        found[span] = row.predicted, row.confidence
+    return found
 
 
 def _writable(path: Path, args: argparse.Namespace) -> Path:

@@ -149,9 +149,6 @@ def _neighbours(
     rows: Sequence[ClipRow], positions: Labels, cosines: Features
 ) -> list[tuple[Neighbour, ...]]:
     return [
-        tuple(
-            Neighbour(row.video_path, row.start_seconds, row.end_seconds, row.class_name, cosine)
-            for row, cosine in zip([rows[position] for position in found], values, strict=True)
-        )
+        tuple((rows[position], cosine) for position, cosine in zip(found, values, strict=True))
         for found, values in zip(positions.tolist(), cosines.tolist(), strict=True)
     ]

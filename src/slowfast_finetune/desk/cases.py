@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from slowfast_finetune.base.manifest_table import Split, case_name
+from slowfast_finetune.clips.clip_tables import ClipRow
 
 # Why a case is shown.
 Reason = Literal[
@@ -17,38 +17,21 @@ Reason = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """A labelled case that is like another."""
-
-    video_path: str  # as in the manifest
-    start_seconds: float | None
-    end_seconds: float | None
-    class_name: str
-    similarity: float  # cosine of the angle between the features, at most 1
-
-    @property
-    def name(self) -> str:
-        """The name of the case, see :func:`case_name`."""
-        return case_name(self.video_path, self.start_seconds, self.end_seconds)
+Neighbour = tuple[ClipRow, float]  # a labelled case, and the cosine of the angle to its features
 
 
 @dataclass(frozen=True)
 class Case:
     """What the desk shows of a case."""
 
-    video_path: str  # as in the manifest
-    class_name: str | None  # its label; None if it has none
-    split: Split | None  # None if it has no label
+    row: ClipRow  # without a label its class is "", and its split train, which it would join
     reason: Reason
     score: float  # how much the case is worth looking at, among those of its reason; higher first
     # Classes and their probabilities, the most probable first; empty if nothing predicted it.
     guesses: tuple[tuple[str, float], ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
-    start_seconds: float | None = None
-    end_seconds: float | None = None
 
     @property
     def name(self) -> str:
-        """The name of the case, see :func:`case_name`."""
-        return case_name(self.video_path, self.start_seconds, self.end_seconds)
+        """The name of the case, see :func:`manifest_table.case_name`."""
+        return self.row.case

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import getpass
 import io
-import math
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -127,13 +126,9 @@ class DecisionTable:
             if not decision.is_undo:
                 found.append(decision)
                 continue
-            undone = [
-                position
-                for position, other in enumerate(found)
-                if any(other.overlaps(span) for span, _ in decision.parts)
-            ]
-            if undone:
-                del found[undone[-1]]
+            spans = [span for span, _ in decision.parts]
+            if undone := [other for other in found if any(map(other.overlaps, spans))]:
+                found.remove(undone[-1])
         return found
 
     def latest(self, span: Span) -> Decision | None:
@@ -317,7 +312,7 @@ def _decisions(listed: Iterable[ListedRow]) -> list[Decision]:
 
 
 def _time_cell(time: float | None, separator: str) -> str:
-    if time is None or not math.isfinite(time):
+    if time is None:
         return ""
     text = f"{time:.{TIME_DIGITS}f}".rstrip("0").rstrip(".")
     return text.replace(".", ",") if separator == ";" else text

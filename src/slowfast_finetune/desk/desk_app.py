@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from slowfast_finetune.base.errors import InputError
-from slowfast_finetune.desk.desk_session import LabelDesk
+from slowfast_finetune.desk.desk_session import Choice, LabelDesk
 from slowfast_finetune.serving.guard import Guard
 from slowfast_finetune.serving.limits import ServeLimits
 from slowfast_finetune.serving.page_files import add_page
@@ -21,17 +21,6 @@ DESK_PAGE = {
     "theme.js": ["serving/theme.js"],
     "script.js": ["desk/desk_page.js"],
 }
-
-
-class Choice(BaseModel):
-    """A decision, as the page sends it."""
-
-    name: str
-    action: Literal["keep", "label", "drop", "split"]
-    label: str | None = None
-    at: float | None = None
-    blind: bool = False
-    expected: str | None = None
 
 
 class Undo(BaseModel):
@@ -75,7 +64,7 @@ def create_desk_app(desk: LabelDesk, *, token: str, blind: bool, names: frozense
 
     @app.post(f"/{token}/decide")
     def decide(choice: Choice) -> dict[str, Any]:
-        return {"made": desk.decide(**choice.model_dump()), **desk.progress()}
+        return {"made": desk.decide(choice), **desk.progress()}
 
     @app.post(f"/{token}/undo")
     def undo(chosen: Undo) -> dict[str, Any]:

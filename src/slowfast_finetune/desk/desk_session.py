@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.base.files import write_text
-from slowfast_finetune.base.manifest_table import MANIFEST, case_name
+from slowfast_finetune.base.manifest_table import MANIFEST, Split, case_name
 from slowfast_finetune.base.params import Params, load_params, parse_params
 from slowfast_finetune.base.store_location import locate, written_path
 from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.desk.cases import Case, Neighbour
+from slowfast_finetune.desk.cases import Case
 from slowfast_finetune.desk.decisions import BLIND, SPLIT, TEST, Decision, DecisionTable
 from slowfast_finetune.desk.loops import Loop, LoopMaker
 from slowfast_finetune.evaluation.resampling import wilson_interval
@@ -33,11 +36,28 @@ PARAMS = "params.yaml"
 
 @dataclass(frozen=True)
 class _Item:
-    """A case of the queue, and the first word of the reason of a decision about it."""
+    """What is asked about: a case of the queue, or a part that was split off."""
 
-    case: Case
     span: Span
-    word: str
+    video_path: str  # as in the manifest
+    label: str | None  # None if it has none
+    split: Split
+    word: str  # the first of the reason of a decision about it
+
+    @property
+    def name(self) -> str:
+        return case_name(self.video_path, self.span.start, self.span.end)
+
+
+class Choice(BaseModel):
+    """A decision, as the page sends it."""
+
+    name: str  # of the case
+    action: Literal["keep", "label", "drop", "split"]
+    label: str | None = None  # for the action of that name
+    at: float | None = None  # where it is split [s]
+    blind: bool = False  # whether the model's opinion was hidden
+    expected: str | None = None  # the key of the latest decision about it that the page knew of
 
 
 class LabelDesk:
@@ -62,15 +82,15 @@ class LabelDesk:
             self._name_table()
         manifest = MANIFEST.read_rows(project / "data" / "manifest.csv")
         self._classes = {row.class_name for row in manifest}
-        self._test_videos = {row.video_path for row in manifest if row.split == "test"}
-        ordered = sorted(cases, key=lambda case: case.split == "test")
-        self._queue = [_Item(case, self._span(case), case.reason) for case in ordered]
+        self._cases = sorted(cases, key=lambda case: case.row.split == "test")
+        self._queue = [self._item(case) for case in self._cases]
         rows = CLIPS.read_rows(project / "data" / "clips.csv")
         self._maker = LoopMaker(project, params, rows)
-        self._shown: dict[str, Case | Neighbour] = {
-            near.name: near for case in cases for near in case.neighbours
+        self._shown = {
+            row.case: (row.video_path, row.start_seconds, row.end_seconds)
+            for case in cases
+            for row in (case.row, *(near for near, _ in case.neighbours))
         }
-        self._shown |= {case.name: case for case in cases}
         self.loop = lru_cache(LOOPS_KEPT)(self._loop)
 
     def state(self) -> dict[str, Any]:
@@ -78,7 +98,7 @@ class LabelDesk:
         return {
             "project": self._project.resolve().name,
             "table": str(self.table.path),
-            "cases": [self._as_json(item) for item in self._queue],
+            "cases": [_as_json(item) for item in self._queue],
             **self.progress(),
         }
 
@@ -89,11 +109,11 @@ class LabelDesk:
                 "reason": case.reason,
                 "guesses": case.guesses[:MOST_GUESSES],
                 "neighbours": [
-                    {"name": each.name, "label": each.class_name, "similarity": each.similarity}
-                    for each in case.neighbours
+                    {"name": row.case, "label": row.class_name, "similarity": similarity}
+                    for row, similarity in case.neighbours
                 ],
             }
-            for case in (item.case for item in self._queue)
+            for case in self._cases
         }
 
     def progress(self) -> dict[str, Any]:
@@ -105,7 +125,7 @@ class LabelDesk:
         return {
             # New ones come last, so that the others keep their numbers.
             "classes": sorted(self._classes) + sorted(used - self._classes),
-            "parts": [self._as_json(item) for item in parts],
+            "parts": [_as_json(item) for item in parts],
             "decided": self._decided(items, standing),
             "history": self._history(items, standing),
             "estimate": self.estimate(),
@@ -129,14 +149,14 @@ class LabelDesk:
                 or (item.word == PART and SPLIT in made[-1].words)
                 or not (latest.decided_at or set(latest.labels) & set(made[-1].labels))
             )
-            decided[item.case.name] = {"key": latest.key, "open": is_open, **_said(latest)}
+            decided[item.name] = {"key": latest.key, "open": is_open, **_said(latest)}
         return decided
 
     def _history(
         self, items: Sequence[_Item], standing: Sequence[Decision]
     ) -> list[dict[str, Any]]:
         """The newest decisions, the first one first."""
-        names = {item.span: item.case.name for item in items}
+        names = {item.span: item.name for item in items}
         return [
             {
                 "key": decision.key,
@@ -166,50 +186,32 @@ class LabelDesk:
         shares = {"low": low, "high": high}
         return {"drawn": len(drawn), "count": len(found), "wrong": wrong, "blind": blind, **shares}
 
-    def decide(
-        self,
-        name: str,
-        *,
-        action: str,
-        label: str | None,
-        at: float | None,
-        blind: bool,
-        expected: str | None,
-    ) -> str:
+    def decide(self, choice: Choice) -> str:
         """Append a decision about a case of the queue; returns its key.
 
-        Args:
-            action: keep, label, drop or split.
-            at: where it is split [s].
-            expected: the key of the latest decision about it that the page knew of.
-
         Raises:
-            InputError: there is no such case or action, or it was decided in between.
+            InputError: there is no such case, it was decided in between, or it cannot be split
+                there or called so.
         """
         items = (*self._queue, *self._parts(self.table.standing))
-        item = next((item for item in items if item.case.name == name), None)
+        item = next((item for item in items if item.name == choice.name), None)
         if item is None:
-            raise InputError(f"{name}: is not in the queue")
+            raise InputError(f"{choice.name}: is not in the queue")
         latest = self.table.latest(item.span)
-        if (latest.key if latest else None) != expected:
+        if (latest.key if latest else None) != choice.expected:
             raise InputError("decided in another window or by another program meanwhile")
-        now = self._label(item, latest)
-        words = [item.word, *[TEST] * (item.case.split == "test"), *[BLIND] * blind]
+        # What it is called now.
+        known = latest.parts if latest else ()
+        now = next((label for span, label in known if span.overlaps(item.span)), item.label)
+        words = [item.word, *[TEST] * (item.split == "test"), *[BLIND] * choice.blind]
         parts: list[tuple[Span, str | None]]
-        if action == "keep":
-            parts = [(item.span, now)]
-        elif action == "label" and label is not None:
-            parts = [(item.span, label)]
-        elif action == "drop":
-            parts = [(item.span, None)]
-        elif action == "split":
-            parts = [(half, now) for half in _halves(item, at or 0.0)]
+        if choice.action == "split":
+            parts = [(half, now) for half in _halves(item, choice.at or 0.0)]
             words.append(SPLIT)
         else:
-            raise InputError(f"no such action: {action}")
-        # A video without a label joins the training videos where the table fixes the split.
-        split = item.case.split or "train"
-        made = self.table.decide(parts, before=now, words=words, split=split, expected=latest)
+            labels = {"keep": now, "label": choice.label or "", "drop": None}
+            parts = [(item.span, labels[choice.action])]
+        made = self.table.decide(parts, before=now, words=words, split=item.split, expected=latest)
         self._name_table()
         return made.key
 
@@ -231,18 +233,17 @@ class LabelDesk:
             InputError: nothing of that name is shown.
             VideoError: it cannot be decoded.
         """
-        parts = self._parts(self.table.standing)
-        known = self._shown | {item.case.name: item.case for item in parts}
-        if name not in known or kind not in SIDES:
+        shown = self._shown | {
+            item.name: (item.video_path, item.span.start, item.span.end)
+            for item in self._parts(self.table.standing)
+        }
+        if name not in shown or kind not in SIDES:
             raise InputError(f"{name}: is not in the queue")
-        each = known[name]
-        return self._maker.loop(
-            each.video_path, each.start_seconds, each.end_seconds, short_side=SIDES[kind]
-        )
+        return self._maker.loop(*shown[name], short_side=SIDES[kind])
 
     def _parts(self, standing: Sequence[Decision]) -> list[_Item]:
-        """The parts that splits have made, as cases."""
-        cases = {item.span.video: item.case for item in self._queue}
+        """The parts that splits have made."""
+        queue = {item.span.video: item for item in self._queue}
         items: list[_Item] = []
         for decision in standing:
             if SPLIT not in decision.words:
@@ -250,51 +251,36 @@ class LabelDesk:
             # One of them may be split in turn.
             items = [item for item in items if not item.span.overlaps(decision.span)]
             for span, label in decision.parts:
-                known = cases.get(span.video)
+                if known := queue.get(span.video):
+                    items.append(replace(known, span=span, label=label, word=PART))
+                    continue
                 path = written_path(self._root / span.video, project=self._project)
-                is_test = TEST in decision.words
-                base = known or Case(path, label, "test" if is_test else "train", "random", 0.0)
-                case = replace(
-                    base,
-                    class_name=label,
-                    guesses=(),
-                    neighbours=(),
-                    start_seconds=span.start,
-                    end_seconds=span.end,
-                )
-                items.append(_Item(case, span, PART))
+                split: Split = "test" if TEST in decision.words else "train"
+                items.append(_Item(span, path, label, split, PART))
         return items
 
-    def _label(self, item: _Item, latest: Decision | None) -> str | None:
-        """What a case is called now."""
-        if latest is None:
-            return item.case.class_name
-        return next(
-            (label for span, label in latest.parts if span.overlaps(item.span)),
-            item.case.class_name,
-        )
-
-    def _span(self, case: Case) -> Span:
-        path = os.path.abspath(locate(case.video_path, project=self._project))  # noqa: PTH100
-        video = composed(os.path.relpath(path, os.path.abspath(self._root)))  # noqa: PTH100
-        return Span(video, case.start_seconds, case.end_seconds)
-
-    def _as_json(self, item: _Item) -> dict[str, Any]:
-        case = item.case
-        return {
-            "name": case.name,
-            "video": item.span.video,
-            "label": case.class_name,
-            "test": case.split == "test",
-            "start": case.start_seconds,
-            "end": case.end_seconds,
-        }
+    def _item(self, case: Case) -> _Item:
+        row = case.row
+        path = os.path.relpath(locate(row.video_path, project=self._project), self._root)
+        span = Span(composed(path), row.start_seconds, row.end_seconds)
+        return _Item(span, row.video_path, row.class_name or None, row.split, case.reason)
 
     def _name_table(self) -> None:
         """Set data.labels in params.yaml, if the table lies where index would not look for it."""
         if self._must_be_named:
             write_text(self._project / PARAMS, _naming_table(self._project))
             self._must_be_named = False
+
+
+def _as_json(item: _Item) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "video": item.span.video,
+        "label": item.label,
+        "test": item.split == "test",
+        "start": item.span.start,
+        "end": item.span.end,
+    }
 
 
 def _halves(item: _Item, at: float) -> tuple[Span, Span]:
@@ -305,8 +291,8 @@ def _halves(item: _Item, at: float) -> tuple[Span, Span]:
     """
     start, end = item.span.start or 0.0, item.span.end
     at = round(at, TIME_DIGITS)
-    if not start < at or (end is not None and at >= end):
-        raise InputError(f"{item.case.name}: cannot be split at {at:g} s")
+    if not start < at < (math.inf if end is None else end):
+        raise InputError(f"{item.name}: cannot be split at {at:g} s")
     return item.span._replace(start=start, end=at), item.span._replace(start=at)
 
 

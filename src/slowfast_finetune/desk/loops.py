@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -17,7 +17,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate, store_root
 from slowfast_finetune.clips.clip_store import EntryError, StoredClips
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.clips.stored_frames import Frames, encode_jpeg
+from slowfast_finetune.clips.stored_frames import Frames, StoredFrames, encode_jpeg
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampled_frames import sampled_frames
 
@@ -86,12 +86,12 @@ class LoopMaker:
         )
         path = locate(video_path, project=self._project)
         taken = list(islice(sampled_frames(path, settings=settings), round(first * fps), None))
-        return _loop(taken, first, 1 / fps, short_side=short_side)
+        return _loop(taken, range(len(taken)), first, fps, short_side=short_side)
 
     def _stored(
         self, row: ClipRow, first: float, last: float
-    ) -> tuple[Sequence[Frames], float, float] | None:
-        """Frames from the store, the time of the first, and the time between two [s]."""
+    ) -> tuple[StoredFrames, range, float, float] | None:
+        """Frames in the store, which of them are shown, when the first is [s], and their rate."""
         fps = self._fps_of.get(row.settings, 0.0)
         covers = (row.start_seconds or 0.0) <= first + 1e-6 and (
             row.end_seconds is None or last <= row.end_seconds + 1e-6
@@ -105,9 +105,7 @@ class LoopMaker:
             stop = min(stop, max(begin + 1, round(last * fps) - row.first_frame))
         if begin >= stop:
             return None
-        frames = [stored[index] for index in _spread(begin, stop)]
-        step = (stop - begin) / len(frames) / fps
-        return frames, (row.first_frame + begin) / fps, step
+        return stored, range(begin, stop), (row.first_frame + begin) / fps, fps
 
     @cached_property
     def _fps_of(self) -> Mapping[str, float]:
@@ -119,26 +117,25 @@ class LoopMaker:
         return found
 
 
-def _spread(begin: int, stop: int) -> Iterable[int]:
-    """At most MOST_FRAMES numbers of a range, equally far apart."""
-    count = min(MOST_FRAMES, stop - begin)
-    return (begin + index * (stop - begin) // count for index in range(count))
-
-
-def _loop(frames: Sequence[Frames], start: float, step: float, *, short_side: int) -> Loop:
-    chosen = [frames[index] for index in _spread(0, len(frames))]
-    step *= len(frames) / len(chosen)
+def _loop(
+    frames: StoredFrames | Sequence[Frames],
+    shown: range,
+    start: float,
+    fps: float,
+    *,
+    short_side: int,
+) -> Loop:
+    """The loop of a range of frames, of which the first is shown at ``start`` [s]."""
+    count = min(MOST_FRAMES, len(shown))
+    chosen = [frames[shown[index * len(shown) // count]] for index in range(count)]
     height, width = chosen[0].shape[:2]
     scale = min(1.0, short_side / min(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    columns = math.ceil(math.sqrt(len(chosen) * size[1] / size[0]))
-    lines = math.ceil(len(chosen) / columns)
-    sheet = np.zeros((lines * size[1], columns * size[0], 3), np.uint8)
+    columns = math.ceil(math.sqrt(count * size[1] / size[0]))
+    sheet = Image.new("RGB", (columns * size[0], math.ceil(count / columns) * size[1]))
     for index, frame in enumerate(chosen):
-        top, left = index // columns * size[1], index % columns * size[0]
-        small = frame
-        if frame.shape[:2] != (size[1], size[0]):
-            small = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
-        sheet[top : top + size[1], left : left + size[0]] = small
-    jpeg = encode_jpeg(sheet, quality=QUALITY)
-    return Loop(jpeg, len(chosen), columns, *size, start, step)
+        line, column = divmod(index, columns)
+        small = Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)
+        sheet.paste(small, (column * size[0], line * size[1]))
+    jpeg = encode_jpeg(np.asarray(sheet), quality=QUALITY)
+    return Loop(jpeg, count, columns, *size, start, len(shown) / count / fps)

@@ -18,7 +18,7 @@ from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.desk.case_evidence import CaseEvidence, by_features, by_pictures, labels_of
-from slowfast_finetune.desk.cases import Case, Reason
+from slowfast_finetune.desk.cases import Case
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.desk.unlabelled import unlabelled_rows
 from slowfast_finetune.evaluation.predictions_table import (
@@ -115,7 +115,7 @@ def confident_mistakes(rows: Sequence[ClipRow], path: Path) -> list[Case]:
         if row and predicted.predicted != predicted.actual == row.class_name:
             score = predicted.confidence - predicted.probability_of_actual
             guesses = _guesses(values, given.class_names)
-            found.append(replace(_case(row, "confident mistake", score), guesses=guesses))
+            found.append(Case(row, "confident mistake", score, guesses))
     return found
 
 
@@ -132,7 +132,7 @@ def arrange(
     # Drawn from all, and shown as random even if they are doubtful too: else wrong labels would be
     # rarer among them than in the set.
     drawn = np.random.default_rng(seed).permutation(len(rows))[:count].tolist()
-    random = [_case(rows[position], "random", 0.0) for position in drawn]
+    random = [Case(rows[position], "random", 0.0) for position in drawn]
     for case in random:
         best.pop(case.name, None)
     ranked = sorted(best.values(), key=lambda case: (-case.score, case.name))
@@ -148,7 +148,7 @@ def _doubtful(evidence: CaseEvidence) -> Iterator[Case]:
     order = known[np.argsort(-scores[known], kind="stable")]
     count = max(int((scores > 0).sum()), math.ceil(LOOKED_AT * len(scores)))
     for position in order[:count].tolist():
-        yield _case(evidence.rows[position], "doubtful", float(scores[position]))
+        yield Case(evidence.rows[position], "doubtful", float(scores[position]))
 
 
 def _copied(evidence: CaseEvidence) -> Iterator[Case]:
@@ -157,7 +157,7 @@ def _copied(evidence: CaseEvidence) -> Iterator[Case]:
         names = [evidence.rows[position].class_name for position in members]
         for position, name in zip(members, names, strict=True):
             if others := len(names) - names.count(name):
-                yield _case(evidence.rows[position], "near copy", others / len(names))
+                yield Case(evidence.rows[position], "near copy", others / len(names))
 
 
 def _to_label(evidence: CaseEvidence, *, seed: int) -> list[Case]:
@@ -165,29 +165,15 @@ def _to_label(evidence: CaseEvidence, *, seed: int) -> list[Case]:
         return []
     chosen = suggest(given.features, given.probabilities, count=MAX_UNLABELLED, seed=seed)
     return [
-        replace(
-            _case(
-                given.rows[position], "unlabelled", 1 - float(given.probabilities[position].max())
-            ),
-            class_name=None,
-            split=None,
-            guesses=_guesses(given.probabilities[position], evidence.class_names),
-            neighbours=given.neighbours[position],
+        Case(
+            given.rows[position],
+            "unlabelled",
+            1 - float(given.probabilities[position].max()),
+            _guesses(given.probabilities[position], evidence.class_names),
+            given.neighbours[position],
         )
         for position in chosen
     ]
-
-
-def _case(row: ClipRow, reason: Reason, score: float) -> Case:
-    return Case(
-        row.video_path,
-        row.class_name,
-        row.split,
-        reason,
-        score,
-        start_seconds=row.start_seconds,
-        end_seconds=row.end_seconds,
-    )
 
 
 def _completed(case: Case, position: int, evidence: CaseEvidence) -> Case:

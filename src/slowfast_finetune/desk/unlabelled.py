@@ -45,7 +45,7 @@ def unlabelled_rows(
     listed = project / MANIFEST.file
     in_set = [*known, *(MANIFEST.read_rows(listed) if listed.is_file() else ())]
     decided = _decided(params, project=project)
-    base = os.path.abspath(locate(params.data.videos, project=project))  # noqa: PTH100
+    base = locate(params.data.videos, project=project)
     names_in_set = {row.video_path for row in in_set}
     reasons = [
         IN_SET

@@ -38,7 +38,6 @@ class FoundVideo:
     start: float | None = None  # of a part [s]
     end: float | None = None  # of a part [s]
     given_group: str | None = None
-    is_changed: bool = False  # whether a decision at the label desk changed its label
     table_row: int | None = None  # the number of its row in the table of labels
 
 
@@ -55,6 +54,8 @@ class Discovery:
     # The videos as they were before corrections of class folders by a table, and before decisions
     # at the label desk; empty if there are none.
     undecided: list[FoundVideo] = field(default_factory=list)
+    # Rows of the table by which these decisions changed a label, by their numbers.
+    changed: Collection[int] = ()
     num_dropped: int = 0  # test videos and parts of some that these decisions drop
 
 
@@ -110,22 +111,9 @@ def find_videos(
         walk.warnings,
         advice=_advice(root, walk) if len(spellings) == 1 else "",
         undecided=in_order(undecided),
+        changed=() if labels is None else labels.changed,
         num_dropped=0 if labels is None else labels.num_dropped,
     )
-
-
-def videos_anywhere(
-    root: Path, extensions: Sequence[str], exclude: Sequence[str], not_videos: Collection[Path]
-) -> list[str]:
-    """Paths from ``root`` of all videos below it, composed and sorted; see ``find_videos``.
-
-    Raises:
-        DataError: no such folder, unreadable folder, a name that is not UTF-8.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: is no folder; expected the folder of the videos")
-    walk = FolderWalk(root, extensions, exclude, not_videos)
-    return sorted(walk.every_video())
 
 
 def _in_class_folders(
@@ -234,7 +222,7 @@ def _labelled(
     rows = {name: rows for name, rows in labels.rows.items() if name in files}
     others = [video for video in videos if composed(video.name) not in rows]
     folder_splits = {composed(video.name): video.given_split for video in videos}
-    found = _as_listed(rows, files, folder_splits, labels.changed)
+    found = _as_listed(rows, files, folder_splits)
     split_rows = [n for listed in rows.values() for n, row in listed if row.split and row.label]
     free = [video.name for video in others + found if video.given_split is None]
     if split_rows and free:
@@ -281,13 +269,11 @@ def _as_listed(
     rows: Mapping[str, Sequence[tuple[int, LabelRow]]],
     files: Mapping[str, Path],
     folder_splits: Mapping[str, Split | None],
-    changed: Collection[int] = (),
 ) -> list[FoundVideo]:
     """The videos and parts that rows of a table give a label.
 
     Args:
         folder_splits: of the videos in class folders, the splits that these folders fix.
-        changed: numbers of the rows by which a decision changed a label.
     """
     return [
         FoundVideo(
@@ -298,7 +284,6 @@ def _as_listed(
             start=row.start,
             end=row.end,
             given_group=row.group,
-            is_changed=number in changed,
             table_row=number,
         )
         for name, listed in rows.items()

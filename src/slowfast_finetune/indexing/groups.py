@@ -28,22 +28,22 @@ def find_groups(
             matches none.
     """
     path = root / GROUPS_FILE
-    notes: list[str] = []
     names = {video.name for video in videos}
     labelled = {video.name: video.given_group for video in videos if video.given_group}
+    sources = ["the table of labels"] if labelled else []
+    groups: dict[str, str] = {}
+    notes: list[str] = []
     if path.exists():
         groups, notes = _read_groups(path, names)
+        sources.append(str(path))
     elif pattern is not None:
         groups = _match_groups(videos, pattern)
-    elif labelled:
-        groups = {}
-    else:
+        sources.append(f"data.group_pattern '{pattern}'")
+    if not sources:
         return {}, []
-    sources = [str(path)] * path.exists() or [f"data.group_pattern '{pattern}'"] * bool(groups)
-    source = " and ".join([*["the table of labels"] * bool(labelled), *sources])
     groups |= labelled
     without = len(names) - len(groups)
-    note = f"{count(len(set(groups.values())), 'group')} by {source}"
+    note = f"{count(len(set(groups.values())), 'group')} by {' and '.join(sources)}"
     return groups, [note + (f"; {count(without, 'video')} in no group" if without else ""), *notes]
 
 

@@ -304,15 +304,18 @@ def _time(cell: str, name: str, decimal_comma: bool) -> float | None:
     if re.fullmatch(r"\d+:[0-5]?\d(\.\d+)?", text):
         raise ValueError(f"{name}: {cell!r} may be hours or minutes; {_TIMES_ARE}")
     if clock := _CLOCK.fullmatch(text):
-        hours, minutes, seconds = clock.groups()
-        value = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    elif _SECONDS.fullmatch(text):
-        value = float(text)
+        value = clock_seconds(clock)
     else:
-        raise ValueError(f"{name}: found {cell!r}, {_TIMES_ARE}")
+        value = float(text) if _SECONDS.fullmatch(text) else math.inf
     if not math.isfinite(value):
         raise ValueError(f"{name}: found {cell!r}, {_TIMES_ARE}")
     return round(value, TIME_DIGITS)
+
+
+def clock_seconds(clock: re.Match[str]) -> float:
+    """The seconds of a match whose groups are hours, minutes and seconds."""
+    hours, minutes, seconds = map(float, clock.groups())
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def _check_times(table: LabelTable) -> None:

@@ -13,7 +13,8 @@ from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams
 from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
 from slowfast_finetune.indexing.background import add_background
-from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos, videos_anywhere
+from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
+from slowfast_finetune.indexing.folder_walk import FolderWalk
 from slowfast_finetune.indexing.label_table import LABELS_FILE, read_labels
 from slowfast_finetune.indexing.video_splits import choose_splits, find_ties
 
@@ -61,7 +62,7 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
         names = ", ".join(map(repr, sorted(emptied)))
         notes.append(f"WARNING: decisions leave no video of class {names}; it is no class any more")
     changed = sum(
-        video.is_changed and split == "test"
+        video.table_row in discovery.changed and split == "test"
         for video, split in zip(discovery.videos, splits, strict=True)
     )
     return Manifest(rows, notes + group_notes + split_notes, changed, discovery.num_dropped)
@@ -138,11 +139,16 @@ def labels_path(params: DataParams, *, project: Path) -> Path:
 def every_video(params: DataParams, *, project: Path) -> tuple[Path, list[str]]:
     """The folder ``params.videos``, and the path from there of every video, of a class or not.
 
-    These are the names that a table of labels may give.
+    These are the names that a table of labels may give: composed, and sorted; see ``find_videos``.
+
+    Raises:
+        DataError: no such folder, unreadable folder, a name that is not UTF-8.
     """
     root = _videos_folder(params, project=project)
-    own = _own_folders(project)
-    return root, videos_anywhere(root, params.extensions, params.exclude, own)
+    if not root.is_dir():
+        raise DataError(f"{root}: is no folder; expected the folder of the videos")
+    walk = FolderWalk(root, params.extensions, params.exclude, _own_folders(project))
+    return root, sorted(walk.every_video())
 
 
 def _videos_folder(params: DataParams, *, project: Path) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+from slowfast_finetune.indexing.label_table import clock_seconds
 from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, has_keys, reader_of
 
 _BORIS = {"Observation id", "Behavior", "Behavior type"}
@@ -163,10 +164,7 @@ def elan_text(file: SourceFile) -> Iterator[ListedLabel]:
         if names or documents or not video:
             video = _linked_video(file, names or documents)
             names = []
-        start, end = (
-            int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-            for hours, minutes, seconds in (match.groups() for _, match in clocks[:2])
-        )
+        start, end = (clock_seconds(match) for _, match in clocks[:2])
         titles = [header[at].lower() for at, _ in clocks[:2]] if header else ["", ""]
         if "end" in titles[0]:
             raise file.error(where, "gives no begin; export it with begin and end time")

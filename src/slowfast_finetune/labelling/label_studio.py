@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from slowfast_finetune.indexing.label_table import LabelRow
+from slowfast_finetune.indexing.label_table import LabelRow, Span
 from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, has_keys, reader_of
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
@@ -35,7 +35,6 @@ _COUNTS_FRAMES = (
     "counts frames; give the frameRate of the <Video> tag with --fps (24 if it has none), or as "
     "'fps' in the task's 'data'"
 )
-Case = tuple[str, float | None, float | None]  # video, start and end of a part [s]
 
 
 @reader_of(
@@ -131,7 +130,7 @@ def write_label_studio(
     folder: str,
     fps: float,
     durations: Mapping[str, float],
-    predictions: Mapping[Case, tuple[str, float]],
+    predictions: Mapping[Span, tuple[str, float]],
 ) -> tuple[str, list[str]]:
     """Labels and predictions as tasks, and what these do not hold.
 
@@ -145,13 +144,12 @@ def write_label_studio(
         folder: the name of the videos folder.
         fps: frames a second, in which parts are written.
         durations: of videos whose last part has no end, by their names in ``rows`` [s].
-        predictions: predicted class and its probability, by video, start and end.
+        predictions: predicted class and its probability, by what they are about.
     """
     tasks = []
     for video, group in itertools.groupby(rows, key=lambda row: row.video):
         parts = list(group)
-        cases = [(row, (row.video, row.start, row.end)) for row in parts]
-        guesses = [(row, *predictions[case]) for row, case in cases if case in predictions]
+        guesses = [(row, *predictions[row.span]) for row in parts if row.span in predictions]
         task: dict[str, Any] = {
             "data": {"video": f"/data/local-files/?d={quote(f'{folder}/{video}')}", "fps": fps},
             "annotations": [

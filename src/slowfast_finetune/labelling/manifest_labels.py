@@ -5,21 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.manifest_table import HasTimes, ManifestRow
+from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.indexing.label_table import LabelRow, LabelTable
 from slowfast_finetune.indexing.names import composed
-from slowfast_finetune.labelling.label_studio import Case
-
-
-class CaseRow(HasTimes, Protocol):
-    """A row of a table about cases: of the manifest, of predictions.csv."""
-
-    @property
-    def video_path(self) -> str: ...
 
 
 def labels_of(
@@ -36,9 +27,10 @@ def labels_of(
     """
     rows, paths = [], {}
     for row in manifest:
-        video, start, end = case_of(row, root=root, project=project)
+        video = name_of(row.video_path, root=root, project=project)
         paths[video] = locate(row.video_path, project=project)
-        rows.append(LabelRow(video, row.class_name, start, end, row.split, row.group))
+        times = row.start_seconds, row.end_seconds
+        rows.append(LabelRow(video, row.class_name, *times, row.split, row.group))
     rows.sort(key=lambda row: (row.video, row.start or 0.0))
     return rows, paths
 
@@ -59,14 +51,14 @@ def dropped_rows(table: LabelTable, rows: Iterable[LabelRow]) -> list[LabelRow]:
     return dropped
 
 
-def case_of(row: CaseRow, *, root: Path, project: Path) -> Case:
-    """The path of a row's video from the videos folder, and its times; see :func:`labels_of`."""
+def name_of(video_path: str, *, root: Path, project: Path) -> str:
+    """The path of a manifest's video from the videos folder; see :func:`labels_of`."""
     # Path.resolve would follow links.
-    path = Path(os.path.abspath(locate(row.video_path, project=project)))  # noqa: PTH100
+    path = Path(os.path.abspath(locate(video_path, project=project)))  # noqa: PTH100
     folder = Path(os.path.abspath(root))  # noqa: PTH100
     if not path.is_relative_to(folder):
         raise DataError(
-            f"data.videos: {row.video_path} of the manifest is not in {root}; set data.videos to "
+            f"data.videos: {video_path} of the manifest is not in {root}; set data.videos to "
             "the folder that the manifest was made from"
         )
-    return composed(path.relative_to(folder).as_posix()), row.start_seconds, row.end_seconds
+    return composed(path.relative_to(folder).as_posix())

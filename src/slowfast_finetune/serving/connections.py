@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from slowfast_finetune.serving.answers import Problem
 from slowfast_finetune.serving.limits import ServeLimits
+from slowfast_finetune.serving.problems import RequestRefusedError
 
 RETRY_SECONDS = 5
 LINGER_SECONDS = 2.0  # for the client to read the refusal before the connection closes
 
 
-def _response(status: str, reason: str, detail: str, *headers: str) -> bytes:
+def _raw(refusal: RequestRefusedError) -> bytes:
     """A whole response, for what never reaches the application."""
-    body = Problem(reason=reason, detail=detail).model_dump_json().encode()
-    length = f"content-length: {len(body)}"
-    kind = "content-type: application/json"
-    lines = [f"HTTP/1.1 {status}", *headers, kind, length, "connection: close", "", ""]
-    return "\r\n".join(lines).encode() + body
+    response = refusal.response()
+    status = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"
+    headers = [f"{name}: {value}" for name, value in response.headers.items()]
+    lines = [status, *headers, "connection: close", "", ""]
+    return "\r\n".join(lines).encode() + bytes(response.body)
 
 
-BUSY = _response(
-    "503 Service Unavailable", "busy", "too many connections", f"retry-after: {RETRY_SECONDS}"
-)
-BAD_REQUEST = _response("400 Bad Request", "bad_request", "this is not HTTP")
+BUSY = _raw(RequestRefusedError("busy", "too many connections", retry_after=RETRY_SECONDS))
+BAD_REQUEST = _raw(RequestRefusedError("bad_request", "this is not HTTP"))
 
 
 class BoundedProtocol(H11Protocol):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import PurePath
 
 from fastapi import FastAPI
 from fastapi.responses import Response
+from starlette.routing import Route
 
 PACKAGE = "slowfast_finetune"
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -29,19 +30,11 @@ def add_page(app: FastAPI, page: Mapping[str, Sequence[str]], *, folder: str = "
         folder: where the page is; it ends with a slash.
     """
     for name, parts in page.items():
-        content = "".join(_text(part) for part in parts).encode()
-        served = _served(content, MEDIA_TYPES[PurePath(parts[0]).suffix])
-        app.add_api_route(
-            f"{folder}{name}", served, methods=["GET", "HEAD"], include_in_schema=False
-        )
+        content = "".join(_text(part) for part in parts)
+        # A response is itself an application, which sends its bytes to whoever asks.
+        served = Response(content, media_type=MEDIA_TYPES[PurePath(parts[0]).suffix])
+        app.router.routes.append(Route(f"{folder}{name}", served, methods=["GET", "HEAD"]))
 
 
 def _text(name: str) -> str:
     return files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
-
-
-def _served(content: bytes, media_type: str) -> Callable[[], Response]:
-    def serve() -> Response:
-        return Response(content, media_type=f"{media_type}; charset=utf-8")
-
-    return serve

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -60,17 +59,13 @@ def stretches_of(segments: Sequence[Segment], labels: dict[str, int]) -> list[St
 
 def labelled_videos(rows: Iterable[ManifestRow], split: str) -> list[LabelledVideo]:
     """Videos of a split whose cases are parts of them, by path."""
-    found: dict[str, list[ManifestRow]] = defaultdict(list)
-    for row in rows:
-        if row.split == split and row.start_seconds is not None:
-            found[row.video_path].append(row)
+    parts = sorted(
+        (row for row in rows if row.split == split and row.start_seconds is not None),
+        key=attrgetter("video_path", "start_seconds"),
+    )
+    found = [[*own] for _, own in itertools.groupby(parts, key=attrgetter("video_path"))]
     return [
-        LabelledVideo(
-            path,
-            found[path][0].group or found[path][0].content_hash,
-            sorted(found[path], key=attrgetter("start_seconds")),
-        )
-        for path in sorted(found)
+        LabelledVideo(own[0].video_path, own[0].group or own[0].content_hash, own) for own in found
     ]
 
 
@@ -123,28 +118,24 @@ def _seconds(video: LabelledVideo, project: Path) -> float:
 
 def most_frequent(prior: Floats, seconds: float) -> list[Stretch]:
     """The label that has most of the time, everywhere."""
-    shares = prior.mean(axis=0)
-    return _without_background([Stretch(int(shares.argmax()), 0.0, seconds, shares.max())], prior)
+    return by_position(prior.mean(axis=0, keepdims=True), seconds)
 
 
 def by_position(prior: Floats, seconds: float) -> list[Stretch]:
-    """At each relative position the label that is most frequent there."""
+    """At each relative position the label that is most frequent there, but for background."""
+    positions, background = len(prior), prior.shape[1] - 1
     labels = prior.argmax(axis=1)
-    edges = [*np.flatnonzero(np.diff(labels, prepend=-1)).tolist(), POSITIONS]
-    parts = [
+    edges = [*np.flatnonzero(np.diff(labels, prepend=-1)).tolist(), positions]
+    return [
         Stretch(
             int(labels[start]),
-            start * seconds / POSITIONS,
-            end * seconds / POSITIONS,
+            start * seconds / positions,
+            end * seconds / positions,
             float(prior[start:end, labels[start]].mean()),
         )
         for start, end in itertools.pairwise(edges)
+        if labels[start] != background
     ]
-    return _without_background(parts, prior)
-
-
-def _without_background(parts: list[Stretch], prior: Floats) -> list[Stretch]:
-    return [part for part in parts if part.label != prior.shape[1] - 1]
 
 
 def filled(stretches: Sequence[Stretch], seconds: float) -> list[Stretch]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -117,16 +118,16 @@ def mean_average_precision(timelines: Sequence[Timeline], weights: Floats) -> Fl
     per_class = []
     for label in sorted({part.label for line in timelines for part in line.true} - {BACKGROUND}):
         predicted = sorted(
-            (-part.score, video, number)
+            (-part.score, video, number, part)
             for video, line in enumerate(timelines)
             for number, part in enumerate(line.predicted)
             if part.label == label
         )
         true = [[part for part in line.true if part.label == label] for line in timelines]
         num_true = weights @ np.array([len(parts) for parts in true], dtype=np.float64)
-        videos = [video for _, video, _ in predicted]
+        videos = [video for _, video, *_ in predicted]
         precisions = [
-            _interpolated(_hits(timelines, true, predicted, overlap), weights[:, videos], num_true)
+            _interpolated(_hits(true, predicted, overlap), weights[:, videos], num_true)
             for overlap in MAP_OVERLAPS
         ]
         per_class.append(np.mean(precisions, axis=0))
@@ -139,20 +140,17 @@ def mean_average_precision(timelines: Sequence[Timeline], weights: Floats) -> Fl
 
 
 def _hits(
-    timelines: Sequence[Timeline],
     true: Sequence[Sequence[Stretch]],
-    predicted: Sequence[tuple[float, int, int]],
+    predicted: Sequence[tuple[float, int, int, Stretch]],
     overlap: float,
 ) -> Floats:
     """1 for each predicted segment that takes a true one, else 0, in falling order of score."""
     hits = np.zeros(len(predicted))
-    taken: set[tuple[int, int]] = set()
-    for row, (_, video, number) in enumerate(predicted):
-        part = timelines[video].predicted[number]
-        shares = [(_iou(part, other), index) for index, other in enumerate(true[video])]
-        reached = [pair for pair in shares if pair[0] >= overlap - ROUNDING]
-        if free := [pair for pair in reached if (video, pair[1]) not in taken]:
-            taken.add((video, max(free)[1]))
+    free = [[*reversed(parts)] for parts in true]  # of equal ones the last is taken
+    for row, (_, video, _, part) in enumerate(predicted):
+        best = max(free[video], key=partial(_iou, part), default=None)
+        if best is not None and _iou(part, best) >= overlap - ROUNDING:
+            free[video].remove(best)
             hits[row] = 1
     return hits
 
