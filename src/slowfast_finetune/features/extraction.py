@@ -28,7 +28,7 @@ from slowfast_finetune.features.feature_store import (
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
 from slowfast_finetune.model.device import choose_device, choose_precision, process_rank
 from slowfast_finetune.model.slowfast import ClipClassifier, head_of
-from slowfast_finetune.scoring.ready import made_ready, views_at_once
+from slowfast_finetune.scoring.ready import autocast, made_ready, views_at_once
 from slowfast_finetune.scoring.views import Views
 
 
@@ -182,9 +182,7 @@ def view_features(
         runtime=runtime,
     )
     values = torch.from_numpy(found.values).flatten(0, 1)
-    half = torch.float16 if found.settings.precision == "16-mixed" else torch.bfloat16
-    is_half = found.settings.precision != "32-true"
-    with torch.inference_mode(), torch.autocast("cpu", dtype=half, enabled=is_half):
+    with torch.inference_mode(), autocast("cpu", found.settings.precision):
         logits = head_of(network)(values).float().numpy()
     windows = views_of(rows, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
     return Views(windows, logits, values.numpy())

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ import numpy.typing as npt
 from slowfast_finetune.base.files import atomic_path, write_text
 from slowfast_finetune.clips.clip_store import SUFFIX, EntryError
 from slowfast_finetune.clips.clip_tables import ClipRow
+
+if TYPE_CHECKING:
+    from slowfast_finetune.model.device import Precision
 
 Features = npt.NDArray[np.float32]
 
@@ -49,7 +52,7 @@ class FeatureSettings:
     clips: str  # the folder of the clip store with the clips, by its name
     num_frames: int  # of a clip
     crop_size: int  # side of the square that the network sees [px]
-    precision: str  # of the computation
+    precision: Precision  # of the computation
     temporal_views: int  # clips spread over each video
     spatial_crops: int  # squares of each clip
     mirrored: bool  # whether each clip is also computed with left and right exchanged
