@@ -17,7 +17,7 @@ import torch
 
 from slowfast_finetune.base.errors import CheckpointError, VideoError
 from slowfast_finetune.base.params import RuntimeParams
-from slowfast_finetune.clips.windows import Window, corners
+from slowfast_finetune.clips.windows import corners
 from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampling import exact_rate, instants_before
@@ -35,9 +35,9 @@ from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
 from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
+from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.novelty import FAMILIAR, Neighbours
 from slowfast_finetune.scoring.ready import head_inputs, ready_classifier, views_at_once
-from slowfast_finetune.scoring.views import Views
 
 Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
@@ -323,7 +323,7 @@ class Predictor:
         clips, names = video.clips, self.class_names
         cells, edges = self._cells(video, plan)
         if clips.views:
-            (probabilities,) = self._probabilities(video.logits_at(clips.views), as_one=True)
+            probabilities = self._probabilities(video.logits_at(clips.views)).mean(axis=0)
         else:
             probabilities = np.average(cells, axis=0, weights=np.diff(edges))
         label = int(probabilities.argmax())
@@ -377,10 +377,9 @@ class Predictor:
         # Padding is not part of the video.
         return cells, [min(edge, clips.num_frames) / plan.shape.sample_fps for edge in edges]
 
-    def _probabilities(self, logits: Logits, *, as_one: bool = False) -> Probabilities:
-        """Class probabilities (clips, classes), or their average (1, classes), as evaluate's."""
-        windows = [Window(0 if as_one else clip, 0, 0, 0, 0) for clip in range(len(logits))]
-        return Views(windows, logits).probabilities(temperature=self.checkpoint.temperature)
+    def _probabilities(self, logits: Logits) -> Probabilities:
+        """Class probabilities (clips, classes), as evaluate's."""
+        return probabilities_of(logits, temperature=self.checkpoint.temperature)
 
 
 def _runtime(checkpoint: Checkpoint, *, device: str, precision: str) -> RuntimeParams:

@@ -16,6 +16,7 @@ from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader, reading_
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, in_batches, plan_views
 from slowfast_finetune.model.checkpoint import Preprocessing
+from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.novelty import Neighbours
 from slowfast_finetune.scoring.ready import head_inputs, views_at_once
 
@@ -30,9 +31,7 @@ class Views:
 
     def probabilities(self, *, temperature: float) -> npt.NDArray[np.float64]:
         """Average softmax(logits / temperature) over the views: (videos, classes)."""
-        from scipy.special import softmax
-
-        return self._averaged(softmax(self.logits.astype(np.float64) / temperature, axis=1))
+        return self._averaged(probabilities_of(self.logits, temperature=temperature))
 
     def novelty(self, neighbours: Neighbours) -> npt.NDArray[np.float64]:
         """Average the novelty of the views, whose features must be there: (videos,)."""
