@@ -159,9 +159,10 @@ def view_features(
     rows: Sequence[ClipRow],
     *,
     checkpoint: Checkpoint,
-    plan: ViewPlan,
     clips: Path,
     runtime: RuntimeParams,
+    temporal_views: int,
+    spatial_crops: int,
 ) -> Views:
     """What :func:`view_stored` gives, from features: only those not in the store are computed.
 
@@ -171,7 +172,7 @@ def view_features(
         DataError, ParamsError: as :func:`features_of`.
     """
     network = classifier_from(checkpoint).network
-    shape = checkpoint.preprocessing
+    shape, plan = checkpoint.preprocessing, ViewPlan(temporal_views, spatial_crops)
     found = features_of(
         rows,
         network=network,
@@ -223,8 +224,7 @@ def compute(
     each, num_videos = len(views) // len(reader.rows), len(reader.rows)
     with _without_head(network):
         model, device = made_ready(ClipClassifier(network), runtime, pads=not rough)
-        size = runtime.batch_size_per_device
-        size = views_at_once(shape, device) if size == "auto" else size
+        size = views_at_once(shape, device, runtime.batch_size_per_device)
         threads = reading_threads(device)
         loader = ClipLoader(reader, in_batches(views, size=size), num_threads=threads)
         hidden = rough or process_rank() > 0  # one process shows its share

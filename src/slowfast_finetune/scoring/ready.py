@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -91,8 +92,12 @@ class _Ready(nn.Module):
         return logits[: len(clips)].float()
 
 
-def views_at_once(shape: Preprocessing, device: torch.device) -> int:
-    """Return the batch size at which inference on this device is fastest."""
+def views_at_once(
+    shape: Preprocessing, device: torch.device, wanted: int | Literal["auto"] = "auto"
+) -> int:
+    """Return the batch size that is wanted, else that at which inference here is fastest."""
+    if wanted != "auto":
+        return wanted
     if device.type != "cpu":
         return _MAX_VIEWS
     # Two at least: a single clip takes the time of two, see _Ready.
