@@ -60,14 +60,12 @@ class VideoFeatures:
         return self.values[:, : self.settings.num_plain_views]
 
 
-def views_of(
-    rows: Sequence[ClipRow], plan: ViewPlan, *, num_frames: int, crop_size: int
-) -> list[Window]:
+def views_of(rows: Sequence[ClipRow], plan: ViewPlan, *, shape: Preprocessing) -> list[Window]:
     """The views, video by video: those of :func:`plan_views`, then these mirrored."""
     plain = plan_views(
         rows,
-        num_frames=num_frames,
-        crop_size=crop_size,
+        num_frames=shape.num_frames,
+        crop_size=shape.crop_size,
         temporal_views=plan.temporal_views,
         spatial_crops=plan.spatial_crops,
     )
@@ -139,15 +137,8 @@ def features_of(
     known = _read_known(rows, store, shape=(settings.num_views, num_features))
     missing = [*{key_of(row): row for row in rows if key_of(row) not in known}.values()]
     if missing:
-        views = views_of(missing, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
-        reader = ClipReader(
-            missing,
-            folder=clips,
-            num_frames=shape.num_frames,
-            crop_size=shape.crop_size,
-            pin_memory=device.type == "cuda",
-        )
-        computed = compute(network, reader, views, shape=shape, runtime=runtime)
+        views = views_of(missing, plan, shape=shape)
+        computed = compute(network, missing, views, shape=shape, clips=clips, runtime=runtime)
         with closing(computed):  # the network has its last layer back, however this ends
             for row, values in zip(missing, computed, strict=True):
                 store.write(key_of(row), values)
@@ -185,8 +176,7 @@ def view_features(
     values = torch.from_numpy(found.values).flatten(0, 1)
     with torch.inference_mode(), autocast("cpu", found.settings.precision):
         logits = head_of(network)(values).float().numpy()
-    windows = views_of(rows, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
-    return Views(windows, logits, values.numpy())
+    return Views(views_of(rows, plan, shape=shape), logits, values.numpy())
 
 
 def _read_known(
@@ -208,38 +198,43 @@ def _read_known(
 @torch.inference_mode()
 def compute(
     network: nn.Module,
-    reader: ClipReader,
+    rows: Sequence[ClipRow],
     views: Sequence[Window],
     *,
     shape: Preprocessing,
+    clips: Path,
     runtime: RuntimeParams,
     rough: bool = False,
 ) -> Generator[Features]:
-    """Compute the features of the videos of a reader, float32 (V, D) of each, in their order.
+    """Compute the features of stored videos, float32 (V, D) of each, in their order.
 
     Args:
         views: the V views of each video, video by video.
         rough: for a check: show no progress; a single clip may be rounded otherwise than several.
     """
-    each, num_videos = len(views) // len(reader.rows), len(reader.rows)
+    each = len(views) // len(rows)
     with _without_head(network):
         model, device = made_ready(ClipClassifier(network), runtime, pads=not rough)
         size = views_at_once(shape, device, runtime.batch_size_per_device)
+        reader = ClipReader(
+            rows,
+            folder=clips,
+            num_frames=shape.num_frames,
+            crop_size=shape.crop_size,
+            pin_memory=device.type == "cuda",
+        )
         threads = reading_threads(device)
         loader = ClipLoader(reader, in_batches(views, size=size), num_threads=threads)
         hidden = rough or process_rank() > 0  # one process shows its share
-        done = 0
         waiting: list[Features] = []
-        with ProgressBar("computing features", total=num_videos, hidden=hidden) as bar:
+        with ProgressBar("computing features", total=len(rows), hidden=hidden) as bar:
             for first, batch in zip(range(0, len(views), size), loader, strict=True):
-                clips = batch.clips.to(device, non_blocking=True)
-                waiting.extend(model(_mirror(clips, views[first:])).float().cpu().numpy())
+                shown = _mirror(batch.clips.to(device, non_blocking=True), views[first:])
+                waiting.extend(model(shown).cpu().numpy())
                 while len(waiting) >= each:
                     yield np.stack(waiting[:each])
                     waiting = waiting[each:]
                     bar.advance(1)
-                    done += 1
-    assert done == num_videos
 
 
 def _mirror(clips: Tensor, views: Sequence[Window]) -> Tensor:

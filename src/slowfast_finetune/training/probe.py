@@ -20,7 +20,6 @@ from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
-from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features.extraction import (
     VideoFeatures,
@@ -267,11 +266,10 @@ def _check(
 
     Gives the largest difference, as a share of the largest logit.
     """
-    reader = ClipReader(
-        rows[:1], folder=clips, num_frames=shape.num_frames, crop_size=shape.crop_size
+    views = views_of(rows[:1], plan, shape=shape)[:1]
+    (fresh,) = compute(
+        network, rows[:1], views, shape=shape, clips=clips, runtime=params.runtime, rough=True
     )
-    views = views_of(rows[:1], plan, num_frames=shape.num_frames, crop_size=shape.crop_size)[:1]
-    (fresh,) = compute(network, reader, views, shape=shape, runtime=params.runtime, rough=True)
     layer = head_of(network)
     with torch.no_grad():
         found = layer(torch.from_numpy(fresh).to(layer.weight.device)).cpu().numpy()
