@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from slowfast_finetune.features.feature_store import (
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
 from slowfast_finetune.model.device import choose_device, choose_precision, process_rank
 from slowfast_finetune.model.slowfast import ClipClassifier, head_of
-from slowfast_finetune.scoring.ready import autocast, made_ready, views_at_once
+from slowfast_finetune.scoring.ready import autocast, head_inputs, made_ready, views_at_once
 from slowfast_finetune.scoring.views import Views
 
 
@@ -139,7 +139,7 @@ def features_of(
     if missing:
         views = views_of(missing, plan, shape=shape)
         computed = compute(network, missing, views, shape=shape, clips=clips, runtime=runtime)
-        with closing(computed):  # the network has its last layer back, however this ends
+        with closing(computed):  # the progress bar is gone, however this ends
             for row, values in zip(missing, computed, strict=True):
                 store.write(key_of(row), values)
                 known[key_of(row)] = values
@@ -175,7 +175,7 @@ def view_features(
     )
     values = torch.from_numpy(found.values).flatten(0, 1)
     with torch.inference_mode(), autocast("cpu", found.settings.precision):
-        logits = head_of(network)(values).float().numpy()
+        logits = head_of(network).cpu()(values).float().numpy()
     return Views(views_of(rows, plan, shape=shape), logits, values.numpy())
 
 
@@ -213,28 +213,28 @@ def compute(
         rough: for a check: show no progress; a single clip may be rounded otherwise than several.
     """
     each = len(views) // len(rows)
-    with _without_head(network):
-        model, device = made_ready(ClipClassifier(network), runtime, pads=not rough)
-        size = views_at_once(shape, device, runtime.batch_size_per_device)
-        reader = ClipReader(
-            rows,
-            folder=clips,
-            num_frames=shape.num_frames,
-            crop_size=shape.crop_size,
-            pin_memory=device.type == "cuda",
-        )
-        threads = reading_threads(device)
-        loader = ClipLoader(reader, in_batches(views, size=size), num_threads=threads)
-        hidden = rough or process_rank() > 0  # one process shows its share
-        waiting: list[Features] = []
-        with ProgressBar("computing features", total=len(rows), hidden=hidden) as bar:
-            for first, batch in zip(range(0, len(views), size), loader, strict=True):
-                shown = _mirror(batch.clips.to(device, non_blocking=True), views[first:])
-                waiting.extend(model(shown).cpu().numpy())
-                while len(waiting) >= each:
-                    yield np.stack(waiting[:each])
-                    waiting = waiting[each:]
-                    bar.advance(1)
+    model, device = made_ready(ClipClassifier(network), runtime, pads=not rough)
+    latest = head_inputs(model)
+    size = views_at_once(shape, device, runtime.batch_size_per_device)
+    reader = ClipReader(
+        rows,
+        folder=clips,
+        num_frames=shape.num_frames,
+        crop_size=shape.crop_size,
+        pin_memory=device.type == "cuda",
+    )
+    threads = reading_threads(device)
+    loader = ClipLoader(reader, in_batches(views, size=size), num_threads=threads)
+    hidden = rough or process_rank() > 0  # one process shows its share
+    waiting: list[Features] = []
+    with ProgressBar("computing features", total=len(rows), hidden=hidden) as bar:
+        for first, batch in zip(range(0, len(views), size), loader, strict=True):
+            model(_mirror(batch.clips.to(device, non_blocking=True), views[first:]))
+            waiting.extend(latest()[: len(batch.clips)].cpu().numpy())
+            while len(waiting) >= each:
+                yield np.stack(waiting[:each])
+                waiting = waiting[each:]
+                bar.advance(1)
 
 
 def _mirror(clips: Tensor, views: Sequence[Window]) -> Tensor:
@@ -243,15 +243,3 @@ def _mirror(clips: Tensor, views: Sequence[Window]) -> Tensor:
     if chosen:
         clips[chosen] = clips[chosen].flip(3)
     return clips
-
-
-@contextmanager
-def _without_head(network: nn.Module) -> Iterator[None]:
-    """Let the network give what its last layer is given, (B, D)."""
-    head = head_of(network)
-    block = network.get_submodule("blocks.6")
-    block.proj = nn.Identity()
-    try:
-        yield
-    finally:
-        block.proj = head
