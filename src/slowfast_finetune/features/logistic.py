@@ -46,20 +46,12 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Mean cross-entropy and scores of the videos, their probabilities averaged over views."""
-
-    loss: float
-    scores: dict[str, float]
-
-
-@dataclass(frozen=True)
 class PenaltyResult:
     """What cross-validation found for one penalty."""
 
     penalty: float
-    train: Judgement  # of each fold's training videos
-    val: Judgement  # of the videos left out
+    train: dict[str, float]  # loss and scores of each fold's training videos, see judge
+    val: dict[str, float]  # those of the videos left out
     logits: Floats  # of each video by the head that has not seen its group: (N, V, classes)
 
 
@@ -196,24 +188,28 @@ def _judge_each(
             ]
             train = judge(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
             results.append(PenaltyResult(penalty, train, judge(left_out, labels), left_out))
-            losses = [result.val.loss for result in results[-3:]]
+            losses = [result.val["loss"] for result in results[-3:]]
             if len(losses) == 3 and losses[0] < losses[1] < losses[2]:
                 break
     return results
 
 
-def judge(logits: Floats, labels: Labels) -> Judgement:
-    """Mean cross-entropy of the views, and scores of the videos, from logits (N, V, classes)."""
+def judge(logits: Floats, labels: Labels) -> dict[str, float]:
+    """``loss``, the mean cross-entropy of the views, and the scores of the videos.
+
+    Args:
+        logits: (N, V, classes); a video's probabilities are averaged over its views.
+    """
     from scipy.special import log_softmax
 
     each = log_softmax(logits, axis=2)
     loss = -each[np.arange(len(labels)), :, labels].mean()
-    return Judgement(float(loss), score(labels, np.exp(each).mean(axis=1).argmax(axis=1)))
+    return {"loss": float(loss), **score(labels, np.exp(each).mean(axis=1).argmax(axis=1))}
 
 
 def best_of(results: Sequence[PenaltyResult]) -> int:
     """The position of the lowest loss of videos left out; of several, the strongest penalty."""
-    return int(np.argmin([result.val.loss for result in results]))
+    return int(np.argmin([result.val["loss"] for result in results]))
 
 
 def joined_units(rows: Sequence[ClipRow]) -> Labels:

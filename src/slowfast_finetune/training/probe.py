@@ -255,13 +255,8 @@ def _history(
     return [
         EpochRow(
             epoch=number,
-            train_loss=result.train.loss,
-            val_loss=result.val.loss,
-            **{
-                f"{split}_{name}": value
-                for split, judged in (("train", result.train), ("val", result.val))
-                for name, value in judged.scores.items()
-            },
+            **{f"train_{name}": value for name, value in result.train.items()},
+            **{f"val_{name}": value for name, value in result.val.items()},
             grad_norm=0.0,
             grad_norm_head=0.0,
             grad_norm_backbone=0.0,
