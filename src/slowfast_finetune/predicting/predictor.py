@@ -123,7 +123,7 @@ class Predictor:
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
         self._classifier, self._device = ready_classifier(checkpoint, runtime)
         self.neighbours = Neighbours.of(checkpoint)
-        self._latest_features = head_inputs(self._classifier) if self.neighbours else None
+        self._latest_features = head_inputs(self._classifier)
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
@@ -202,8 +202,6 @@ class Predictor:
         self, paths: Sequence[Path], *, num_workers: int | Literal["auto"] = "auto"
     ) -> Generator[ViewFeatures | RefusedVideo]:
         """The features of videos in order, the next ones decoded meanwhile."""
-        if self._latest_features is None:
-            self._latest_features = head_inputs(self._classifier)
         shape = self.preprocessing
         plan = self._plan(shape.num_frames / shape.sample_fps)
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
@@ -289,10 +287,8 @@ class Predictor:
         if not batch:
             return
         logits = self.logits(np.stack([clip.clip for _, clip in batch]))
-        features = np.zeros((len(batch), 0), np.float32)
+        features = self._latest_features()[: len(batch)].cpu().numpy()
         novelty: list[float | None] = [None] * len(batch)
-        if self._latest_features is not None:
-            features = self._latest_features()[: len(batch)].cpu().numpy()
         if self.neighbours is not None:
             novelty = self.neighbours.novelty(features).tolist()
         for number, (video, clip) in enumerate(batch):
