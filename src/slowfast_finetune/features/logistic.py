@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import ClipRow
@@ -214,20 +213,16 @@ def best_of(results: Sequence[PenaltyResult]) -> int:
 
 def joined_units(rows: Sequence[ClipRow]) -> Labels:
     """Number (N,) what must not be torn apart: videos of one group, and copies of one content."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    from scipy.cluster.hierarchy import DisjointSet
 
-    numbers: dict[str, int] = defaultdict(lambda: len(numbers))
-    ties = [
-        (video, len(rows) + numbers[tie])
-        for video, row in enumerate(rows)
-        for tie in (f"content {row.content_hash}", *([f"group {row.group}"] if row.group else []))
-    ]
-    size = len(rows) + len(numbers)
-    graph = coo_array((np.ones(len(ties)), np.array(ties).T), shape=(size, size))
-    units: npt.NDArray[np.int32] = connected_components(graph, directed=False)[1]
-    found: Labels = units[: len(rows)].astype(np.int64)
-    return found
+    joined = DisjointSet(range(len(rows)))
+    first: dict[str, int] = {}  # video of each content and group
+    for video, row in enumerate(rows):
+        joined.merge(video, first.setdefault(f"content {row.content_hash}", video))
+        if row.group:
+            joined.merge(video, first.setdefault(f"group {row.group}", video))
+    numbers: dict[int, int] = defaultdict(lambda: len(numbers))
+    return np.array([numbers[joined[video]] for video in range(len(rows))], np.int64)
 
 
 def deal_folds(rows: Sequence[ClipRow], *, num_folds: int = NUM_FOLDS, seed: int) -> Labels:
