@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,11 +27,11 @@ def fabric() -> Any:
 
 
 def run_fit(fabric: Any, model: nn.Module | None = None, **changes: Any) -> list[EpochRow]:
+    named = replace(feed([0, 1], [1, 0]), name_of_clip=lambda clip: f"clip {clip}.mp4")
     return fit(
         make_learner(fabric, model, **changes),
-        feed_of=lambda _: feed([0, 1], [1, 0]),
+        feed_of=lambda _: named,
         val_loader=Batches(coloured([0, 1, 1])),
-        name_of_clip=lambda clip: f"clip {clip}.mp4",
     )
 
 

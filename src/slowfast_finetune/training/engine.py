@@ -42,7 +42,6 @@ def fit(
     feed_of: Callable[[int], EpochFeed],
     val_loader: ClipLoader,
     progress: TrainingProgress | None = None,
-    name_of_clip: Callable[[int], str] = str,
     after_step: Callable[[], None] = lambda: None,
     after_epoch: Callable[[EpochRow, bool], None] = lambda *_: None,
 ) -> list[EpochRow]:
@@ -70,7 +69,6 @@ def fit(
                 feed,
                 epoch=epoch,
                 progress=progress.epoch,
-                name_of_clip=name_of_clip,
                 after_step=after_step,
             )
             row = finish_epoch(learner, feed, val_loader, epoch=epoch, progress=progress.epoch)
@@ -86,7 +84,6 @@ def train_one_epoch(
     *,
     epoch: int,
     progress: EpochProgress,
-    name_of_clip: Callable[[int], str] = str,
     after_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Take every step of an epoch, counted from 1, that ``progress`` lacks, and add it there.
@@ -112,7 +109,7 @@ def train_one_epoch(
             schedule.apply(learner.optimizer, first_step + progress.step)
             _seed(recipe.seed, first_step + progress.step, fabric.global_rank)
             losses = take_step(learner, model, optimizer, micro_batches, batches, progress)
-            _check_finite(losses, progress, micro_batches, fabric, name_of_clip)
+            _check_finite(losses, progress, micro_batches, fabric, feed.name_of_clip)
             progress.seconds += time.perf_counter() - started
             bar.advance(
                 _num_clips([micro_batches]),

@@ -179,7 +179,6 @@ def _fine_tune(
         feed_of=lambda epoch: data.feed(epoch, size=size),
         val_loader=data.validation(size=size),
         progress=run.progress,
-        name_of_clip=lambda clip: data.rows[clip].case,
         after_step=run.after_step,
         after_epoch=run.after_epoch,
     )
