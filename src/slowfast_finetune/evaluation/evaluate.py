@@ -22,7 +22,6 @@ from slowfast_finetune.evaluation.result_rows import Outcome
 from slowfast_finetune.evaluation.result_tables import ClassRow, EvaluationFiles, ScoreRow, ViewRow
 from slowfast_finetune.features.extraction import view_features
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
-from slowfast_finetune.scoring.metrics import Floats
 from slowfast_finetune.scoring.novelty import Neighbours
 from slowfast_finetune.scoring.views import Views, view_stored
 
@@ -49,20 +48,15 @@ def evaluate_checkpoint(
     _check_classes(rows, checkpoint, checkpoint_path)
     restore_entries(test_rows, params=params, store=store, project=project)
     views = view_videos(test_rows, checkpoint=checkpoint, params=params, store=store)
+    neighbours = Neighbours.of(checkpoint)  # None in an older checkpoint
     outcome = Outcome(
         test_rows,
         views.probabilities(temperature=checkpoint.temperature),
         [row for row in rows if row.split == "train"],
         checkpoint.threshold,
-        novelty_of(views, checkpoint),
+        None if neighbours is None else views.novelty(neighbours),
     )
     _write(outcome, views, checkpoint.class_names, files)
-
-
-def novelty_of(views: Views, checkpoint: Checkpoint) -> Floats | None:
-    """How unlike the training videos each video is (videos,); None for an older checkpoint."""
-    neighbours = Neighbours.of(checkpoint)
-    return None if neighbours is None else views.novelty(neighbours)
 
 
 def _check_classes(rows: Sequence[ClipRow], checkpoint: Checkpoint, path: Path) -> None:
