@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import zlib
 from collections import defaultdict
@@ -108,15 +107,9 @@ class FeatureStore:
 
     def keys(self) -> set[str]:
         """The keys of all files, from one listing."""
-        if not self.folder.is_dir():
-            return set()
-        with os.scandir(self.folder) as found:
-            names = [entry.name for entry in found]
-        return {
-            name.removesuffix(SUFFIX)
-            for name in names
-            if name.endswith(SUFFIX) and not name.startswith(".")
-        }
+        files = self.folder.iterdir() if self.folder.is_dir() else ()
+        names = [file.name for file in files if not file.name.startswith(".")]
+        return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
 
     def write(self, key: str, features: Features) -> None:
         """Write the features of a video, float32 (V, D), atomically."""
