@@ -114,7 +114,7 @@ def _fit(num_videos: int) -> dict[str, Any]:
         "seconds": watch.seconds,
         "folds": probe.num_folds,
         "penalty": best.penalty,
-        "accuracy": best.val.scores["accuracy"],
+        "accuracy": best.val["accuracy"],
     }
 
 

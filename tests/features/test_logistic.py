@@ -166,8 +166,8 @@ def test_each_video_is_judged_by_a_head_that_has_not_seen_it() -> None:
     labels = rng.permutation(np.arange(40) % 2)
     folds = deal_folds(rows_of(labels.tolist()), seed=0)
     weakest = cross_validate(features, labels, folds, num_views=1, balanced=False)[-1]
-    assert weakest.train.scores["accuracy"] == 1
-    assert 0.2 < weakest.val.scores["accuracy"] < 0.8
+    assert weakest.train["accuracy"] == 1
+    assert 0.2 < weakest.val["accuracy"] < 0.8
 
 
 def test_the_penalty_with_the_lowest_loss_of_videos_left_out_is_chosen() -> None:
@@ -176,7 +176,7 @@ def test_the_penalty_with_the_lowest_loss_of_videos_left_out_is_chosen() -> None
     noise = rng.normal(size=(40, 2, 50)).astype(np.float32)
     noise[:, :, 0] += 2 * labels[:, None]
     probe = fit_probe(rows_of(labels.tolist()), noise, num_views=2, balanced=False, seed=0)
-    losses = [result.val.loss for result in probe.results]
+    losses = [result.val["loss"] for result in probe.results]
     assert losses[probe.best] == min(losses)
     assert 0 < probe.best < len(PENALTIES) - 1, "noise wants a penalty, the class a weight"
     again = fit_probe(rows_of(labels.tolist()), noise, num_views=2, balanced=False, seed=0)

@@ -23,8 +23,8 @@ import torch
 from faulty_decoders import serve_with_faults
 from pipeline_imports import PROJECT
 from synthetic import make_manifest, needs_permissions, steady, touch_videos, write_video
-from tiny_model import CLASS_NAMES, ROUNDING, tiny_params, write_checkpoint
-from torch import Tensor, nn
+from tiny_model import CLASS_NAMES, ROUNDING, StandIn, tiny_params, write_checkpoint
+from torch import Tensor
 
 from slowfast_finetune import Prediction, RefusedVideo, Segment, cli, load_model
 from slowfast_finetune.base.errors import CheckpointError, DataError, VideoError
@@ -111,10 +111,10 @@ def test_a_video_gets_the_probabilities_that_evaluate_gives(
         assert [result.path for result in results] == paths
 
 
-class Weigher(nn.Module):
+class Weigher(StandIn):
     """Adds up each clip with a weight for every byte, exactly: any other byte shows."""
 
-    def forward(self, clips: Tensor) -> Tensor:
+    def answer(self, clips: Tensor) -> Tensor:
         numbers = torch.arange(clips[0].numel()) % 9973
         sums = torch.stack([(clip.flatten().long() * numbers).sum() for clip in clips])
         return torch.stack([sums % 101, sums % 103, sums % 107], dim=1) / 50
@@ -176,10 +176,10 @@ def test_segments_cover_the_video_in_order(videos: Path, checkpoint: Path) -> No
         assert list(prediction.probabilities) == list(CLASS_NAMES)
 
 
-class Brightness(nn.Module):
+class Brightness(StandIn):
     """Says "clap" of dark clips, "wave" of bright ones; never "jump"."""
 
-    def forward(self, clips: Tensor) -> Tensor:
+    def answer(self, clips: Tensor) -> Tensor:
         level = clips.float().mean(dim=(1, 2, 3, 4)) / 255
         return torch.stack([1 - level, level * 0 - 1, level], dim=1) * 20
 
@@ -575,10 +575,10 @@ def test_a_copy_that_cannot_be_written_costs_no_answer(
 # Side by side, and without an end
 
 
-class Slow(nn.Module):
+class Slow(StandIn):
     """Takes its time over each clip, and no processor."""
 
-    def forward(self, clips: Tensor) -> Tensor:
+    def answer(self, clips: Tensor) -> Tensor:
         time.sleep(0.1 * len(clips))
         return torch.zeros(len(clips), 3)
 

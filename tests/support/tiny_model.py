@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from synthetic import make_params
+from torch import Tensor, nn
 
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.model.checkpoint import (
@@ -26,6 +27,21 @@ def tiny_params(**sections: dict[str, Any]) -> Params:
     """Clips of 8 frames at 15 fps, 32×32 of 32 px, two seconds of a video kept."""
     clip = {"short_side": 32, "max_seconds": 2, **sections.pop("clip", {})}
     return make_params(clip=clip, **sections)
+
+
+class StandIn(nn.Module):
+    """Answers in the place of a classifier; has what is found as its last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict({"6": nn.ModuleDict({"proj": nn.Identity()})})
+
+    def forward(self, clips: Tensor) -> Tensor:
+        logits: Tensor = self.blocks.get_submodule("6.proj")(self.answer(clips))
+        return logits
+
+    def answer(self, clips: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 def write_checkpoint(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,11 +27,11 @@ def fabric() -> Any:
 
 
 def run_fit(fabric: Any, model: nn.Module | None = None, **changes: Any) -> list[EpochRow]:
+    named = replace(feed([0, 1], [1, 0]), name_of_clip=lambda clip: f"clip {clip}.mp4")
     return fit(
         make_learner(fabric, model, **changes),
-        feed_of=lambda _: feed([0, 1], [1, 0]),
+        feed_of=lambda _: named,
         val_loader=Batches(coloured([0, 1, 1])),
-        name_of_clip=lambda clip: f"clip {clip}.mp4",
     )
 
 
@@ -158,14 +159,14 @@ def test_validation_loss_that_is_not_finite_stops(fabric: Any) -> None:
         run_fit(fabric, Broken())
 
 
-def test_validate_is_plain_and_changes_nothing() -> None:
+def test_validate_is_plain_and_changes_nothing(fabric: Any) -> None:
     torch.manual_seed(0)
     frozen = nn.BatchNorm1d(2)
     model = nn.Sequential(MeanColour(), nn.BatchNorm1d(2), frozen).train()
     frozen.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     batches = [coloured([0, 1, 0]), coloured([1])]
-    result = validate(model, batches, nn.CrossEntropyLoss(), torch.device("cpu"))
+    result = validate(model, batches, fabric)
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert model.training, "the mode is given back"
@@ -322,7 +323,7 @@ def test_average_of_the_weights_is_what_is_validated(fabric: Any) -> None:
     val = Batches(coloured([0, 1, 1]))
     rows = fit(learner, feed_of=lambda _: feed([0, 1], [1, 0]), val_loader=val)
     losses = [
-        validate(model, val, nn.CrossEntropyLoss(), torch.device("cpu"))["loss"]
+        validate(model, val, fabric)["loss"]
         for model in (learner.evaluation_model, learner.classifier)
     ]
     assert rows[-1].val_loss == pytest.approx(losses[0])

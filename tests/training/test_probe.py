@@ -22,7 +22,6 @@ from slowfast_finetune.evaluation.evaluate import view_videos
 from slowfast_finetune.features.feature_store import feature_stores
 from slowfast_finetune.features.logistic import PENALTIES
 from slowfast_finetune.model.checkpoint import load_checkpoint
-from slowfast_finetune.scoring.ready import ready_classifier
 from slowfast_finetune.scoring.views import view_stored
 from slowfast_finetune.training.history import HISTORY
 from slowfast_finetune.training.probe import UNUSED
@@ -97,13 +96,11 @@ def test_evaluate_and_predict_give_what_the_network_of_a_probe_gives(tmp_path: P
     rows = CLIPS.read_rows(tmp_path / "data" / "clips.csv")
     store = ClipStore(tmp_path / "store", params.clip)
     found = view_videos(rows, checkpoint=checkpoint, params=params, store=store)
-    model, device = ready_classifier(checkpoint, params.runtime)
     expected = view_stored(
-        model,
         rows,
-        shape=checkpoint.preprocessing,
-        folder=store.folder,
-        device=device,
+        checkpoint=checkpoint,
+        clips=store.folder,
+        runtime=params.runtime,
         temporal_views=params.evaluate.temporal_views,
     )
     assert list(found.windows) == list(expected.windows)

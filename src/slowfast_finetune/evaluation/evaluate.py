@@ -20,11 +20,9 @@ from slowfast_finetune.evaluation import result_rows, result_tables
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
 from slowfast_finetune.evaluation.result_rows import Outcome
 from slowfast_finetune.evaluation.result_tables import ClassRow, EvaluationFiles, ScoreRow, ViewRow
-from slowfast_finetune.features.extraction import ViewPlan, view_features
+from slowfast_finetune.features.extraction import view_features
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
-from slowfast_finetune.scoring.metrics import Floats
 from slowfast_finetune.scoring.novelty import Neighbours
-from slowfast_finetune.scoring.ready import ready_classifier
 from slowfast_finetune.scoring.views import Views, view_stored
 
 
@@ -50,20 +48,15 @@ def evaluate_checkpoint(
     _check_classes(rows, checkpoint, checkpoint_path)
     restore_entries(test_rows, params=params, store=store, project=project)
     views = view_videos(test_rows, checkpoint=checkpoint, params=params, store=store)
+    neighbours = Neighbours.of(checkpoint)  # None in an older checkpoint
     outcome = Outcome(
         test_rows,
         views.probabilities(temperature=checkpoint.temperature),
         [row for row in rows if row.split == "train"],
         checkpoint.threshold,
-        novelty_of(views, checkpoint),
+        None if neighbours is None else views.novelty(neighbours),
     )
     _write(outcome, views, checkpoint.class_names, files)
-
-
-def novelty_of(views: Views, checkpoint: Checkpoint) -> Floats | None:
-    """How unlike the training videos each video is (videos,); None for an older checkpoint."""
-    neighbours = Neighbours.of(checkpoint)
-    return None if neighbours is None else views.novelty(neighbours)
 
 
 def _check_classes(rows: Sequence[ClipRow], checkpoint: Checkpoint, path: Path) -> None:
@@ -79,26 +72,15 @@ def view_videos(
     rows: Sequence[ClipRow], *, checkpoint: Checkpoint, params: Params, store: ClipStore
 ) -> Views:
     """Run the checkpoint's model on every view of stored videos; of a probe, the last layer."""
-    if checkpoint.params.get("train", {}).get("method") == "probe":
-        return view_features(
-            rows,
-            checkpoint=checkpoint,
-            plan=ViewPlan(params.evaluate.temporal_views, params.evaluate.spatial_crops),
-            clips=store.folder,
-            runtime=params.runtime,
-        )
-    model, device = ready_classifier(checkpoint, params.runtime)
-    size = params.runtime.batch_size_per_device
-    return view_stored(
-        model,
+    is_probe = checkpoint.params.get("train", {}).get("method") == "probe"
+    view = view_features if is_probe else view_stored
+    return view(
         rows,
-        shape=checkpoint.preprocessing,
-        folder=store.folder,
-        device=device,
+        checkpoint=checkpoint,
+        clips=store.folder,
+        runtime=params.runtime,
         temporal_views=params.evaluate.temporal_views,
         spatial_crops=params.evaluate.spatial_crops,
-        size=None if size == "auto" else size,
-        with_features=checkpoint.neighbours is not None,
     )
 
 

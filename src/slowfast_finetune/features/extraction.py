@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from slowfast_finetune.features.feature_store import (
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
 from slowfast_finetune.model.device import choose_device, choose_precision, process_rank
 from slowfast_finetune.model.slowfast import ClipClassifier, head_of
-from slowfast_finetune.scoring.ready import made_ready, views_at_once
+from slowfast_finetune.scoring.ready import autocast, head_inputs, made_ready, views_at_once
 from slowfast_finetune.scoring.views import Views
 
 
@@ -60,14 +60,12 @@ class VideoFeatures:
         return self.values[:, : self.settings.num_plain_views]
 
 
-def views_of(
-    rows: Sequence[ClipRow], plan: ViewPlan, *, num_frames: int, crop_size: int
-) -> list[Window]:
+def views_of(rows: Sequence[ClipRow], plan: ViewPlan, *, shape: Preprocessing) -> list[Window]:
     """The views, video by video: those of :func:`plan_views`, then these mirrored."""
     plain = plan_views(
         rows,
-        num_frames=num_frames,
-        crop_size=crop_size,
+        num_frames=shape.num_frames,
+        crop_size=shape.crop_size,
         temporal_views=plan.temporal_views,
         spatial_crops=plan.spatial_crops,
     )
@@ -139,16 +137,9 @@ def features_of(
     known = _read_known(rows, store, shape=(settings.num_views, num_features))
     missing = [*{key_of(row): row for row in rows if key_of(row) not in known}.values()]
     if missing:
-        views = views_of(missing, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
-        reader = ClipReader(
-            missing,
-            folder=clips,
-            num_frames=shape.num_frames,
-            crop_size=shape.crop_size,
-            pin_memory=device.type == "cuda",
-        )
-        computed = compute(network, reader, views, shape=shape, runtime=runtime)
-        with closing(computed):  # the network has its last layer back, however this ends
+        views = views_of(missing, plan, shape=shape)
+        computed = compute(network, missing, views, shape=shape, clips=clips, runtime=runtime)
+        with closing(computed):  # the progress bar is gone, however this ends
             for row, values in zip(missing, computed, strict=True):
                 store.write(key_of(row), values)
                 known[key_of(row)] = values
@@ -159,9 +150,10 @@ def view_features(
     rows: Sequence[ClipRow],
     *,
     checkpoint: Checkpoint,
-    plan: ViewPlan,
     clips: Path,
     runtime: RuntimeParams,
+    temporal_views: int,
+    spatial_crops: int,
 ) -> Views:
     """What :func:`view_stored` gives, from features: only those not in the store are computed.
 
@@ -171,7 +163,7 @@ def view_features(
         DataError, ParamsError: as :func:`features_of`.
     """
     network = classifier_from(checkpoint).network
-    shape = checkpoint.preprocessing
+    shape, plan = checkpoint.preprocessing, ViewPlan(temporal_views, spatial_crops)
     found = features_of(
         rows,
         network=network,
@@ -182,12 +174,9 @@ def view_features(
         runtime=runtime,
     )
     values = torch.from_numpy(found.values).flatten(0, 1)
-    half = torch.float16 if found.settings.precision == "16-mixed" else torch.bfloat16
-    is_half = found.settings.precision != "32-true"
-    with torch.inference_mode(), torch.autocast("cpu", dtype=half, enabled=is_half):
-        logits = head_of(network)(values).float().numpy()
-    windows = views_of(rows, plan, num_frames=shape.num_frames, crop_size=shape.crop_size)
-    return Views(windows, logits, values.numpy())
+    with torch.inference_mode(), autocast("cpu", found.settings.precision):
+        logits = head_of(network).cpu()(values).float().numpy()
+    return Views(views_of(rows, plan, shape=shape), logits, values.numpy())
 
 
 def _read_known(
@@ -209,39 +198,43 @@ def _read_known(
 @torch.inference_mode()
 def compute(
     network: nn.Module,
-    reader: ClipReader,
+    rows: Sequence[ClipRow],
     views: Sequence[Window],
     *,
     shape: Preprocessing,
+    clips: Path,
     runtime: RuntimeParams,
     rough: bool = False,
 ) -> Generator[Features]:
-    """Compute the features of the videos of a reader, float32 (V, D) of each, in their order.
+    """Compute the features of stored videos, float32 (V, D) of each, in their order.
 
     Args:
         views: the V views of each video, video by video.
         rough: for a check: show no progress; a single clip may be rounded otherwise than several.
     """
-    each, num_videos = len(views) // len(reader.rows), len(reader.rows)
-    with _without_head(network):
-        model, device = made_ready(ClipClassifier(network), runtime, pads=not rough)
-        size = runtime.batch_size_per_device
-        size = views_at_once(shape, device) if size == "auto" else size
-        threads = reading_threads(device)
-        loader = ClipLoader(reader, in_batches(views, size=size), num_threads=threads)
-        hidden = rough or process_rank() > 0  # one process shows its share
-        done = 0
-        waiting: list[Features] = []
-        with ProgressBar("computing features", total=num_videos, hidden=hidden) as bar:
-            for first, batch in zip(range(0, len(views), size), loader, strict=True):
-                clips = batch.clips.to(device, non_blocking=True)
-                waiting.extend(model(_mirror(clips, views[first:])).float().cpu().numpy())
-                while len(waiting) >= each:
-                    yield np.stack(waiting[:each])
-                    waiting = waiting[each:]
-                    bar.advance(1)
-                    done += 1
-    assert done == num_videos
+    each = len(views) // len(rows)
+    model, device = made_ready(ClipClassifier(network), runtime, pads=not rough)
+    latest = head_inputs(model)
+    size = views_at_once(shape, device, runtime.batch_size_per_device)
+    reader = ClipReader(
+        rows,
+        folder=clips,
+        num_frames=shape.num_frames,
+        crop_size=shape.crop_size,
+        pin_memory=device.type == "cuda",
+    )
+    threads = reading_threads(device)
+    loader = ClipLoader(reader, in_batches(views, size=size), num_threads=threads)
+    hidden = rough or process_rank() > 0  # one process shows its share
+    waiting: list[Features] = []
+    with ProgressBar("computing features", total=len(rows), hidden=hidden) as bar:
+        for first, batch in zip(range(0, len(views), size), loader, strict=True):
+            model(_mirror(batch.clips.to(device, non_blocking=True), views[first:]))
+            waiting.extend(latest()[: len(batch.clips)].cpu().numpy())
+            while len(waiting) >= each:
+                yield np.stack(waiting[:each])
+                waiting = waiting[each:]
+                bar.advance(1)
 
 
 def _mirror(clips: Tensor, views: Sequence[Window]) -> Tensor:
@@ -250,15 +243,3 @@ def _mirror(clips: Tensor, views: Sequence[Window]) -> Tensor:
     if chosen:
         clips[chosen] = clips[chosen].flip(3)
     return clips
-
-
-@contextmanager
-def _without_head(network: nn.Module) -> Iterator[None]:
-    """Let the network give what its last layer is given, (B, D)."""
-    head = head_of(network)
-    block = network.get_submodule("blocks.6")
-    block.proj = nn.Identity()
-    try:
-        yield
-    finally:
-        block.proj = head

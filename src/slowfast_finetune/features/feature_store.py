@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import zlib
 from collections import defaultdict
@@ -19,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,9 @@ import numpy.typing as npt
 from slowfast_finetune.base.files import atomic_path, write_text
 from slowfast_finetune.clips.clip_store import SUFFIX, EntryError
 from slowfast_finetune.clips.clip_tables import ClipRow
+
+if TYPE_CHECKING:
+    from slowfast_finetune.model.device import Precision
 
 Features = npt.NDArray[np.float32]
 
@@ -49,7 +51,7 @@ class FeatureSettings:
     clips: str  # the folder of the clip store with the clips, by its name
     num_frames: int  # of a clip
     crop_size: int  # side of the square that the network sees [px]
-    precision: str  # of the computation
+    precision: Precision  # of the computation
     temporal_views: int  # clips spread over each video
     spatial_crops: int  # squares of each clip
     mirrored: bool  # whether each clip is also computed with left and right exchanged
@@ -105,15 +107,9 @@ class FeatureStore:
 
     def keys(self) -> set[str]:
         """The keys of all files, from one listing."""
-        if not self.folder.is_dir():
-            return set()
-        with os.scandir(self.folder) as found:
-            names = [entry.name for entry in found]
-        return {
-            name.removesuffix(SUFFIX)
-            for name in names
-            if name.endswith(SUFFIX) and not name.startswith(".")
-        }
+        files = self.folder.iterdir() if self.folder.is_dir() else ()
+        names = [file.name for file in files if not file.name.startswith(".")]
+        return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
 
     def write(self, key: str, features: Features) -> None:
         """Write the features of a video, float32 (V, D), atomically."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import ClipRow
@@ -46,20 +45,12 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Mean cross-entropy and scores of the videos, their probabilities averaged over views."""
-
-    loss: float
-    scores: dict[str, float]
-
-
-@dataclass(frozen=True)
 class PenaltyResult:
     """What cross-validation found for one penalty."""
 
     penalty: float
-    train: Judgement  # of each fold's training videos
-    val: Judgement  # of the videos left out
+    train: dict[str, float]  # loss and scores of each fold's training videos, see judge
+    val: dict[str, float]  # those of the videos left out
     logits: Floats  # of each video by the head that has not seen its group: (N, V, classes)
 
 
@@ -196,42 +187,42 @@ def _judge_each(
             ]
             train = judge(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
             results.append(PenaltyResult(penalty, train, judge(left_out, labels), left_out))
-            losses = [result.val.loss for result in results[-3:]]
+            losses = [result.val["loss"] for result in results[-3:]]
             if len(losses) == 3 and losses[0] < losses[1] < losses[2]:
                 break
     return results
 
 
-def judge(logits: Floats, labels: Labels) -> Judgement:
-    """Mean cross-entropy of the views, and scores of the videos, from logits (N, V, classes)."""
+def judge(logits: Floats, labels: Labels) -> dict[str, float]:
+    """``loss``, the mean cross-entropy of the views, and the scores of the videos.
+
+    Args:
+        logits: (N, V, classes); a video's probabilities are averaged over its views.
+    """
     from scipy.special import log_softmax
 
     each = log_softmax(logits, axis=2)
     loss = -each[np.arange(len(labels)), :, labels].mean()
-    return Judgement(float(loss), score(labels, np.exp(each).mean(axis=1).argmax(axis=1)))
+    return {"loss": float(loss), **score(labels, np.exp(each).mean(axis=1).argmax(axis=1))}
 
 
 def best_of(results: Sequence[PenaltyResult]) -> int:
     """The position of the lowest loss of videos left out; of several, the strongest penalty."""
-    return int(np.argmin([result.val.loss for result in results]))
+    return int(np.argmin([result.val["loss"] for result in results]))
 
 
 def joined_units(rows: Sequence[ClipRow]) -> Labels:
     """Number (N,) what must not be torn apart: videos of one group, and copies of one content."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    from scipy.cluster.hierarchy import DisjointSet
 
-    numbers: dict[str, int] = defaultdict(lambda: len(numbers))
-    ties = [
-        (video, len(rows) + numbers[tie])
-        for video, row in enumerate(rows)
-        for tie in (f"content {row.content_hash}", *([f"group {row.group}"] if row.group else []))
-    ]
-    size = len(rows) + len(numbers)
-    graph = coo_array((np.ones(len(ties)), np.array(ties).T), shape=(size, size))
-    units: npt.NDArray[np.int32] = connected_components(graph, directed=False)[1]
-    found: Labels = units[: len(rows)].astype(np.int64)
-    return found
+    joined = DisjointSet(range(len(rows)))
+    first: dict[str, int] = {}  # video of each content and group
+    for video, row in enumerate(rows):
+        joined.merge(video, first.setdefault(f"content {row.content_hash}", video))
+        if row.group:
+            joined.merge(video, first.setdefault(f"group {row.group}", video))
+    numbers: dict[int, int] = defaultdict(lambda: len(numbers))
+    return np.array([numbers[joined[video]] for video in range(len(rows))], np.int64)
 
 
 def deal_folds(rows: Sequence[ClipRow], *, num_folds: int = NUM_FOLDS, seed: int) -> Labels:

@@ -1,20 +1,18 @@
 """Let torchvision's pure-Python parts import where its compiled operators do not load.
 
 A torchvision built for CUDA beside a CPU-only torch fails at import with "operator
-torchvision::nms does not exist". pytorchvideo needs only ``torchvision.ops.RoIAlign`` to be
-importable, so declaring the two schemas that the import asks for is enough.
+torchvision::nms does not exist". RandAugment calls no operator, so declaring the two schemas that
+the import asks for is enough.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
 
 import torch
 
-# The declaration lives as long as this object does.
-_declared: torch.library.Library | None = None
+BOXES = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def import_torchvision() -> None:
@@ -23,7 +21,6 @@ def import_torchvision() -> None:
     Raises:
         ImportError: torchvision is not installed.
     """
-    global _declared
     try:
         importlib.import_module("torchvision")
     except RuntimeError as error:
@@ -31,8 +28,6 @@ def import_torchvision() -> None:
             raise
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library: Any = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _declared = library
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", BOXES)
         importlib.import_module("torchvision")

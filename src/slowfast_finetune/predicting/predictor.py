@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slowfast_finetune.base.errors import CheckpointError, ParamsError, VideoError
 from slowfast_finetune.base.params import RuntimeParams
-from slowfast_finetune.clips.windows import Window, corners
+from slowfast_finetune.clips.windows import corners
 from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampling import exact_rate, instants_before
@@ -37,9 +37,9 @@ from slowfast_finetune.predicting.int8_network import Int8Network
 from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
 from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
+from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.novelty import FAMILIAR, Neighbours
 from slowfast_finetune.scoring.ready import head_inputs, ready_classifier, views_at_once
-from slowfast_finetune.scoring.views import Views
 
 Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
@@ -125,16 +125,14 @@ class Predictor:
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
         self.neighbours = Neighbours.of(checkpoint)
         self._classifier: Callable[[Tensor], Tensor]
-        self._latest_features: Callable[[], Tensor] | None = None
+        self._latest_features: Callable[[], Tensor]
         if int8_network is not None:
             self._classifier, self._device = int8_network, torch.device("cpu")
             self._latest_features = int8_network.features
         else:
             runtime = _runtime(checkpoint, device=device, precision=precision)
             network, self._device = ready_classifier(checkpoint, runtime)
-            self._classifier = network
-            if self.neighbours is not None:
-                self._latest_features = head_inputs(network)
+            self._classifier, self._latest_features = network, head_inputs(network)
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
@@ -213,9 +211,6 @@ class Predictor:
         self, paths: Sequence[Path], *, num_workers: int | Literal["auto"] = "auto"
     ) -> Generator[ViewFeatures | RefusedVideo]:
         """The features of videos in order, the next ones decoded meanwhile."""
-        if self._latest_features is None:
-            assert isinstance(self._classifier, nn.Module)
-            self._latest_features = head_inputs(self._classifier)
         shape = self.preprocessing
         plan = self._plan(shape.num_frames / shape.sample_fps)
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
@@ -301,9 +296,7 @@ class Predictor:
         if not batch:
             return
         logits = self.logits(np.stack([clip.clip for _, clip in batch]))
-        features = np.zeros((len(batch), 0), np.float32)
-        if self._latest_features is not None:
-            features = self._latest_features()[: len(batch)].cpu().numpy()
+        features = self._latest_features()[: len(batch)].cpu().numpy()
         novelty: list[float | None] = [None] * len(batch)
         if self.neighbours is not None:
             novelty = self.neighbours.novelty(features).tolist()
@@ -335,7 +328,7 @@ class Predictor:
         clips, names = video.clips, self.class_names
         cells, edges = self._cells(video, plan)
         if clips.views:
-            (probabilities,) = self._probabilities(video.logits_at(clips.views), as_one=True)
+            probabilities = self._probabilities(video.logits_at(clips.views)).mean(axis=0)
         else:
             probabilities = np.average(cells, axis=0, weights=np.diff(edges))
         label = int(probabilities.argmax())
@@ -389,10 +382,9 @@ class Predictor:
         # Padding is not part of the video.
         return cells, [min(edge, clips.num_frames) / plan.shape.sample_fps for edge in edges]
 
-    def _probabilities(self, logits: Logits, *, as_one: bool = False) -> Probabilities:
-        """Class probabilities (clips, classes), or their average (1, classes), as evaluate's."""
-        windows = [Window(0 if as_one else clip, 0, 0, 0, 0) for clip in range(len(logits))]
-        return Views(windows, logits).probabilities(temperature=self.checkpoint.temperature)
+    def _probabilities(self, logits: Logits) -> Probabilities:
+        """Class probabilities (clips, classes), as evaluate's."""
+        return probabilities_of(logits, temperature=self.checkpoint.temperature)
 
 
 def _runtime(checkpoint: Checkpoint, *, device: str, precision: str) -> RuntimeParams:

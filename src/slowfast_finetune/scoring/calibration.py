@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.scoring.metrics import Labels
+from slowfast_finetune.scoring.metrics import Labels, Probabilities
 
 # Share of correct validation predictions kept above the threshold.
 KEPT_SHARE = 0.95
@@ -29,15 +29,21 @@ def calibrate(logits: npt.NDArray[np.float32], true: Labels) -> Calibration:
     "A Baseline for Detecting Misclassified and Out-of-Distribution Examples", ICLR 2017, at a true
     positive rate of 0.95. Without a correct prediction it is 0.
     """
-    from scipy.special import softmax
-
     temperature = fit_temperature(logits, true)
-    probabilities = softmax(logits.astype(np.float64) / temperature, axis=1)
+    probabilities = probabilities_of(logits, temperature=temperature)
     confidence = probabilities.max(axis=1)[probabilities.argmax(axis=1) == true]
     if not len(confidence):
         return Calibration(temperature, 0.0)
     threshold = np.quantile(confidence, 1 - KEPT_SHARE, method="lower")
     return Calibration(temperature, float(threshold))
+
+
+def probabilities_of(logits: npt.NDArray[np.float32], *, temperature: float) -> Probabilities:
+    """Compute softmax(logits / temperature) in float64: (N, classes), as the logits."""
+    from scipy.special import softmax
+
+    probabilities: Probabilities = softmax(logits.astype(np.float64) / temperature, axis=1)
+    return probabilities
 
 
 def fit_temperature(logits: npt.NDArray[np.float32], true: Labels) -> float:

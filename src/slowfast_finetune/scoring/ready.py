@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,13 +43,7 @@ def made_ready(
     precision = choose_precision(runtime, device)
     speed_up(classifier)
     classifier.to(device)
-    ready: nn.Module = classifier
-    if precision != "32-true":
-        ready = _MixedPrecision(classifier, device, precision)
-    elif pads and device.type == "cpu":
-        ready = _PadsSingleClips(classifier)
-    ready.eval()
-    return ready, device
+    return _Ready(classifier, device, precision, pads=pads).eval(), device
 
 
 def head_inputs(model: nn.Module) -> Callable[[], Tensor]:
@@ -68,43 +63,42 @@ def head_inputs(model: nn.Module) -> Callable[[], Tensor]:
     return lambda: kept[0].flatten(1).float()
 
 
-class _MixedPrecision(nn.Module):
-    """Runs the network in mixed precision, like Fabric, whose import takes seconds."""
+def autocast(device_type: str, precision: Precision) -> torch.autocast:
+    """Compute in a precision, like Fabric, whose import takes seconds."""
+    half = torch.float16 if precision == "16-mixed" else torch.bfloat16
+    return torch.autocast(device_type, dtype=half, enabled=precision != "32-true")
 
-    def __init__(self, classifier: nn.Module, device: torch.device, precision: Precision) -> None:
+
+class _Ready(nn.Module):
+    """Runs the network in its precision, on one clip as on several.
+
+    In fp32, torch convolves one clip on a CPU by another algorithm than two or eight, which rounds
+    differently; so a single clip is computed twice there.
+    """
+
+    def __init__(
+        self, classifier: nn.Module, device: torch.device, precision: Precision, *, pads: bool
+    ) -> None:
         super().__init__()
         self.classifier = classifier
-        self._device_type = device.type
-        self._dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+        self._device_type, self._precision = device.type, precision
+        self._pads = pads and device.type == "cpu" and precision == "32-true"
 
     def forward(self, clips: Tensor) -> Tensor:
         """Map clips (B, T, H, W, 3) to float32 logits (B, classes)."""
-        with torch.autocast(self._device_type, dtype=self._dtype):
-            logits: Tensor = self.classifier(clips)
-        return logits.float()
+        shown = torch.cat([clips, clips]) if self._pads and len(clips) == 1 else clips
+        with autocast(self._device_type, self._precision):
+            logits: Tensor = self.classifier(shown)
+        return logits[: len(clips)].float()
 
 
-class _PadsSingleClips(nn.Module):
-    """Duplicates a single-clip batch, so that results do not depend on the batch size.
-
-    In fp32, torch convolves one clip on a CPU by another algorithm than two or eight, which rounds
-    differently.
-    """
-
-    def __init__(self, classifier: nn.Module) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Map clips (B, T, H, W, 3) to logits (B, classes)."""
-        if len(clips) > 1:
-            return self.classifier(clips)  # type: ignore[no-any-return]
-        return self.classifier(torch.cat([clips, clips]))[:1]  # type: ignore[no-any-return]
-
-
-def views_at_once(shape: Preprocessing, device: torch.device) -> int:
-    """Return the batch size at which inference on this device is fastest."""
+def views_at_once(
+    shape: Preprocessing, device: torch.device, wanted: int | Literal["auto"] = "auto"
+) -> int:
+    """Return the batch size that is wanted, else that at which inference here is fastest."""
+    if wanted != "auto":
+        return wanted
     if device.type != "cpu":
         return _MAX_VIEWS
-    # Two at least: a single clip takes the time of two, see _PadsSingleClips.
+    # Two at least: a single clip takes the time of two, see _Ready.
     return max(2, min(_MAX_VIEWS, _CPU_PIXELS // (shape.num_frames * shape.crop_size**2)))

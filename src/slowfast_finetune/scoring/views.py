@@ -9,34 +9,32 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from slowfast_finetune.base.console import progress
+from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader, reading_threads
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, in_batches, plan_views
-from slowfast_finetune.model.checkpoint import Preprocessing
+from slowfast_finetune.model.checkpoint import Checkpoint
+from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.novelty import Neighbours
-from slowfast_finetune.scoring.ready import head_inputs, views_at_once
+from slowfast_finetune.scoring.ready import head_inputs, ready_classifier, views_at_once
 
 
 @dataclass(frozen=True)
 class Views:
-    """The V views of some videos, and their logits."""
+    """The V views of some videos, and what the network makes of them."""
 
     windows: Sequence[Window]  # grouped by video; ``clip`` is the position of the video, from 0
     logits: npt.NDArray[np.float32]  # (V, classes)
-    features: npt.NDArray[np.float32] | None = None  # (V, D); None: not asked for
+    features: npt.NDArray[np.float32]  # (V, D), what the last layer is given
 
     def probabilities(self, *, temperature: float) -> npt.NDArray[np.float64]:
         """Average softmax(logits / temperature) over the views: (videos, classes)."""
-        from scipy.special import softmax
-
-        return self._averaged(softmax(self.logits.astype(np.float64) / temperature, axis=1))
+        return self._averaged(probabilities_of(self.logits, temperature=temperature))
 
     def novelty(self, neighbours: Neighbours) -> npt.NDArray[np.float64]:
-        """Average the novelty of the views, whose features must be there: (videos,)."""
-        assert self.features is not None
+        """Average the novelty of the views: (videos,)."""
         return self._averaged(neighbours.novelty(self.features)[:, None])[:, 0]
 
     def _averaged(self, each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -49,27 +47,29 @@ class Views:
 
 @torch.inference_mode()
 def view_stored(
-    model: nn.Module,
     rows: Sequence[ClipRow],
     *,
-    shape: Preprocessing,
-    folder: Path,
-    device: torch.device,
+    checkpoint: Checkpoint,
+    clips: Path,
+    runtime: RuntimeParams,
     temporal_views: int = 1,
     spatial_crops: int = 1,
-    size: int | None = None,
-    with_features: bool = False,
 ) -> Views:
-    """Run the model on every view of stored videos.
+    """Run a checkpoint's model on every view of stored videos.
 
     Args:
-        model: uint8 clips (B, T, H, W, 3) → logits (B, classes); in evaluation mode.
-        folder: of the clip store, which has the entries of all rows.
-        size: views per batch; None for the fastest on this device.
+        clips: the folder of the clip store, which has the entries of all rows.
+
+    Raises:
+        DataError: a clip is gone or damaged.
+        ParamsError: the device does not exist, or cannot compute in the precision.
     """
+    model, device = ready_classifier(checkpoint, runtime)
+    latest = head_inputs(model)
+    shape = checkpoint.preprocessing
     reader = ClipReader(
         rows,
-        folder=folder,
+        folder=clips,
         num_frames=shape.num_frames,
         crop_size=shape.crop_size,
         pin_memory=device.type == "cuda",
@@ -81,14 +81,11 @@ def view_stored(
         temporal_views=temporal_views,
         spatial_crops=spatial_crops,
     )
-    size = views_at_once(shape, device) if size is None else size
+    size = views_at_once(shape, device, runtime.batch_size_per_device)
     threads = reading_threads(device)
     loader = ClipLoader(reader, in_batches(windows, size=size), num_threads=threads)
-    latest = head_inputs(model) if with_features else None
     logits, features = [], []
     for batch in progress(loader, total=len(loader), label="viewing", unit="batch"):
         logits.append(model(batch.clips.to(device, non_blocking=True)).float().cpu())
-        if latest is not None:
-            features.append(latest()[: len(batch.clips)].cpu())
-    found = torch.cat(features).numpy() if features else None
-    return Views(windows, torch.cat(logits).numpy(), found)
+        features.append(latest()[: len(batch.clips)].cpu())
+    return Views(windows, torch.cat(logits).numpy(), torch.cat(features).numpy())

@@ -17,7 +17,7 @@ from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.params import AugmentParams
 from slowfast_finetune.clips.windows import MicroBatch, Mix, Window
 
-SIDES = ("left", "right")
+OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 def augmented(
@@ -135,11 +135,8 @@ def check_mirroring(class_names: Sequence[str], augment: AugmentParams) -> str |
 
 def _mirrored_name(name: str) -> str:
     """The words of a name with left and right exchanged."""
-
-    def other(found: re.Match[str]) -> str:
-        return SIDES[1 - SIDES.index(found.group())]
-
-    return re.sub(r"(?<![a-z])(left|right)(?![a-z])", other, _words(name))
+    side = r"(?<![a-z])(left|right)(?![a-z])"
+    return re.sub(side, lambda found: OTHER_SIDE[found.group()], _words(name))
 
 
 def _words(name: str) -> str:

@@ -11,10 +11,11 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from slowfast_finetune.base.console import ProgressBar
 from slowfast_finetune.base.errors import TrainingError
@@ -41,7 +42,6 @@ def fit(
     feed_of: Callable[[int], EpochFeed],
     val_loader: ClipLoader,
     progress: TrainingProgress | None = None,
-    name_of_clip: Callable[[int], str] = str,
     after_step: Callable[[], None] = lambda: None,
     after_epoch: Callable[[EpochRow, bool], None] = lambda *_: None,
 ) -> list[EpochRow]:
@@ -69,7 +69,6 @@ def fit(
                 feed,
                 epoch=epoch,
                 progress=progress.epoch,
-                name_of_clip=name_of_clip,
                 after_step=after_step,
             )
             row = finish_epoch(learner, feed, val_loader, epoch=epoch, progress=progress.epoch)
@@ -85,7 +84,6 @@ def train_one_epoch(
     *,
     epoch: int,
     progress: EpochProgress,
-    name_of_clip: Callable[[int], str] = str,
     after_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Take every step of an epoch, counted from 1, that ``progress`` lacks, and add it there.
@@ -111,7 +109,7 @@ def train_one_epoch(
             schedule.apply(learner.optimizer, first_step + progress.step)
             _seed(recipe.seed, first_step + progress.step, fabric.global_rank)
             losses = take_step(learner, model, optimizer, micro_batches, batches, progress)
-            _check_finite(losses, progress, micro_batches, fabric, name_of_clip)
+            _check_finite(losses, progress, micro_batches, fabric, feed.name_of_clip)
             progress.seconds += time.perf_counter() - started
             bar.advance(
                 _num_clips([micro_batches]),
@@ -215,10 +213,7 @@ def finish_epoch(
         # Each device has seen other clips; the first one's statistics are those that are saved.
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)
-    # The loss that chooses the best epoch is the plain one, comparable between recipes.
-    criterion = nn.CrossEntropyLoss(reduction="none")
-    with fabric.autocast():
-        val = validate(model, val_loader, criterion, fabric.device, fabric=fabric)
+    val = validate(model, val_loader, fabric)
     if not math.isfinite(val["loss"]):
         raise TrainingError(
             f"the validation loss is {val['loss']}; try a smaller train.learning_rate"
@@ -244,30 +239,22 @@ def finish_epoch(
 
 
 @torch.inference_mode()
-def validate(
-    model: nn.Module,
-    val_loader: Iterable[Any],
-    criterion: nn.Module,
-    device: torch.device,
-    *,
-    fabric: Fabric | None = None,
-) -> dict[str, float]:
-    """The results of a model over batches ``(clips, labels, …)``, see Tally; changes nothing.
+def validate(model: nn.Module, val_loader: Iterable[Batch], fabric: Fabric) -> dict[str, float]:
+    """The results of a model over the batches of all devices, see Tally; changes nothing.
 
-    Args:
-        fabric: where several devices share the batches; the result is that of all of them.
+    The loss, which chooses the best epoch, is plain cross-entropy, comparable between recipes.
     """
     was_training = [module.training for module in model.modules()]
     model.eval()
     tally = Tally()
-    for clips, labels, *_ in val_loader:
-        labels = labels.to(device, non_blocking=True)
-        logits = model(clips.to(device, non_blocking=True))
-        # A mean over the batch stands for each of its clips.
-        tally.add(criterion(logits, labels).expand(len(labels)), logits, labels)
+    with fabric.autocast():
+        for batch in val_loader:
+            labels = batch.labels.to(fabric.device, non_blocking=True)
+            logits = model(batch.clips.to(fabric.device, non_blocking=True))
+            tally.add(cross_entropy(logits, labels, reduction="none"), logits, labels)
     for module, training in zip(model.modules(), was_training, strict=True):
         module.training = training
-    return (tally if fabric is None else merge(tally, fabric)).results()
+    return merge(tally, fabric).results()
 
 
 def _num_clips(steps: Iterable[Sequence[MicroBatch]]) -> int:

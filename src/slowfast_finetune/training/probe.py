@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from slowfast_finetune.base.errors import TrainingError
-from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
-from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features.extraction import (
     VideoFeatures,
@@ -42,7 +39,7 @@ from slowfast_finetune.model.slowfast import head_of
 from slowfast_finetune.training.epoch_progress import gather
 from slowfast_finetune.training.history import HISTORY, EpochRow, Recorder
 from slowfast_finetune.training.memory import peak_memory_mb
-from slowfast_finetune.training.run import TrainingOutputs
+from slowfast_finetune.training.run import TrainingOutputs, write_summary
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -130,26 +127,33 @@ def train_probe(
     history = _history(probe, features, seconds=fit_seconds, device=device)
     recorder.note(_table(probe, history))
     HISTORY.write(outputs.history, history)
-    best = _checkpoint(description, network, probe, history[probe.best])
+    chosen = history[probe.best]
+    best = _checkpoint(description, network, probe, chosen)
     save_checkpoint(outputs.best_checkpoint, best)
     export_program(best, outputs.best_model, frames=clips.parent / PROGRAMS)
-    sentence = _write_summary(
-        outputs.summary,
-        history,
-        best,
-        fitted={
-            "folds": probe.num_folds,
-            "fitted_videos": len(rows),
-            "views": features.settings.num_views,
-            "features": features.values.shape[2],
-            "features_computed": features.num_computed,
-            "feature_seconds": round(feature_seconds, 2),
-            "fit_seconds": round(fit_seconds, 2),
-            "parameters_trained": sum(p.numel() for p in head_of(network).parameters()),
-        },
-        noun=case_noun(rows),
+    facts = {
+        "method": "probe",
+        "penalty": chosen.penalty,
+        "penalties": len(history),
+        "folds": probe.num_folds,
+        "fitted_videos": len(rows),
+        "views": features.settings.num_views,
+        "features": features.values.shape[2],
+        "features_computed": features.num_computed,
+        "feature_seconds": round(feature_seconds, 2),
+        "fit_seconds": round(fit_seconds, 2),
+        "parameters_trained": sum(p.numel() for p in head_of(network).parameters()),
+    }
+    seconds = feature_seconds + fit_seconds
+    write_summary(outputs.summary, history, best, seconds=seconds, facts=facts)
+    noun = case_noun(rows)
+    recorder.note(
+        f"penalty {chosen.penalty:g} chosen by {probe.num_folds}-fold cross-validation: loss "
+        f"{chosen.val_loss:.3f}, accuracy {chosen.val_accuracy:.3f} of {noun}s left out; fitted to "
+        f"all {len(rows)} training and validation {noun}s in {fit_seconds:.1f} s; temperature "
+        f"{best.temperature:.2f}, threshold {best.threshold:.2f}; wrote {outputs.best_checkpoint}, "
+        f"{outputs.best_model}"
     )
-    recorder.note(f"{sentence}; wrote {outputs.best_checkpoint}, {outputs.best_model}")
 
 
 def _shared_features(
@@ -183,48 +187,6 @@ def _checkpoint(
         temperature=probe.calibration.temperature,
         threshold=probe.calibration.threshold,
         neighbours=probe.neighbours.as_plain(),
-    )
-
-
-def _write_summary(
-    path: Path,
-    history: Sequence[EpochRow],
-    best: Checkpoint,
-    *,
-    fitted: Mapping[str, Any],
-    noun: str,
-) -> str:
-    """Write metrics/train.json; gives the same in a sentence.
-
-    Args:
-        fitted: how the probe was fitted, for the file.
-        noun: what the videos are called.
-    """
-    chosen = history[best.epoch - 1]
-    summary = {
-        "best_epoch": chosen.epoch,
-        "best_val_loss": round(chosen.val_loss, 4),
-        "best_val_accuracy": round(chosen.val_accuracy, 4),
-        "train_minutes": round((fitted["feature_seconds"] + fitted["fit_seconds"]) / 60, 2),
-        "run": [
-            {
-                "method": "probe",
-                "penalty": chosen.penalty,
-                "penalties": len(history),
-                **fitted,
-                "peak_memory_mb": round(chosen.peak_memory_mb),
-                **best.provenance,
-                "params": best.params,
-            }
-        ],
-    }
-    write_text(path, json.dumps(summary, indent=2) + "\n")
-    return (
-        f"penalty {chosen.penalty:g} chosen by {fitted['folds']}-fold cross-validation: loss "
-        f"{chosen.val_loss:.3f}, accuracy {chosen.val_accuracy:.3f} of {noun}s left out; fitted to "
-        f"all {fitted['fitted_videos']} training and validation {noun}s in "
-        f"{fitted['fit_seconds']:.1f} s; temperature {best.temperature:.2f}, threshold "
-        f"{best.threshold:.2f}"
     )
 
 
@@ -267,11 +229,10 @@ def _check(
 
     Gives the largest difference, as a share of the largest logit.
     """
-    reader = ClipReader(
-        rows[:1], folder=clips, num_frames=shape.num_frames, crop_size=shape.crop_size
+    views = views_of(rows[:1], plan, shape=shape)[:1]
+    (fresh,) = compute(
+        network, rows[:1], views, shape=shape, clips=clips, runtime=params.runtime, rough=True
     )
-    views = views_of(rows[:1], plan, num_frames=shape.num_frames, crop_size=shape.crop_size)[:1]
-    (fresh,) = compute(network, reader, views, shape=shape, runtime=params.runtime, rough=True)
     layer = head_of(network)
     with torch.no_grad():
         found = layer(torch.from_numpy(fresh).to(layer.weight.device)).cpu().numpy()
@@ -294,13 +255,8 @@ def _history(
     return [
         EpochRow(
             epoch=number,
-            train_loss=result.train.loss,
-            val_loss=result.val.loss,
-            **{
-                f"{split}_{name}": value
-                for split, judged in (("train", result.train), ("val", result.val))
-                for name, value in judged.scores.items()
-            },
+            **{f"train_{name}": value for name, value in result.train.items()},
+            **{f"val_{name}": value for name, value in result.val.items()},
             grad_norm=0.0,
             grad_norm_head=0.0,
             grad_norm_backbone=0.0,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -101,9 +102,7 @@ class TrainingRun:
         best = calibrated(load_checkpoint(outputs.best_checkpoint))
         save_checkpoint(outputs.best_checkpoint, best)
         export_program(best, outputs.best_model)
-        sentence = write_summary(
-            outputs.summary, self.progress.history, best, num_trained=self.learner.num_trained
-        )
+        sentence = self._write_summary(best)
         self.unfinished.clear()
         self.recorder.note(f"{sentence}; wrote {outputs.best_checkpoint}, {outputs.best_model}")
 
@@ -128,33 +127,53 @@ class TrainingRun:
                 "if this run is killed, it will resume from an earlier one or restart from epoch 1"
             )
 
+    def _write_summary(self, best: Checkpoint) -> str:
+        """Write metrics/train.json; gives the same in a sentence."""
+        history, num_trained = self.progress.history, self.learner.num_trained
+        seconds = sum(row.epoch_seconds for row in history)
+        training = sum(row.train_seconds for row in history)
+        waiting = sum(row.train_seconds * row.data_wait_fraction for row in history)
+        clips = sum(row.train_seconds * row.clips_per_second for row in history)
+        facts = {
+            "method": "finetune",
+            "epochs": len(history),
+            "parameters_trained": num_trained,
+            "clips_per_second": round(clips / training, 2),
+            "data_wait_fraction": round(waiting / training, 4),
+        }
+        write_summary(self.outputs.summary, history, best, seconds=seconds, facts=facts)
+        return (
+            f"best epoch {best.epoch} of {len(history)}: validation loss {best.val_loss:.3f}; "
+            f"{seconds / 60:.1f} minutes, {clips / training:.1f} clips/s, "
+            f"{waiting / training:.1%} of the time waiting for data, "
+            f"{num_trained:,} parameters trained; "
+            f"temperature {best.temperature:.2f}, threshold {best.threshold:.2f}"
+        )
+
 
 def write_summary(
-    path: Path, history: Sequence[EpochRow], best: Checkpoint, *, num_trained: int
-) -> str:
-    """Write metrics/train.json; gives the same in a sentence.
+    path: Path,
+    history: Sequence[EpochRow],
+    best: Checkpoint,
+    *,
+    seconds: float,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write metrics/train.json.
 
     Args:
-        num_trained: numbers that were trained in any epoch.
+        seconds: how long training took.
+        facts: what else is to be said of the run, by method.
     """
-    row = history[best.epoch - 1]
-    seconds = sum(row.epoch_seconds for row in history)
-    training = sum(row.train_seconds for row in history)
-    waiting = sum(row.train_seconds * row.data_wait_fraction for row in history)
-    clips = sum(row.train_seconds * row.clips_per_second for row in history)
     summary = {
         "best_epoch": best.epoch,
-        "best_val_loss": round(row.val_loss, 4),
-        "best_val_accuracy": round(row.val_accuracy, 4),
+        "best_val_loss": round(best.val_loss, 4),
+        "best_val_accuracy": round(history[best.epoch - 1].val_accuracy, 4),
         "train_minutes": round(seconds / 60, 2),
         # In a list: `dvc metrics show` prints a column for each value that is in none.
         "run": [
             {
-                "method": "finetune",
-                "epochs": len(history),
-                "parameters_trained": num_trained,
-                "clips_per_second": round(clips / training, 2),
-                "data_wait_fraction": round(waiting / training, 4),
+                **facts,
                 "peak_memory_mb": round(history[-1].peak_memory_mb),
                 **best.provenance,
                 "params": best.params,
@@ -162,10 +181,3 @@ def write_summary(
         ],
     }
     write_text(path, json.dumps(summary, indent=2) + "\n")
-    return (
-        f"best epoch {best.epoch} of {len(history)}: validation loss {row.val_loss:.3f}; "
-        f"{seconds / 60:.1f} minutes, {clips / training:.1f} clips/s, "
-        f"{waiting / training:.1%} of the time waiting for data, "
-        f"{num_trained:,} parameters trained; "
-        f"temperature {best.temperature:.2f}, threshold {best.threshold:.2f}"
-    )

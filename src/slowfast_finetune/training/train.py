@@ -21,7 +21,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
+from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing
 from slowfast_finetune.model.device import (
     choose_device,
     choose_precision,
@@ -29,7 +29,6 @@ from slowfast_finetune.model.device import (
     make_fabric,
     process_rank,
 )
-from slowfast_finetune.model.speed import speed_up
 from slowfast_finetune.model.weights import build_pretrained, locate_weights
 from slowfast_finetune.scoring.calibration import calibrate
 from slowfast_finetune.scoring.novelty import neighbours_from
@@ -180,7 +179,6 @@ def _fine_tune(
         feed_of=lambda epoch: data.feed(epoch, size=size),
         val_loader=data.validation(size=size),
         progress=run.progress,
-        name_of_clip=lambda clip: data.rows[clip].case,
         after_step=run.after_step,
         after_epoch=run.after_epoch,
     )
@@ -192,32 +190,22 @@ def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
     """The checkpoint with temperature, threshold and neighbours.
 
     All are fitted to the validation videos; the neighbours are training videos. Each is shown
-    once, its centre. The process that calls this computes all of them.
+    once, its centre, as evaluate shows it. The process that calls this computes all of them.
     """
-    classifier = classifier_from(checkpoint)
-    speed_up(classifier)
-    classifier.to(data.fabric.device)
-    with data.fabric.autocast():
-        train, val = (
-            view_stored(
-                classifier,
-                rows,
-                shape=checkpoint.preprocessing,
-                folder=data.folder,
-                device=data.fabric.device,
-                with_features=True,
-            )
-            for rows in (data.rows, data.val_rows)
-        )
-    assert train.features is not None
-    assert val.features is not None
+    views = view_stored(
+        [*data.rows, *data.val_rows],
+        checkpoint=checkpoint,
+        clips=data.folder,
+        runtime=data.params.runtime,
+    )
+    train, val = slice(len(data.rows)), slice(len(data.rows), None)
     true = np.array([row.label for row in data.val_rows], dtype=np.int64)
-    found = calibrate(val.logits, true)
+    found = calibrate(views.logits[val], true)
     return dataclasses.replace(
         checkpoint,
         temperature=found.temperature,
         threshold=found.threshold,
-        neighbours=neighbours_from(train.features, val.features).as_plain(),
+        neighbours=neighbours_from(views.features[train], views.features[val]).as_plain(),
     )
 
 

@@ -29,6 +29,7 @@ class EpochFeed:
 
     steps: Sequence[Sequence[MicroBatch]]  # the micro-batches of each step
     load: Callable[[Sequence[MicroBatch]], ClipLoader]
+    name_of_clip: Callable[[int], str] = str
 
     def batches(self, *, from_step: int = 0) -> ClipLoader:
         """Batches of windows and then partners, one for each micro-batch of each step."""
@@ -60,7 +61,7 @@ class TrainingData:
         )
         rank, num_devices = self.fabric.global_rank, self.fabric.world_size
         steps = deal_out(plan, rank=rank, num_devices=num_devices, size=size)
-        return EpochFeed(steps, self._load)
+        return EpochFeed(steps, self._load, lambda clip: self.rows[clip].case)
 
     @property
     def steps_per_epoch(self) -> int:
