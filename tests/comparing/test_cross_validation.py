@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ from slowfast_finetune.comparing.cross_validation import (
     gain_of_doubling,
     learning_curve,
     more_videos_text,
+    warning_of_weights,
 )
 from slowfast_finetune.comparing.crossval_files import read_crossval
 from slowfast_finetune.features.extraction import VideoFeatures, extractor_of
 from slowfast_finetune.features.feature_store import FeatureSettings, find_stored
-from slowfast_finetune.model.checkpoint import load_checkpoint
+from slowfast_finetune.model.checkpoint import load_checkpoint, save_checkpoint, video_numbers
 
 CLASSES = ("clap", "jump", "wave")
 
@@ -64,6 +66,24 @@ def test_every_video_is_tested_once_by_a_probe_of_other_groups() -> None:
     assert not groups[1] & groups[2]
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
     assert np.mean([(fold.actual == fold.predicted).mean() for fold in folds]) > 0.8
+
+
+def test_weights_that_saw_these_videos_are_named(tmp_path: Path) -> None:
+    rows, _ = drawn_videos(9, spread=4)
+    path = write_checkpoint(tmp_path / "mine.pt")
+    params = make_params(model={"weights": str(path)}).model
+    said = warning_of_weights(rows, params)
+    assert said == f"if {path} was trained on some of these videos, the accuracy is too high"
+    checkpoint = load_checkpoint(path)
+    for hashes, expected in (
+        ([row.content_hash for row in rows[:4]], f"{path} was trained on 4 of these videos: "),
+        (["f" * 32], ""),
+    ):
+        seen = video_numbers(hashes)
+        save_checkpoint(path, dataclasses.replace(checkpoint, seen=seen))
+        assert warning_of_weights(rows, params).removesuffix("the accuracy is too high") == expected
+    published = {"name": "slowfast_r50", "weights": "kinetics400"}
+    assert warning_of_weights(rows, make_params(model=published).model) == ""
 
 
 @pytest.mark.slow
@@ -108,7 +128,9 @@ def test_the_command_computes_features_once_and_writes_tables(tmp_path: Path) ->
     assert (accuracy, high) == (1, 1), "each class has a colour"
     assert "together" in result.stdout
     assert found.more_videos in result.stdout
+    doubt = "if weights.pt was trained on some of these videos, the accuracy is too high"
     assert found.model == "slowfast_shallow, weights.pt"
+    assert found.more_videos.endswith(f" Warning: {doubt}.")
     assert len(found.curve) == len(SHARES)
     checkpoint = load_checkpoint(tmp_path / "weights.pt")
     places = find_stored(rows, tmp_path / "store")[extractor_of(checkpoint)]

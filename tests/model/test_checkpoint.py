@@ -65,6 +65,7 @@ def test_checkpoint_is_a_plain_dict_with_the_documented_keys(saved: Path) -> Non
         "temperature",
         "threshold",
         "neighbours",
+        "seen",
         "format_version",
     }
     assert content["preprocessing"] == {

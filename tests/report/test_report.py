@@ -5,6 +5,7 @@ Data made to mislead goes through the real measurement, so that the whole is tes
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -54,6 +55,7 @@ from slowfast_finetune.report.run_findings import (
     confused_classes,
     dead_classes,
     miscalibration,
+    seen_by_weights,
     shared_groups,
     sure_mistakes,
     uncertainty,
@@ -93,6 +95,19 @@ def class_row(name: str, recall: float | None) -> ClassRow:
         class_name=name, precision=0.5, recall=recall, recall_low=None, recall_high=None, f1=0.5,
         num_videos=10,
     )  # fmt: skip
+
+
+def test_test_videos_that_trained_the_first_weights_are_a_problem(tmp_path: Path) -> None:
+    run = write_run(tmp_path, answers("a", {"a": 3, "b": 1}), class_names=["a", "b"])
+    results = read_results(run.files)
+    seen = {**results.summary["run"][0], "test_videos_seen": 3}
+    seen["params"] = {"model": {"weights": "mine.pt"}}
+    results = dataclasses.replace(results, summary={**results.summary, "run": [seen]})
+    (found,) = seen_by_weights(results)
+    assert (found.code, found.level) == ("weights-saw-test", "problem")
+    total = len(results.predictions)
+    assert found.title.startswith(f"3 of {total} test videos (")
+    assert found.detail.startswith("mine.pt was trained on them, or its epoch was chosen by them.")
 
 
 def codes(findings: Iterable[Finding]) -> list[str]:

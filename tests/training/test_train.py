@@ -34,6 +34,7 @@ from small_run import (
 from synthetic import read_entry, write_params
 
 from slowfast_finetune.base import console
+from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
@@ -355,6 +356,29 @@ def test_best_checkpoint_of_other_classes_begins_another_training(
     ) in output
     assert best(tmp_path)["provenance"]["initial_weights"] in output
     assert best(tmp_path)["class_names"] == list(CLASS_NAMES)
+
+
+@pytest.mark.process
+def test_test_videos_that_trained_the_first_weights_are_counted(
+    alone: Path, tmp_path: Path
+) -> None:
+    assert best(alone)["provenance"]["test_videos_seen"] == 0
+    write_project(tmp_path, model={"weights": str(alone / "models/best.pt")}, train={"epochs": 1})
+    path = tmp_path / "data" / "clips.csv"
+    rows = CLIPS.read_rows(path)
+    # What chose the first model's epoch, two videos of each class, is tested now.
+    exchanged: dict[Split, Split] = {"train": "train", "val": "test", "test": "val"}
+    rows = [row._replace(split=exchanged[row.split]) for row in rows]
+    CLIPS.write(path, rows)
+    output = train(tmp_path)
+    weights = alone / "models/best.pt"
+    assert (
+        f"warning: 6 of the 6 test videos trained {weights} or chose its epoch; "
+        "their accuracy will be too high\n"
+    ) in output
+    assert best(tmp_path)["provenance"]["test_videos_seen"] == 6
+    # 24 videos: 15 trained both models, 6 chose the first one's epoch, 3 the second one's.
+    assert len(best(tmp_path)["seen"]) == 24
 
 
 @pytest.mark.process

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
         curve_table,
         learning_curve,
         more_videos_text,
+        warning_of_weights,
     )
     from slowfast_finetune.comparing.crossval_files import CrossvalResults, write_crossval
     from slowfast_finetune.comparing.pooling import describe, together
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
     say(describe(folds, pooled))
     curve, right = learning_curve(found, features, params=params)
     more_videos = more_videos_text(curve, right, rows, names)
+    if warning := warning_of_weights(rows, params.model):
+        more_videos += f" Warning: {warning}."
     say(f"{curve_table(curve)}\n{more_videos}")
     model = f"{params.model.name}, {params.model.weights}"
     paths = write_crossval(

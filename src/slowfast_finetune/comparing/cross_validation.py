@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from slowfast_finetune.base.console import progress, say
 from slowfast_finetune.base.errors import ParamsError
-from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.params import ModelParams, Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
@@ -28,8 +29,8 @@ from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
 from slowfast_finetune.features import logistic
 from slowfast_finetune.features.extraction import VideoFeatures, ViewPlan, features_of
 from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.model.checkpoint import Preprocessing
-from slowfast_finetune.model.weights import build_pretrained
+from slowfast_finetune.model.checkpoint import Preprocessing, video_numbers
+from slowfast_finetune.model.weights import build_pretrained, videos_seen
 from slowfast_finetune.scoring.metrics import Floats, Labels
 
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
@@ -81,11 +82,6 @@ def all_features(
     restore_entries(rows, params=params, store=store, project=project)
     names = sorted({row.class_name for row in rows})
     network, _ = build_pretrained(params.model, class_names=names)
-    if params.model.weights_file is not None:
-        say(
-            f"warning: if {params.model.weights} was trained on some of these videos, the accuracy "
-            "is too high"
-        )
     return features_of(
         rows,
         network=network,
@@ -95,6 +91,19 @@ def all_features(
         clips=store.folder,
         runtime=params.runtime,
     )
+
+
+def warning_of_weights(rows: Sequence[ClipRow], params: ModelParams) -> str:
+    """Say whether the weights were trained on some of these videos; empty if they were not."""
+    if params.weights == "kinetics400":
+        return ""
+    seen = videos_seen(params)
+    if seen is None:
+        return f"if {params.weights} was trained on some of these videos, the accuracy is too high"
+    number = int(torch.isin(video_numbers(row.content_hash for row in rows), seen).sum())
+    if not number:
+        return ""
+    return f"{params.weights} was trained on {number} of these videos: the accuracy is too high"
 
 
 def cross_validated(

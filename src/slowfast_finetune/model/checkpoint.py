@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -55,12 +56,21 @@ class Checkpoint:
     threshold: float = 0.0  # an answer less probable is "none of these"; from 0 to 1
     # What scoring.novelty.Neighbours is made from; None in files of versions without it.
     neighbours: dict[str, Any] | None = None
+    # The videos that trained the weights or chose the epoch, those of the first weights included:
+    # int64 (N,), see :func:`video_numbers`; None in files of versions without it.
+    seen: Tensor | None = None
 
     @property
     def model_name(self) -> ModelName:
         """Which architecture the weights belong to."""
         name: ModelName = self.params["model"]["name"]
         return name
+
+
+def video_numbers(content_hashes: Iterable[str]) -> Tensor:
+    """The videos as ``Checkpoint.seen`` has them: 63 bits of each content hash, int64 (N,)."""
+    numbers = [int(each[-16:], 16) & 0x7FFF_FFFF_FFFF_FFFF for each in content_hashes]
+    return torch.tensor(numbers, dtype=torch.int64)
 
 
 def copied_state(network: nn.Module) -> dict[str, Tensor]:
@@ -103,7 +113,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: has format {version}; this version reads {FORMAT_VERSION}")
-    content.setdefault("neighbours", None)
+    content = {"neighbours": None, "seen": None} | content
     lacking = [name for name in Checkpoint.__dataclass_fields__ if name not in content]
     if lacking:
         raise CheckpointError(f"{path}: lacks {', '.join(lacking)}")
@@ -136,9 +146,15 @@ def _check_values(checkpoint: Checkpoint) -> None:
         and 1 <= len(set(names)) == len(names)
         and 0 < checkpoint.temperature < math.inf
         and 0 <= checkpoint.threshold <= 1
+        and (checkpoint.seen is None or is_list_of_videos(checkpoint.seen))
     )
     if not is_sound:
         raise ValueError("out of range")
+
+
+def is_list_of_videos(value: object) -> bool:
+    """Whether a value can be ``Checkpoint.seen``."""
+    return isinstance(value, Tensor) and value.dtype == torch.int64 and value.ndim == 1
 
 
 def view_params(checkpoint: Checkpoint) -> tuple[ClipParams, EvaluateParams]:

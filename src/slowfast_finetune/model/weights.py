@@ -20,6 +20,7 @@ from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import ModelParams
 from slowfast_finetune.base.store_location import locate_weights_file
 from slowfast_finetune.model import slowfast
+from slowfast_finetune.model.checkpoint import is_list_of_videos
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
@@ -172,6 +173,19 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
             f"model.weights: {path} holds no dictionary of tensors under {' or '.join(STATE_KEYS)}"
         )
     return {_plain_key(key): value for key, value in state.items()}, names
+
+
+def videos_seen(params: ModelParams) -> Tensor | None:
+    """The videos that trained the weights, as ``Checkpoint.seen``; None if the file does not say.
+
+    Raises:
+        WeightsError: as :func:`locate_weights`.
+    """
+    if params.weights in ("none", "kinetics400"):
+        return None
+    content = load_plain(locate_weights(params)[0])
+    seen = content.get("seen") if isinstance(content, dict) else None
+    return seen if is_list_of_videos(seen) else None
 
 
 def _plain_key(key: str) -> str:

@@ -17,17 +17,25 @@ LIBRARIES = ("torch", "torchvision", "pytorchvideo", "lightning-fabric", "av", "
 
 
 def provenance(
-    rows: Sequence[ClipRow], *, seed: int, weights: str, runs_on: str, project: Path
+    rows: Sequence[ClipRow],
+    *,
+    seed: int,
+    weights: str,
+    tested_seen: int,
+    runs_on: str,
+    project: Path,
 ) -> dict[str, Any]:
     """Plain values, for the checkpoint and for metrics/train.json.
 
     Args:
         weights: one sentence on where the first weights came from.
+        tested_seen: how many rows of the test split trained these weights.
         runs_on: device, precision and number of devices, as text.
     """
     return {
         "seed": seed,
         "initial_weights": weights,
+        "test_videos_seen": tested_seen,
         "runs_on": runs_on,
         "data_digest": data_digest(rows),
         "git_commit": git_commit(project),

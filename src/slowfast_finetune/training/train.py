@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
@@ -21,7 +20,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing
+from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, video_numbers
 from slowfast_finetune.model.device import (
     choose_device,
     choose_precision,
@@ -29,7 +28,7 @@ from slowfast_finetune.model.device import (
     make_fabric,
     process_rank,
 )
-from slowfast_finetune.model.weights import build_pretrained, locate_weights
+from slowfast_finetune.model.weights import build_pretrained, locate_weights, videos_seen
 from slowfast_finetune.scoring.calibration import calibrate
 from slowfast_finetune.scoring.novelty import neighbours_from
 from slowfast_finetune.scoring.views import view_stored
@@ -101,14 +100,33 @@ def train_model(
         torch.manual_seed(params.train.seed)
         network, weights = build_pretrained(params.model, class_names=class_names)
         recorder.note(f"model: {weights}")
+        seen = videos_seen(params.model)
+        tested = [row for row in rows if row.split == "test"]
+        tested_seen = 0 if seen is None else int(torch.isin(numbers_of(tested), seen).sum())
+        if tested_seen:
+            recorder.note(
+                f"warning: {tested_seen} of the {len(tested)} test {noun}s trained "
+                f"{params.model.weights} or chose its epoch; their accuracy will be too high"
+            )
         known = provenance(
             [*train_rows, *val_rows],
             seed=params.train.seed,
             weights=weights,
+            tested_seen=tested_seen,
             runs_on=runs_on,
             project=project,
         )
-        description = _description(params, class_names, known)
+        own = numbers_of([*train_rows, *val_rows])
+        description = Checkpoint(
+            model_state={},
+            class_names=class_names,
+            preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
+            params=params.model_dump(mode="json"),
+            epoch=0,
+            val_loss=math.inf,
+            provenance=known,
+            seen=(own if seen is None else torch.cat([own, seen])).unique(),
+        )
         if fabric is None or params.train.method == "probe":
             train_probe(
                 network,
@@ -129,19 +147,6 @@ def train_model(
                 outputs=outputs,
                 recorder=recorder,
             )
-
-
-def _description(params: Params, class_names: list[str], known: dict[str, Any]) -> Checkpoint:
-    """The checkpoint of a run, without weights."""
-    return Checkpoint(
-        model_state={},
-        class_names=class_names,
-        preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
-        params=params.model_dump(mode="json"),
-        epoch=0,
-        val_loss=math.inf,
-        provenance=known,
-    )
 
 
 def _fine_tune(
@@ -207,6 +212,11 @@ def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
         threshold=found.threshold,
         neighbours=neighbours_from(views.features[train], views.features[val]).as_plain(),
     )
+
+
+def numbers_of(rows: Sequence[ClipRow]) -> Tensor:
+    """The videos of rows as ``Checkpoint.seen`` has them, int64 (N,)."""
+    return video_numbers(row.content_hash for row in rows)
 
 
 def class_names_of(rows: Sequence[ClipRow]) -> list[str]:
