@@ -501,13 +501,13 @@ def test_a_video_that_changes_while_it_is_decoded_is_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(write_video(tmp_path / "a.mp4", steady(3, 15)), store_root=tmp_path / "store")
-    frames = sampled_frames.sampled_frames
+    runs = sampled_frames.sampled_runs
 
     def change_and_decode(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        yield from frames(*args, **kwargs)
+        yield from runs(*args, **kwargs)
         job.video.write_bytes(job.video.read_bytes() + b"\0")
 
-    monkeypatch.setattr(sampled_frames, "sampled_frames", change_and_decode)
+    monkeypatch.setattr(sampled_frames, "sampled_runs", change_and_decode)
     with pytest.raises(VideoError) as caught:
         decode_to_store(job)
     assert caught.value.reason == "changed"

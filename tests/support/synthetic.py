@@ -552,13 +552,13 @@ def decode_or_eat(job: DecodeJob) -> Outcomes:
     """Decode, but take ever more memory over ``eat.mp4``."""
     if job.video.name == "eat.mp4":
 
-        def eat(*_: object, **__: object) -> Iterator[np.ndarray]:
+        def eat(*_: object, **__: object) -> Iterator[tuple[np.ndarray, int]]:
             eaten = []
             while True:
                 eaten.append(np.ones(50_000_000, np.uint8))
-                yield numbered_frame(0)
+                yield numbered_frame(0), 1
 
-        sampled_frames.sampled_frames = eat
+        sampled_frames.sampled_runs = eat
     return decode_to_store(job)
 
 

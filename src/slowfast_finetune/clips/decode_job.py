@@ -15,6 +15,7 @@ from slowfast_finetune.base.files import hash_file
 from slowfast_finetune.base.hash_memo import Fingerprint, fingerprint
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, EntryWriter, range_key
+from slowfast_finetune.clips.stored_frames import Frames
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampling import FrameRange, padded_indices
 from slowfast_finetune.decoding.video_facts import DecodeReport
@@ -85,39 +86,16 @@ def decode_to_store(job: DecodeJob) -> Outcomes:
     """
     found = check_bytes(job.video, content_hash=job.content_hash, hashed_as=job.hashed_as)
     with within_limits(job.worker_memory_mb, seconds=job.seconds_allowed):
-        return _decode_ranges(job, found) if job.ranges else {job.content_hash: _decode(job, found)}
+        return _decode(job, found)
 
 
-def _decode(job: DecodeJob, found: Fingerprint) -> EntryInfo:
-    from slowfast_finetune.decoding.sampled_frames import sampled_frames
-
-    settings = DecodeSettings.from_clip(job.clip, max_megapixels=job.max_megapixels)
-    report = DecodeReport()
-    with (
-        memory_refused(job.worker_memory_mb),
-        job.store.writer(job.content_hash, run_name=job.run_name) as writer,
-    ):
-        for frame in sampled_frames(job.video, settings=settings, report=report):
-            writer.append(frame)
-        num_sampled = writer.num_frames
-        _pad(writer, job.clip)
-        if fingerprint(job.video) != found:
-            raise VideoError("changed", CHANGED)
-        return writer.finish(report.facts(), num_sampled=num_sampled)
-
-
-def _decode_ranges(job: DecodeJob, found: Fingerprint) -> Outcomes:
-    """Decode ranges of a video in one pass; their entries appear together, at its end."""
-    from slowfast_finetune.decoding.frame_ranges import sampled_ranges
-
-    settings = DecodeSettings.from_clip(job.clip, max_megapixels=job.max_megapixels)
+def _decode(job: DecodeJob, found: Fingerprint) -> Outcomes:
+    """Decode a video, or ranges of it, in one pass; its entries appear together, at its end."""
     report = DecodeReport()
     outcomes: Outcomes = {}
     with memory_refused(job.worker_memory_mb), contextlib.ExitStack() as stack:
         writers: list[EntryWriter] = []
-        for position, frame, length in sampled_ranges(
-            job.video, job.ranges, settings=settings, report=report
-        ):
+        for position, frame, length in _sampled(job, report):
             while len(writers) <= position:
                 entry = job.store.writer(job.keys[len(writers)], run_name=job.run_name)
                 writers.append(stack.enter_context(entry))
@@ -126,13 +104,25 @@ def _decode_ranges(job: DecodeJob, found: Fingerprint) -> Outcomes:
         if fingerprint(job.video) != found:
             raise VideoError("changed", CHANGED)
         facts = report.facts()
-        for key, wanted, writer in zip(job.keys, job.ranges, writers, strict=False):
+        for position, writer in enumerate(writers):
             num_sampled = writer.num_frames
-            if wanted.first == 0:
+            if not job.ranges or job.ranges[position].first == 0:
                 _pad(writer, job.clip)
-            outcomes[key] = writer.finish(facts, num_sampled=num_sampled)
+            outcomes[job.keys[position]] = writer.finish(facts, num_sampled=num_sampled)
     detail = f"the part begins after the end of the video at {facts.duration_seconds:.2f} s"
     return {key: outcomes.get(key, Refusal("past_end", detail)) for key in job.keys}
+
+
+def _sampled(job: DecodeJob, report: DecodeReport) -> Iterator[tuple[int, Frames, int]]:
+    """Position of an entry, a frame of it, and at how many sampled instants in a row it shows."""
+    from slowfast_finetune.decoding.frame_ranges import sampled_ranges
+    from slowfast_finetune.decoding.sampled_frames import sampled_runs
+
+    settings = DecodeSettings.from_clip(job.clip, max_megapixels=job.max_megapixels)
+    if job.ranges:
+        return sampled_ranges(job.video, job.ranges, settings=settings, report=report)
+    runs = sampled_runs(job.video, settings=settings, report=report)
+    return ((0, frame, length) for frame, length in runs)
 
 
 def _pad(writer: EntryWriter, clip: ClipParams) -> None:
