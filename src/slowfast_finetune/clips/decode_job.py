@@ -93,7 +93,7 @@ def _decode(job: DecodeJob, found: Fingerprint) -> Outcomes:
     """Decode a video, or ranges of it, in one pass; its entries appear together, at its end."""
     report = DecodeReport()
     outcomes: Outcomes = {}
-    with memory_refused(job.worker_memory_mb), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         writers: list[EntryWriter] = []
         for position, frame, length in _sampled(job, report):
             while len(writers) <= position:
@@ -134,27 +134,14 @@ def _pad(writer: EntryWriter, clip: ClipParams) -> None:
 
 
 @contextlib.contextmanager
-def memory_refused(worker_memory_mb: int) -> Iterator[None]:
-    """Make a refusal of memory that is not given.
-
-    Raises:
-        VideoError: the memory allowed was not enough.
-    """
-    try:
-        yield
-    except (MemoryError, BlockingIOError) as error:
-        # BlockingIOError is FFmpeg's "try again" inside a decoder that could not start a thread
-        # or get a buffer.
-        detail = f"decoding needs more than cache.worker_memory_mb: {worker_memory_mb}"
-        raise VideoError("out_of_memory", detail) from error
-
-
-@contextlib.contextmanager
 def within_limits(worker_memory_mb: int, *, seconds: float) -> Iterator[None]:
     """Limit memory, and end this process some time after its limit if nobody else does.
 
     The stage stops a worker that takes too long; if the stage itself was killed, the system's
     alarm clock does it, whatever the decoder is busy with.
+
+    Raises:
+        VideoError: the memory allowed was not enough.
     """
     import resource
 
@@ -163,6 +150,11 @@ def within_limits(worker_memory_mb: int, *, seconds: float) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, seconds * 1.5 + 5)
     try:
         yield
+    except (MemoryError, BlockingIOError) as error:
+        # BlockingIOError is FFmpeg's "try again" inside a decoder that could not start a thread
+        # or get a buffer.
+        detail = f"decoding needs more than cache.worker_memory_mb: {worker_memory_mb}"
+        raise VideoError("out_of_memory", detail) from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         with contextlib.suppress(ValueError, OSError):

@@ -127,8 +127,7 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
             summary, frames = summarise_entry(stored, task.store)
         else:
             decode_job.check_bytes(task.video, content_hash=None)
-            with decode_job.memory_refused(limit):
-                summary, frames = _from_file(task)
+            summary, frames = _from_file(task)
         wanted = strip(np.stack(frames), height=STRIP_HEIGHT) if task.wants_strip else None
         return summary, wanted
 
