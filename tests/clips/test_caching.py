@@ -101,7 +101,6 @@ def cache(
 ) -> tuple[list[ClipRow], list[RejectedRow]]:
     return cache_videos(
         manifest,
-        clip=params.clip,
         cache=params.cache,
         store=ClipStore(store_root, params.clip),
         project=project,
@@ -441,7 +440,6 @@ def make_job(video: Path, *, store_root: Path) -> DecodeJob:
         content_hash=hash_file(video),
         hashed_as=None,
         store=ClipStore(store_root, PARAMS.clip),
-        clip=PARAMS.clip,
         max_megapixels=1,
         timeout_seconds=60,
         worker_memory_mb=1024,

@@ -11,7 +11,7 @@ from slowfast_finetune.base.console import count, progress, say
 from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import ManifestRow, case_noun
-from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
+from slowfast_finetune.base.params import CacheParams, Engine, Params
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, range_key, range_of
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
@@ -27,7 +27,6 @@ MAX_RANGES = 100
 def cache_videos(
     manifest: Sequence[ManifestRow],
     *,
-    clip: ClipParams,
     cache: CacheParams,
     store: ClipStore,
     project: Path,
@@ -46,20 +45,14 @@ def cache_videos(
         store.prepare()
     except OSError as error:
         raise DataError(f"the clip store {store.folder}: {error.strerror or error}") from error
-    keys, held = entries_of(manifest, clip, store)
-    jobs = _jobs(keys.values() - held.keys(), manifest, clip, cache, store, project)
+    keys, held = entries_of(manifest, store)
+    jobs = _jobs(keys.values() - held.keys(), manifest, cache, store, project)
     say(f"{count(_num_videos(held), 'video')} in the clip store, {_num_videos(jobs)} to decode")
     outcomes: Outcomes = {**held}
     results = decode_all(jobs, num_workers=num_workers, engine=engine)
     for _, entries in progress(results, total=len(jobs), label="decoding"):
         outcomes |= entries
-    return _tables(
-        manifest,
-        [outcomes[keys[row.case]] for row in manifest],
-        clip=clip,
-        cache=cache,
-        settings=store.folder.name,
-    )
+    return _tables(manifest, [outcomes[keys[row.case]] for row in manifest], cache, store)
 
 
 def restore_entries(
@@ -78,7 +71,7 @@ def restore_entries(
             "run `dvc repro`"
         )
     parts = [row for row in rows if row.start_seconds is not None]
-    keys, held = entries_of(parts, params.clip, store)
+    keys, held = entries_of(parts, store)
     row_of = {keys[row.case]: row for row in parts if keys[row.case] not in held}
     # One look at the folder: opening a hundred thousand files would take seconds.
     sizes = store.sizes()
@@ -97,7 +90,7 @@ def restore_entries(
     if not row_of:
         return
     say(f"decoding again, as not in the clip store: {count(len(row_of), 'clip')}")
-    jobs = _jobs(row_of, [*row_of.values()], params.clip, params.cache, store, project)
+    jobs = _jobs(row_of, [*row_of.values()], params.cache, store, project)
     results = decode_all(jobs, num_workers=params.runtime.num_workers, engine=params.runtime.engine)
     for _, entries in progress(results, total=len(jobs), label="decoding"):
         for key, outcome in entries.items():
@@ -119,7 +112,7 @@ def _shape(clip: EntryInfo | ClipRow) -> tuple[int, ...]:
 
 
 def entries_of(
-    rows: Sequence[ManifestRow | ClipRow], clip: ClipParams, store: ClipStore
+    rows: Sequence[ManifestRow | ClipRow], store: ClipStore
 ) -> tuple[dict[str, str], dict[str, EntryInfo]]:
     """The key of the entry of each case, and the sound entries of them that the store holds.
 
@@ -131,7 +124,7 @@ def entries_of(
     for row in rows:
         if row.start_seconds is None:
             continue
-        needed = needed_range(part_range(row, clip), clip)
+        needed = needed_range(part_range(row, store.params), store.params)
         while (key := store.find(row.content_hash, needed)) is not None and key not in held:
             held |= held_entries(store, [key])
             if key not in held:
@@ -141,7 +134,7 @@ def entries_of(
         else:
             keys[row.case] = key
     for content_hash, cases in missing.items():
-        ranges = ranges_to_store((needed for _, needed in cases), clip)
+        ranges = ranges_to_store((needed for _, needed in cases), store.params)
         for case, needed in cases:
             made = next(each for each in ranges if each.covers(needed))
             keys[case] = range_key(content_hash, made)
@@ -156,7 +149,6 @@ def _num_videos(entries: Iterable[str | DecodeJob]) -> int:
 def _jobs(
     keys: Iterable[str],
     rows: Sequence[ManifestRow | ClipRow],
-    clip: ClipParams,
     cache: CacheParams,
     store: ClipStore,
     project: Path,
@@ -188,7 +180,6 @@ def _jobs(
                 content_hash=content_hash,
                 hashed_as=hashed_as.get(video),
                 store=store,
-                clip=clip,
                 max_megapixels=cache.max_megapixels,
                 timeout_seconds=cache.timeout_seconds,
                 worker_memory_mb=cache.worker_memory_mb,
@@ -213,20 +204,14 @@ def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, E
 def _tables(
     manifest: Sequence[ManifestRow],
     outcomes: Sequence[EntryInfo | Refusal],
-    *,
-    clip: ClipParams,
     cache: CacheParams,
-    settings: str,
+    store: ClipStore,
 ) -> tuple[list[ClipRow], list[RejectedRow]]:
     clips: list[ClipRow] = []
     rejected: list[RejectedRow] = []
     for row, found in zip(manifest, outcomes, strict=True):
         judged = _judge(found, cache)
-        outcome = (
-            judged
-            if isinstance(judged, Refusal)
-            else clip_row(row, judged, clip=clip, settings=settings)
-        )
+        outcome = judged if isinstance(judged, Refusal) else clip_row(row, judged, store)
         if isinstance(outcome, ClipRow):
             clips.append(outcome)
         else:
@@ -250,12 +235,10 @@ def _judge(outcome: EntryInfo | Refusal, cache: CacheParams) -> EntryInfo | Refu
     return outcome
 
 
-def clip_row(
-    row: ManifestRow, info: EntryInfo, *, clip: ClipParams, settings: str
-) -> ClipRow | Refusal:
-    """The row of a case whose frames are in an entry, or why it has none."""
+def clip_row(row: ManifestRow, info: EntryInfo, store: ClipStore) -> ClipRow | Refusal:
+    """The row of a case whose frames are in an entry of the store, or why it has none."""
     values = {**row._asdict(), **info.facts.model_dump()}
-    values |= {"height": info.height, "width": info.width, "settings": settings}
+    values |= {"height": info.height, "width": info.width, "settings": store.folder.name}
     del values["table_row"]  # another row above it changes no clip
     if info.frames is None:
         return ClipRow(
@@ -267,7 +250,7 @@ def clip_row(
             stored_bytes=info.stored_bytes,
         )
     try:
-        part = place_clip(row, clip, video_end=info.video_end)
+        part = place_clip(row, store.params, video_end=info.video_end)
     except VideoError as error:
         return refusal_of(error)
     return ClipRow(

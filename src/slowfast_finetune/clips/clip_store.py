@@ -222,18 +222,18 @@ class StoredClips:
 
 
 class ClipStore(StoredClips):
-    """The entries of one setting, to be read and written."""
+    """The entries of one setting, to be read and written; ``params`` is that setting."""
 
     def __init__(self, root: Path, clip: ClipParams) -> None:
         super().__init__(root / settings_digest(clip))
-        self._clip = clip
+        self.params = clip
 
     def prepare(self) -> None:
         """Make the folder and write down its settings."""
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = self.folder / "settings.json"
         if not settings.exists():
-            values = {"format_version": FORMAT_VERSION, "clip": self._clip.model_dump()}
+            values = {"format_version": FORMAT_VERSION, "clip": self.params.model_dump()}
             write_text(settings, json.dumps(values, indent=2) + "\n")
 
     @contextmanager
@@ -246,7 +246,7 @@ class ClipStore(StoredClips):
         Raises:
             OSError: the disk is full or the folder cannot be written.
         """
-        quality = self._clip.jpeg_quality if self._clip.encoding == "jpeg" else None
+        quality = self.params.jpeg_quality if self.params.encoding == "jpeg" else None
         self.prepare()
         temporary = self._temporary(key, run_name)
         try:

@@ -34,7 +34,6 @@ class DecodeJob:
     content_hash: str
     hashed_as: Fingerprint | None  # what the file looked like when it was hashed, if that is known
     store: ClipStore
-    clip: ClipParams
     max_megapixels: float
     timeout_seconds: float
     worker_memory_mb: int
@@ -107,7 +106,7 @@ def _decode(job: DecodeJob, found: Fingerprint) -> Outcomes:
         for position, writer in enumerate(writers):
             num_sampled = writer.num_frames
             if not job.ranges or job.ranges[position].first == 0:
-                _pad(writer, job.clip)
+                _pad(writer, job.store.params)
             outcomes[job.keys[position]] = writer.finish(facts, num_sampled=num_sampled)
     detail = f"the part begins after the end of the video at {facts.duration_seconds:.2f} s"
     return {key: outcomes.get(key, Refusal("past_end", detail)) for key in job.keys}
@@ -118,7 +117,7 @@ def _sampled(job: DecodeJob, report: DecodeReport) -> Iterator[tuple[int, Frames
     from slowfast_finetune.decoding.frame_ranges import sampled_ranges
     from slowfast_finetune.decoding.sampled_frames import sampled_runs
 
-    settings = DecodeSettings.from_clip(job.clip, max_megapixels=job.max_megapixels)
+    settings = DecodeSettings.from_clip(job.store.params, max_megapixels=job.max_megapixels)
     if job.ranges:
         return sampled_ranges(job.video, job.ranges, settings=settings, report=report)
     runs = sampled_runs(job.video, settings=settings, report=report)

@@ -81,7 +81,7 @@ def summarise_videos(
         with_strips: paths of the videos to make a strip of.
         label: of the progress bar.
     """
-    keys, held = entries_of(rows, params.clip, store)
+    keys, held = entries_of(rows, store)
     tasks = [
         _Task(
             row=row,
@@ -120,8 +120,7 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
         VideoError: the video is rejected, with a reason code.
     """
     limit = task.params.cache.worker_memory_mb
-    settings = task.store.folder.name
-    stored = task.info and clip_row(task.row, task.info, clip=task.params.clip, settings=settings)
+    stored = task.info and clip_row(task.row, task.info, task.store)
     with decode_job.within_limits(limit, seconds=task.seconds_allowed):
         if isinstance(stored, ClipRow):
             summary, frames = summarise_entry(stored, task.store)
