@@ -437,12 +437,12 @@ def test_a_video_that_may_not_be_read_is_refused(
 def make_job(video: Path, *, store_root: Path) -> DecodeJob:
     return DecodeJob(
         video=video,
+        cache=synthetic.make_params(
+            cache={"max_megapixels": 1, "timeout_seconds": 60, "worker_memory_mb": 1024}
+        ).cache,
         content_hash=hash_file(video),
         hashed_as=None,
         store=ClipStore(store_root, PARAMS.clip),
-        max_megapixels=1,
-        timeout_seconds=60,
-        worker_memory_mb=1024,
     )
 
 

@@ -573,7 +573,7 @@ def decode_with_faults(job: DecodeJob) -> Outcomes:
     while fault == "spin":
         pass
     if fault == "eat":
-        limit_memory(job.worker_memory_mb)
+        limit_memory(job.cache.worker_memory_mb)
         try:
             [np.ones(50_000_000, np.uint8) for _ in range(1000)]
         except MemoryError as error:

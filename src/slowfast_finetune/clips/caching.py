@@ -177,12 +177,10 @@ def _jobs(
         jobs += [
             DecodeJob(
                 video=video,
+                cache=cache,
                 content_hash=content_hash,
                 hashed_as=hashed_as.get(video),
                 store=store,
-                max_megapixels=cache.max_megapixels,
-                timeout_seconds=cache.timeout_seconds,
-                worker_memory_mb=cache.worker_memory_mb,
                 ranges=tuple(chunk),
             )
             for chunk in chunks

@@ -13,7 +13,7 @@ from pathlib import Path
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import hash_file
 from slowfast_finetune.base.hash_memo import Fingerprint, fingerprint
-from slowfast_finetune.base.params import ClipParams
+from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, EntryWriter, range_key
 from slowfast_finetune.clips.stored_frames import Frames
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
@@ -27,16 +27,29 @@ RUN_NAME = f"{os.getpid():x}-{os.urandom(4).hex()}"
 
 
 @dataclass(frozen=True)
-class DecodeJob:
-    """One video to decode: everything a worker needs, small enough to send."""
+class VideoJob:
+    """A video for a worker, and the limits of the work on it."""
 
     video: Path
+    cache: CacheParams
+
+    @property
+    def seconds_allowed(self) -> float:
+        """The time limit, longer for larger files."""
+        try:
+            megabytes = self.video.stat().st_size / 1e6
+        except OSError:
+            megabytes = 0.0
+        return self.cache.timeout_seconds + megabytes * TIMEOUT_SECONDS_PER_MEGABYTE
+
+
+@dataclass(frozen=True)
+class DecodeJob(VideoJob):
+    """One video to decode: everything a worker needs, small enough to send."""
+
     content_hash: str
     hashed_as: Fingerprint | None  # what the file looked like when it was hashed, if that is known
     store: ClipStore
-    max_megapixels: float
-    timeout_seconds: float
-    worker_memory_mb: int
     # What to store of it, each as an entry, sorted and without overlap; empty for all.
     ranges: tuple[FrameRange, ...] = ()
     run_name: str = RUN_NAME
@@ -46,11 +59,6 @@ class DecodeJob:
         """The keys of the entries to make."""
         ranges = tuple(range_key(self.content_hash, each) for each in self.ranges)
         return ranges or (self.content_hash,)
-
-    @property
-    def seconds_allowed(self) -> float:
-        """The time limit, longer for larger files."""
-        return seconds_allowed(self.video, timeout_seconds=self.timeout_seconds)
 
 
 @dataclass(frozen=True)
@@ -64,15 +72,6 @@ class Refusal:
 Outcomes = dict[str, EntryInfo | Refusal]  # what became of entries, by their keys
 
 
-def seconds_allowed(video: Path, *, timeout_seconds: float) -> float:
-    """How long a worker may take over a video: longer for larger files."""
-    try:
-        megabytes = video.stat().st_size / 1e6
-    except OSError:
-        megabytes = 0.0
-    return timeout_seconds + megabytes * TIMEOUT_SECONDS_PER_MEGABYTE
-
-
 def decode_to_store(job: DecodeJob) -> Outcomes:
     """Decode one video into the store. Runs in a worker; imports the decoder only there.
 
@@ -84,7 +83,7 @@ def decode_to_store(job: DecodeJob) -> Outcomes:
         OSError: the store cannot be written.
     """
     found = check_bytes(job.video, content_hash=job.content_hash, hashed_as=job.hashed_as)
-    with within_limits(job.worker_memory_mb, seconds=job.seconds_allowed):
+    with within_limits(job):
         return _decode(job, found)
 
 
@@ -117,7 +116,7 @@ def _sampled(job: DecodeJob, report: DecodeReport) -> Iterator[tuple[int, Frames
     from slowfast_finetune.decoding.frame_ranges import sampled_ranges
     from slowfast_finetune.decoding.sampled_frames import sampled_runs
 
-    settings = DecodeSettings.from_clip(job.store.params, max_megapixels=job.max_megapixels)
+    settings = DecodeSettings.from_clip(job.store.params, max_megapixels=job.cache.max_megapixels)
     if job.ranges:
         return sampled_ranges(job.video, job.ranges, settings=settings, report=report)
     runs = sampled_runs(job.video, settings=settings, report=report)
@@ -133,7 +132,7 @@ def _pad(writer: EntryWriter, clip: ClipParams) -> None:
 
 
 @contextlib.contextmanager
-def within_limits(worker_memory_mb: int, *, seconds: float) -> Iterator[None]:
+def within_limits(job: VideoJob) -> Iterator[None]:
     """Limit memory, and end this process some time after its limit if nobody else does.
 
     The stage stops a worker that takes too long; if the stage itself was killed, the system's
@@ -145,14 +144,14 @@ def within_limits(worker_memory_mb: int, *, seconds: float) -> Iterator[None]:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit_memory(worker_memory_mb)
-    signal.setitimer(signal.ITIMER_REAL, seconds * 1.5 + 5)
+    limit_memory(job.cache.worker_memory_mb)
+    signal.setitimer(signal.ITIMER_REAL, job.seconds_allowed * 1.5 + 5)
     try:
         yield
     except (MemoryError, BlockingIOError) as error:
         # BlockingIOError is FFmpeg's "try again" inside a decoder that could not start a thread
         # or get a buffer.
-        detail = f"decoding needs more than cache.worker_memory_mb: {worker_memory_mb}"
+        detail = f"decoding needs more than cache.worker_memory_mb: {job.cache.worker_memory_mb}"
         raise VideoError("out_of_memory", detail) from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

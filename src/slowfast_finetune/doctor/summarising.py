@@ -14,10 +14,10 @@ from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.clips import decode_job
 from slowfast_finetune.clips.caching import clip_row, entries_of
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, stored_size
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.decode_job import VideoJob, check_bytes, within_limits
 from slowfast_finetune.clips.parts import part_range, place_clip
 from slowfast_finetune.clips.stored_frames import SPAN_BYTES
 from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable, worker_count
@@ -50,19 +50,11 @@ class Summaries:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Task(VideoJob):
     row: ManifestRow
-    video: Path
-    params: Params
     store: ClipStore
     info: EntryInfo | None  # of the entry in the clip store, if it is there
     wants_strip: bool
-
-    @property
-    def seconds_allowed(self) -> float:
-        return decode_job.seconds_allowed(
-            self.video, timeout_seconds=self.params.cache.timeout_seconds
-        )
 
 
 def summarise_videos(
@@ -84,9 +76,9 @@ def summarise_videos(
     keys, held = entries_of(rows, store)
     tasks = [
         _Task(
-            row=row,
             video=locate(row.video_path, project=project),
-            params=params,
+            cache=params.cache,
+            row=row,
             store=store,
             info=held.get(keys[row.case]),
             wants_strip=row.case in with_strips,
@@ -119,13 +111,12 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
     Raises:
         VideoError: the video is rejected, with a reason code.
     """
-    limit = task.params.cache.worker_memory_mb
     stored = task.info and clip_row(task.row, task.info, task.store)
-    with decode_job.within_limits(limit, seconds=task.seconds_allowed):
+    with within_limits(task):
         if isinstance(stored, ClipRow):
             summary, frames = summarise_entry(stored, task.store)
         else:
-            decode_job.check_bytes(task.video, content_hash=None)
+            check_bytes(task.video, content_hash=None)
             summary, frames = _from_file(task)
         wanted = strip(np.stack(frames), height=STRIP_HEIGHT) if task.wants_strip else None
         return summary, wanted
@@ -134,7 +125,7 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
 def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
     from slowfast_finetune.doctor.glimpses import glimpses
 
-    clip, cache = task.params.clip, task.params.cache
+    clip, cache = task.store.params, task.cache
     settings = DecodeSettings.from_clip(
         clip, short_side=max(SUMMARY_SIDE, clip.short_side), max_megapixels=cache.max_megapixels
     )
@@ -184,7 +175,7 @@ def _of_part(task: _Task, settings: DecodeSettings) -> tuple[list[Frames], Video
     """
     from slowfast_finetune.decoding.frame_ranges import sampled_ranges
 
-    clip, row = task.params.clip, task.row
+    clip, row = task.store.params, task.row
     part = place_clip(row, clip, video_end=None)
     first = part_range(row, clip).first
     while True:
