@@ -15,10 +15,11 @@ from slowfast_finetune.base.params import CacheParams, Engine, Params
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, range_key, range_of
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
-from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, Refusal
+from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes
 from slowfast_finetune.clips.parts import needed_range, part_range, place_clip, ranges_to_store
-from slowfast_finetune.clips.workers import decode_all, refusal_of
+from slowfast_finetune.clips.workers import decode_all
 from slowfast_finetune.decoding.sampling import FrameRange
+from slowfast_finetune.decoding.video_facts import VideoFacts
 
 # Each of a job's entries is a file that is open until the video has been read.
 MAX_RANGES = 100
@@ -95,7 +96,7 @@ def restore_entries(
     for _, entries in progress(results, total=len(jobs), label="decoding"):
         for key, outcome in entries.items():
             row = row_of[key]
-            if isinstance(outcome, Refusal):
+            if isinstance(outcome, VideoError):
                 raise DataError(
                     f"{row.case}: its clip is missing and cannot be made again: {outcome.detail}"
                 )
@@ -201,40 +202,38 @@ def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, E
 
 def _tables(
     manifest: Sequence[ManifestRow],
-    outcomes: Sequence[EntryInfo | Refusal],
+    outcomes: Sequence[EntryInfo | VideoError],
     cache: CacheParams,
     store: ClipStore,
 ) -> tuple[list[ClipRow], list[RejectedRow]]:
     clips: list[ClipRow] = []
     rejected: list[RejectedRow] = []
-    for row, found in zip(manifest, outcomes, strict=True):
-        judged = _judge(found, cache)
-        outcome = judged if isinstance(judged, Refusal) else clip_row(row, judged, store)
-        if isinstance(outcome, ClipRow):
-            clips.append(outcome)
-        else:
-            rejected.append(RejectedRow.of(row, reason=outcome.reason, detail=outcome.detail))
+    for row, outcome in zip(manifest, outcomes, strict=True):
+        try:
+            if isinstance(outcome, VideoError):
+                raise outcome
+            _check_limits(outcome.facts, cache)
+            clips.append(clip_row(row, outcome, store))
+        except VideoError as error:
+            rejected.append(RejectedRow.of(row, error))
     return clips, rejected
 
 
-def _judge(outcome: EntryInfo | Refusal, cache: CacheParams) -> EntryInfo | Refusal:
+def _check_limits(facts: VideoFacts, cache: CacheParams) -> None:
     """Apply the limits to what decoding found, so that an older entry is judged like a new one."""
-    if isinstance(outcome, Refusal):
-        return outcome
-    facts = outcome.facts
-    try:
-        if facts.source_height * facts.source_width > cache.max_megapixels * 1e6:
-            raise frame_too_large(
-                facts.source_width, facts.source_height, max_megapixels=cache.max_megapixels
-            )
-        facts.check_decodable(min_fraction=cache.min_decodable_fraction)
-    except VideoError as error:
-        return refusal_of(error)
-    return outcome
+    if facts.source_height * facts.source_width > cache.max_megapixels * 1e6:
+        raise frame_too_large(
+            facts.source_width, facts.source_height, max_megapixels=cache.max_megapixels
+        )
+    facts.check_decodable(min_fraction=cache.min_decodable_fraction)
 
 
-def clip_row(row: ManifestRow, info: EntryInfo, store: ClipStore) -> ClipRow | Refusal:
-    """The row of a case whose frames are in an entry of the store, or why it has none."""
+def clip_row(row: ManifestRow, info: EntryInfo, store: ClipStore) -> ClipRow:
+    """The row of a case whose frames are in an entry of the store.
+
+    Raises:
+        VideoError: the case is a part that reaches past the end of the video.
+    """
     values = {**row._asdict(), **info.facts.model_dump()}
     values |= {"height": info.height, "width": info.width, "settings": store.folder.name}
     del values["table_row"]  # another row above it changes no clip
@@ -247,10 +246,7 @@ def clip_row(row: ManifestRow, info: EntryInfo, store: ClipStore) -> ClipRow | R
             num_around=0,
             stored_bytes=info.stored_bytes,
         )
-    try:
-        part = place_clip(row, store.params, video_end=info.video_end)
-    except VideoError as error:
-        return refusal_of(error)
+    part = place_clip(row, store.params, video_end=info.video_end)
     return ClipRow(
         **values | {"duration_seconds": part.seconds, "truncated": part.truncated},
         first_frame=part.first_frame,

@@ -61,15 +61,7 @@ class DecodeJob(VideoJob):
         return ranges or (self.content_hash,)
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a video is not in the store."""
-
-    reason: str
-    detail: str
-
-
-Outcomes = dict[str, EntryInfo | Refusal]  # what became of entries, by their keys
+Outcomes = dict[str, EntryInfo | VideoError]  # what became of entries, by their keys
 
 
 def decode_to_store(job: DecodeJob) -> Outcomes:
@@ -108,7 +100,7 @@ def _decode(job: DecodeJob, found: Fingerprint) -> Outcomes:
                 _pad(writer, job.store.params)
             outcomes[job.keys[position]] = writer.finish(facts, num_sampled=num_sampled)
     detail = f"the part begins after the end of the video at {facts.duration_seconds:.2f} s"
-    return {key: outcomes.get(key, Refusal("past_end", detail)) for key in job.keys}
+    return {key: outcomes.get(key, VideoError("past_end", detail)) for key in job.keys}
 
 
 def _sampled(job: DecodeJob, report: DecodeReport) -> Iterator[tuple[int, Frames, int]]:

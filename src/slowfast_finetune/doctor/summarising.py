@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from slowfast_finetune.base.console import progress
+from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.caching import clip_row, entries_of
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, stored_size
-from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.clips.decode_job import VideoJob, check_bytes, within_limits
 from slowfast_finetune.clips.parts import part_range, place_clip
 from slowfast_finetune.clips.stored_frames import SPAN_BYTES
-from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable, worker_count
+from slowfast_finetune.clips.workers import outcome_here, run_killable, worker_count
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
 from slowfast_finetune.decoding.video_facts import DecodeReport, VideoFacts
@@ -91,14 +92,14 @@ def summarise_videos(
     workers = min(len(tasks), worker_count(params.runtime.num_workers))
     results = run_killable(tasks, summarise, workers=workers)
     for task, future in progress(results, total=len(tasks), label=label):
-        outcome = outcome_here(future, task, refusal=lambda error, _: refusal_of(error))
-        row = task.row
-        if isinstance(outcome, tuple):
-            found.videos.append(outcome[0])
-            if outcome[1] is not None:
-                found.strips[row.case] = outcome[1]
-        else:
-            found.rejected.append(RejectedRow.of(row, reason=outcome.reason, detail=outcome.detail))
+        outcome = outcome_here(future, task)
+        if isinstance(outcome, VideoError):
+            found.rejected.append(RejectedRow.of(task.row, outcome))
+            continue
+        summary, jpeg = outcome
+        found.videos.append(summary)
+        if jpeg is not None:
+            found.strips[task.row.case] = jpeg
     # Workers finish in any order, on which the result must not depend.
     found.videos.sort(key=lambda video: (video.class_name, video.case))
     found.rejected.sort(key=lambda video: (video.class_name, video.case))
@@ -111,9 +112,9 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
     Raises:
         VideoError: the video is rejected, with a reason code.
     """
-    stored = task.info and clip_row(task.row, task.info, task.store)
     with within_limits(task):
-        if isinstance(stored, ClipRow):
+        if task.info is not None:
+            stored = clip_row(task.row, task.info, task.store)
             summary, frames = summarise_entry(stored, task.store)
         else:
             check_bytes(task.video, content_hash=None)
