@@ -237,23 +237,16 @@ def clip_row(row: ManifestRow, info: EntryInfo, store: ClipStore) -> ClipRow:
     values = {**row._asdict(), **info.facts.model_dump()}
     values |= {"height": info.height, "width": info.width, "settings": store.folder.name}
     del values["table_row"]  # another row above it changes no clip
-    if info.frames is None:
-        return ClipRow(
-            **values,
-            first_frame=0,
-            num_frames=info.num_frames,
-            num_sampled=info.num_sampled,
-            num_around=0,
-            stored_bytes=info.stored_bytes,
-        )
-    part = place_clip(row, store.params, video_end=info.video_end)
+    if info.frames is not None:
+        part = place_clip(row, store.params, video_end=info.video_end)
+        return ClipRow(**values | part._asdict(), stored_bytes=0)
     return ClipRow(
-        **values | {"duration_seconds": part.seconds, "truncated": part.truncated},
-        first_frame=part.first_frame,
-        num_frames=part.num_frames,
-        num_sampled=part.num_sampled,
-        num_around=part.num_around,
-        stored_bytes=0,
+        **values,
+        first_frame=0,
+        num_frames=info.num_frames,
+        num_sampled=info.num_sampled,
+        num_around=0,
+        stored_bytes=info.stored_bytes,
     )
 
 

@@ -196,7 +196,7 @@ def _of_part(task: _Task, settings: DecodeSettings) -> tuple[list[Frames], Video
         video_end = max(1, instants_before(end, sample_fps=exact_rate(clip.sample_fps)))
         # It is shorter now than what was looked for, or the part is refused.
         part = place_clip(row, clip, video_end=min(video_end, chosen[-1]))
-    facts = {"duration_seconds": part.seconds, "truncated": part.truncated}
+    facts = {"duration_seconds": part.duration_seconds, "truncated": part.truncated}
     decoded = [frames[index] for index in indices]
     return decoded, report.facts().model_copy(update=facts), part.num_sampled
 
