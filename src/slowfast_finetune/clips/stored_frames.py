@@ -64,13 +64,6 @@ class RawFrames:
         self.shape: Shape = frames.shape
         self._frames = frames
 
-    @classmethod
-    def of(cls, data: mmap.mmap, shape: Shape) -> RawFrames:
-        """The frames of a mapped entry."""
-        count = int(np.prod(shape))
-        frames = np.frombuffer(data, np.uint8, count=count, offset=HEADER_BYTES)
-        return cls(frames.reshape(shape))
-
     @property
     def nbytes(self) -> int:
         return self._frames.nbytes
@@ -174,7 +167,9 @@ def open_frames(path: Path) -> StoredFrames:
     try:
         header = read_header(data[:HEADER_BYTES])
         if "frames" in header:
-            return RawFrames.of(data, tuple(header["frames"]["shape"]))
+            shape = header["frames"]["shape"]
+            frames = np.frombuffer(data, np.uint8, count=int(np.prod(shape)), offset=HEADER_BYTES)
+            return RawFrames(frames.reshape(shape))
         info = json.loads(header["__metadata__"]["info"])
         shape = (info["num_frames"], info["height"], info["width"], 3)
         first, end = header["spans"]["data_offsets"]
