@@ -180,11 +180,6 @@ class ClipLoader:
     def __len__(self) -> int:
         return len(self._plan)
 
-    @property
-    def num_clips(self) -> int:
-        """Clips in all batches together."""
-        return sum(len(windows) for windows in self._plan)
-
     def __iter__(self) -> Iterator[Batch]:
         with ThreadPoolExecutor(max_workers=self._num_threads) as pool:
             ahead: deque[tuple[Batch, list[Future[None]]]] = deque()
