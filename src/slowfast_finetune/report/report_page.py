@@ -133,8 +133,7 @@ def _context(
     strips = timeline_strips.make_strips(results.timelines)
     timeline_mistakes = timeline_strips.largest_mistakes(strips, LISTED)
     names, read = timeline_strips.frame_reader(timeline_mistakes, project=project)
-    run = run_overview.run_of(results.summary)
-    run_params = run.get("params", {})
+    run_params = results.run.get("params", {})
     # Timelines show background as no class.
     background = run_params.get("data", {}).get("background")
     by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
@@ -149,7 +148,7 @@ def _context(
         "crossval": results.crossval,
         "data_rows": run_overview.data_table(results),
         "hues": timeline_strips.hues([name for name in results.class_names if name != background]),
-        "is_probe": run.get("method") == "probe",
+        "is_probe": results.run.get("method") == "probe",
         "learning": charts.learning_chart(results.crossval.curve) if results.crossval else None,
         "max_paths": MAX_PATHS,
         "max_strips": MAX_STRIPS,

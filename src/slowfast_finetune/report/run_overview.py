@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ def sentences(kind: str, results: Results) -> list[str]:
         "noun": case_noun(results.clips),
         "scores": _Known(scores),
         "summary": results.summary,
-        "run": _Known(run_of(results.summary)),
+        "run": _Known(results.run),
         "correct": sum(video.is_right for video in results.predictions),
         "groups": number_of_groups(results.predictions),
         "grouped": any(video.row.group for video in results.predictions),
@@ -96,16 +96,9 @@ def _data_row(name: str, clips: Sequence[ClipRow], rejected: int) -> dict[str, A
     }
 
 
-def run_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the part of train.json on what the result was made from."""
-    runs = summary.get("run") or [{}]
-    found: Mapping[str, Any] = runs[0]
-    return found
-
-
 def reproduction(results: Results) -> dict[str, Any]:
     """Collect the facts, versions and commands that lead to the same result."""
-    run = run_of(results.summary)
+    run = results.run
     commit = str(run.get("git_commit") or "")
     checkout = [f"git checkout {commit.removesuffix('+changes')}"] if commit else []
     differed = ["# files differed from that commit"] if commit.endswith("+changes") else []
