@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,11 @@ class Results:
         """The part of train.json on what the result was made from."""
         found: Mapping[str, Any] = (self.summary.get("run") or [{}])[0]
         return found
+
+    @cached_property
+    def clip_of(self) -> Mapping[str, ClipRow]:
+        """The row of clips.csv of every case."""
+        return {row.case: row for row in self.clips}
 
 
 def read_results(files: ResultFiles) -> Results:
