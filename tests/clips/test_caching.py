@@ -478,8 +478,7 @@ def test_a_video_is_read_again_to_hash_it_only_if_it_has_changed_since(
     )
 
     def decode_here(jobs: Sequence[DecodeJob], **_: Any) -> Iterator[Any]:
-        for job in jobs:
-            yield job, decode_to_store(job)
+        yield from map(decode_to_store, jobs)
 
     monkeypatch.setattr(caching, "decode_all", decode_here)
     cache(rows, project=tmp_path, store_root=tmp_path / "store")

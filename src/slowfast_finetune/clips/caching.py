@@ -51,7 +51,7 @@ def cache_videos(
     say(f"{count(_num_videos(held), 'video')} in the clip store, {_num_videos(jobs)} to decode")
     outcomes: Outcomes = {**held}
     results = decode_all(jobs, num_workers=num_workers, engine=engine)
-    for _, entries in progress(results, total=len(jobs), label="decoding"):
+    for entries in progress(results, total=len(jobs), label="decoding"):
         outcomes |= entries
     return _tables(manifest, [outcomes[keys[row.case]] for row in manifest], cache, store)
 
@@ -93,7 +93,7 @@ def restore_entries(
     say(f"decoding again, as not in the clip store: {count(len(row_of), 'clip')}")
     jobs = _jobs(row_of, [*row_of.values()], params.cache, store, project)
     results = decode_all(jobs, num_workers=params.runtime.num_workers, engine=params.runtime.engine)
-    for _, entries in progress(results, total=len(jobs), label="decoding"):
+    for entries in progress(results, total=len(jobs), label="decoding"):
         for key, outcome in entries.items():
             row = row_of[key]
             if isinstance(outcome, VideoError):

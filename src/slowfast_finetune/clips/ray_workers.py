@@ -9,12 +9,12 @@ from typing import Any
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, decode_to_store
-from slowfast_finetune.clips.workers import Decoded, job_refusal, settled, timed_out
+from slowfast_finetune.clips.workers import job_refusal, settled, timed_out
 
 RAY_RETRIES = 1  # a lost node is not the video's fault; a video that kills twice is refused
 
 
-def decode_on_ray(jobs: Sequence[DecodeJob]) -> Iterator[Decoded]:
+def decode_on_ray(jobs: Sequence[DecodeJob]) -> Iterator[Outcomes]:
     """The same function for each video, as tasks of the Ray cluster that RAY_ADDRESS names.
 
     Without one, of the cluster this machine belongs to, or of one started for the moment.

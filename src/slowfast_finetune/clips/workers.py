@@ -15,7 +15,6 @@ from slowfast_finetune.base.params import Engine
 from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, decode_to_store
 
 DECODER_MODULE = "slowfast_finetune.decoding.sampled_frames"
-Decoded = tuple[DecodeJob, Outcomes]
 
 
 class HasTimeLimit(Protocol):
@@ -31,8 +30,8 @@ ResultT = TypeVar("ResultT")
 
 def decode_all(
     jobs: Sequence[DecodeJob], *, num_workers: int | Literal["auto"], engine: Engine = "local"
-) -> Iterator[Decoded]:
-    """Decode in worker processes; yield each job as it ends, in any order, with its entries.
+) -> Iterator[Outcomes]:
+    """Decode in worker processes; yield what became of the entries of each job, as it ends.
 
     A worker that hangs or dies costs its video, not the run.
 
@@ -60,7 +59,7 @@ def worker_count(num_workers: int | Literal["auto"]) -> int:
     return os.cpu_count() or 1
 
 
-def _decode_here(jobs: Sequence[DecodeJob], *, workers: int) -> Iterator[Decoded]:
+def _decode_here(jobs: Sequence[DecodeJob], *, workers: int) -> Iterator[Outcomes]:
     try:
         with closing(run_killable(jobs, decode_to_store, workers=workers)) as ended:
             for job, future in ended:
@@ -74,12 +73,10 @@ def _decode_here(jobs: Sequence[DecodeJob], *, workers: int) -> Iterator[Decoded
         raise
 
 
-def settled(job: DecodeJob, outcome: Outcomes | VideoError) -> Decoded:
-    """A job with what became of its entries; what a killed worker left of them is removed."""
+def settled(job: DecodeJob, outcome: Outcomes | VideoError) -> Outcomes:
+    """What became of a job's entries; what a killed worker left of them is removed."""
     _discard_temporary(job)
-    if isinstance(outcome, VideoError):
-        return job, dict.fromkeys(job.keys, outcome)
-    return job, outcome
+    return dict.fromkeys(job.keys, outcome) if isinstance(outcome, VideoError) else outcome
 
 
 def _discard_temporary(job: DecodeJob) -> None:
