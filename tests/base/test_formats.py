@@ -101,8 +101,7 @@ def test_every_reason_code_is_documented_and_no_other() -> None:
 
 
 def test_entry_facts_are_documented() -> None:
-    names = {field.name for field in dataclasses.fields(EntryInfo)}
-    assert names <= set(words("The clip store"))
+    assert set(EntryInfo.model_fields) <= set(words("The clip store"))
     assert set(VideoFacts.model_fields) <= set(first_cells("data/clips.csv"))
 
 

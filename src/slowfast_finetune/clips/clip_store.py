@@ -23,11 +23,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.files import write_text
@@ -54,9 +54,10 @@ class EntryError(DataError):
     """An entry is not there or cannot be trusted; it has to be decoded again."""
 
 
-@dataclass(frozen=True)
-class EntryInfo:
+class EntryInfo(pydantic.BaseModel):
     """What an entry says of itself."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
     num_frames: int  # frames stored, padding included
     num_sampled: int  # frames before padding
@@ -349,18 +350,13 @@ class EntryWriter:
         self._num_bytes += len(data)
 
 
-def _own(info: EntryInfo) -> dict[str, Any]:
-    """What the header holds of an entry; its range is in its key."""
-    return {name: value for name, value in vars(info).items() if name != "frames"}
-
-
 def _format_header(info: EntryInfo, key: str, tensors: dict[str, tuple[str, list[int]]]) -> bytes:
     header: dict[str, Any] = {
         "__metadata__": {
             "format_version": str(FORMAT_VERSION),
             "content_hash": key,
             # safetensors allows text only as metadata, so the facts travel as one JSON text.
-            "info": json.dumps({**_own(info), "facts": info.facts.model_dump()}),
+            "info": json.dumps(info.model_dump(exclude={"frames"})),  # the range is in the key
         }
     }
     end = 0
@@ -384,13 +380,9 @@ def _parse_header(data: bytes) -> tuple[EntryInfo, str]:
             f"has format {version}; this version reads {FORMAT_VERSION}: run `dvc repro`, and "
             "`slowfast clips prune` to remove it"
         )
-    values = json.loads(metadata["info"])
     key = metadata["content_hash"]
-    facts = VideoFacts.model_validate(values["facts"])
-    info = EntryInfo(**{**values, "facts": facts, "frames": range_of(key)})
+    info = EntryInfo(**json.loads(metadata["info"]), frames=range_of(key))
     shape = [info.num_frames, info.height, info.width, 3]
-    if not all(type(side) is int for side in shape):
-        raise ValueError("a shape of integers is expected")
     frames = header["frames"]["shape"] if "frames" in header else [*header["spans"]["shape"]]
     if frames != (shape if "frames" in header else [info.num_frames, 2]):
         raise ValueError("shape and facts differ")
