@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -34,16 +34,11 @@ def _templates(kind: str) -> list[Template]:
     return [*map(template_environment("report", autoescape=False).from_string, texts()[kind])]
 
 
-class _Known(dict[str, Any]):
-    """A mapping in which templates find None for what is missing."""
-
-    def __missing__(self, key: str) -> None:
-        return None
-
-
 def sentences(kind: str, results: Results) -> list[str]:
     """Render the sentences of texts.yaml on the result, the data or the training."""
-    scores = results.scores
+    # Templates find None for what is missing.
+    scores: dict[str, Any] = defaultdict(lambda: None, results.scores)
+    run: dict[str, Any] = defaultdict(lambda: None, results.run)
     known = [row for row in results.classes if row.recall is not None]
     weakest = min(known, key=lambda row: row.recall or 0.0, default=None)
     confused = max(
@@ -54,9 +49,9 @@ def sentences(kind: str, results: Results) -> list[str]:
     values = {
         "results": results,
         "noun": case_noun(results.clips),
-        "scores": _Known(scores),
+        "scores": scores,
         "summary": results.summary,
-        "run": _Known(results.run),
+        "run": run,
         "correct": sum(video.is_right for video in results.predictions),
         "groups": number_of_groups(results.predictions),
         "grouped": any(video.row.group for video in results.predictions),
