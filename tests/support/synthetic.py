@@ -535,7 +535,7 @@ def decode_or_crash(job: DecodeJob) -> Outcomes:
 def decode_or_hang(job: DecodeJob) -> Outcomes:
     """Decode, but never come back from ``hang.mp4``, with half an entry written."""
     if job.video.name == "hang.mp4":
-        with job.store.writer(job.content_hash, run_name=job.run_name) as writer:
+        with job.store.writer(job.content_hash) as writer:
             writer.append(numbered_frame(0))
             time.sleep(600)
     return decode_to_store(job)

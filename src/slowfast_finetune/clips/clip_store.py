@@ -228,6 +228,9 @@ class ClipStore(StoredClips):
     def __init__(self, root: Path, clip: ClipParams) -> None:
         super().__init__(root / settings_digest(clip))
         self.params = clip
+        # Marks the temporary files of this run, whose workers have copies of this object: another
+        # run may share the folder.
+        self._run_name = f"{os.getpid():x}-{os.urandom(4).hex()}"
 
     def prepare(self) -> None:
         """Make the folder and write down its settings."""
@@ -238,18 +241,15 @@ class ClipStore(StoredClips):
             write_text(settings, json.dumps(values, indent=2) + "\n")
 
     @contextmanager
-    def writer(self, key: str, *, run_name: str = "") -> Iterator[EntryWriter]:
+    def writer(self, key: str) -> Iterator[EntryWriter]:
         """Write an entry frame by frame; it appears under its name only when finished.
-
-        Args:
-            run_name: marks the temporary file, for :meth:`discard_temporary`.
 
         Raises:
             OSError: the disk is full or the folder cannot be written.
         """
         quality = self.params.jpeg_quality if self.params.encoding == "jpeg" else None
         self.prepare()
-        temporary = self._temporary(key, run_name)
+        temporary = self._temporary(key)
         try:
             with temporary.open("w+b") as file:
                 file.seek(HEADER_BYTES)
@@ -264,13 +264,13 @@ class ClipStore(StoredClips):
         finally:
             temporary.unlink(missing_ok=True)
 
-    def discard_temporary(self, key: str, *, run_name: str) -> None:
+    def discard_temporary(self, key: str) -> None:
         """Delete what a killed writer of this run left of an entry."""
         # By its name: to search the folder for it would take longer with every entry there is.
-        self._temporary(key, run_name).unlink(missing_ok=True)
+        self._temporary(key).unlink(missing_ok=True)
 
-    def _temporary(self, key: str, run_name: str) -> Path:
-        return self.folder / f".{key.replace('/', '.')}.{run_name}.tmp"
+    def _temporary(self, key: str) -> Path:
+        return self.folder / f".{key.replace('/', '.')}.{self._run_name}.tmp"
 
 
 class EntryWriter:

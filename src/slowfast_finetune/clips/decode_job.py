@@ -22,8 +22,6 @@ from slowfast_finetune.decoding.video_facts import DecodeReport
 
 TIMEOUT_SECONDS_PER_MEGABYTE = 2.0
 CHANGED = "the file changed since it was indexed; run the index again"
-# Marks the temporary files of this process's workers: another run may share the store.
-RUN_NAME = f"{os.getpid():x}-{os.urandom(4).hex()}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,6 @@ class DecodeJob(VideoJob):
     store: ClipStore
     # What to store of it, each as an entry, sorted and without overlap; empty for all.
     ranges: tuple[FrameRange, ...] = ()
-    run_name: str = RUN_NAME
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -87,8 +84,7 @@ def _decode(job: DecodeJob, found: Fingerprint) -> Outcomes:
         writers: list[EntryWriter] = []
         for position, frame, length in _sampled(job, report):
             while len(writers) <= position:
-                entry = job.store.writer(job.keys[len(writers)], run_name=job.run_name)
-                writers.append(stack.enter_context(entry))
+                writers.append(stack.enter_context(job.store.writer(job.keys[len(writers)])))
             for _ in range(length):
                 writers[position].append(frame)
         if fingerprint(job.video) != found:

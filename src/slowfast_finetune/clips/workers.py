@@ -81,7 +81,7 @@ def settled(job: DecodeJob, outcome: Outcomes | VideoError) -> Outcomes:
 
 def _discard_temporary(job: DecodeJob) -> None:
     for key in job.keys:
-        job.store.discard_temporary(key, run_name=job.run_name)
+        job.store.discard_temporary(key)
 
 
 def run_killable(
