@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +49,9 @@ def cache_videos(
         raise DataError(f"the clip store {store.folder}: {error.strerror or error}") from error
     keys, held = entries_of(manifest, store)
     jobs = _jobs(keys.values() - held.keys(), manifest, cache, store, project)
-    say(f"{count(_num_videos(held), 'video')} in the clip store, {_num_videos(jobs)} to decode")
+    num_held = len({key.partition("/")[0] for key in held})
+    num_missing = len({job.content_hash for job in jobs})
+    say(f"{count(num_held, 'video')} in the clip store, {num_missing} to decode")
     outcomes: Outcomes = {**held}
     results = decode_all(jobs, num_workers=num_workers, engine=engine)
     for entries in progress(results, total=len(jobs), label="decoding"):
@@ -84,9 +87,7 @@ def restore_entries(
     # Another machine's JPEG library may give other bytes: then the header tells.
     held = held_entries(store, suspected.keys() & sizes.keys())
     row_of |= {
-        key: row
-        for key, row in suspected.items()
-        if key not in held or _shape(held[key]) != _shape(row)
+        key: row for key, row in suspected.items() if key not in held or not _fits(held[key], row)
     }
     if not row_of:
         return
@@ -100,16 +101,17 @@ def restore_entries(
                 raise DataError(
                     f"{row.case}: its clip is missing and cannot be made again: {outcome.detail}"
                 )
-            if _shape(outcome) != _shape(row):
+            if not _fits(outcome, row):
                 raise DataError(
                     f"{row.case}: gives another clip than data/clips.csv says; run `dvc repro`"
                 )
 
 
-def _shape(clip: EntryInfo | ClipRow) -> tuple[int, ...]:
-    size = clip.height, clip.width
-    is_part = isinstance(clip, ClipRow) and clip.start_seconds is not None
-    return size if is_part or getattr(clip, "frames", None) else (clip.num_frames, *size)
+def _fits(info: EntryInfo, row: ClipRow) -> bool:
+    """Whether an entry has frames of the size of a row's, and of a whole video as many."""
+    is_part = row.start_seconds is not None
+    size = (info.height, info.width)
+    return size == (row.height, row.width) and (is_part or info.num_frames == row.num_frames)
 
 
 def entries_of(
@@ -140,11 +142,6 @@ def entries_of(
             made = next(each for each in ranges if each.covers(needed))
             keys[case] = range_key(content_hash, made)
     return keys, held
-
-
-def _num_videos(entries: Iterable[str | DecodeJob]) -> int:
-    hashes = (key if isinstance(key, str) else key.content_hash for key in entries)
-    return len({content_hash.partition("/")[0] for content_hash in hashes})
 
 
 def _jobs(
@@ -193,10 +190,8 @@ def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, E
     """The sound entries among those asked for; damaged ones are left out, to be made again."""
     held: dict[str, EntryInfo] = {}
     for content_hash in content_hashes:
-        try:
+        with suppress(EntryError):
             held[content_hash] = store.info(content_hash)
-        except EntryError:
-            continue
     return held
 
 
