@@ -175,7 +175,7 @@ def open_frames(path: Path) -> StoredFrames:
         first, end = header["spans"]["data_offsets"]
         spans = np.frombuffer(data, "<u8", count=(end - first) // 8, offset=HEADER_BYTES + first)
         return JpegFrames(data, spans.reshape(shape[0], 2), shape)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("the header is damaged") from error
 
 
@@ -183,14 +183,11 @@ def read_header(data: bytes) -> dict[str, Any]:
     """Parse the safetensors header at the start of an entry.
 
     Raises:
-        ValueError: these bytes do not begin an entry.
+        ValueError, RecursionError: these bytes do not begin an entry.
     """
     if len(data) != HEADER_BYTES or struct.unpack_from("<Q", data) != (HEADER_BYTES - 8,):
         raise ValueError("not an entry of the clip store")
-    try:
-        header = json.loads(data[8:])
-    except RecursionError as error:
-        raise ValueError("the header is damaged") from error
+    header = json.loads(data[8:])
     if not isinstance(header, dict):
         raise ValueError("the header is damaged")
     return header
