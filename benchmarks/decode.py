@@ -187,7 +187,6 @@ class _Bench:
         with quiet():
             clips, _ = cache_videos(
                 manifest,
-                clip=self._params.clip,
                 cache=self._params.cache,
                 store=store,
                 project=self._folder,

@@ -124,7 +124,6 @@ def _measure(name: ModelName, setting: Setting, *, rounds: int) -> dict[str, lis
             with quiet():
                 rows, _ = cache_videos(
                     manifest,
-                    clip=clip,
                     cache=params.cache,
                     store=store,
                     project=Path(folder),

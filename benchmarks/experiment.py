@@ -25,7 +25,6 @@ def prepare(params: Params, store: Path) -> list[ClipRow]:
         manifest = build_manifest(params.data, project=store)
         rows, _ = cache_videos(
             manifest.rows,
-            clip=params.clip,
             cache=params.cache,
             store=ClipStore(store, params.clip),
             project=store,

@@ -651,7 +651,6 @@ def _drawn_clips(
     with quiet():
         rows, _ = cache_videos(
             [row._replace(split=splits[at % 6]) for at, row in enumerate(manifest)],
-            clip=params.clip,
             cache=params.cache,
             store=store,
             project=bench.folder,

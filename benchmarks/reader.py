@@ -102,7 +102,6 @@ def _cached(folder: Path, size: str, count: int) -> Cached:
     with quiet():
         rows, _ = cache_videos(
             manifest_of(videos, class_names=["drawn"] * count),
-            clip=params.clip,
             cache=params.cache,
             store=store,
             project=folder,

@@ -166,7 +166,6 @@ def _cache(manifest: Sequence[ManifestRow], params: Params, root: Path) -> Store
     with quiet():
         rows, _ = cache_videos(
             manifest,
-            clip=params.clip,
             cache=params.cache,
             store=store,
             project=root,

@@ -26,7 +26,6 @@ def main() -> None:
     rows = MANIFEST.read_rows(args.manifest)
     clips, rejected = cache_videos(
         rows,
-        clip=params.clip,
         cache=params.cache,
         store=ClipStore(store_root(Path.cwd()), params.clip),
         project=Path.cwd(),

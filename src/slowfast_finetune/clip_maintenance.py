@@ -57,7 +57,7 @@ def _corner(folder: Path) -> Corner:
         values = json.loads((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
         settings = ClipParams.restored(values["clip"])
     with suppress(EntryError):
-        found = [store.info(_key(path, folder)) for path in entries]
+        found = [store.info(key) for key in entries.values()]
         raw = sum(raw_bytes(info.num_frames, info.height, info.width) for info in found)
     return Corner(folder.name, settings, len(entries), size_of(entries), raw)
 
@@ -75,14 +75,11 @@ def _folders(root: Path) -> list[Path]:
     )
 
 
-def _entries(folder: Path) -> list[Path]:
-    """The entries of a settings folder: of whole videos, and in their folders of ranges."""
-    found = [*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*/*{SUFFIX}")]
-    return sorted(path for path in found if re.fullmatch(ENTRY_KEY, _key(path, folder)))
-
-
-def _key(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix().removesuffix(SUFFIX)
+def _entries(folder: Path) -> dict[Path, str]:
+    """The keys of the entries of a settings folder: of whole videos, and of ranges of others."""
+    found = sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*/*{SUFFIX}")])
+    keys = {path: path.relative_to(folder).as_posix().removesuffix(SUFFIX) for path in found}
+    return {path: key for path, key in keys.items() if re.fullmatch(ENTRY_KEY, key)}
 
 
 def size_of(paths: Iterable[Path]) -> int:
@@ -135,19 +132,14 @@ def describe_features(root: Path, *, current: str) -> str:
 
 def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
     """Read all clips and features, and yield those that are not as written, with the reason."""
-    readers: list[tuple[Callable[[str], object], Path, Path]] = [
-        (StoredClips(folder).verify, path, folder)
-        for folder in _folders(root)
-        for path in _entries(folder)
+    readers: list[tuple[Path, Callable[[str], object]]] = [
+        (folder, StoredClips(folder).verify) for folder in _folders(root)
     ]
-    readers += [
-        (store.read, path, store.folder)
-        for store, _ in feature_stores(root)
-        for path in _entries(store.folder)
-    ]
-    for read, path, folder in progress(readers, total=len(readers), label="verifying", unit="file"):
+    readers += [(store.folder, store.read) for store, _ in feature_stores(root)]
+    entries = [(read, *entry) for folder, read in readers for entry in _entries(folder).items()]
+    for read, path, key in progress(entries, total=len(entries), label="verifying", unit="file"):
         try:
-            read(_key(path, folder))
+            read(key)
         except EntryError as error:
             yield path, str(error)
 
@@ -173,7 +165,7 @@ def find_leftovers(
         found["exported programs without weights, made again when they are needed"] = programs
     for folder, clips in clips_of.items():
         is_clips = clips == folder.name
-        entries = {path: _key(path, folder) for path in _entries(folder)}
+        entries = _entries(folder)
         temporary = [p for p in folder.iterdir() if re.fullmatch(TEMPORARY_NAME, p.name)]
         stale = [p for p in temporary if now - p.stat().st_mtime > STALE_SECONDS]
         if stale:

@@ -101,7 +101,6 @@ def cache(
 ) -> tuple[list[ClipRow], list[RejectedRow]]:
     return cache_videos(
         manifest,
-        clip=params.clip,
         cache=params.cache,
         store=ClipStore(store_root, params.clip),
         project=project,
@@ -438,13 +437,12 @@ def test_a_video_that_may_not_be_read_is_refused(
 def make_job(video: Path, *, store_root: Path) -> DecodeJob:
     return DecodeJob(
         video=video,
+        cache=synthetic.make_params(
+            cache={"max_megapixels": 1, "timeout_seconds": 60, "worker_memory_mb": 1024}
+        ).cache,
         content_hash=hash_file(video),
         hashed_as=None,
         store=ClipStore(store_root, PARAMS.clip),
-        clip=PARAMS.clip,
-        max_megapixels=1,
-        timeout_seconds=60,
-        worker_memory_mb=1024,
     )
 
 
@@ -480,8 +478,7 @@ def test_a_video_is_read_again_to_hash_it_only_if_it_has_changed_since(
     )
 
     def decode_here(jobs: Sequence[DecodeJob], **_: Any) -> Iterator[Any]:
-        for job in jobs:
-            yield job, decode_to_store(job)
+        yield from map(decode_to_store, jobs)
 
     monkeypatch.setattr(caching, "decode_all", decode_here)
     cache(rows, project=tmp_path, store_root=tmp_path / "store")
@@ -501,13 +498,13 @@ def test_a_video_that_changes_while_it_is_decoded_is_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(write_video(tmp_path / "a.mp4", steady(3, 15)), store_root=tmp_path / "store")
-    frames = sampled_frames.sampled_frames
+    runs = sampled_frames.sampled_runs
 
     def change_and_decode(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        yield from frames(*args, **kwargs)
+        yield from runs(*args, **kwargs)
         job.video.write_bytes(job.video.read_bytes() + b"\0")
 
-    monkeypatch.setattr(sampled_frames, "sampled_frames", change_and_decode)
+    monkeypatch.setattr(sampled_frames, "sampled_runs", change_and_decode)
     with pytest.raises(VideoError) as caught:
         decode_to_store(job)
     assert caught.value.reason == "changed"

@@ -65,7 +65,6 @@ class Cache:
     def __call__(self, rows: Sequence[ManifestRow]) -> tuple[list[ClipRow], list[RejectedRow]]:
         return cache_videos(
             rows,
-            clip=PARAMS.clip,
             cache=PARAMS.cache,
             store=self.store,
             project=self.project,
@@ -307,13 +306,13 @@ def test_the_store_is_looked_after(cache: Cache, tmp_path: Path) -> None:
     cache(rows)
     root, folder = cache.store.folder.parent, cache.store.folder / rows[0].content_hash
     current = settings_digest(PARAMS.clip)
-    keys, _ = entries_of(rows, PARAMS.clip, cache.store)
+    keys, _ = entries_of(rows, cache.store)
     assert not find_leftovers(root, current=current, keys={*keys.values()})
     data = bytearray((folder / "37-128.safetensors").read_bytes())
     data[9000] ^= 1
     (folder / "37-128.safetensors").write_bytes(data)
     assert [path.stem for path, _ in damaged_entries(root)] == ["37-128"]
-    keys, _ = entries_of(rows[1:3], PARAMS.clip, cache.store)
+    keys, _ = entries_of(rows[1:3], cache.store)
     found = find_leftovers(root, current=current, keys={*keys.values()})
     (files,) = found.values()
     assert sorted(path.stem for path in files) == ["37-128", "562-653"]

@@ -45,7 +45,6 @@ def cache(
     store = ClipStore(project / engine, params.clip)
     clips, rejected = cache_videos(
         make_manifest(project, names),
-        clip=params.clip,
         cache=params.cache,
         store=store,
         project=project,

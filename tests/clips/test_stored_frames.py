@@ -142,10 +142,18 @@ def test_a_frame_after_a_repeated_one_is_its_own(store: ClipStore) -> None:
     assert not np.array_equal(read[3], read[0])
 
 
-def test_a_header_of_brackets_is_an_entry_that_is_damaged(store: ClipStore) -> None:
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_a_header_of_brackets_is_an_entry_that_is_damaged(
+    store: ClipStore, is_inside: bool
+) -> None:
     write(store, film())
     content = store.path(HASH).read_bytes()
-    store.path(HASH).write_bytes(content[:8] + b"[" * 4088 + content[4096:])
+    brackets = b"[" * 4088
+    if is_inside:
+        header = json.loads(content[8:4096])
+        header["__metadata__"]["info"] = "[" * 2000
+        brackets = json.dumps(header).encode().ljust(4088)
+    store.path(HASH).write_bytes(content[:8] + brackets + content[4096:])
     with pytest.raises(EntryError, match="cannot be mapped: the header is damaged"):
         store.frames(HASH)
 

@@ -275,7 +275,7 @@ def step_of(count: int, mix: Mix | None = None) -> Step:
 def test_every_clip_of_a_step_counts_once(count: int, num_devices: int, size: int) -> None:
     counted = []
     for rank in range(num_devices):
-        (parts,) = deal_out([step_of(count)], rank=rank, num_devices=num_devices, size=size)
+        parts = deal_out(step_of(count), rank=rank, num_devices=num_devices, size=size)
         assert [part.ends_step for part in parts] == [False] * (len(parts) - 1) + [True]
         for part in parts:
             assert 1 <= len(part.windows) <= size
@@ -290,19 +290,19 @@ def test_every_clip_of_a_step_counts_once(count: int, num_devices: int, size: in
 def test_parts_are_alike_so_that_no_clip_is_left_alone(
     count: int, size: int, sizes: list[int]
 ) -> None:
-    (parts,) = deal_out([step_of(count)], rank=0, num_devices=1, size=size)
+    parts = deal_out(step_of(count), rank=0, num_devices=1, size=size)
     assert sorted(len(part.windows) for part in parts) == sizes
 
 
 def test_device_without_clips_repeats_one_that_does_not_count() -> None:
-    (parts,) = deal_out([step_of(2)], rank=2, num_devices=3, size=4)
+    parts = deal_out(step_of(2), rank=2, num_devices=3, size=4)
     assert [(part.windows[0].clip, part.num_counted) for part in parts] == [(0, 0)]
 
 
 def test_partners_are_the_same_however_a_step_is_dealt_out() -> None:
     pairs: dict[Any, Any] = {}
     for rank in range(3):
-        (parts,) = deal_out([step_of(7, Mix(0.3))], rank=rank, num_devices=3, size=2)
+        parts = deal_out(step_of(7, Mix(0.3)), rank=rank, num_devices=3, size=2)
         for part in parts:
             pairs.update(zip(part.windows, part.partners, strict=True))
     assert {own.clip: partner.clip for own, partner in pairs.items()} == {

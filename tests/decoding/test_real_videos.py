@@ -49,7 +49,6 @@ def cached(catalog: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPath
     store = ClipStore(tmp_path_factory.mktemp("store"), params.clip)
     clips, rejected = cache_videos(
         synthetic.make_manifest(FOLDER, sorted(catalog)),
-        clip=params.clip,
         cache=params.cache,
         store=store,
         project=FOLDER,
@@ -106,7 +105,6 @@ def test_faults_in_the_decoder_cost_only_their_videos(
     monkeypatch.setattr(workers, "decode_to_store", synthetic.decode_with_faults)
     clips, rejected = cache_videos(
         synthetic.make_manifest(FOLDER, sorted(catalog)),
-        clip=params.clip,
         cache=params.cache,
         store=ClipStore(tmp_path / "store", params.clip),
         project=FOLDER,

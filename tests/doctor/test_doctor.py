@@ -368,7 +368,6 @@ def test_frames_that_are_equal_are_estimated_to_share_their_place(tmp_path: Path
     )
     rows, _ = cache_videos(
         manifest,
-        clip=params.clip,
         cache=params.cache,
         store=store,
         project=tmp_path,

@@ -78,7 +78,7 @@ def stored(tmp_path: Path) -> tuple[list[ClipRow], ClipStore, Params]:
     ]
     store = ClipStore(tmp_path / "store", params.clip)
     rows, rejected = cache_videos(
-        manifest, clip=params.clip, cache=params.cache, store=store, project=tmp_path, num_workers=1
+        manifest, cache=params.cache, store=store, project=tmp_path, num_workers=1
     )
     assert rejected == []
     return rows, store, params

@@ -167,12 +167,9 @@ def test_evidence_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     tests = [*answers("a", {"a": 3, "b": 2}), *answers("b", {"b": 2})]
     run = write_run(tmp_path, tests, class_names=["a", "b"], noise=True)
     write_checkpoint(run.files.checkpoint, ["a", "b"])
-    predictions = read_results(run.files).predictions
     monkeypatch.setattr(evidence_module, "MAX_CLIPS", 3)
-    rows = [row for row in run.clips if row.split == "test"]
     found = gather_evidence(
-        predictions,
-        rows,
+        read_results(run.files),
         checkpoint_path=run.files.checkpoint,
         runtime=run.params.runtime,
         store=run.store,
@@ -190,8 +187,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
     write_checkpoint(run.files.checkpoint, ["b", "c"])
     with pytest.raises(CheckpointError, match=r"best\.pt: has no class a"):
         gather_evidence(
-            read_results(run.files).predictions,
-            [row for row in run.clips if row.split == "test"],
+            read_results(run.files),
             checkpoint_path=run.files.checkpoint,
             runtime=run.params.runtime,
             store=run.store,
@@ -204,8 +200,7 @@ def test_without_captum_the_section_says_how_to_get_it(
     run = write_run(tmp_path, answers("a", {"a": 2}), class_names=["a", "b"])
     monkeypatch.setattr(grad_cam, "is_installed", lambda: False)
     found = gather_evidence(
-        read_results(run.files).predictions,
-        [],
+        read_results(run.files),
         checkpoint_path=run.files.checkpoint,
         runtime=run.params.runtime,
         store=run.store,

@@ -143,7 +143,6 @@ def stored(videos: Path, folder: Path, params: Params) -> tuple[list[ClipRow], C
     store = ClipStore(folder / "store", params.clip)
     rows, rejected = cache_videos(
         make_manifest(videos, names),
-        clip=params.clip,
         cache=params.cache,
         store=store,
         project=videos,

@@ -535,7 +535,7 @@ def decode_or_crash(job: DecodeJob) -> Outcomes:
 def decode_or_hang(job: DecodeJob) -> Outcomes:
     """Decode, but never come back from ``hang.mp4``, with half an entry written."""
     if job.video.name == "hang.mp4":
-        with job.store.writer(job.content_hash, run_name=job.run_name) as writer:
+        with job.store.writer(job.content_hash) as writer:
             writer.append(numbered_frame(0))
             time.sleep(600)
     return decode_to_store(job)
@@ -552,13 +552,13 @@ def decode_or_eat(job: DecodeJob) -> Outcomes:
     """Decode, but take ever more memory over ``eat.mp4``."""
     if job.video.name == "eat.mp4":
 
-        def eat(*_: object, **__: object) -> Iterator[np.ndarray]:
+        def eat(*_: object, **__: object) -> Iterator[tuple[np.ndarray, int]]:
             eaten = []
             while True:
                 eaten.append(np.ones(50_000_000, np.uint8))
-                yield numbered_frame(0)
+                yield numbered_frame(0), 1
 
-        sampled_frames.sampled_frames = eat
+        sampled_frames.sampled_runs = eat
     return decode_to_store(job)
 
 
@@ -573,7 +573,7 @@ def decode_with_faults(job: DecodeJob) -> Outcomes:
     while fault == "spin":
         pass
     if fault == "eat":
-        limit_memory(job.worker_memory_mb)
+        limit_memory(job.cache.worker_memory_mb)
         try:
             [np.ones(50_000_000, np.uint8) for _ in range(1000)]
         except MemoryError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -11,14 +12,15 @@ from slowfast_finetune.base.console import count, progress, say
 from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import ManifestRow, case_noun
-from slowfast_finetune.base.params import CacheParams, ClipParams, Engine, Params
+from slowfast_finetune.base.params import CacheParams, Engine, Params
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, range_key, range_of
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
-from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, Refusal
+from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes
 from slowfast_finetune.clips.parts import needed_range, part_range, place_clip, ranges_to_store
-from slowfast_finetune.clips.workers import decode_all, refusal_of
+from slowfast_finetune.clips.workers import decode_all
 from slowfast_finetune.decoding.sampling import FrameRange
+from slowfast_finetune.decoding.video_facts import VideoFacts
 
 # Each of a job's entries is a file that is open until the video has been read.
 MAX_RANGES = 100
@@ -27,7 +29,6 @@ MAX_RANGES = 100
 def cache_videos(
     manifest: Sequence[ManifestRow],
     *,
-    clip: ClipParams,
     cache: CacheParams,
     store: ClipStore,
     project: Path,
@@ -46,20 +47,16 @@ def cache_videos(
         store.prepare()
     except OSError as error:
         raise DataError(f"the clip store {store.folder}: {error.strerror or error}") from error
-    keys, held = entries_of(manifest, clip, store)
-    jobs = _jobs(keys.values() - held.keys(), manifest, clip, cache, store, project)
-    say(f"{count(_num_videos(held), 'video')} in the clip store, {_num_videos(jobs)} to decode")
+    keys, held = entries_of(manifest, store)
+    jobs = _jobs(keys.values() - held.keys(), manifest, cache, store, project)
+    num_held = len({key.partition("/")[0] for key in held})
+    num_missing = len({job.content_hash for job in jobs})
+    say(f"{count(num_held, 'video')} in the clip store, {num_missing} to decode")
     outcomes: Outcomes = {**held}
     results = decode_all(jobs, num_workers=num_workers, engine=engine)
-    for _, entries in progress(results, total=len(jobs), label="decoding"):
+    for entries in progress(results, total=len(jobs), label="decoding"):
         outcomes |= entries
-    return _tables(
-        manifest,
-        [outcomes[keys[row.case]] for row in manifest],
-        clip=clip,
-        cache=cache,
-        settings=store.folder.name,
-    )
+    return _tables(manifest, [outcomes[keys[row.case]] for row in manifest], cache, store)
 
 
 def restore_entries(
@@ -78,7 +75,7 @@ def restore_entries(
             "run `dvc repro`"
         )
     parts = [row for row in rows if row.start_seconds is not None]
-    keys, held = entries_of(parts, params.clip, store)
+    keys, held = entries_of(parts, store)
     row_of = {keys[row.case]: row for row in parts if keys[row.case] not in held}
     # One look at the folder: opening a hundred thousand files would take seconds.
     sizes = store.sizes()
@@ -90,36 +87,35 @@ def restore_entries(
     # Another machine's JPEG library may give other bytes: then the header tells.
     held = held_entries(store, suspected.keys() & sizes.keys())
     row_of |= {
-        key: row
-        for key, row in suspected.items()
-        if key not in held or _shape(held[key]) != _shape(row)
+        key: row for key, row in suspected.items() if key not in held or not _fits(held[key], row)
     }
     if not row_of:
         return
     say(f"decoding again, as not in the clip store: {count(len(row_of), 'clip')}")
-    jobs = _jobs(row_of, [*row_of.values()], params.clip, params.cache, store, project)
+    jobs = _jobs(row_of, [*row_of.values()], params.cache, store, project)
     results = decode_all(jobs, num_workers=params.runtime.num_workers, engine=params.runtime.engine)
-    for _, entries in progress(results, total=len(jobs), label="decoding"):
+    for entries in progress(results, total=len(jobs), label="decoding"):
         for key, outcome in entries.items():
             row = row_of[key]
-            if isinstance(outcome, Refusal):
+            if isinstance(outcome, VideoError):
                 raise DataError(
                     f"{row.case}: its clip is missing and cannot be made again: {outcome.detail}"
                 )
-            if _shape(outcome) != _shape(row):
+            if not _fits(outcome, row):
                 raise DataError(
                     f"{row.case}: gives another clip than data/clips.csv says; run `dvc repro`"
                 )
 
 
-def _shape(clip: EntryInfo | ClipRow) -> tuple[int, ...]:
-    size = clip.height, clip.width
-    is_part = isinstance(clip, ClipRow) and clip.start_seconds is not None
-    return size if is_part or getattr(clip, "frames", None) else (clip.num_frames, *size)
+def _fits(info: EntryInfo, row: ClipRow) -> bool:
+    """Whether an entry has frames of the size of a row's, and of a whole video as many."""
+    is_part = row.start_seconds is not None
+    size = (info.height, info.width)
+    return size == (row.height, row.width) and (is_part or info.num_frames == row.num_frames)
 
 
 def entries_of(
-    rows: Sequence[ManifestRow | ClipRow], clip: ClipParams, store: ClipStore
+    rows: Sequence[ManifestRow | ClipRow], store: ClipStore
 ) -> tuple[dict[str, str], dict[str, EntryInfo]]:
     """The key of the entry of each case, and the sound entries of them that the store holds.
 
@@ -131,7 +127,7 @@ def entries_of(
     for row in rows:
         if row.start_seconds is None:
             continue
-        needed = needed_range(part_range(row, clip), clip)
+        needed = needed_range(part_range(row, store.params), store.params)
         while (key := store.find(row.content_hash, needed)) is not None and key not in held:
             held |= held_entries(store, [key])
             if key not in held:
@@ -141,22 +137,16 @@ def entries_of(
         else:
             keys[row.case] = key
     for content_hash, cases in missing.items():
-        ranges = ranges_to_store((needed for _, needed in cases), clip)
+        ranges = ranges_to_store((needed for _, needed in cases), store.params)
         for case, needed in cases:
             made = next(each for each in ranges if each.covers(needed))
             keys[case] = range_key(content_hash, made)
     return keys, held
 
 
-def _num_videos(entries: Iterable[str | DecodeJob]) -> int:
-    hashes = (key if isinstance(key, str) else key.content_hash for key in entries)
-    return len({content_hash.partition("/")[0] for content_hash in hashes})
-
-
 def _jobs(
     keys: Iterable[str],
     rows: Sequence[ManifestRow | ClipRow],
-    clip: ClipParams,
     cache: CacheParams,
     store: ClipStore,
     project: Path,
@@ -185,13 +175,10 @@ def _jobs(
         jobs += [
             DecodeJob(
                 video=video,
+                cache=cache,
                 content_hash=content_hash,
                 hashed_as=hashed_as.get(video),
                 store=store,
-                clip=clip,
-                max_megapixels=cache.max_megapixels,
-                timeout_seconds=cache.timeout_seconds,
-                worker_memory_mb=cache.worker_memory_mb,
                 ranges=tuple(chunk),
             )
             for chunk in chunks
@@ -203,80 +190,58 @@ def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, E
     """The sound entries among those asked for; damaged ones are left out, to be made again."""
     held: dict[str, EntryInfo] = {}
     for content_hash in content_hashes:
-        try:
+        with suppress(EntryError):
             held[content_hash] = store.info(content_hash)
-        except EntryError:
-            continue
     return held
 
 
 def _tables(
     manifest: Sequence[ManifestRow],
-    outcomes: Sequence[EntryInfo | Refusal],
-    *,
-    clip: ClipParams,
+    outcomes: Sequence[EntryInfo | VideoError],
     cache: CacheParams,
-    settings: str,
+    store: ClipStore,
 ) -> tuple[list[ClipRow], list[RejectedRow]]:
     clips: list[ClipRow] = []
     rejected: list[RejectedRow] = []
-    for row, found in zip(manifest, outcomes, strict=True):
-        judged = _judge(found, cache)
-        outcome = (
-            judged
-            if isinstance(judged, Refusal)
-            else clip_row(row, judged, clip=clip, settings=settings)
-        )
-        if isinstance(outcome, ClipRow):
-            clips.append(outcome)
-        else:
-            rejected.append(RejectedRow.of(row, reason=outcome.reason, detail=outcome.detail))
+    for row, outcome in zip(manifest, outcomes, strict=True):
+        try:
+            if isinstance(outcome, VideoError):
+                raise outcome
+            _check_limits(outcome.facts, cache)
+            clips.append(clip_row(row, outcome, store))
+        except VideoError as error:
+            rejected.append(RejectedRow.of(row, error))
     return clips, rejected
 
 
-def _judge(outcome: EntryInfo | Refusal, cache: CacheParams) -> EntryInfo | Refusal:
+def _check_limits(facts: VideoFacts, cache: CacheParams) -> None:
     """Apply the limits to what decoding found, so that an older entry is judged like a new one."""
-    if isinstance(outcome, Refusal):
-        return outcome
-    facts = outcome.facts
-    try:
-        if facts.source_height * facts.source_width > cache.max_megapixels * 1e6:
-            raise frame_too_large(
-                facts.source_width, facts.source_height, max_megapixels=cache.max_megapixels
-            )
-        facts.check_decodable(min_fraction=cache.min_decodable_fraction)
-    except VideoError as error:
-        return refusal_of(error)
-    return outcome
-
-
-def clip_row(
-    row: ManifestRow, info: EntryInfo, *, clip: ClipParams, settings: str
-) -> ClipRow | Refusal:
-    """The row of a case whose frames are in an entry, or why it has none."""
-    values = {**row._asdict(), **info.facts.model_dump()}
-    values |= {"height": info.height, "width": info.width, "settings": settings}
-    del values["table_row"]  # another row above it changes no clip
-    if info.frames is None:
-        return ClipRow(
-            **values,
-            first_frame=0,
-            num_frames=info.num_frames,
-            num_sampled=info.num_sampled,
-            num_around=0,
-            stored_bytes=info.stored_bytes,
+    if facts.source_height * facts.source_width > cache.max_megapixels * 1e6:
+        raise frame_too_large(
+            facts.source_width, facts.source_height, max_megapixels=cache.max_megapixels
         )
-    try:
-        part = place_clip(row, clip, video_end=info.video_end)
-    except VideoError as error:
-        return refusal_of(error)
+    facts.check_decodable(min_fraction=cache.min_decodable_fraction)
+
+
+def clip_row(row: ManifestRow, info: EntryInfo, store: ClipStore) -> ClipRow:
+    """The row of a case whose frames are in an entry of the store.
+
+    Raises:
+        VideoError: the case is a part that reaches past the end of the video.
+    """
+    values = {**row._asdict(), **info.facts.model_dump()}
+    values |= {"height": info.height, "width": info.width, "settings": store.folder.name}
+    del values["table_row"]  # another row above it changes no clip
+    if info.frames is not None:
+        part = place_clip(row, store.params, video_end=info.video_end)
+        return ClipRow(**values | part._asdict(), stored_bytes=0)
     return ClipRow(
-        **values | {"duration_seconds": part.seconds, "truncated": part.truncated},
-        first_frame=part.first_frame,
-        num_frames=part.num_frames,
-        num_sampled=part.num_sampled,
-        num_around=part.num_around,
-        stored_bytes=0,
+        **values,
+        first_frame=0,
+        num_frames=info.num_frames,
+        num_sampled=info.num_sampled,
+        num_around=0,
+        stored_bytes=info.stored_bytes,
     )
 
 

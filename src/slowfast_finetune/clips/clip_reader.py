@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips.clip_store import EntryError, StoredClips
+from slowfast_finetune.clips.clip_store import StoredClips
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.clips.stored_frames import Frames, StoredFrames
+from slowfast_finetune.clips.stored_frames import Frames
 from slowfast_finetune.clips.windows import Window
 
 BATCHES_AHEAD = 3  # are read while one is used
@@ -57,12 +57,11 @@ class ClipReader:
         pin_memory: bool = False,
     ) -> None:
         self.rows = rows
-        self._store = StoredClips(folder)
         self._num_frames = num_frames
         self._crop_size = crop_size
         self._pin_memory = pin_memory
-        self._maps: OrderedDict[int, StoredFrames] = OrderedDict()
-        self._lock = threading.Lock()  # of the maps: several threads may gather at once
+        # The least recently used maps are let go.
+        self._mapped = lru_cache(MAX_OPEN_MAPS)(StoredClips(folder).clip)
         self._buffers = _Buffers()
 
     def gather(self, windows: Sequence[Window]) -> Batch:
@@ -96,39 +95,18 @@ class ClipReader:
         Raises:
             DataError: the entry has gone or is damaged.
         """
+        row = self.rows[window.clip]
         box = clip.numpy()[:, : window.side, : window.side]
-        frames = self._frames(window.clip)
         try:
+            frames = self._mapped(row)
+            if frames.shape[:3] != (row.num_frames, row.height, row.width):
+                raise ValueError(f"it has the shape {frames.shape}")
             frames.copy_window(box, start=window.start, top=window.top, left=window.left)
         except ValueError as error:
-            raise self._damaged(window.clip, error) from error
-
-    def _frames(self, clip: int) -> StoredFrames:
-        """The mapped frames of a row; the least recently used maps are let go."""
-        with self._lock:
-            frames = self._maps.get(clip)
-            if frames is None:
-                frames = self._maps[clip] = self._open(clip)
-            self._maps.move_to_end(clip)
-            while len(self._maps) > MAX_OPEN_MAPS:
-                self._maps.popitem(last=False)
-            return frames
-
-    def _open(self, clip: int) -> StoredFrames:
-        row = self.rows[clip]
-        try:
-            frames = self._store.clip(row)
-        except EntryError as error:
-            raise self._damaged(clip, error) from error
-        if frames.shape[:3] != (row.num_frames, row.height, row.width):
-            raise self._damaged(clip, f"it has the shape {frames.shape}")
-        return frames
-
-    def _damaged(self, clip: int, what: object) -> DataError:
-        return DataError(
-            f"{self.rows[clip].case}: its clip is gone or damaged: {what}; `slowfast clips verify "
-            "--remove` deletes damaged clips, and `dvc repro` decodes them again"
-        )
+            raise DataError(
+                f"{row.case}: its clip is gone or damaged: {error}; `slowfast clips verify "
+                "--remove` deletes damaged clips, and `dvc repro` decodes them again"
+            ) from error
 
 
 def reading_threads(device: torch.device, num_devices: int = 1) -> int:
@@ -179,11 +157,6 @@ class ClipLoader:
 
     def __len__(self) -> int:
         return len(self._plan)
-
-    @property
-    def num_clips(self) -> int:
-        """Clips in all batches together."""
-        return sum(len(windows) for windows in self._plan)
 
     def __iter__(self) -> Iterator[Batch]:
         with ThreadPoolExecutor(max_workers=self._num_threads) as pool:

@@ -23,11 +23,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.files import write_text
@@ -54,9 +54,10 @@ class EntryError(DataError):
     """An entry is not there or cannot be trusted; it has to be decoded again."""
 
 
-@dataclass(frozen=True)
-class EntryInfo:
+class EntryInfo(pydantic.BaseModel):
     """What an entry says of itself."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
     num_frames: int  # frames stored, padding included
     num_sampled: int  # frames before padding
@@ -222,33 +223,33 @@ class StoredClips:
 
 
 class ClipStore(StoredClips):
-    """The entries of one setting, to be read and written."""
+    """The entries of one setting, to be read and written; ``params`` is that setting."""
 
     def __init__(self, root: Path, clip: ClipParams) -> None:
         super().__init__(root / settings_digest(clip))
-        self._clip = clip
+        self.params = clip
+        # Marks the temporary files of this run, whose workers have copies of this object: another
+        # run may share the folder.
+        self._run_name = f"{os.getpid():x}-{os.urandom(4).hex()}"
 
     def prepare(self) -> None:
         """Make the folder and write down its settings."""
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = self.folder / "settings.json"
         if not settings.exists():
-            values = {"format_version": FORMAT_VERSION, "clip": self._clip.model_dump()}
+            values = {"format_version": FORMAT_VERSION, "clip": self.params.model_dump()}
             write_text(settings, json.dumps(values, indent=2) + "\n")
 
     @contextmanager
-    def writer(self, key: str, *, run_name: str = "") -> Iterator[EntryWriter]:
+    def writer(self, key: str) -> Iterator[EntryWriter]:
         """Write an entry frame by frame; it appears under its name only when finished.
-
-        Args:
-            run_name: marks the temporary file, for :meth:`discard_temporary`.
 
         Raises:
             OSError: the disk is full or the folder cannot be written.
         """
-        quality = self._clip.jpeg_quality if self._clip.encoding == "jpeg" else None
+        quality = self.params.jpeg_quality if self.params.encoding == "jpeg" else None
         self.prepare()
-        temporary = self._temporary(key, run_name)
+        temporary = self._temporary(key)
         try:
             with temporary.open("w+b") as file:
                 file.seek(HEADER_BYTES)
@@ -263,13 +264,13 @@ class ClipStore(StoredClips):
         finally:
             temporary.unlink(missing_ok=True)
 
-    def discard_temporary(self, key: str, *, run_name: str) -> None:
+    def discard_temporary(self, key: str) -> None:
         """Delete what a killed writer of this run left of an entry."""
         # By its name: to search the folder for it would take longer with every entry there is.
-        self._temporary(key, run_name).unlink(missing_ok=True)
+        self._temporary(key).unlink(missing_ok=True)
 
-    def _temporary(self, key: str, run_name: str) -> Path:
-        return self.folder / f".{key.replace('/', '.')}.{run_name}.tmp"
+    def _temporary(self, key: str) -> Path:
+        return self.folder / f".{key.replace('/', '.')}.{self._run_name}.tmp"
 
 
 class EntryWriter:
@@ -349,18 +350,13 @@ class EntryWriter:
         self._num_bytes += len(data)
 
 
-def _own(info: EntryInfo) -> dict[str, Any]:
-    """What the header holds of an entry; its range is in its key."""
-    return {name: value for name, value in vars(info).items() if name != "frames"}
-
-
 def _format_header(info: EntryInfo, key: str, tensors: dict[str, tuple[str, list[int]]]) -> bytes:
     header: dict[str, Any] = {
         "__metadata__": {
             "format_version": str(FORMAT_VERSION),
             "content_hash": key,
             # safetensors allows text only as metadata, so the facts travel as one JSON text.
-            "info": json.dumps({**_own(info), "facts": info.facts.model_dump()}),
+            "info": json.dumps(info.model_dump(exclude={"frames"})),  # the range is in the key
         }
     }
     end = 0
@@ -384,13 +380,9 @@ def _parse_header(data: bytes) -> tuple[EntryInfo, str]:
             f"has format {version}; this version reads {FORMAT_VERSION}: run `dvc repro`, and "
             "`slowfast clips prune` to remove it"
         )
-    values = json.loads(metadata["info"])
     key = metadata["content_hash"]
-    facts = VideoFacts.model_validate(values["facts"])
-    info = EntryInfo(**{**values, "facts": facts, "frames": range_of(key)})
+    info = EntryInfo(**json.loads(metadata["info"]), frames=range_of(key))
     shape = [info.num_frames, info.height, info.width, 3]
-    if not all(type(side) is int for side in shape):
-        raise ValueError("a shape of integers is expected")
     frames = header["frames"]["shape"] if "frames" in header else [*header["spans"]["shape"]]
     if frames != (shape if "frames" in header else [info.num_frames, 2]):
         raise ValueError("shape and facts differ")

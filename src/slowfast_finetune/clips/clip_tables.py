@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
+from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import (
     ClassName,
     ContentHash,
@@ -90,12 +91,13 @@ class RejectedRow(NamedTuple):
     end_seconds: EndSeconds = None
 
     @classmethod
-    def of(cls, row: ManifestRow, *, reason: str, detail: str) -> RejectedRow:
+    def of(cls, row: ManifestRow, refusal: VideoError) -> RejectedRow:
         """The row of a case of the manifest; times that cannot be are a fault of its table."""
-        if reason == "past_end" and row.table_row is not None:
+        detail = refusal.detail
+        if refusal.reason == "past_end" and row.table_row is not None:
             detail = f"row {row.table_row} of the table of labels: {detail}"
         shared = {name: getattr(row, name) for name in cls._fields if hasattr(row, name)}
-        return cls(**shared, reason=reason, detail=detail)
+        return cls(**shared, reason=refusal.reason, detail=detail)
 
     @property
     def case(self) -> str:

@@ -13,33 +13,43 @@ from pathlib import Path
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import hash_file
 from slowfast_finetune.base.hash_memo import Fingerprint, fingerprint
-from slowfast_finetune.base.params import ClipParams
+from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, EntryWriter, range_key
+from slowfast_finetune.clips.stored_frames import Frames
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampling import FrameRange, padded_indices
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 TIMEOUT_SECONDS_PER_MEGABYTE = 2.0
 CHANGED = "the file changed since it was indexed; run the index again"
-# Marks the temporary files of this process's workers: another run may share the store.
-RUN_NAME = f"{os.getpid():x}-{os.urandom(4).hex()}"
 
 
 @dataclass(frozen=True)
-class DecodeJob:
-    """One video to decode: everything a worker needs, small enough to send."""
+class VideoJob:
+    """A video for a worker, and the limits of the work on it."""
 
     video: Path
+    cache: CacheParams
+
+    @property
+    def seconds_allowed(self) -> float:
+        """The time limit, longer for larger files."""
+        try:
+            megabytes = self.video.stat().st_size / 1e6
+        except OSError:
+            megabytes = 0.0
+        return self.cache.timeout_seconds + megabytes * TIMEOUT_SECONDS_PER_MEGABYTE
+
+
+@dataclass(frozen=True)
+class DecodeJob(VideoJob):
+    """One video to decode: everything a worker needs, small enough to send."""
+
     content_hash: str
     hashed_as: Fingerprint | None  # what the file looked like when it was hashed, if that is known
     store: ClipStore
-    clip: ClipParams
-    max_megapixels: float
-    timeout_seconds: float
-    worker_memory_mb: int
     # What to store of it, each as an entry, sorted and without overlap; empty for all.
     ranges: tuple[FrameRange, ...] = ()
-    run_name: str = RUN_NAME
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -47,30 +57,8 @@ class DecodeJob:
         ranges = tuple(range_key(self.content_hash, each) for each in self.ranges)
         return ranges or (self.content_hash,)
 
-    @property
-    def seconds_allowed(self) -> float:
-        """The time limit, longer for larger files."""
-        return seconds_allowed(self.video, timeout_seconds=self.timeout_seconds)
 
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a video is not in the store."""
-
-    reason: str
-    detail: str
-
-
-Outcomes = dict[str, EntryInfo | Refusal]  # what became of entries, by their keys
-
-
-def seconds_allowed(video: Path, *, timeout_seconds: float) -> float:
-    """How long a worker may take over a video: longer for larger files."""
-    try:
-        megabytes = video.stat().st_size / 1e6
-    except OSError:
-        megabytes = 0.0
-    return timeout_seconds + megabytes * TIMEOUT_SECONDS_PER_MEGABYTE
+Outcomes = dict[str, EntryInfo | VideoError]  # what became of entries, by their keys
 
 
 def decode_to_store(job: DecodeJob) -> Outcomes:
@@ -84,55 +72,43 @@ def decode_to_store(job: DecodeJob) -> Outcomes:
         OSError: the store cannot be written.
     """
     found = check_bytes(job.video, content_hash=job.content_hash, hashed_as=job.hashed_as)
-    with within_limits(job.worker_memory_mb, seconds=job.seconds_allowed):
-        return _decode_ranges(job, found) if job.ranges else {job.content_hash: _decode(job, found)}
+    with within_limits(job):
+        return _decode(job, found)
 
 
-def _decode(job: DecodeJob, found: Fingerprint) -> EntryInfo:
-    from slowfast_finetune.decoding.sampled_frames import sampled_frames
-
-    settings = DecodeSettings.from_clip(job.clip, max_megapixels=job.max_megapixels)
-    report = DecodeReport()
-    with (
-        memory_refused(job.worker_memory_mb),
-        job.store.writer(job.content_hash, run_name=job.run_name) as writer,
-    ):
-        for frame in sampled_frames(job.video, settings=settings, report=report):
-            writer.append(frame)
-        num_sampled = writer.num_frames
-        _pad(writer, job.clip)
-        if fingerprint(job.video) != found:
-            raise VideoError("changed", CHANGED)
-        return writer.finish(report.facts(), num_sampled=num_sampled)
-
-
-def _decode_ranges(job: DecodeJob, found: Fingerprint) -> Outcomes:
-    """Decode ranges of a video in one pass; their entries appear together, at its end."""
-    from slowfast_finetune.decoding.frame_ranges import sampled_ranges
-
-    settings = DecodeSettings.from_clip(job.clip, max_megapixels=job.max_megapixels)
+def _decode(job: DecodeJob, found: Fingerprint) -> Outcomes:
+    """Decode a video, or ranges of it, in one pass; its entries appear together, at its end."""
     report = DecodeReport()
     outcomes: Outcomes = {}
-    with memory_refused(job.worker_memory_mb), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         writers: list[EntryWriter] = []
-        for position, frame, length in sampled_ranges(
-            job.video, job.ranges, settings=settings, report=report
-        ):
+        for position, frame, length in _sampled(job, report):
             while len(writers) <= position:
-                entry = job.store.writer(job.keys[len(writers)], run_name=job.run_name)
-                writers.append(stack.enter_context(entry))
+                writers.append(stack.enter_context(job.store.writer(job.keys[len(writers)])))
             for _ in range(length):
                 writers[position].append(frame)
         if fingerprint(job.video) != found:
             raise VideoError("changed", CHANGED)
         facts = report.facts()
-        for key, wanted, writer in zip(job.keys, job.ranges, writers, strict=False):
+        for position, writer in enumerate(writers):
             num_sampled = writer.num_frames
-            if wanted.first == 0:
-                _pad(writer, job.clip)
-            outcomes[key] = writer.finish(facts, num_sampled=num_sampled)
+            if not job.ranges or job.ranges[position].first == 0:
+                _pad(writer, job.store.params)
+            outcomes[job.keys[position]] = writer.finish(facts, num_sampled=num_sampled)
     detail = f"the part begins after the end of the video at {facts.duration_seconds:.2f} s"
-    return {key: outcomes.get(key, Refusal("past_end", detail)) for key in job.keys}
+    return {key: outcomes.get(key, VideoError("past_end", detail)) for key in job.keys}
+
+
+def _sampled(job: DecodeJob, report: DecodeReport) -> Iterator[tuple[int, Frames, int]]:
+    """Position of an entry, a frame of it, and at how many sampled instants in a row it shows."""
+    from slowfast_finetune.decoding.frame_ranges import sampled_ranges
+    from slowfast_finetune.decoding.sampled_frames import sampled_runs
+
+    settings = DecodeSettings.from_clip(job.store.params, max_megapixels=job.cache.max_megapixels)
+    if job.ranges:
+        return sampled_ranges(job.video, job.ranges, settings=settings, report=report)
+    runs = sampled_runs(job.video, settings=settings, report=report)
+    return ((0, frame, length) for frame, length in runs)
 
 
 def _pad(writer: EntryWriter, clip: ClipParams) -> None:
@@ -144,35 +120,27 @@ def _pad(writer: EntryWriter, clip: ClipParams) -> None:
 
 
 @contextlib.contextmanager
-def memory_refused(worker_memory_mb: int) -> Iterator[None]:
-    """Make a refusal of memory that is not given.
+def within_limits(job: VideoJob) -> Iterator[None]:
+    """Limit memory, and end this process some time after its limit if nobody else does.
+
+    The stage stops a worker that takes too long; if the stage itself was killed, the system's
+    alarm clock does it, whatever the decoder is busy with.
 
     Raises:
         VideoError: the memory allowed was not enough.
     """
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit_memory(job.cache.worker_memory_mb)
+    signal.setitimer(signal.ITIMER_REAL, job.seconds_allowed * 1.5 + 5)
     try:
         yield
     except (MemoryError, BlockingIOError) as error:
         # BlockingIOError is FFmpeg's "try again" inside a decoder that could not start a thread
         # or get a buffer.
-        detail = f"decoding needs more than cache.worker_memory_mb: {worker_memory_mb}"
+        detail = f"decoding needs more than cache.worker_memory_mb: {job.cache.worker_memory_mb}"
         raise VideoError("out_of_memory", detail) from error
-
-
-@contextlib.contextmanager
-def within_limits(worker_memory_mb: int, *, seconds: float) -> Iterator[None]:
-    """Limit memory, and end this process some time after its limit if nobody else does.
-
-    The stage stops a worker that takes too long; if the stage itself was killed, the system's
-    alarm clock does it, whatever the decoder is busy with.
-    """
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit_memory(worker_memory_mb)
-    signal.setitimer(signal.ITIMER_REAL, seconds * 1.5 + 5)
-    try:
-        yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         with contextlib.suppress(ValueError, OSError):

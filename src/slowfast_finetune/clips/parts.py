@@ -29,7 +29,7 @@ class PartClip(NamedTuple):
     num_sampled: int
     num_around: int
     truncated: bool
-    seconds: float
+    duration_seconds: float
 
 
 def part_range(row: HasTimes, clip: ClipParams) -> FrameRange:
@@ -103,7 +103,7 @@ def place_clip(row: ManifestRow | ClipRow, clip: ClipParams, *, video_end: int |
         num_sampled=length,
         num_around=stop - start - length,
         truncated=truncated,
-        seconds=round(min(seconds, clip.max_seconds), 6),
+        duration_seconds=round(min(seconds, clip.max_seconds), 6),
     )
 
 

@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, Refusal, decode_to_store
-from slowfast_finetune.clips.workers import Decoded, job_refusal, settled, timed_out
+from slowfast_finetune.base.errors import DataError, VideoError
+from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, decode_to_store
+from slowfast_finetune.clips.workers import job_refusal, settled, timed_out
 
 RAY_RETRIES = 1  # a lost node is not the video's fault; a video that kills twice is refused
 
 
-def decode_on_ray(jobs: Sequence[DecodeJob]) -> Iterator[Decoded]:
+def decode_on_ray(jobs: Sequence[DecodeJob]) -> Iterator[Outcomes]:
     """The same function for each video, as tasks of the Ray cluster that RAY_ADDRESS names.
 
     Without one, of the cluster this machine belongs to, or of one started for the moment.
@@ -60,7 +60,7 @@ def _connect_to_ray() -> Any:
 
 def _outcome_on_ray(
     ray: Any, reference: Any, job: DecodeJob, *, is_overdue: bool
-) -> Outcomes | Refusal:
+) -> Outcomes | VideoError:
     try:
         entries: Outcomes = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -68,5 +68,5 @@ def _outcome_on_ray(
     except ray.exceptions.RayError as error:
         if is_overdue:
             return timed_out(job)
-        return Refusal("crashed", f"the decoder crashed ({type(error).__name__})")
+        return VideoError("crashed", f"the decoder crashed ({type(error).__name__})")
     return entries

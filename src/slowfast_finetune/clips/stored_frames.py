@@ -64,13 +64,6 @@ class RawFrames:
         self.shape: Shape = frames.shape
         self._frames = frames
 
-    @classmethod
-    def of(cls, data: mmap.mmap, shape: Shape) -> RawFrames:
-        """The frames of a mapped entry."""
-        count = int(np.prod(shape))
-        frames = np.frombuffer(data, np.uint8, count=count, offset=HEADER_BYTES)
-        return cls(frames.reshape(shape))
-
     @property
     def nbytes(self) -> int:
         return self._frames.nbytes
@@ -174,13 +167,15 @@ def open_frames(path: Path) -> StoredFrames:
     try:
         header = read_header(data[:HEADER_BYTES])
         if "frames" in header:
-            return RawFrames.of(data, tuple(header["frames"]["shape"]))
+            shape = header["frames"]["shape"]
+            frames = np.frombuffer(data, np.uint8, count=int(np.prod(shape)), offset=HEADER_BYTES)
+            return RawFrames(frames.reshape(shape))
         info = json.loads(header["__metadata__"]["info"])
         shape = (info["num_frames"], info["height"], info["width"], 3)
         first, end = header["spans"]["data_offsets"]
         spans = np.frombuffer(data, "<u8", count=(end - first) // 8, offset=HEADER_BYTES + first)
         return JpegFrames(data, spans.reshape(shape[0], 2), shape)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("the header is damaged") from error
 
 
@@ -188,14 +183,11 @@ def read_header(data: bytes) -> dict[str, Any]:
     """Parse the safetensors header at the start of an entry.
 
     Raises:
-        ValueError: these bytes do not begin an entry.
+        ValueError, RecursionError: these bytes do not begin an entry.
     """
     if len(data) != HEADER_BYTES or struct.unpack_from("<Q", data) != (HEADER_BYTES - 8,):
         raise ValueError("not an entry of the clip store")
-    try:
-        header = json.loads(data[8:])
-    except RecursionError as error:
-        raise ValueError("the header is damaged") from error
+    header = json.loads(data[8:])
     if not isinstance(header, dict):
         raise ValueError("the header is damaged")
     return header

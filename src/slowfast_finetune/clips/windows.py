@@ -154,18 +154,12 @@ def _cut(rng: np.random.Generator, share: float, crop_size: int) -> Mix:
     return Mix(1 - height * width / crop_size**2, (top, left, height, width))
 
 
-def deal_out(
-    steps: Sequence[Step], *, rank: int, num_devices: int, size: int
-) -> list[list[MicroBatch]]:
-    """The share of one device, step by step, in parts of at most ``size`` clips.
+def deal_out(step: Step, *, rank: int, num_devices: int, size: int) -> list[MicroBatch]:
+    """The share of one device in a step, in parts of at most ``size`` clips.
 
     Every device has a part of every step. One for which no clip is left repeats the first, which
     then counts nothing.
     """
-    return [_share_of(step, rank, num_devices, size) for step in steps]
-
-
-def _share_of(step: Step, rank: int, num_devices: int, size: int) -> list[MicroBatch]:
     count = len(step.windows)
     own = list(range(rank, count, num_devices))
     # Equal parts: batch norm should see no single clip where it can see more.

@@ -6,15 +6,15 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
+from functools import partial
 from multiprocessing import get_context
 from typing import Literal, Protocol, TypeVar
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.params import Engine
-from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, Refusal, decode_to_store
+from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, decode_to_store
 
 DECODER_MODULE = "slowfast_finetune.decoding.sampled_frames"
-Decoded = tuple[DecodeJob, Outcomes]
 
 
 class HasTimeLimit(Protocol):
@@ -30,8 +30,8 @@ ResultT = TypeVar("ResultT")
 
 def decode_all(
     jobs: Sequence[DecodeJob], *, num_workers: int | Literal["auto"], engine: Engine = "local"
-) -> Iterator[Decoded]:
-    """Decode in worker processes; yield each job as it ends, in any order, with its entries.
+) -> Iterator[Outcomes]:
+    """Decode in worker processes; yield what became of the entries of each job, as it ends.
 
     A worker that hangs or dies costs its video, not the run.
 
@@ -59,11 +59,12 @@ def worker_count(num_workers: int | Literal["auto"]) -> int:
     return os.cpu_count() or 1
 
 
-def _decode_here(jobs: Sequence[DecodeJob], *, workers: int) -> Iterator[Decoded]:
+def _decode_here(jobs: Sequence[DecodeJob], *, workers: int) -> Iterator[Outcomes]:
     try:
         with closing(run_killable(jobs, decode_to_store, workers=workers)) as ended:
             for job, future in ended:
-                outcome: Outcomes | Refusal = outcome_here(future, job, refusal=job_refusal)
+                refusal = partial(job_refusal, job=job)
+                outcome: Outcomes | VideoError = outcome_here(future, job, refusal=refusal)
                 yield settled(job, outcome)
     except BaseException:
         # The workers are killed by now; on a full disk what they leave would only fill it.
@@ -72,17 +73,15 @@ def _decode_here(jobs: Sequence[DecodeJob], *, workers: int) -> Iterator[Decoded
         raise
 
 
-def settled(job: DecodeJob, outcome: Outcomes | Refusal) -> Decoded:
-    """A job with what became of its entries; what a killed worker left of them is removed."""
+def settled(job: DecodeJob, outcome: Outcomes | VideoError) -> Outcomes:
+    """What became of a job's entries; what a killed worker left of them is removed."""
     _discard_temporary(job)
-    if isinstance(outcome, Refusal):
-        return job, dict.fromkeys(job.keys, outcome)
-    return job, outcome
+    return dict.fromkeys(job.keys, outcome) if isinstance(outcome, VideoError) else outcome
 
 
 def _discard_temporary(job: DecodeJob) -> None:
     for key in job.keys:
-        job.store.discard_temporary(key, run_name=job.run_name)
+        job.store.discard_temporary(key)
 
 
 def run_killable(
@@ -113,9 +112,19 @@ def run_killable(
             pool.stop()  # type: ignore[no-untyped-call]
 
 
+def refusal_of(error: BaseException) -> VideoError:
+    """What an exception says of the video."""
+    if isinstance(error, VideoError):
+        return error
+    return VideoError("decoder_error", f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
 def outcome_here(
-    future: Future[ResultT], job: JobT, *, refusal: Callable[[BaseException, JobT], Refusal]
-) -> ResultT | Refusal:
+    future: Future[ResultT],
+    job: HasTimeLimit,
+    *,
+    refusal: Callable[[BaseException], VideoError] = refusal_of,
+) -> ResultT | VideoError:
     """What a worker gave back, or why it gave nothing; ``refusal`` words what the work raised."""
     from pebble import ProcessExpired
 
@@ -124,17 +133,17 @@ def outcome_here(
     except TimeoutError:
         return timed_out(job)
     except ProcessExpired as error:
-        return Refusal("crashed", f"the decoder crashed (exit code {error.exitcode})")
+        return VideoError("crashed", f"the decoder crashed (exit code {error.exitcode})")
     except Exception as error:
-        return refusal(error, job)
+        return refusal(error)
 
 
-def timed_out(job: HasTimeLimit) -> Refusal:
+def timed_out(job: HasTimeLimit) -> VideoError:
     limit = f"{job.seconds_allowed:.0f} s"
-    return Refusal("timeout", f"decoding took longer than {limit} and was stopped")
+    return VideoError("timeout", f"decoding took longer than {limit} and was stopped")
 
 
-def job_refusal(error: BaseException, job: DecodeJob) -> Refusal:
+def job_refusal(error: BaseException, job: DecodeJob) -> VideoError:
     """What an exception in the worker says of the video.
 
     Raises:
@@ -144,11 +153,3 @@ def job_refusal(error: BaseException, job: DecodeJob) -> Refusal:
         # Without a place to write, going on would refuse all the others too.
         raise DataError(f"the clip store {job.store.folder}: {error.strerror or error}") from error
     return refusal_of(error)
-
-
-def refusal_of(error: BaseException) -> Refusal:
-    """What an exception says of the video."""
-    if isinstance(error, VideoError):
-        return Refusal(error.reason, error.detail)
-    detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return Refusal("decoder_error", detail)

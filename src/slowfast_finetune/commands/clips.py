@@ -86,7 +86,7 @@ def _prune(args: argparse.Namespace) -> None:
 
     rows = MANIFEST.read_rows(Path("data/manifest.csv"))
     root, clip = store_root(Path.cwd()), load_params(Path("params.yaml")).clip
-    keys, _ = entries_of(rows, clip, ClipStore(root, clip))
+    keys, _ = entries_of(rows, ClipStore(root, clip))
     current, kept = settings_digest(clip), {*keys.values()}
     leftovers = find_leftovers(root, current=current, keys=kept, features=args.features)
     for kind, files in leftovers.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,7 +73,7 @@ class Comparison:
         return self.is_apart and self.p_value < 1 - COVERAGE
 
 
-def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Comparison:
+def compare(a: Predictions, b: Predictions) -> Comparison:
     """Compare B with A by a paired bootstrap and McNemar's exact test.
 
     Each resample draws as many units as there are, with replacement, for both models (Efron and
@@ -90,14 +90,10 @@ def compare(a: Predictions, b: Predictions, *, seed: int = 0) -> Comparison:
     right_a, right_b = a.predicted == a.actual, b.predicted == b.actual
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     units = a.units
-    scores = _scores(a, b, units=units, seed=seed)
     return Comparison(
         num_videos=len(a.frame),
         num_units=int(units.max()) + 1,
-        differences=tuple(
-            Difference(name, value_a, value_b, value_b - value_a, *percentile_interval(drawn))
-            for name, (value_a, value_b, drawn) in scores.items()
-        ),
+        differences=differences(_scores(a, units), _scores(b, units)),
         only_a=only_a,
         only_b=only_b,
         p_value=float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0,
@@ -133,20 +129,34 @@ def _aligned(a: Predictions, b: Predictions) -> Predictions:
     return replace(b, frame=both)
 
 
-def _scores(
-    a: Predictions, b: Predictions, *, units: Labels, seed: int
-) -> dict[str, tuple[float, float, Floats]]:
-    """Compute each score of A and B, and its difference in each resample (NUM_RESAMPLES,)."""
-    sums_a, sums_b = _unit_sums(a, units), _unit_sums(b, units)
-    whole_a, whole_b = (_scores_of_sums(sums.sum(axis=0)[None]) for sums in (sums_a, sums_b))
-    # The same seed draws the same units for both.
-    drawn_a, drawn_b = (
-        _scores_of_sums(resampled(sums, count=NUM_RESAMPLES, seed=seed))
-        for sums in (sums_a, sums_b)
-    )
+def differences(a: Mapping[str, Floats], b: Mapping[str, Floats]) -> tuple[Difference, ...]:
+    """Compare scores (1 + resamples,): of everything, then of the same resamples for A and B.
+
+    Left out is a score that cannot be computed of everything (NaN).
+    """
+    found = []
+    for name, of_a in a.items():
+        drawn = b[name] - of_a
+        if not np.isnan(drawn[0]):
+            one, other, gain = (float(each[0]) for each in (of_a, b[name], drawn))
+            found.append(Difference(name, one, other, gain, *percentile_interval(drawn[1:])))
+    return tuple(found)
+
+
+def _scores(run: Predictions, units: Labels) -> dict[str, Floats]:
+    """Compute each score of all videos, then of each resample (1 + NUM_RESAMPLES,).
+
+    Classes without videos are left out. The resamples are the same for any run.
+    """
+    by_unit = _unit_sums(run, units)
+    sums = np.vstack([by_unit.sum(axis=0), resampled(by_unit, count=NUM_RESAMPLES)])
+    labels, losses = sums[:, :-1], sums[:, -1]
+    num_videos = labels[:, : labels.shape[1] // 3].sum(axis=1)
+    scores = scores_of_sums(labels)
     return {
-        name: (float(whole_a[name][0]), float(whole_b[name][0]), drawn_b[name] - drawn_a[name])
-        for name in whole_a
+        "top1_accuracy": scores["accuracy"],
+        "macro_recall": scores["macro_recall"],
+        "loss": losses / num_videos,
     }
 
 
@@ -157,18 +167,6 @@ def _unit_sums(run: Predictions, units: Labels) -> Floats:
     probability = run.probabilities[np.arange(len(actual)), actual]
     losses = np.bincount(units, -np.log(np.maximum(probability, MIN_PROBABILITY)))
     return np.hstack([labels, losses[:, None]])
-
-
-def _scores_of_sums(sums: Floats) -> dict[str, Floats]:
-    """Compute scores (R,) of sums (R, 3 classes + 1); classes without videos are left out."""
-    labels, losses = sums[:, :-1], sums[:, -1]
-    num_videos = labels[:, : labels.shape[1] // 3].sum(axis=1)
-    scores = scores_of_sums(labels)
-    return {
-        "top1_accuracy": scores["accuracy"],
-        "macro_recall": scores["macro_recall"],
-        "loss": losses / num_videos,
-    }
 
 
 def verdict(comparison: Comparison) -> str:

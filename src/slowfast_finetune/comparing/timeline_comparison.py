@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from slowfast_finetune.comparing.comparison import Difference, few_units, table_of
-from slowfast_finetune.evaluation.resampling import percentile_interval
+from slowfast_finetune.comparing.comparison import Difference, differences, few_units, table_of
 from slowfast_finetune.timelines.segment_scores import draws, scores_of
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of
 
@@ -39,15 +36,10 @@ def compare_timelines(
         return None
     weights = draws(units)
     scores_a, scores_b = (scores_of([of[path] for path in shared], weights) for of in (of_a, of_b))
-    differences = []
-    for name in scores_a:
-        drawn = scores_b[name] - scores_a[name]
-        if not np.isnan(drawn[0]):
-            one, other, gain = (float(of[0]) for of in (scores_a[name], scores_b[name], drawn))
-            ends = percentile_interval(drawn[1:])
-            differences.append(Difference(name, one, other, gain, *ends))
     num_left_out = len(of_a.keys() | of_b.keys()) - len(shared)
-    return TimelineComparison(len(shared), num_left_out, len({*units}), tuple(differences))
+    return TimelineComparison(
+        len(shared), num_left_out, len({*units}), differences(scores_a, scores_b)
+    )
 
 
 def describe_timelines(found: TimelineComparison) -> str:

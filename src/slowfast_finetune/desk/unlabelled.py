@@ -72,7 +72,6 @@ def unlabelled_rows(
         return []
     rows, rejected = cache_videos(
         manifest,
-        clip=params.clip,
         cache=params.cache.model_copy(update={"max_rejected_fraction": 1.0}),
         store=store,
         project=project,

@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from slowfast_finetune.base.console import progress
+from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.clips import decode_job
 from slowfast_finetune.clips.caching import clip_row, entries_of
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, stored_size
-from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
+from slowfast_finetune.clips.clip_tables import RejectedRow
+from slowfast_finetune.clips.decode_job import VideoJob, check_bytes, within_limits
 from slowfast_finetune.clips.parts import part_range, place_clip
 from slowfast_finetune.clips.stored_frames import SPAN_BYTES
-from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable, worker_count
+from slowfast_finetune.clips.workers import outcome_here, run_killable, worker_count
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
 from slowfast_finetune.decoding.video_facts import DecodeReport, VideoFacts
@@ -50,19 +51,11 @@ class Summaries:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Task(VideoJob):
     row: ManifestRow
-    video: Path
-    params: Params
     store: ClipStore
     info: EntryInfo | None  # of the entry in the clip store, if it is there
     wants_strip: bool
-
-    @property
-    def seconds_allowed(self) -> float:
-        return decode_job.seconds_allowed(
-            self.video, timeout_seconds=self.params.cache.timeout_seconds
-        )
 
 
 def summarise_videos(
@@ -81,12 +74,12 @@ def summarise_videos(
         with_strips: paths of the videos to make a strip of.
         label: of the progress bar.
     """
-    keys, held = entries_of(rows, params.clip, store)
+    keys, held = entries_of(rows, store)
     tasks = [
         _Task(
-            row=row,
             video=locate(row.video_path, project=project),
-            params=params,
+            cache=params.cache,
+            row=row,
             store=store,
             info=held.get(keys[row.case]),
             wants_strip=row.case in with_strips,
@@ -99,14 +92,14 @@ def summarise_videos(
     workers = min(len(tasks), worker_count(params.runtime.num_workers))
     results = run_killable(tasks, summarise, workers=workers)
     for task, future in progress(results, total=len(tasks), label=label):
-        outcome = outcome_here(future, task, refusal=lambda error, _: refusal_of(error))
-        row = task.row
-        if isinstance(outcome, tuple):
-            found.videos.append(outcome[0])
-            if outcome[1] is not None:
-                found.strips[row.case] = outcome[1]
-        else:
-            found.rejected.append(RejectedRow.of(row, reason=outcome.reason, detail=outcome.detail))
+        outcome = outcome_here(future, task)
+        if isinstance(outcome, VideoError):
+            found.rejected.append(RejectedRow.of(task.row, outcome))
+            continue
+        summary, jpeg = outcome
+        found.videos.append(summary)
+        if jpeg is not None:
+            found.strips[task.row.case] = jpeg
     # Workers finish in any order, on which the result must not depend.
     found.videos.sort(key=lambda video: (video.class_name, video.case))
     found.rejected.sort(key=lambda video: (video.class_name, video.case))
@@ -119,16 +112,13 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
     Raises:
         VideoError: the video is rejected, with a reason code.
     """
-    limit = task.params.cache.worker_memory_mb
-    settings = task.store.folder.name
-    stored = task.info and clip_row(task.row, task.info, clip=task.params.clip, settings=settings)
-    with decode_job.within_limits(limit, seconds=task.seconds_allowed):
-        if isinstance(stored, ClipRow):
+    with within_limits(task):
+        if task.info is not None:
+            stored = clip_row(task.row, task.info, task.store)
             summary, frames = summarise_entry(stored, task.store)
         else:
-            decode_job.check_bytes(task.video, content_hash=None)
-            with decode_job.memory_refused(limit):
-                summary, frames = _from_file(task)
+            check_bytes(task.video, content_hash=None)
+            summary, frames = _from_file(task)
         wanted = strip(np.stack(frames), height=STRIP_HEIGHT) if task.wants_strip else None
         return summary, wanted
 
@@ -136,7 +126,7 @@ def summarise(task: _Task) -> tuple[VideoSummary, bytes | None]:
 def _from_file(task: _Task) -> tuple[VideoSummary, list[Frames]]:
     from slowfast_finetune.doctor.glimpses import glimpses
 
-    clip, cache = task.params.clip, task.params.cache
+    clip, cache = task.store.params, task.cache
     settings = DecodeSettings.from_clip(
         clip, short_side=max(SUMMARY_SIDE, clip.short_side), max_megapixels=cache.max_megapixels
     )
@@ -186,7 +176,7 @@ def _of_part(task: _Task, settings: DecodeSettings) -> tuple[list[Frames], Video
     """
     from slowfast_finetune.decoding.frame_ranges import sampled_ranges
 
-    clip, row = task.params.clip, task.row
+    clip, row = task.store.params, task.row
     part = place_clip(row, clip, video_end=None)
     first = part_range(row, clip).first
     while True:
@@ -206,7 +196,7 @@ def _of_part(task: _Task, settings: DecodeSettings) -> tuple[list[Frames], Video
         video_end = max(1, instants_before(end, sample_fps=exact_rate(clip.sample_fps)))
         # It is shorter now than what was looked for, or the part is refused.
         part = place_clip(row, clip, video_end=min(video_end, chosen[-1]))
-    facts = {"duration_seconds": part.seconds, "truncated": part.truncated}
+    facts = {"duration_seconds": part.duration_seconds, "truncated": part.truncated}
     decoded = [frames[index] for index in indices]
     return decoded, report.facts().model_copy(update=facts), part.num_sampled
 

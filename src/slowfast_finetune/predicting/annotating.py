@@ -64,8 +64,7 @@ class Annotator:
 
     def write(self, result: Prediction) -> str | None:
         """Write the copy of a predicted video; return the reason if it cannot be made."""
-        from slowfast_finetune.clips.decode_job import Refusal
-        from slowfast_finetune.clips.workers import outcome_here, refusal_of, run_killable
+        from slowfast_finetune.clips.workers import outcome_here, run_killable
 
         target = self._target if self._is_file else self._unused(result.path.stem)
         try:
@@ -73,9 +72,9 @@ class Annotator:
             with atomic_path(target) as temporary:
                 job = _CopyJob(result, temporary, FORMATS.get(target.suffix.lower(), "mp4"))
                 ((_, future),) = run_killable([job], write_copy, workers=1)
-                outcome = outcome_here(future, job, refusal=lambda error, _: refusal_of(error))
-                if isinstance(outcome, Refusal):
-                    raise VideoError(outcome.reason, outcome.detail)  # the old file stays
+                outcome = outcome_here(future, job)
+                if isinstance(outcome, VideoError):
+                    raise outcome  # the old file stays
         except VideoError as error:
             return error.detail
         except OSError as error:

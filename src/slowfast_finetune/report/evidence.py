@@ -16,7 +16,7 @@ from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.pictures.contact_sheets import data_uri, evenly_spaced, tiled_jpeg
-from slowfast_finetune.report.results import VideoResult
+from slowfast_finetune.report.results import Results, VideoResult
 from slowfast_finetune.report.video_order import to_explain
 
 if TYPE_CHECKING:
@@ -46,12 +46,7 @@ class Evidence:
 
 
 def gather_evidence(
-    predictions: Sequence[VideoResult],
-    test_rows: Sequence[ClipRow],
-    *,
-    checkpoint_path: Path,
-    runtime: RuntimeParams,
-    store: ClipStore,
+    results: Results, *, checkpoint_path: Path, runtime: RuntimeParams, store: ClipStore
 ) -> Evidence:
     """Explain some predictions by Grad-CAM, on the middle clip of each video.
 
@@ -66,9 +61,8 @@ def gather_evidence(
     from slowfast_finetune.model.checkpoint import load_checkpoint
     from slowfast_finetune.model.device import choose_device
 
-    by_path = {row.case: row for row in test_rows}
-    chosen = to_explain(predictions, limit=MAX_CLIPS)
-    rows = [by_path[video.row.case] for video in chosen]
+    chosen = to_explain(results.predictions, limit=MAX_CLIPS)
+    rows = [results.clip_of[video.row.case] for video in chosen]
     checkpoint = load_checkpoint(checkpoint_path)
     if unknown := {video.row.predicted for video in chosen} - set(checkpoint.class_names):
         raise CheckpointError(f"{checkpoint_path}: has no class {min(unknown)}; run `dvc repro`")

@@ -29,7 +29,7 @@ def model_card(results: Results, *, params: Params, findings: Sequence[Finding])
         _front_matter(results, params, dataset), sort_keys=False, allow_unicode=True, width=1000
     )
     titles = run_overview.texts()["card"]
-    first_weights = str(run_overview.run_of(results.summary).get("initial_weights") or "")
+    first_weights = str(results.run.get("initial_weights") or "")
     template = template_environment("report", autoescape=False).get_template("model_card.md")
     card = template.render(
         front_matter=front_matter,

@@ -64,15 +64,10 @@ def write_report(
         CheckpointError: the checkpoint cannot be used.
     """
     results = read_results(files)
-    test_rows = [row for row in results.clips if row.split == "test"]
     restore_entries(results.clips, params=params, store=store, project=project)
     videos = [summarise_entry(row, store)[0] for row in results.clips]
     evidence = gather_evidence(
-        results.predictions,
-        test_rows,
-        checkpoint_path=files.checkpoint,
-        runtime=params.runtime,
-        store=store,
+        results, checkpoint_path=files.checkpoint, runtime=params.runtime, store=store
     )
     root = store.folder.parent
     predicted = predict_by_features(videos, files.clips, params=params, root=root)
@@ -101,10 +96,9 @@ def compose(
     project: Path = Path(),
 ) -> str:
     """Render the page; it is never longer than MAX_BYTES and states what it leaves out."""
-    clips = {row.case: row for row in results.clips}
     uncertain = video_order.least_certain(results.predictions)
     context = _context(results, uncertain, project=project) | {
-        "clips": clips,
+        "clips": results.clip_of,
         "evidence": evidence,
         "findings": _joined(results, findings),
         "subsets": [*results.subsets, *_scene_subsets(results, seen_scenes)],
@@ -116,7 +110,7 @@ def compose(
         paths = dict.fromkeys([*shown, *(video.row.case for video in uncertain[:LISTED])])
         sheets = make_sheets(
             [*paths],
-            lambda path, num: stored_frames(store, clips[path], num),
+            lambda path, num: stored_frames(store, results.clip_of[path], num),
             max_bytes=SHEET_BYTES,
         )
         matrix = make_matrix(results.confusion, results.class_names, max_classes=max_classes)
@@ -133,8 +127,7 @@ def _context(
     strips = timeline_strips.make_strips(results.timelines)
     timeline_mistakes = timeline_strips.largest_mistakes(strips, LISTED)
     names, read = timeline_strips.frame_reader(timeline_mistakes, project=project)
-    run = run_overview.run_of(results.summary)
-    run_params = run.get("params", {})
+    run_params = results.run.get("params", {})
     # Timelines show background as no class.
     background = run_params.get("data", {}).get("background")
     by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
@@ -149,7 +142,7 @@ def _context(
         "crossval": results.crossval,
         "data_rows": run_overview.data_table(results),
         "hues": timeline_strips.hues([name for name in results.class_names if name != background]),
-        "is_probe": run.get("method") == "probe",
+        "is_probe": results.run.get("method") == "probe",
         "learning": charts.learning_chart(results.crossval.curve) if results.crossval else None,
         "max_paths": MAX_PATHS,
         "max_strips": MAX_STRIPS,
@@ -192,9 +185,9 @@ def _scene_subsets(results: Results, seen_scenes: Collection[str] | None) -> lis
     """Measure the accuracy on scenes seen and not seen in training; empty if unknown."""
     if seen_scenes is None:
         return []
-    clips = {row.case: row for row in results.clips}
     paths = [video.row.case for video in results.predictions]
-    units = units_of([clips[path].group or clips[path].content_hash for path in paths])
+    tested = [results.clip_of[path] for path in paths]
+    units = units_of([clip.group or clip.content_hash for clip in tested])
     right = np.array([video.is_right for video in results.predictions])
     seen = np.array([path in seen_scenes for path in paths])
     return accuracy_of_subsets(right, units, {"seen_scenes": seen, "unseen_scenes": ~seen})

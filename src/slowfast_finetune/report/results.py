@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import yaml
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
-from slowfast_finetune.comparing import sources
 from slowfast_finetune.comparing.crossval_files import SUMMARY_NAME, CrossvalResults, read_crossval
 from slowfast_finetune.evaluation import result_tables
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow, Predictions
@@ -90,6 +90,17 @@ class Results:
     relabelled: Mapping[str, Any] = field(default_factory=dict)  # data/relabelled.json
     crossval_error: str = ""  # why files of `slowfast crossval` are left out
 
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """The part of train.json on what the result was made from."""
+        found: Mapping[str, Any] = (self.summary.get("run") or [{}])[0]
+        return found
+
+    @cached_property
+    def clip_of(self) -> Mapping[str, ClipRow]:
+        """The row of clips.csv of every case."""
+        return {row.case: row for row in self.clips}
+
 
 def read_results(files: ResultFiles) -> Results:
     """Read a run from its files.
@@ -97,18 +108,17 @@ def read_results(files: ResultFiles) -> Results:
     Raises:
         DataError: a file is missing or invalid, has no test video, or is from another run.
     """
-    class_names, predictions = read_predictions(files.table("predictions"))
+    table = files.table("predictions")
+    found = Predictions.of(PREDICTIONS.read(table), source=str(table))
+    probabilities = map(tuple, found.probabilities.tolist())
+    predictions = [*map(VideoResult, PREDICTIONS.rows(found.frame), probabilities)]
     clips = CLIPS.read_rows(files.clips)
     tested = {clip.case for clip in clips if clip.split == "test"}
     if stray := {video.row.case for video in predictions} - tested:
-        raise DataError(
-            f"{files.table('predictions')}: {min(stray)} is no test video of {files.clips}; "
-            "run `dvc repro`"
-        )
-    summary = _read_json(files.folder / "train.json")
+        raise DataError(f"{table}: {min(stray)} is no test video of {files.clips}; run `dvc repro`")
     counts = files.clips.with_name("relabelled.json")
     results = Results(
-        class_names=class_names,
+        class_names=found.class_names,
         scores=read_scores(files.table("scores")),
         subsets=result_tables.SUBSETS.read_rows(files.table("subsets")),
         predictions=predictions,
@@ -116,7 +126,7 @@ def read_results(files: ResultFiles) -> Results:
         classes=result_tables.CLASSES.read_rows(files.plot("per_class")),
         reliability=result_tables.RELIABILITY.read_rows(files.plot("reliability")),
         history=HISTORY.read_rows(files.table("history")),
-        summary=summary,
+        summary=_read_json(files.folder / "train.json"),
         clips=clips,
         rejected=REJECTED.read_rows(files.rejected),
         params_text=_read_text(files.params),
@@ -126,10 +136,9 @@ def read_results(files: ResultFiles) -> Results:
             files.checkpoint.with_name(f"{files.checkpoint.stem}_timeline.json")
         ),
         relabelled=_read_json(counts) if counts.is_file() else {},
-        **_crossval(files, clips, summary),
     )
     _check_agreement(results, files)
-    return results
+    return replace(results, **_crossval(results, files, found))
 
 
 def _check_agreement(results: Results, files: ResultFiles) -> None:
@@ -155,7 +164,7 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
     counted = Counter((video.row.actual, video.row.predicted) for video in results.predictions)
     if any(counted[row.actual, row.predicted] != row.count for row in results.confusion):
         raise DataError(f"{files.plot('confusion')}: does not count {table}; run `dvc repro`")
-    trained = (results.summary.get("run") or [{}])[-1].get("params") or {}
+    trained = results.run.get("params") or {}
     now = yaml.safe_load(results.params_text)
     for section in TRAINED_WITH:
         if section in trained and trained[section] != now[section]:
@@ -165,24 +174,19 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
             )
 
 
-def _crossval(
-    files: ResultFiles, clips: Sequence[ClipRow], summary: Mapping[str, Any]
-) -> dict[str, Any]:
+def _crossval(results: Results, files: ResultFiles, predictions: Predictions) -> dict[str, Any]:
     """The fields on `slowfast crossval`, whose files may be missing, or not belong to the run."""
-    run = (summary.get("run") or [{}])[0]
-    network = (run.get("params") or {}).get("model") or {}
+    network = (results.run.get("params") or {}).get("model") or {}
     model = f"{network.get('name')}, {network.get('weights')}"
     try:
-        found = read_crossval(files.folder, clips)
+        found = read_crossval(files.folder, results.clips)
         if found is None:
             return {}
         if found.model != model:  # perhaps of the run's own checkpoint, which knows the videos
             raise DataError(f"{files.folder / SUMMARY_NAME}: is of {found.model}, not of {model}")
         said = [found.more_videos]
-        if run.get("method") != "probe":
-            said.append(
-                found.fine_tuning(sources.read_predictions(str(files.table("predictions"))))
-            )
+        if results.run.get("method") != "probe":
+            said.append(found.fine_tuning(predictions))
     except DataError as error:
         return {"crossval_error": f"{error}; run `slowfast crossval` again"}
     return {"crossval": found, "crossval_texts": said}
@@ -201,20 +205,6 @@ def read_scores(path: Path) -> dict[str, Estimate]:
     if "top1_accuracy" not in scores:
         raise DataError(f"{path}: has no top1_accuracy; run `dvc repro`")
     return scores
-
-
-def read_predictions(path: Path) -> tuple[tuple[str, ...], list[VideoResult]]:
-    """Read the class names in label order and every test video.
-
-    Raises:
-        DataError: the table cannot be read, has no video, or lacks the probabilities of a class.
-    """
-    found = Predictions.of(PREDICTIONS.read(path), source=str(path))
-    probabilities = map(tuple, found.probabilities.tolist())
-    return found.class_names, [
-        VideoResult(*pair)
-        for pair in zip(PREDICTIONS.rows(found.frame), probabilities, strict=True)
-    ]
 
 
 def number_of_groups(predictions: Sequence[VideoResult]) -> int:

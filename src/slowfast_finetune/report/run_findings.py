@@ -15,7 +15,6 @@ from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.counting import imbalance
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.report.results import Results, Scores, VideoResult, number_of_groups
-from slowfast_finetune.report.run_overview import run_of
 from slowfast_finetune.report.video_order import surest_mistakes
 
 SURE = 0.9  # confidence from which a wrong prediction suggests a wrong label
@@ -48,9 +47,8 @@ def check_run(results: Results) -> list[Finding]:
 
 def seen_by_weights(results: Results) -> Iterator[Finding]:
     """Report that test videos trained the weights that training began with."""
-    run = run_of(results.summary)
-    if number := run.get("test_videos_seen"):
-        weights = run.get("params", {}).get("model", {}).get("weights")
+    if number := results.run.get("test_videos_seen"):
+        weights = results.run.get("params", {}).get("model", {}).get("weights")
         total, noun = len(results.predictions), case_noun(results.clips)
         texts = {"number": number, "total": total, "noun": noun, "weights": weights}
         yield make_finding("weights-saw-test", "problem", **texts)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -34,16 +34,11 @@ def _templates(kind: str) -> list[Template]:
     return [*map(template_environment("report", autoescape=False).from_string, texts()[kind])]
 
 
-class _Known(dict[str, Any]):
-    """A mapping in which templates find None for what is missing."""
-
-    def __missing__(self, key: str) -> None:
-        return None
-
-
 def sentences(kind: str, results: Results) -> list[str]:
     """Render the sentences of texts.yaml on the result, the data or the training."""
-    scores = results.scores
+    # Templates find None for what is missing.
+    scores: dict[str, Any] = defaultdict(lambda: None, results.scores)
+    run: dict[str, Any] = defaultdict(lambda: None, results.run)
     known = [row for row in results.classes if row.recall is not None]
     weakest = min(known, key=lambda row: row.recall or 0.0, default=None)
     confused = max(
@@ -54,9 +49,9 @@ def sentences(kind: str, results: Results) -> list[str]:
     values = {
         "results": results,
         "noun": case_noun(results.clips),
-        "scores": _Known(scores),
+        "scores": scores,
         "summary": results.summary,
-        "run": _Known(run_of(results.summary)),
+        "run": run,
         "correct": sum(video.is_right for video in results.predictions),
         "groups": number_of_groups(results.predictions),
         "grouped": any(video.row.group for video in results.predictions),
@@ -96,16 +91,9 @@ def _data_row(name: str, clips: Sequence[ClipRow], rejected: int) -> dict[str, A
     }
 
 
-def run_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the part of train.json on what the result was made from."""
-    runs = summary.get("run") or [{}]
-    found: Mapping[str, Any] = runs[0]
-    return found
-
-
 def reproduction(results: Results) -> dict[str, Any]:
     """Collect the facts, versions and commands that lead to the same result."""
-    run = run_of(results.summary)
+    run = results.run
     commit = str(run.get("git_commit") or "")
     checkout = [f"git checkout {commit.removesuffix('+changes')}"] if commit else []
     differed = ["# files differed from that commit"] if commit.endswith("+changes") else []

@@ -60,7 +60,7 @@ class TrainingData:
             epoch=epoch,
         )
         rank, num_devices = self.fabric.global_rank, self.fabric.world_size
-        steps = deal_out(plan, rank=rank, num_devices=num_devices, size=size)
+        steps = [deal_out(step, rank=rank, num_devices=num_devices, size=size) for step in plan]
         return EpochFeed(steps, self._load, lambda clip: self.rows[clip].case)
 
     @property
