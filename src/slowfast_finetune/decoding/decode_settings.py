@@ -16,7 +16,7 @@ class DecodeSettings:
 
     sample_fps: float  # instants a second
     short_side: int | None  # shorter side of the upright, scaled frame; None for as filmed [px]
-    max_megapixels: float = 40.0  # larger frames are refused before memory is taken [10⁶ px]
+    max_megapixels: float = 36.0  # larger frames are refused before memory is taken [10⁶ px]
     max_seconds: float = FOREVER_SECONDS  # what lies later is left out [s]
 
     @classmethod

@@ -111,6 +111,10 @@
   function showProblem(text, reason) {
     get("problem").replaceChildren(text, ...(reason ? [" ", make("code", { text: reason })] : []));
     get("problem").hidden = false;
+    // What an earlier video shows would seem to be the answer.
+    document.body.classList.remove("has-result");
+    get("result").hidden = true;
+    get("video").pause();
   }
 
   // An answer
