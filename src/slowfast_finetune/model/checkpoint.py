@@ -103,7 +103,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         content = load_plain(path)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such checkpoint; run `dvc repro`, in the project's folder") from error
+        raise CheckpointError(
+            f"{path}: no such checkpoint; run `dvc repro`, in the project's folder"
+        ) from error
     except UnreadableError as error:
         raise CheckpointError(f"{path}: cannot be used: {error}") from error
     except OSError as error:
