@@ -379,11 +379,12 @@ def test_what_the_report_knows_better_is_said_once(tmp_path: Path) -> None:
 
 def test_scenes_seen_and_unseen_are_compared(tmp_path: Path) -> None:
     run = write_run(tmp_path, answers("a", {"a": 3, "b": 1}), class_names=["a", "b"])
-    seen = {"videos/a/test_0.mp4", "videos/a/test_1.mp4"}
-    text = text_of(report_of(run, seen_scenes=seen)).replace(THIN, " ")
+    pairs = "videos/a/test_0.mp4", "t0.mp4", "videos/a/test_1.mp4", "videos/a/test_2.mp4"
+    seen = Finding("warning", "seen-scenes", "scenes were trained on", "-", pairs)
+    text = text_of(report_of(run, findings=[seen])).replace(THIN, " ")
     assert re.search(r"scenes seen in training 100 % 2 videos", text)
     assert re.search(r"scenes never seen 50 % 2 videos", text)
-    assert "scenes never seen" not in text_of(report_of(run, seen_scenes=None))
+    assert "scenes never seen" not in text_of(report_of(run))
 
 
 # Verdict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import Finding, worst_first
 from slowfast_finetune.inspection.label_errors import predict_by_features
 from slowfast_finetune.inspection.readable import template_environment
-from slowfast_finetune.inspection.shared_scenes import seen_scenes
 from slowfast_finetune.inspection.video_summary import summarise_entry
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
 from slowfast_finetune.report import charts, run_overview, timeline_strips, video_order
@@ -77,7 +76,6 @@ def write_report(
         store=store,
         evidence=evidence,
         findings=findings,
-        seen_scenes=seen_scenes(videos).keys(),
         project=project,
     )
     write_text(output, page)
@@ -92,7 +90,6 @@ def compose(
     store: ClipStore,
     evidence: Evidence,
     findings: Sequence[Finding] = (),
-    seen_scenes: Collection[str] | None = None,
     project: Path = Path(),
 ) -> str:
     """Render the page; it is never longer than MAX_BYTES and states what it leaves out."""
@@ -101,7 +98,7 @@ def compose(
         "clips": results.clip_of,
         "evidence": evidence,
         "findings": _joined(results, findings),
-        "subsets": [*results.subsets, *_scene_subsets(results, seen_scenes)],
+        "subsets": [*results.subsets, *_scene_subsets(results, findings)],
     }
     # Names of files and classes may contain anything, so that everything is escaped.
     template = template_environment("report", autoescape=True).get_template("report_page.html")
@@ -181,13 +178,15 @@ def stored_frames(store: ClipStore, row: ClipRow, num_frames: int) -> Frames:
     return np.stack([frames[index] for index in chosen])
 
 
-def _scene_subsets(results: Results, seen_scenes: Collection[str] | None) -> list[SubsetRow]:
-    """Measure the accuracy on scenes seen and not seen in training; empty if unknown."""
-    if seen_scenes is None:
+def _scene_subsets(results: Results, findings: Sequence[Finding]) -> list[SubsetRow]:
+    """Measure the accuracy on scenes seen and not seen in training; empty if none is known."""
+    found = [finding.video_paths for finding in findings if finding.code == "seen-scenes"]
+    if not found:
         return []
+    known = set(found[0][::2])  # each is followed by the training video that it matches
     paths = [video.row.case for video in results.predictions]
     tested = [results.clip_of[path] for path in paths]
     units = units_of([clip.group or clip.content_hash for clip in tested])
     right = np.array([video.is_right for video in results.predictions])
-    seen = np.array([path in seen_scenes for path in paths])
+    seen = np.array([path in known for path in paths])
     return accuracy_of_subsets(right, units, {"seen_scenes": seen, "unseen_scenes": ~seen})
