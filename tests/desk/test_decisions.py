@@ -148,6 +148,23 @@ def test_a_row_that_was_cut_off_is_passed_over(path: Path, torn: str) -> None:
     decide(table, "b.mp4", "jump")
     assert standing(path) == {name: [(None, None, "jump")] for name in ("a.mp4", "b.mp4")}
     assert torn in path.read_text(), "nothing is taken away"
+    assert read_labels(path).unfinished == [3], "though its line has an end now"
+
+
+def test_a_short_row_by_hand_corrects_a_decision(path: Path) -> None:
+    decide(DecisionTable(path), "a.mp4", "jump")
+    with path.open("a") as file:
+        file.write("a.mp4,clap\nb.mp4,wave,1,2\n")
+    assert standing(path) == {"a.mp4": [(None, None, "clap")], "b.mp4": [(1.0, 2.0, "wave")]}
+    assert read_labels(path).unfinished == []
+    whole = path.read_text()
+    for row, fault in [
+        ("c.mp4,wave,2,1", "ends at 1 s, not after its start at 2 s"),
+        ("c.mp4", "ends before its label"),
+    ]:
+        path.write_text(f"{whole}{row}\n")
+        with pytest.raises(DataError, match=f"row 5: {fault}"):
+            read_labels(path)
 
 
 def test_a_full_disk_leaves_the_table_as_it_was(

@@ -321,8 +321,9 @@ def _table_warnings(labels: LabelTable, gone: Sequence[str]) -> list[str]:
         )
     if labels.unfinished:
         warnings.append(
-            f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header, "
-            f"as if cut off; passed over: {count(len(labels.unfinished), 'such row')}"
+            f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header "
+            "and no line end, as if cut off; passed over: "
+            + count(len(labels.unfinished), "such row")
         )
     return warnings
 

@@ -71,6 +71,7 @@ _REQUIRED = ("video", "label")
 # What `slowfast label` adds. A row with a value in the first replaces the earlier rows on its video
 # that it overlaps in time; one without, which corrects by hand, those of them that have a value.
 DECISION_COLUMNS = ("decided_at", "decided_by", "before", "reason")
+CUT_OFF = "(cut off)"  # the last cell of a row that a crash cut off, since the row after it
 
 
 class ListedRow(NamedTuple):
@@ -148,7 +149,7 @@ def _listed_rows(found: Cells, table: LabelTable) -> list[ListedRow]:
         line = [cell.strip() for cell in raw]
         if not any(line):
             continue
-        if len(line) < len(header) and DECISION_COLUMNS[0] in header:
+        if line[-1] == CUT_OFF:
             table.unfinished.append(number)
             continue
         cells = dict(zip(header, line, strict=False))
@@ -237,7 +238,7 @@ def read_cells(path: Path) -> Cells:
         # A crash may have cut off the last row of a table of decisions, even within quotes.
         last = text.rpartition("\n")[2]
         is_open = last.count('"') % 2 and DECISION_COLUMNS[0] in first.lower()
-        missing_end = ('"' if is_open else "") + (line_end if last else "")
+        missing_end = '"' if is_open else ""
         # Not splitlines, which ends a line at a form feed or U+2028 too.
         lines = io.StringIO(text + missing_end, newline="")
         found.extend(csv.reader(lines, delimiter=separator, strict=True))
@@ -262,6 +263,10 @@ def read_cells(path: Path) -> Cells:
                 )
     if twice := [n for n in (*LabelRow._fields, *DECISION_COLUMNS) if header.count(n) > 1]:
         raise DataError(f"{path}: column {twice[0]} is there twice")
+    if last and DECISION_COLUMNS[0] in header and len(found[-1]) < len(header):
+        found[-1].append(CUT_OFF)
+        missing_end += separator + CUT_OFF
+    missing_end += line_end if last else ""
     return Cells(header, found[1:], separator, line_end, missing_end)
 
 
@@ -273,7 +278,9 @@ def label_row(cells: dict[str, str], *, decimal_comma: bool) -> LabelRow:
     """
     if not cells.get("video"):
         raise ValueError("names no video")
-    label = composed(cells.get("label", "")) or None
+    if "label" not in cells:
+        raise ValueError("ends before its label; to leave the video out, end it with a separator")
+    label = composed(cells["label"]) or None
     if label == NONE_OF_THESE:
         raise ValueError(f"{label!r} is the answer for videos of no class; use another label")
     split = cells.get("split", "").lower()
