@@ -211,6 +211,7 @@ class Cells:
     """A table of labels as text."""
 
     header: list[str]  # names of the columns, lower-case
+    header_lines: int  # of the file, with Excel's own first line
     lines: list[list[str]]  # the cells of the other rows, empty rows included
     separator: str  # of the cells
     line_end: str  # what ends a line
@@ -240,15 +241,19 @@ def read_cells(path: Path) -> Cells:
         is_open = last.count('"') % 2 and DECISION_COLUMNS[0] in first.lower()
         missing_end = '"' if is_open else ""
         # Not splitlines, which ends a line at a form feed or U+2028 too.
-        lines = io.StringIO(text + missing_end, newline="")
-        found.extend(csv.reader(lines, delimiter=separator, strict=True))
+        reader = csv.reader(
+            io.StringIO(text + missing_end, newline=""), delimiter=separator, strict=True
+        )
+        found.append(next(reader, []))
+        header_lines = reader.line_num + bool(stated)
+        found.extend(reader)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8; in Excel, save it as 'CSV UTF-8'") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except csv.Error as error:  # in the row after those that were found
         raise DataError(f"{path}: row {len(found) + 1}: {error}; is a quote missing?") from error
-    header = [cell.strip().lower() for cell in (found or [[]])[0]]
+    header = [cell.strip().lower() for cell in found[0]]
     if not set(_REQUIRED) <= set(header):
         raise DataError(
             f"{path}: found columns {', '.join(filter(None, header)) or 'none'}; expected video "
@@ -267,7 +272,7 @@ def read_cells(path: Path) -> Cells:
         found[-1].append(CUT_OFF)
         missing_end += separator + CUT_OFF
     missing_end += line_end if last else ""
-    return Cells(header, found[1:], separator, line_end, missing_end)
+    return Cells(header, header_lines, found[1:], separator, line_end, missing_end)
 
 
 def label_row(cells: dict[str, str], *, decimal_comma: bool) -> LabelRow:
