@@ -506,7 +506,17 @@ def test_a_group_across_given_splits_is_refused(
             for p in people[folder]
         ],
     )
-    with pytest.raises(DataError, match="belong together but lie in train and test"):
+    with pytest.raises(DataError, match="belong together, by group p1, but lie in train and test"):
+        build(tmp_path, group_pattern=r"p\d")
+
+
+def test_a_copy_in_another_split_than_its_group_is_named(tmp_path: Path, videos: Path) -> None:
+    """The copy moves to test, but the group of the other stays in train."""
+    touch_videos(videos, [f"train/{c}/p{i}_{j}.mp4" for c in "ab" for i in range(4) for j in "xy"])
+    touch_videos(videos, [f"test/{c}/p9.mp4" for c in "ab"])
+    (videos / "test/a/copy.mp4").write_bytes((videos / "train/a/p1_y.mp4").read_bytes())
+    said = "train/a/p1_y.mp4, test/a/copy.mp4: belong together, as copies of one video, but lie in "
+    with pytest.raises(DataError, match=said + "train and test; move them"):
         build(tmp_path, group_pattern=r"p\d")
 
 
