@@ -281,6 +281,27 @@ def test_too_few_videos_for_a_split_are_looked_at_all_the_same(project: Path) ->
 
 
 @pytest.mark.process
+def test_groups_and_split_folders_count_where_the_split_fails(project: Path) -> None:
+    videos = project / "videos"
+    names = [f"{s}/{c}/{c}_g0{g}_{i}.mp4" for s, g in (("train", 1), ("test", 2)) for c in "ab"
+             for i in range(2)]  # fmt: skip
+    for seed, name in enumerate(names):
+        film(videos / name, action=0, seed=seed)
+    lines = [f"{name},{name[8:].split('_')[1]}" for name in names]
+    (videos / "groups.csv").write_text("\n".join(["video_path,group", *lines, ""]))
+    # Its group has another video in train.
+    (videos / "test/a/copy.mp4").write_bytes((videos / names[0]).read_bytes())
+    told = " ".join(doctor(project).stdout.split())
+    assert f"{names[0]}, test/a/copy.mp4: belong together, as copies of one video" in told
+    assert "They were inspected in the splits of their folders or labels." in told
+    assert "2 groups by " in told
+    assert "suggest groups" not in told
+    (videos / "groups.csv").write_text("name\n")
+    told = " ".join(doctor(project).stdout.split())
+    assert "groups.csv: found columns name; expected video_path" in told
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("folder", "words"),
     [

@@ -20,6 +20,7 @@ from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.summarising import summarise_videos
 from slowfast_finetune.indexing.folder_walk import GROUPS_FILE
+from slowfast_finetune.indexing.groups import find_groups
 from slowfast_finetune.indexing.manifest import build_manifest, discover, manifest_rows
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import (
@@ -154,9 +155,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
     try:
         built = build_manifest(data, project=project, memo=memo)
     except DataError as error:
-        rows = _unsplit(data, project=project, memo=memo)
-        finding = make_finding("no-split", "problem", error=error)
-        return ChosenVideos(rows, data.videos, notes, [finding])
+        return _unsplit(data, error, notes, project=project, memo=memo)
     return ChosenVideos(built.rows, data.videos, [*notes, *built.notes])
 
 
@@ -167,12 +166,21 @@ def _matches(data: DataParams, project: Path) -> bool:
     return has_file or any(re.search(pattern, video.name) for video in found.videos)
 
 
-def _unsplit(data: DataParams, *, project: Path, memo: HashMemo) -> list[ManifestRow]:
-    """Make rows of all videos, with those of no split folder in train."""
-    _, found = discover(data, project=project)
+def _unsplit(
+    data: DataParams, error: DataError, notes: list[str], *, project: Path, memo: HashMemo
+) -> ChosenVideos:
+    """Choose all videos, with those of no split folder in train."""
+    root, found = discover(data, project=project)
     hashes = hash_files([video.path for video in found.videos], memo=memo)
+    try:
+        groups, more = find_groups(found.videos, root=root, pattern=data.group_pattern)
+    except DataError:  # it is the error
+        groups, more = {}, []
     splits: list[Split] = [video.given_split or "train" for video in found.videos]
-    return manifest_rows(found.videos, hashes, project=project, splits=splits, groups={})
+    rows = manifest_rows(found.videos, hashes, project=project, splits=splits, groups=groups)
+    given = any(video.given_split for video in found.videos)
+    finding = make_finding("no-split", "problem", error=error, given=given)
+    return ChosenVideos(rows, data.videos, [*notes, *more], [finding])
 
 
 def _choose_sheets(rows: Sequence[ManifestRow]) -> dict[str, list[str]]:
