@@ -302,6 +302,28 @@ def test_groups_and_split_folders_count_where_the_split_fails(project: Path) -> 
 
 
 @pytest.mark.process
+def test_what_index_says_of_the_folder_is_always_told(project: Path) -> None:
+    """Without a manifest, from it, and where the split fails."""
+    videos = project / "videos"
+    for seed in range(5):
+        for name in ("run", "Run "):
+            film(videos / name / f"{seed}.mp4", action=0, seed=seed + 9 * len(name))
+    (videos / "notes.txt").touch()
+
+    def is_told() -> bool:
+        told = " ".join(doctor(project).stdout.split())
+        passed_over = "passed over: 1 outside any class folder (notes.txt)" in told
+        return passed_over and "the classes 'Run ' and 'run' have almost the same name" in told
+
+    assert is_told()
+    assert run_here(project, "stages/index.py").returncode == 0
+    assert is_told()
+    (project / "data/manifest.csv").unlink()
+    (videos / "groups.csv").write_text("name\n")
+    assert is_told()
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("folder", "words"),
     [

@@ -345,7 +345,7 @@ def test_videos_of_a_table_need_no_class_folder(tmp_path: Path) -> None:
     built = build(tmp_path, table)
     assert classes(built) == {name: "ab"["/" in name] for name in names}
     assert {row.split for row in built.rows} == {"train", "val", "test"}
-    assert "passed over: 1 outside any class folder" in built.notes
+    assert "passed over: 1 outside any class folder (other.txt)" in built.notes
     assert any(note.endswith("columns not read: 'note'") for note in built.notes)
 
 

@@ -186,7 +186,7 @@ def test_description_for_the_person(tmp_path: Path, videos: Path) -> None:
         "class      train    val   test",
         "jump           3      1      1",
         "long name      6      2      2",
-        "passed over: 1 outside any class folder, 1 .txt",
+        "passed over: 1 outside any class folder (x.md), 1 .txt (jump/a.txt)",
     ]
 
 

@@ -137,7 +137,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
             raise DataError(f"{manifest}: lists no videos; run `dvc repro`")
         videos = written_path(locate(data.videos, project=project), project=project)
         if any(Path(row.video_path).is_relative_to(videos) for row in rows):
-            return ChosenVideos(rows, MANIFEST.file)
+            return ChosenVideos(rows, MANIFEST.file, _folder_notes(data, project))
         notes.append(
             f"{MANIFEST.file} lists no video of data.videos, {data.videos}, and was not used; "
             "`dvc repro` makes it anew"
@@ -157,6 +157,14 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
     except DataError as error:
         return _unsplit(data, error, notes, project=project, memo=memo)
     return ChosenVideos(built.rows, data.videos, [*notes, *built.notes])
+
+
+def _folder_notes(data: DataParams, project: Path) -> list[str]:
+    """What `index` says of the folder as it is now."""
+    try:
+        return discover(data, project=project)[1].notes
+    except DataError as error:
+        return [f"`index` would refuse the folder now: {error}"]
 
 
 def _matches(data: DataParams, project: Path) -> bool:
@@ -180,7 +188,7 @@ def _unsplit(
     rows = manifest_rows(found.videos, hashes, project=project, splits=splits, groups=groups)
     given = any(video.given_split for video in found.videos)
     finding = make_finding("no-split", "problem", error=error, given=given)
-    return ChosenVideos(rows, data.videos, [*notes, *more], [finding])
+    return ChosenVideos(rows, data.videos, [*notes, *found.notes, *more], [finding])
 
 
 def _choose_sheets(rows: Sequence[ManifestRow]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from slowfast_finetune.base.console import count
+from slowfast_finetune.base.console import count, printable
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
 from slowfast_finetune.indexing.folder_walk import FolderWalk
@@ -47,8 +47,8 @@ class Discovery:
 
     videos: list[FoundVideo]
     class_names: list[str]
-    # How many files and folders were passed over, by reason.
-    ignored: Counter[str] = field(default_factory=Counter)
+    # Why files and folders were passed over, by their paths from the root.
+    passed_over: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     advice: str = ""  # goes after a complaint that there is only one class
     # The videos as they were before corrections of class folders by a table, and before decisions
@@ -57,6 +57,25 @@ class Discovery:
     # Rows of the table by which these decisions changed a label, by their numbers.
     changed: Collection[int] = ()
     num_dropped: int = 0  # test videos and parts of some that these decisions drop
+
+    @property
+    def ignored(self) -> Counter[str]:
+        """How many files and folders were passed over, by reason."""
+        return Counter(self.passed_over.values())
+
+    @property
+    def notes(self) -> list[str]:
+        """What was passed over, with an example of each reason, and what to warn of."""
+        example = {reason: name for name, reason in reversed(self.passed_over.items())}
+        kinds = self.ignored.most_common()
+        shown = ", ".join(
+            f"{number} {kind}"
+            + "s" * (number > 1 and kind in {"broken link", "special file"})
+            + f" ({printable(example[kind])}{', …' if number > 1 else ''})"
+            for kind, number in kinds[:12]
+        )
+        more = f", {len(kinds) - 12} other kinds" if len(kinds) > 12 else ""
+        return [*([f"passed over: {shown}{more}"] if kinds else []), *self.warnings]
 
 
 def in_order(videos: Iterable[FoundVideo]) -> list[FoundVideo]:
@@ -107,7 +126,7 @@ def find_videos(
     return Discovery(
         in_order(videos),
         sorted(spellings),
-        Counter(walk.passed_over.values()),
+        {path.relative_to(root).as_posix(): why for path, why in walk.passed_over.items()},
         walk.warnings,
         advice=_advice(root, walk) if len(spellings) == 1 else "",
         undecided=in_order(undecided),

@@ -48,7 +48,7 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
             f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
             f"telling actions apart needs at least two class folders{discovery.advice}"
         )
-    notes = [*_ignored_notes(discovery), *discovery.warnings]
+    notes = discovery.notes
     joined, group_notes = find_ties(discovery.videos, root=root, params=params, memo=memo)
     before = None
     if discovery.undecided:
@@ -161,16 +161,6 @@ def _own_folders(project: Path) -> list[Path]:
     """The clip store and DVC's cache, which hold no videos."""
     cache = dvc_cache(project)
     return [store_root(project), *([] if cache is None else [cache])]
-
-
-def _ignored_notes(discovery: Discovery) -> list[str]:
-    kinds = discovery.ignored.most_common()
-    shown = ", ".join(
-        f"{number} {kind}" + "s" * (number > 1 and kind in {"broken link", "special file"})
-        for kind, number in kinds[:12]
-    )
-    more = f", {len(kinds) - 12} other kinds" if len(kinds) > 12 else ""
-    return [f"passed over: {shown}{more}"] if kinds else []
 
 
 def describe(manifest: Manifest) -> str:
