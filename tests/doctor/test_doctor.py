@@ -302,6 +302,22 @@ def test_groups_and_split_folders_count_where_the_split_fails(project: Path) -> 
 
 
 @pytest.mark.process
+def test_what_index_refuses_is_a_finding_and_the_rest_is_examined(project: Path) -> None:
+    for seed in range(5):
+        for name in ("run", "sit"):
+            film(project / "mine" / name / f"{seed}.mp4", action=0, seed=seed + ord(name[0]))
+    (project / "mine" / "jump").mkdir()
+    (project / "mine" / "run" / os.fsdecode(b"\xff.mp4")).touch()
+    run = doctor(project, "mine")
+    told = " ".join(run.stdout.split())
+    assert (run.returncode, run.stderr) == (1, "")
+    assert "10 videos of 2 classes in mine: 6 train, 2 val, 2 test" in told
+    assert "PROBLEM the index stage refuses this folder for 2 faults" in told
+    assert "jump holds no videos; looked for " in told
+    assert "mine/run/\\xff.mp4: the name is not UTF-8; rename the file" in told
+
+
+@pytest.mark.process
 def test_what_index_says_of_the_folder_is_always_told(project: Path) -> None:
     """Without a manifest, from it, and where the split fails."""
     videos = project / "videos"

@@ -19,6 +19,7 @@ from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.summarising import summarise_videos
+from slowfast_finetune.indexing.discovery import Discovery
 from slowfast_finetune.indexing.folder_walk import GROUPS_FILE
 from slowfast_finetune.indexing.groups import find_groups
 from slowfast_finetune.indexing.manifest import build_manifest, discover, manifest_rows
@@ -36,6 +37,7 @@ from slowfast_finetune.inspection.video_summary import VideoSummary, middle_indi
 MAX_STRIPS = 480  # 16 KB each, less than 10 MB
 STRIPS_PER_CLASS = (2, 8)  # minimum, maximum
 STRIPS_PER_FINDING = 12
+MAX_FAULTS = 5  # of a folder, to be named
 
 
 @dataclass(frozen=True)
@@ -153,22 +155,29 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
             data = data.model_copy(update={"group_pattern": None})
     memo = HashMemo(store_root(project) / MEMO_NAME)
     try:
-        built = build_manifest(data, project=project, memo=memo)
+        built = build_manifest(data, project=project, memo=memo, lenient=True)
     except DataError as error:
         return _unsplit(data, error, notes, project=project, memo=memo)
-    return ChosenVideos(built.rows, data.videos, [*notes, *built.notes])
+    return ChosenVideos(built.rows, data.videos, [*notes, *built.notes], _refused(built.faults))
 
 
 def _folder_notes(data: DataParams, project: Path) -> list[str]:
     """What `index` says of the folder as it is now."""
     try:
-        return discover(data, project=project)[1].notes
+        _, found = discover(data, project=project, lenient=True)
     except DataError as error:
-        return [f"`index` would refuse the folder now: {error}"]
+        found = Discovery([], [], faults=[str(error)])
+    now = [f"`index` would refuse the folder now: {fault}" for fault in found.faults[:MAX_FAULTS]]
+    return [*found.notes, *now]
+
+
+def _refused(faults: Sequence[str]) -> list[Finding]:
+    shown = faults[:MAX_FAULTS]
+    return [make_finding("refused", "problem", faults=faults, shown=shown)] if faults else []
 
 
 def _matches(data: DataParams, project: Path) -> bool:
-    root, found = discover(data, project=project)
+    root, found = discover(data, project=project, lenient=True)
     has_file = (root / GROUPS_FILE).exists()
     pattern = data.group_pattern or ""
     return has_file or any(re.search(pattern, video.name) for video in found.videos)
@@ -178,7 +187,9 @@ def _unsplit(
     data: DataParams, error: DataError, notes: list[str], *, project: Path, memo: HashMemo
 ) -> ChosenVideos:
     """Choose all videos, with those of no split folder in train."""
-    root, found = discover(data, project=project)
+    root, found = discover(data, project=project, lenient=True)
+    if not found.videos:
+        raise DataError(next(iter(found.faults), str(error)))
     hashes = hash_files([video.path for video in found.videos], memo=memo)
     try:
         groups, more = find_groups(found.videos, root=root, pattern=data.group_pattern)
@@ -188,7 +199,8 @@ def _unsplit(
     rows = manifest_rows(found.videos, hashes, project=project, splits=splits, groups=groups)
     given = any(video.given_split for video in found.videos)
     finding = make_finding("no-split", "problem", error=error, given=given)
-    return ChosenVideos(rows, data.videos, [*notes, *found.notes, *more], [finding])
+    findings = [*_refused(found.faults), finding]
+    return ChosenVideos(rows, data.videos, [*notes, *found.notes, *more], findings)
 
 
 def _choose_sheets(rows: Sequence[ManifestRow]) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from slowfast_finetune.base.console import count, printable
@@ -50,6 +51,7 @@ class Discovery:
     # Why files and folders were passed over, by their paths from the root.
     passed_over: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # why the folder is refused, if that is noted
     advice: str = ""  # goes after a complaint that there is only one class
     # The videos as they were before corrections of class folders by a table, and before decisions
     # at the label desk; empty if there are none.
@@ -90,6 +92,7 @@ def find_videos(
     exclude: Sequence[str] = (),
     not_videos: Collection[Path] = (),
     labels: LabelTable | None = None,
+    lenient: bool = False,
 ) -> Discovery:
     """List the videos of every class folder, sorted by class, path and start.
 
@@ -103,6 +106,7 @@ def find_videos(
         not_videos: folders to pass over, wherever they lie: the clip store, DVC's cache.
         labels: overrides the class and the split of what it names, which may lie anywhere in
             ``root``; there need be no class folder then.
+        lenient: note faults that leave other videos, in place of raising the first.
 
     Raises:
         DataError: no such folder, unreadable folder, no class folder, an empty class, a name
@@ -111,23 +115,30 @@ def find_videos(
     if not root.is_dir():
         fault = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"data.videos: {root} {fault}; give the folder of class folders")
-    walk = FolderWalk(root, extensions, exclude, not_videos)
+    walk = FolderWalk(root, extensions, exclude, not_videos, lenient=lenient)
     videos, spellings, below = _in_class_folders(root, walk, labels)
     undecided: list[FoundVideo] = []
     if labels is not None:
         videos, undecided = _labelled(labels, videos, walk)
     classes = {video.class_name for video in videos}
     if labels is None and (empty := sorted(spellings.keys() - classes)):
-        raise DataError(walk.nothing_in(root / "*" / empty[0]))
+        walk.refuse(walk.nothing_in(root / "*" / empty[0]))
     spellings = {name: spellings.get(name, {name}) for name in sorted(classes)}
-    walk.warnings += check_below_classes(root, below)
-    walk.warnings += _unlike_spellings(videos, spellings)
+    for check in (
+        partial(check_below_classes, root, below),
+        partial(_unlike_spellings, videos, spellings),
+    ):
+        try:
+            walk.warnings += check()
+        except DataError as error:
+            walk.refuse(str(error))
     walk.warnings += walk.unused_patterns()
     return Discovery(
         in_order(videos),
         sorted(spellings),
         {path.relative_to(root).as_posix(): why for path, why in walk.passed_over.items()},
         walk.warnings,
+        [*walk.faults],
         advice=_advice(root, walk) if len(spellings) == 1 else "",
         undecided=in_order(undecided),
         changed=() if labels is None else labels.changed,
@@ -155,13 +166,14 @@ def _in_class_folders(
         class_name = composed(folder.name)
         found = list(walk.videos_below(folder))
         if not found and given_split is None:
-            if walk.holds_own_folder(folder) or labels is not None:
-                continue
-            raise DataError(walk.nothing_in(folder) + _advice(root, walk))
+            if not walk.holds_own_folder(folder) and labels is None:
+                walk.refuse(walk.nothing_in(folder) + _advice(root, walk))
+            continue
         if class_name == NONE_OF_THESE:
-            raise DataError(
+            walk.refuse(
                 f"data.videos: {folder} has the name that is given to videos of no class; rename it"
             )
+            continue
         videos += [
             FoundVideo(path, path.relative_to(root).as_posix(), class_name, given_split)
             for path in found
@@ -193,10 +205,8 @@ def _class_folders(
     if not folders and has_labels:
         return []
     if not folders:
-        raise DataError(
-            f"data.videos: {root} holds no class folders; make one folder per class"
-            + _advice(root, walk)
-        )
+        missing = f"data.videos: {root} holds no class folders; make one folder per class"
+        raise DataError(next(iter(walk.faults), missing + _advice(root, walk)))
     inside = {
         folder.name: {path.name for path in walk.folders(folder)}
         if split_meant(folder.name)
@@ -237,7 +247,8 @@ def _labelled(
     gone = [name for name in labels.rows if name not in files]
     strangers = [name for name in gone if any(row.label for _, row in labels.rows[name])]
     if strangers:
-        raise labels.error(labels.rows[strangers[0]][0][0], walk.no_video(strangers, files))
+        number = labels.rows[strangers[0]][0][0]
+        walk.refuse(str(labels.error(number, walk.no_video(strangers, files))))
     rows = {name: rows for name, rows in labels.rows.items() if name in files}
     others = [video for video in videos if composed(video.name) not in rows]
     folder_splits = {composed(video.name): video.given_split for video in videos}
