@@ -317,6 +317,12 @@ def test_groups_by_file_for_strange_names(tmp_path: Path, videos: Path) -> None:
     assert whole_groups(manifest)
 
 
+def test_groups_by_a_file_of_excel(tmp_path: Path, videos: Path) -> None:
+    touch_videos(videos, [*names("jump", 6), *names("wave", 6)])
+    write_groups(videos, ["sep=;", "Video_path;Group;", "jump/0.mp4;g;", ";;", "jump/1.mp4;g;"])
+    assert [row.group for row in build(tmp_path).rows[:3]] == ["g", "g", None]
+
+
 def test_videos_without_a_group_are_told_and_go_alone(tmp_path: Path, videos: Path) -> None:
     touch_videos(videos, [*names("jump", 9), *names("wave", 9)])
     write_groups(videos, ["video_path,group", "jump/0.mp4,g", "jump/1.mp4,g", "jump/2.mp4,"])
@@ -331,7 +337,8 @@ def test_videos_without_a_group_are_told_and_go_alone(tmp_path: Path, videos: Pa
     [
         (b"path,group\njump/0.mp4,g\n", "found columns path, group; expected video_path"),
         (b"", "found columns none; expected video_path"),
-        (b"video_path,group\n\xff,g\n", "cannot be read as UTF-8 CSV"),
+        ("video_path,group\n".encode("utf-16"), "is not UTF-8; in Excel, save it as 'CSV UTF-8'"),
+        (b'video_path,group\n"a,g\n', "row 2: .*is a quote missing"),
         (b"video_path,group\nvideos/jump/0.mp4,g\n", "names none of the videos.*'jump/0.mp4'"),
     ],
 )

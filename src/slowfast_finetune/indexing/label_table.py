@@ -218,8 +218,16 @@ class Cells:
     missing_end: str  # what has to follow for its last line to be a whole one; empty if it is
 
 
-def read_cells(path: Path) -> Cells:
-    """Read a table of labels without a look at its rows.
+def read_cells(
+    path: Path,
+    *,
+    required: Sequence[str] = _REQUIRED,
+    optional: Sequence[str] = LabelRow._fields[2:],
+) -> Cells:
+    """Read a table of labels, or one like it, without a look at its rows.
+
+    Args:
+        required, optional: names of columns.
 
     Raises:
         DataError: it is no table, or lacks a column that must be there.
@@ -254,19 +262,21 @@ def read_cells(path: Path) -> Cells:
     except csv.Error as error:  # in the row after those that were found
         raise DataError(f"{path}: row {len(found) + 1}: {error}; is a quote missing?") from error
     header = [cell.strip().lower() for cell in found[0]]
-    if not set(_REQUIRED) <= set(header):
+    if not set(required) <= set(header):
         raise DataError(
-            f"{path}: found columns {', '.join(filter(None, header)) or 'none'}; expected video "
-            f"and label, and if wanted {', '.join(LabelRow._fields[2:])}"
+            f"{path}: found columns {', '.join(filter(None, header)) or 'none'}; expected "
+            + " and ".join(required)
+            + (f", and if wanted {', '.join(optional)}" if optional else "")
         )
     for number, row in enumerate(found, 1):
         for name, cell in zip(header, row, strict=False):
-            if name in _REQUIRED and separator in cell.partition("\n")[2]:
+            if name in required and separator in cell.partition("\n")[2]:
                 raise DataError(
                     f"{path}: row {number}: the cell {cell!r} holds a line break and then "
                     f"{separator!r}; is a quote missing?"
                 )
-    if twice := [n for n in (*LabelRow._fields, *DECISION_COLUMNS) if header.count(n) > 1]:
+    known = (*required, *optional, *DECISION_COLUMNS)
+    if twice := [name for name in known if header.count(name) > 1]:
         raise DataError(f"{path}: column {twice[0]} is there twice")
     if last and DECISION_COLUMNS[0] in header and len(found[-1]) < len(header):
         found[-1].append(CUT_OFF)
