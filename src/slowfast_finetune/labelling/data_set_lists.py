@@ -14,6 +14,7 @@ from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, rea
 _KINETICS = {"label", "youtube_id", "time_start", "time_end"}
 # UCF101 itself writes HandstandPushups/v_HandStandPushups_g01_c01.avi.
 _UCF101 = re.compile(r"(?:.*/)?(\w+)/((v_(?i:\1)_g\d+)_c\d+\.avi)(?:\s+(\d+))?")
+_OR = ", or --format paths"
 _HMDB51_FILE = re.compile(r"(.+)_test_split\d\.txt")
 _HMDB51 = re.compile(r"(.+\.avi)\s+([012])")
 _HMDB51_SPLITS: dict[str, Split] = {"1": "train", "2": "test"}
@@ -78,8 +79,8 @@ def ucf101(file: SourceFile) -> Iterator[ListedLabel]:
     """
     split, names = _split_in_name(file), file.reading.class_names
     if split is None:
-        raise file.error("its name", "tells no split; expected one such as trainlist01.txt")
-    for where, match in _matches(file, _UCF101, "CLASS/v_CLASS_g01_c01.avi"):
+        raise file.error("its name", "tells no split; expected one such as trainlist01.txt" + _OR)
+    for where, match in _matches(file, _UCF101, f"CLASS/v_CLASS_g01_c01.avi{_OR}"):
         folder, video, group, number = match.groups()
         label = folder
         if names is not None:
