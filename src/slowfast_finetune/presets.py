@@ -14,6 +14,7 @@ from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.params import parse_params
 from slowfast_finetune.base.store_location import locate, written_path
+from slowfast_finetune.indexing.folder_walk import GROUPS_FILE
 
 PARAMS = "params.yaml"
 
@@ -61,10 +62,14 @@ def apply_preset(project: Path, name: str, *, videos: Path | None) -> str:
                 f"--videos: {printable(written)}: holds a line break or is not UTF-8; rename it"
             )
         text = _with_videos(text, written)
-        done.append(
-            "data.group_pattern is not set: if one person, camera or recording is in several "
-            "videos, set it, or the measured accuracy will be too high"
-        )
+        if (folder / GROUPS_FILE).exists():
+            done.append(f"groups are those of {written}/{GROUPS_FILE}")
+        elif parse_params(text, path=Path(PARAMS)).data.group_pattern is None:
+            done.append(
+                f"there is no {GROUPS_FILE} in it and data.group_pattern is not set: if one "
+                "person, camera or recording is in several videos, make one of them, or the "
+                "measured accuracy will be too high"
+            )
         done[0] += f", pointing at {written}"
     parse_params(text, path=Path(PARAMS))  # before anything is changed
     if videos is not None:

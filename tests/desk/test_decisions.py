@@ -115,13 +115,23 @@ def test_the_table_that_is_there_gets_columns_once_and_keeps_its_cells(path: Pat
     raw = path.read_bytes()
     assert raw.startswith(b"\xef\xbb\xbfVideo;Label;start;end;Split;mine;decided_at;")
     text = raw.decode("utf-8-sig").split("\r\n")
-    assert text[1:4] == ["a.mp4;wave;1,5;2;train;x;;;;", "", "b.mp4;jump;;;;;;;;"]
+    assert text[1:4] == ["a.mp4;wave;1,5;2;train;x;", "", "b.mp4;jump"]
     assert text[4].startswith("a.mp4;jump;1,5;2;train;;20")
     assert text[4].endswith("Z;Ada;wave;random")
     inode = path.stat().st_ino
     decide(table, "b.mp4", "wave", "jump")
     assert path.stat().st_ino == inode, "it is appended to"
     assert path.read_bytes().startswith(raw)
+
+
+@pytest.mark.parametrize("header", ["sep=;\nvideo;label", 'video;label;"my\nnote"'])
+def test_columns_are_added_below_what_precedes_the_rows(path: Path, header: str) -> None:
+    path.write_text(f"{header}\na.mp4;wave")
+    decide(DecisionTable(path), "b.mp4", "jump")
+    assert path.read_text().startswith(
+        f"{header};start;end;decided_at;decided_by;before;reason\na.mp4;wave\nb.mp4;jump;"
+    )
+    assert standing(path) == {"a.mp4": [(None, None, "wave")], "b.mp4": [(None, None, "jump")]}
 
 
 def test_split_and_group_are_those_of_the_video(path: Path) -> None:
@@ -148,6 +158,23 @@ def test_a_row_that_was_cut_off_is_passed_over(path: Path, torn: str) -> None:
     decide(table, "b.mp4", "jump")
     assert standing(path) == {name: [(None, None, "jump")] for name in ("a.mp4", "b.mp4")}
     assert torn in path.read_text(), "nothing is taken away"
+    assert read_labels(path).unfinished == [3], "though its line has an end now"
+
+
+def test_a_short_row_by_hand_corrects_a_decision(path: Path) -> None:
+    decide(DecisionTable(path), "a.mp4", "jump")
+    with path.open("a") as file:
+        file.write("a.mp4,clap\nb.mp4,wave,1,2\n")
+    assert standing(path) == {"a.mp4": [(None, None, "clap")], "b.mp4": [(1.0, 2.0, "wave")]}
+    assert read_labels(path).unfinished == []
+    whole = path.read_text()
+    for row, fault in [
+        ("c.mp4,wave,2,1", "ends at 1 s, not after its start at 2 s"),
+        ("c.mp4", "ends before its label"),
+    ]:
+        path.write_text(f"{whole}{row}\n")
+        with pytest.raises(DataError, match=f"row 5: {fault}"):
+            read_labels(path)
 
 
 def test_a_full_disk_leaves_the_table_as_it_was(

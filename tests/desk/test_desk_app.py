@@ -154,6 +154,22 @@ def test_a_part_that_is_split_in_turn_leaves_the_others(tmp_path: Path, cases: l
     assert [(row.start, row.end) for _, row in rows] == [(0.0, 0.6), (0.6, None)]
 
 
+def test_a_case_is_not_split_after_its_end(tmp_path: Path, cases: list[Case]) -> None:
+    desk, path = LabelDesk(tmp_path, cases), tmp_path / "videos/clap/1.mp4"
+    write_video(path, steady(30, fps=30))
+    with pytest.raises(InputError, match=r"^videos/clap/1\.mp4: the video ends before 1000 s$"):
+        decide(desk, cases[1].name, "split", at=1000)
+    assert not (tmp_path / "labels.csv").exists()
+    # Such a part may stand in the table all the same.
+    desk.table.path.write_text(
+        "video,label,start,end,decided_at,decided_by,before,reason\n"
+        'clap/1.mp4,clap,0,1000,2026-11-27T20:13:03Z,Ada,clap,"doubtful, split"\n'
+        'clap/1.mp4,clap,1000,,2026-11-27T20:13:03Z,Ada,clap,"doubtful, split"\n'
+    )
+    with pytest.raises(InputError, match="the video ends before 1000 s"):
+        desk.loop("videos/clap/1.mp4#t=1000", "case")
+
+
 @pytest.mark.parametrize("at", [0, math.inf, math.nan])
 def test_a_case_is_split_within_its_times(tmp_path: Path, cases: list[Case], at: float) -> None:
     with pytest.raises(InputError, match="cannot be split at"):

@@ -281,6 +281,65 @@ def test_too_few_videos_for_a_split_are_looked_at_all_the_same(project: Path) ->
 
 
 @pytest.mark.process
+def test_groups_and_split_folders_count_where_the_split_fails(project: Path) -> None:
+    videos = project / "videos"
+    names = [f"{s}/{c}/{c}_g0{g}_{i}.mp4" for s, g in (("train", 1), ("test", 2)) for c in "ab"
+             for i in range(2)]  # fmt: skip
+    for seed, name in enumerate(names):
+        film(videos / name, action=0, seed=seed)
+    lines = [f"{name},{name[8:].split('_')[1]}" for name in names]
+    (videos / "groups.csv").write_text("\n".join(["video_path,group", *lines, ""]))
+    # Its group has another video in train.
+    (videos / "test/a/copy.mp4").write_bytes((videos / names[0]).read_bytes())
+    told = " ".join(doctor(project).stdout.split())
+    assert f"{names[0]}, test/a/copy.mp4: belong together, as copies of one video" in told
+    assert "They were inspected in the splits of their folders or labels." in told
+    assert "2 groups by " in told
+    assert "suggest groups" not in told
+    (videos / "groups.csv").write_text("name\n")
+    told = " ".join(doctor(project).stdout.split())
+    assert "groups.csv: found columns name; expected video_path" in told
+
+
+@pytest.mark.process
+def test_what_index_refuses_is_a_finding_and_the_rest_is_examined(project: Path) -> None:
+    for seed in range(5):
+        for name in ("run", "sit"):
+            film(project / "mine" / name / f"{seed}.mp4", action=0, seed=seed + ord(name[0]))
+    (project / "mine" / "jump").mkdir()
+    (project / "mine" / "run" / os.fsdecode(b"\xff.mp4")).touch()
+    run = doctor(project, "mine")
+    told = " ".join(run.stdout.split())
+    assert (run.returncode, run.stderr) == (1, "")
+    assert "10 videos of 2 classes in mine: 6 train, 2 val, 2 test" in told
+    assert "PROBLEM the index stage refuses this folder for 2 faults" in told
+    assert "jump holds no videos; looked for " in told
+    assert "mine/run/\\xff.mp4: the name is not UTF-8; rename the file" in told
+
+
+@pytest.mark.process
+def test_what_index_says_of_the_folder_is_always_told(project: Path) -> None:
+    """Without a manifest, from it, and where the split fails."""
+    videos = project / "videos"
+    for seed in range(5):
+        for name in ("run", "Run "):
+            film(videos / name / f"{seed}.mp4", action=0, seed=seed + 9 * len(name))
+    (videos / "notes.txt").touch()
+
+    def is_told() -> bool:
+        told = " ".join(doctor(project).stdout.split())
+        passed_over = "passed over: 1 outside any class folder (notes.txt)" in told
+        return passed_over and "the classes 'Run ' and 'run' have almost the same name" in told
+
+    assert is_told()
+    assert run_here(project, "stages/index.py").returncode == 0
+    assert is_told()
+    (project / "data/manifest.csv").unlink()
+    (videos / "groups.csv").write_text("name\n")
+    assert is_told()
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("folder", "words"),
     [

@@ -93,6 +93,10 @@ def test_other_files_are_counted(tmp_path: Path) -> None:
         "no extension": 1,
         "outside any class folder": 1,
     }
+    assert discovery.notes == [
+        "passed over: 2 .txt (jump/b.txt, …), 1 outside any class folder (README.md), "
+        "1 no extension (jump/LICENSE), 1 .avi (jump/c.avi)"
+    ]
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:

@@ -345,7 +345,7 @@ def test_videos_of_a_table_need_no_class_folder(tmp_path: Path) -> None:
     built = build(tmp_path, table)
     assert classes(built) == {name: "ab"["/" in name] for name in names}
     assert {row.split for row in built.rows} == {"train", "val", "test"}
-    assert "passed over: 1 outside any class folder" in built.notes
+    assert "passed over: 1 outside any class folder (other.txt)" in built.notes
     assert any(note.endswith("columns not read: 'note'") for note in built.notes)
 
 
@@ -408,7 +408,7 @@ def test_groups_of_the_table(tmp_path: Path, videos: Path) -> None:
             "video,label,split,group\njump/0.mp4,jump,train,g\njump/1.mp4,jump,test,g\n"
             + "".join(f"jump/{i}.mp4,jump,train,\n" for i in range(2, 5))
             + "".join(f"wave/{i}.mp4,wave,train,\n" for i in range(5)),
-            "jump/0.mp4, jump/1.mp4: belong together but lie in train and test; move them",
+            "jump/0.mp4, jump/1.mp4: belong together, by group g, but lie in train and test; move",
         ),
         (
             "video,label\n" + "".join(f"jump/{i}.mp4,wave\n" for i in range(5)),

@@ -186,7 +186,7 @@ def test_description_for_the_person(tmp_path: Path, videos: Path) -> None:
         "class      train    val   test",
         "jump           3      1      1",
         "long name      6      2      2",
-        "passed over: 1 outside any class folder, 1 .txt",
+        "passed over: 1 outside any class folder (x.md), 1 .txt (jump/a.txt)",
     ]
 
 
@@ -317,6 +317,12 @@ def test_groups_by_file_for_strange_names(tmp_path: Path, videos: Path) -> None:
     assert whole_groups(manifest)
 
 
+def test_groups_by_a_file_of_excel(tmp_path: Path, videos: Path) -> None:
+    touch_videos(videos, [*names("jump", 6), *names("wave", 6)])
+    write_groups(videos, ["sep=;", "Video_path;Group;", "jump/0.mp4;g;", ";;", "jump/1.mp4;g;"])
+    assert [row.group for row in build(tmp_path).rows[:3]] == ["g", "g", None]
+
+
 def test_videos_without_a_group_are_told_and_go_alone(tmp_path: Path, videos: Path) -> None:
     touch_videos(videos, [*names("jump", 9), *names("wave", 9)])
     write_groups(videos, ["video_path,group", "jump/0.mp4,g", "jump/1.mp4,g", "jump/2.mp4,"])
@@ -331,7 +337,8 @@ def test_videos_without_a_group_are_told_and_go_alone(tmp_path: Path, videos: Pa
     [
         (b"path,group\njump/0.mp4,g\n", "found columns path, group; expected video_path"),
         (b"", "found columns none; expected video_path"),
-        (b"video_path,group\n\xff,g\n", "cannot be read as UTF-8 CSV"),
+        ("video_path,group\n".encode("utf-16"), "is not UTF-8; in Excel, save it as 'CSV UTF-8'"),
+        (b'video_path,group\n"a,g\n', "row 2: .*is a quote missing"),
         (b"video_path,group\nvideos/jump/0.mp4,g\n", "names none of the videos.*'jump/0.mp4'"),
     ],
 )
@@ -506,7 +513,17 @@ def test_a_group_across_given_splits_is_refused(
             for p in people[folder]
         ],
     )
-    with pytest.raises(DataError, match="belong together but lie in train and test"):
+    with pytest.raises(DataError, match="belong together, by group p1, but lie in train and test"):
+        build(tmp_path, group_pattern=r"p\d")
+
+
+def test_a_copy_in_another_split_than_its_group_is_named(tmp_path: Path, videos: Path) -> None:
+    """The copy moves to test, but the group of the other stays in train."""
+    touch_videos(videos, [f"train/{c}/p{i}_{j}.mp4" for c in "ab" for i in range(4) for j in "xy"])
+    touch_videos(videos, [f"test/{c}/p9.mp4" for c in "ab"])
+    (videos / "test/a/copy.mp4").write_bytes((videos / "train/a/p1_y.mp4").read_bytes())
+    said = "train/a/p1_y.mp4, test/a/copy.mp4: belong together, as copies of one video, but lie in "
+    with pytest.raises(DataError, match=said + "train and test; move them"):
         build(tmp_path, group_pattern=r"p\d")
 
 

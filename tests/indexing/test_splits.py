@@ -205,7 +205,10 @@ def test_a_group_across_given_splits_is_refused() -> None:
         given("x/b", "test", "group 1"),
         given("x/c", "val"),
     ]
-    with pytest.raises(DataError, match="x/a, x/b: belong together but lie in train and test"):
+    with pytest.raises(DataError, match="x/a, x/b: belong together, by group 1, but lie in train"):
+        assign(items)
+    items[1:] = [given("x/b", None, "group 1", "group 2"), given("x/d", "test", "group 2")]
+    with pytest.raises(DataError, match="x/a, x/d: belong together, by way of others, but lie in"):
         assign(items)
 
 

@@ -189,6 +189,21 @@ def test_export_reads_the_manifest(
     assert first.group == ("g" if form == "csv" else None)
 
 
+def test_export_of_videos_beside_the_folder(run: Callable[..., tuple[int, str]]) -> None:
+    inside = ManifestRow("videos/jump/a.mp4", "jump", 0, "train", None, "0" * 32)
+    beside = ManifestRow("new/b.mp4", "wave", 1, "test", None, "1" * 32)
+    MANIFEST.write(Path("data/manifest.csv"), [inside, beside])
+    assert run("export", "--format", "csv")[0] == 0
+    assert [*read_labels(Path("labels.csv")).rows] == ["../new/b.mp4", "jump/a.mp4"]
+    assert run("export", "--format", "label-studio")[0] == 0
+    tasks = json.loads(Path("tasks.json").read_text(encoding="utf-8"))
+    assert tasks[0]["data"]["video"] == "/data/local-files/?d=new/b.mp4"
+    MANIFEST.write(Path("data/manifest.csv"), [beside])
+    code, said = run("export", "--format", "csv", "--force")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "no video of the manifest is in " in said
+
+
 def test_export_of_parts_leaves_the_background_out(run: Callable[..., tuple[int, str]]) -> None:
     # The first rest is in no row of labels.csv, the second was written there by hand.
     parts = [("jump", 0.0, 0.5, 2), ("rest", 0.5, 1.0, None), ("rest", 1.0, 1.5, 3)]

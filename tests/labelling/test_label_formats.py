@@ -490,6 +490,46 @@ def test_names_of_classes(name: str, text: str, tmp_path: Path) -> None:
     assert [row.label for row in rows] == ["jump", "high wave"]
 
 
+UCF101 = ["Archery/v_Archery_g08_c01.avi", "HandstandPushups/v_HandStandPushups_g08_c01.avi"]
+
+
+def test_the_folder_of_a_ucf101_list_is_the_class_only_if_the_file_is_called_so(
+    tmp_path: Path,
+) -> None:
+    names = save(tmp_path, "names.txt", "archery\nhandstand\n")
+    text = f"{UCF101[0]} 0\n{UCF101[1]} 1\n"
+    rows = imported(save(tmp_path, "train.txt", text), UCF101).rows
+    assert [row.label for row in rows] == ["Archery", "HandstandPushups"]
+    # Names that are given count, and the groups stay.
+    rows = imported(save(tmp_path, "train.txt", text), UCF101, classes=names).rows
+    assert [(row.label, row.group) for row in rows] == [
+        ("archery", "v_Archery_g08"),
+        ("handstand", "v_HandStandPushups_g08"),
+    ]
+    parts = save(tmp_path, "val.txt", "/data/part0/v_Archery_g08_c01.avi 0\n")
+    assert [row.label for row in imported(parts, UCF101).rows] == ["class_0"]
+    assert [row.label for row in imported(parts, UCF101, classes=names).rows] == ["archery"]
+    with pytest.raises(DataError, match=r"train.txt is a split list of UCF101, .*--format paths"):
+        imported([tmp_path / "train.txt", parts], UCF101)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (f"{UCF101[0]} 1", "class 1 is named 'x', but the folder is 'Archery'; does the list"),
+        (f"{UCF101[0]} 7", "class 7 is not among the 2 with names"),
+        (UCF101[1], "has no number, and no class is named 'HandstandPushups'"),
+    ],
+)
+def test_names_of_classes_that_do_not_fit_a_ucf101_list(
+    line: str, fault: str, tmp_path: Path
+) -> None:
+    files = [save(tmp_path, "classInd.txt", "1 x\n2 Archery\n")]
+    files += [save(tmp_path, "trainlist01.txt", f"{UCF101[0]} 2\n{line}\n")]
+    with pytest.raises(DataError, match=f"trainlist01.txt: line 2: {fault}"):
+        imported(files, UCF101)
+
+
 def test_one_track_is_taken(tmp_path: Path) -> None:
     text = BORIS_AGGREGATED + aggregated("mother", "feed", "STATE", "2", "3")
     path = save(tmp_path, "b.tsv", text)

@@ -116,6 +116,17 @@ def test_edited_params_are_kept(project: Path) -> None:
     assert not (project / "params.yaml.bak").exists(), "an unedited preset needs no copy"
 
 
+def test_groups_are_asked_for_where_there_are_none(project: Path) -> None:
+    videos = project / "mine"
+    videos.mkdir()
+    asked = "there is no groups.csv in it and data.group_pattern is not set: "
+    assert asked in apply_preset(project, "demo", videos=videos)
+    (videos / "groups.csv").write_text("video_path,group\n")
+    told = apply_preset(project, "demo", videos=videos)
+    assert "groups are those of mine/groups.csv" in told
+    assert "group_pattern" not in told
+
+
 def test_unknown_preset_and_missing_folder_change_nothing(project: Path) -> None:
     before = (project / "params.yaml").read_text()
     with pytest.raises(ParamsError, match="no preset 'slowfast'; there are demo, "):

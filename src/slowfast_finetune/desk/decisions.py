@@ -221,19 +221,10 @@ class DecisionTable:
         missing = [name for name in _ADDED_COLUMNS if name not in cells.header]
         if not missing:
             return cells
-        # Once: every row gets the new cells, so that a shorter one is one that a crash cut off.
-        raw = self.path.read_bytes()
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, delimiter=cells.separator, lineterminator=cells.line_end)
-        width = len(cells.header)
-        whole = io.StringIO(raw.decode("utf-8-sig"), newline="")
-        first = next(csv.reader(whole, delimiter=cells.separator))
-        writer.writerow([*first, *missing])
-        for line in cells.lines:
-            padded = [*line[:width], *[""] * (width - len(line)), *[""] * len(missing)]
-            writer.writerow(padded if any(line) else [])
-        mark = "\ufeff" if raw.startswith(b"\xef\xbb\xbf") else ""
-        write_text(self.path, mark + text.getvalue())
+        lines = io.StringIO(self.path.read_bytes().decode() + cells.missing_end, newline="")
+        text = [next(lines) for _ in range(cells.header_lines)]
+        text[-1] = cells.separator.join((text[-1].rstrip("\r\n"), *missing)) + cells.line_end
+        write_text(self.path, "".join((*text, *lines)))
         return read_cells(self.path)
 
     def _shared_cells(self, video: str, split: str | None) -> dict[str, str]:

@@ -190,8 +190,8 @@ class LabelDesk:
         """Append a decision about a case of the queue; returns its key.
 
         Raises:
-            InputError: there is no such case, it was decided in between, or it cannot be split
-                there or called so.
+            InputError: there is no such case, it was decided in between, or it cannot be called so
+                or split there: it ends before, or cannot be decoded.
         """
         items = (*self._queue, *self._parts(self.table.standing))
         item = next((item for item in items if item.name == choice.name), None)
@@ -206,7 +206,9 @@ class LabelDesk:
         words = [item.word, *[TEST] * (item.split == "test"), *[BLIND] * choice.blind]
         parts: list[tuple[Span, str | None]]
         if choice.action == "split":
-            parts = [(half, now) for half in _halves(item, choice.at or 0.0)]
+            halves = _halves(item, choice.at or 0.0)
+            self._maker.loop(item.video_path, *halves[1][1:], short_side=SIDES["case"])  # or refuse
+            parts = [(half, now) for half in halves]
             words.append(SPLIT)
         else:
             labels = {"keep": now, "label": choice.label or "", "drop": None}

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate, store_root
 from slowfast_finetune.clips.clip_store import EntryError, StoredClips
@@ -66,7 +67,7 @@ class LoopMaker:
             short_side: frames are scaled down to it [px].
 
         Raises:
-            VideoError: it is not in the store and cannot be decoded.
+            VideoError: it is not in the store and cannot be decoded, or begins after its end.
         """
         first = start or 0.0
         last = min(math.inf if end is None else end, first + MOST_SECONDS)
@@ -86,6 +87,8 @@ class LoopMaker:
         )
         path = locate(video_path, project=self._project)
         taken = list(islice(sampled_frames(path, settings=settings), round(first * fps), None))
+        if not taken:
+            raise VideoError("past_end", f"{video_path}: the video ends before {first:g} s")
         return _loop(taken, range(len(taken)), first, fps, short_side=short_side)
 
     def _stored(

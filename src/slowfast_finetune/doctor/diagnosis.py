@@ -19,7 +19,9 @@ from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.doctor.class_facts import ClassFacts, class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
 from slowfast_finetune.doctor.summarising import summarise_videos
+from slowfast_finetune.indexing.discovery import Discovery
 from slowfast_finetune.indexing.folder_walk import GROUPS_FILE
+from slowfast_finetune.indexing.groups import find_groups
 from slowfast_finetune.indexing.manifest import build_manifest, discover, manifest_rows
 from slowfast_finetune.inspection.checks import check_videos
 from slowfast_finetune.inspection.findings import (
@@ -35,6 +37,7 @@ from slowfast_finetune.inspection.video_summary import VideoSummary, middle_indi
 MAX_STRIPS = 480  # 16 KB each, less than 10 MB
 STRIPS_PER_CLASS = (2, 8)  # minimum, maximum
 STRIPS_PER_FINDING = 12
+MAX_FAULTS = 5  # of a folder, to be named
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
             raise DataError(f"{manifest}: lists no videos; run `dvc repro`")
         videos = written_path(locate(data.videos, project=project), project=project)
         if any(Path(row.video_path).is_relative_to(videos) for row in rows):
-            return ChosenVideos(rows, MANIFEST.file)
+            return ChosenVideos(rows, MANIFEST.file, _folder_notes(data, project))
         notes.append(
             f"{MANIFEST.file} lists no video of data.videos, {data.videos}, and was not used; "
             "`dvc repro` makes it anew"
@@ -152,27 +155,52 @@ def choose_videos(folder: str | None, *, params: Params, project: Path) -> Chose
             data = data.model_copy(update={"group_pattern": None})
     memo = HashMemo(store_root(project) / MEMO_NAME)
     try:
-        built = build_manifest(data, project=project, memo=memo)
+        built = build_manifest(data, project=project, memo=memo, lenient=True)
     except DataError as error:
-        rows = _unsplit(data, project=project, memo=memo)
-        finding = make_finding("no-split", "problem", error=error)
-        return ChosenVideos(rows, data.videos, notes, [finding])
-    return ChosenVideos(built.rows, data.videos, [*notes, *built.notes])
+        return _unsplit(data, error, notes, project=project, memo=memo)
+    return ChosenVideos(built.rows, data.videos, [*notes, *built.notes], _refused(built.faults))
+
+
+def _folder_notes(data: DataParams, project: Path) -> list[str]:
+    """What `index` says of the folder as it is now."""
+    try:
+        _, found = discover(data, project=project, lenient=True)
+    except DataError as error:
+        found = Discovery([], [], faults=[str(error)])
+    now = [f"`index` would refuse the folder now: {fault}" for fault in found.faults[:MAX_FAULTS]]
+    return [*found.notes, *now]
+
+
+def _refused(faults: Sequence[str]) -> list[Finding]:
+    shown = faults[:MAX_FAULTS]
+    return [make_finding("refused", "problem", faults=faults, shown=shown)] if faults else []
 
 
 def _matches(data: DataParams, project: Path) -> bool:
-    root, found = discover(data, project=project)
+    root, found = discover(data, project=project, lenient=True)
     has_file = (root / GROUPS_FILE).exists()
     pattern = data.group_pattern or ""
     return has_file or any(re.search(pattern, video.name) for video in found.videos)
 
 
-def _unsplit(data: DataParams, *, project: Path, memo: HashMemo) -> list[ManifestRow]:
-    """Make rows of all videos, with those of no split folder in train."""
-    _, found = discover(data, project=project)
+def _unsplit(
+    data: DataParams, error: DataError, notes: list[str], *, project: Path, memo: HashMemo
+) -> ChosenVideos:
+    """Choose all videos, with those of no split folder in train."""
+    root, found = discover(data, project=project, lenient=True)
+    if not found.videos:
+        raise DataError(next(iter(found.faults), str(error)))
     hashes = hash_files([video.path for video in found.videos], memo=memo)
+    try:
+        groups, more = find_groups(found.videos, root=root, pattern=data.group_pattern)
+    except DataError:  # it is the error
+        groups, more = {}, []
     splits: list[Split] = [video.given_split or "train" for video in found.videos]
-    return manifest_rows(found.videos, hashes, project=project, splits=splits, groups={})
+    rows = manifest_rows(found.videos, hashes, project=project, splits=splits, groups=groups)
+    given = any(video.given_split for video in found.videos)
+    finding = make_finding("no-split", "problem", error=error, given=given)
+    findings = [*_refused(found.faults), finding]
+    return ChosenVideos(rows, data.videos, [*notes, *found.notes, *more], findings)
 
 
 def _choose_sheets(rows: Sequence[ManifestRow]) -> dict[str, list[str]]:

@@ -9,9 +9,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from slowfast_finetune.base.console import count
+from slowfast_finetune.base.console import count, printable
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
 from slowfast_finetune.indexing.folder_walk import FolderWalk
@@ -47,9 +48,10 @@ class Discovery:
 
     videos: list[FoundVideo]
     class_names: list[str]
-    # How many files and folders were passed over, by reason.
-    ignored: Counter[str] = field(default_factory=Counter)
+    # Why files and folders were passed over, by their paths from the root.
+    passed_over: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # why the folder is refused, if that is noted
     advice: str = ""  # goes after a complaint that there is only one class
     # The videos as they were before corrections of class folders by a table, and before decisions
     # at the label desk; empty if there are none.
@@ -57,6 +59,25 @@ class Discovery:
     # Rows of the table by which these decisions changed a label, by their numbers.
     changed: Collection[int] = ()
     num_dropped: int = 0  # test videos and parts of some that these decisions drop
+
+    @property
+    def ignored(self) -> Counter[str]:
+        """How many files and folders were passed over, by reason."""
+        return Counter(self.passed_over.values())
+
+    @property
+    def notes(self) -> list[str]:
+        """What was passed over, with an example of each reason, and what to warn of."""
+        example = {reason: name for name, reason in reversed(self.passed_over.items())}
+        kinds = self.ignored.most_common()
+        shown = ", ".join(
+            f"{number} {kind}"
+            + "s" * (number > 1 and kind in {"broken link", "special file"})
+            + f" ({printable(example[kind])}{', …' if number > 1 else ''})"
+            for kind, number in kinds[:12]
+        )
+        more = f", {len(kinds) - 12} other kinds" if len(kinds) > 12 else ""
+        return [*([f"passed over: {shown}{more}"] if kinds else []), *self.warnings]
 
 
 def in_order(videos: Iterable[FoundVideo]) -> list[FoundVideo]:
@@ -71,6 +92,7 @@ def find_videos(
     exclude: Sequence[str] = (),
     not_videos: Collection[Path] = (),
     labels: LabelTable | None = None,
+    lenient: bool = False,
 ) -> Discovery:
     """List the videos of every class folder, sorted by class, path and start.
 
@@ -84,6 +106,7 @@ def find_videos(
         not_videos: folders to pass over, wherever they lie: the clip store, DVC's cache.
         labels: overrides the class and the split of what it names, which may lie anywhere in
             ``root``; there need be no class folder then.
+        lenient: note faults that leave other videos, in place of raising the first.
 
     Raises:
         DataError: no such folder, unreadable folder, no class folder, an empty class, a name
@@ -92,23 +115,30 @@ def find_videos(
     if not root.is_dir():
         fault = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"data.videos: {root} {fault}; give the folder of class folders")
-    walk = FolderWalk(root, extensions, exclude, not_videos)
+    walk = FolderWalk(root, extensions, exclude, not_videos, lenient=lenient)
     videos, spellings, below = _in_class_folders(root, walk, labels)
     undecided: list[FoundVideo] = []
     if labels is not None:
         videos, undecided = _labelled(labels, videos, walk)
     classes = {video.class_name for video in videos}
     if labels is None and (empty := sorted(spellings.keys() - classes)):
-        raise DataError(walk.nothing_in(root / "*" / empty[0]))
+        walk.refuse(walk.nothing_in(root / "*" / empty[0]))
     spellings = {name: spellings.get(name, {name}) for name in sorted(classes)}
-    walk.warnings += check_below_classes(root, below)
-    walk.warnings += _unlike_spellings(videos, spellings)
+    for check in (
+        partial(check_below_classes, root, below),
+        partial(_unlike_spellings, videos, spellings),
+    ):
+        try:
+            walk.warnings += check()
+        except DataError as error:
+            walk.refuse(str(error))
     walk.warnings += walk.unused_patterns()
     return Discovery(
         in_order(videos),
         sorted(spellings),
-        Counter(walk.passed_over.values()),
+        {path.relative_to(root).as_posix(): why for path, why in walk.passed_over.items()},
         walk.warnings,
+        [*walk.faults],
         advice=_advice(root, walk) if len(spellings) == 1 else "",
         undecided=in_order(undecided),
         changed=() if labels is None else labels.changed,
@@ -136,13 +166,14 @@ def _in_class_folders(
         class_name = composed(folder.name)
         found = list(walk.videos_below(folder))
         if not found and given_split is None:
-            if walk.holds_own_folder(folder) or labels is not None:
-                continue
-            raise DataError(walk.nothing_in(folder) + _advice(root, walk))
+            if not walk.holds_own_folder(folder) and labels is None:
+                walk.refuse(walk.nothing_in(folder) + _advice(root, walk))
+            continue
         if class_name == NONE_OF_THESE:
-            raise DataError(
+            walk.refuse(
                 f"data.videos: {folder} has the name that is given to videos of no class; rename it"
             )
+            continue
         videos += [
             FoundVideo(path, path.relative_to(root).as_posix(), class_name, given_split)
             for path in found
@@ -174,10 +205,8 @@ def _class_folders(
     if not folders and has_labels:
         return []
     if not folders:
-        raise DataError(
-            f"data.videos: {root} holds no class folders; make one folder per class"
-            + _advice(root, walk)
-        )
+        missing = f"data.videos: {root} holds no class folders; make one folder per class"
+        raise DataError(next(iter(walk.faults), missing + _advice(root, walk)))
     inside = {
         folder.name: {path.name for path in walk.folders(folder)}
         if split_meant(folder.name)
@@ -218,7 +247,8 @@ def _labelled(
     gone = [name for name in labels.rows if name not in files]
     strangers = [name for name in gone if any(row.label for _, row in labels.rows[name])]
     if strangers:
-        raise labels.error(labels.rows[strangers[0]][0][0], walk.no_video(strangers, files))
+        number = labels.rows[strangers[0]][0][0]
+        walk.refuse(str(labels.error(number, walk.no_video(strangers, files))))
     rows = {name: rows for name, rows in labels.rows.items() if name in files}
     others = [video for video in videos if composed(video.name) not in rows]
     folder_splits = {composed(video.name): video.given_split for video in videos}
@@ -321,8 +351,9 @@ def _table_warnings(labels: LabelTable, gone: Sequence[str]) -> list[str]:
         )
     if labels.unfinished:
         warnings.append(
-            f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header, "
-            f"as if cut off; passed over: {count(len(labels.unfinished), 'such row')}"
+            f"WARNING: {labels.path}: row {labels.unfinished[0]} has fewer cells than the header "
+            "and no line end, as if cut off; passed over: "
+            + count(len(labels.unfinished), "such row")
         )
     return warnings
 

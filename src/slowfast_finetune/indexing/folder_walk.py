@@ -39,8 +39,12 @@ class FolderWalk:
         extensions: Sequence[str],
         exclude: Sequence[str],
         not_videos: Collection[Path],
+        *,
+        lenient: bool = False,
     ) -> None:
         self.passed_over: dict[Path, str] = {}  # why
+        self.faults: dict[str, None] = {}  # why the folder is refused, each once
+        self._lenient = lenient
         self.warnings: list[str] = []  # of what was found, for the person
         self.extensions = extensions
         self._root = root
@@ -48,6 +52,12 @@ class FolderWalk:
         self._used: set[str] = set()
         self._not_videos = {path.resolve() for path in not_videos}
         self._own_names = {path.name for path in self._not_videos}
+
+    def refuse(self, fault: str) -> None:
+        """Raise a fault of the folder, or note it if all of them are asked for."""
+        if not self._lenient:
+            raise DataError(fault)
+        self.faults[fault] = None
 
     def folders(self, folder: Path) -> list[Path]:
         return [path for path in self.entries(folder) if path.is_dir()]
@@ -138,7 +148,8 @@ class FolderWalk:
         try:
             entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         except OSError as error:
-            raise DataError(f"{folder}: cannot be listed: {error.strerror}") from error
+            self.refuse(f"{folder}: cannot be listed: {error.strerror}")
+            return []
         reasons = {path: reason for path in entries if (reason := self._reason_to_pass_over(path))}
         self.passed_over |= reasons
         return [path for path in entries if path not in reasons]
@@ -146,9 +157,10 @@ class FolderWalk:
     def _reason_to_pass_over(self, path: Path) -> str | None:
         try:
             path.name.encode("utf-8")
-        except UnicodeEncodeError as error:
+        except UnicodeEncodeError:
             shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-            raise DataError(f"{shown}: the name is not UTF-8; rename the file") from error
+            self.refuse(f"{shown}: the name is not UTF-8; rename the file")
+            return "name not UTF-8"
         if path.name.lower() in SYSTEM_NAMES:
             return path.name.strip()
         if self._exclude:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.indexing.discovery import FoundVideo
 from slowfast_finetune.indexing.folder_walk import GROUPS_FILE
+from slowfast_finetune.indexing.label_table import read_cells
 from slowfast_finetune.indexing.names import composed
 
 
@@ -48,23 +48,13 @@ def find_groups(
 
 
 def _read_groups(path: Path, names: set[str]) -> tuple[dict[str, str], list[str]]:
-    if not path.is_file():
-        raise DataError(f"{path}: is not a file; opening it might wait for ever")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"video_path", "group"} <= set(reader.fieldnames or ()):
-                raise DataError(
-                    f"{path}: found columns {', '.join(reader.fieldnames or ['none'])}; "
-                    "expected video_path (from this folder) and group"
-                )
-            pairs = {
-                (composed(row["video_path"]), composed(row["group"]))
-                for row in reader
-                if row["video_path"] and row["group"]
-            }
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 CSV: {error}") from error
+    cells = read_cells(path, required=("video_path", "group"), optional=())
+    video, group = map(cells.header.index, ("video_path", "group"))
+    pairs = {
+        (composed(line[video]), composed(line[group]))
+        for line in cells.lines
+        if max(video, group) < len(line) and line[video] and line[group]
+    }
     groups = dict(sorted(pairs))
     if len(groups) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]

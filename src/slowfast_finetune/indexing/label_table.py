@@ -71,6 +71,7 @@ _REQUIRED = ("video", "label")
 # What `slowfast label` adds. A row with a value in the first replaces the earlier rows on its video
 # that it overlaps in time; one without, which corrects by hand, those of them that have a value.
 DECISION_COLUMNS = ("decided_at", "decided_by", "before", "reason")
+CUT_OFF = "(cut off)"  # the last cell of a row that a crash cut off, since the row after it
 
 
 class ListedRow(NamedTuple):
@@ -148,7 +149,7 @@ def _listed_rows(found: Cells, table: LabelTable) -> list[ListedRow]:
         line = [cell.strip() for cell in raw]
         if not any(line):
             continue
-        if len(line) < len(header) and DECISION_COLUMNS[0] in header:
+        if line[-1] == CUT_OFF:
             table.unfinished.append(number)
             continue
         cells = dict(zip(header, line, strict=False))
@@ -210,14 +211,23 @@ class Cells:
     """A table of labels as text."""
 
     header: list[str]  # names of the columns, lower-case
+    header_lines: int  # of the file, with Excel's own first line
     lines: list[list[str]]  # the cells of the other rows, empty rows included
     separator: str  # of the cells
     line_end: str  # what ends a line
     missing_end: str  # what has to follow for its last line to be a whole one; empty if it is
 
 
-def read_cells(path: Path) -> Cells:
-    """Read a table of labels without a look at its rows.
+def read_cells(
+    path: Path,
+    *,
+    required: Sequence[str] = _REQUIRED,
+    optional: Sequence[str] = LabelRow._fields[2:],
+) -> Cells:
+    """Read a table of labels, or one like it, without a look at its rows.
+
+    Args:
+        required, optional: names of columns.
 
     Raises:
         DataError: it is no table, or lacks a column that must be there.
@@ -237,32 +247,42 @@ def read_cells(path: Path) -> Cells:
         # A crash may have cut off the last row of a table of decisions, even within quotes.
         last = text.rpartition("\n")[2]
         is_open = last.count('"') % 2 and DECISION_COLUMNS[0] in first.lower()
-        missing_end = ('"' if is_open else "") + (line_end if last else "")
+        missing_end = '"' if is_open else ""
         # Not splitlines, which ends a line at a form feed or U+2028 too.
-        lines = io.StringIO(text + missing_end, newline="")
-        found.extend(csv.reader(lines, delimiter=separator, strict=True))
+        reader = csv.reader(
+            io.StringIO(text + missing_end, newline=""), delimiter=separator, strict=True
+        )
+        found.append(next(reader, []))
+        header_lines = reader.line_num + bool(stated)
+        found.extend(reader)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8; in Excel, save it as 'CSV UTF-8'") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except csv.Error as error:  # in the row after those that were found
         raise DataError(f"{path}: row {len(found) + 1}: {error}; is a quote missing?") from error
-    header = [cell.strip().lower() for cell in (found or [[]])[0]]
-    if not set(_REQUIRED) <= set(header):
+    header = [cell.strip().lower() for cell in found[0]]
+    if not set(required) <= set(header):
         raise DataError(
-            f"{path}: found columns {', '.join(filter(None, header)) or 'none'}; expected video "
-            f"and label, and if wanted {', '.join(LabelRow._fields[2:])}"
+            f"{path}: found columns {', '.join(filter(None, header)) or 'none'}; expected "
+            + " and ".join(required)
+            + (f", and if wanted {', '.join(optional)}" if optional else "")
         )
     for number, row in enumerate(found, 1):
         for name, cell in zip(header, row, strict=False):
-            if name in _REQUIRED and separator in cell.partition("\n")[2]:
+            if name in required and separator in cell.partition("\n")[2]:
                 raise DataError(
                     f"{path}: row {number}: the cell {cell!r} holds a line break and then "
                     f"{separator!r}; is a quote missing?"
                 )
-    if twice := [n for n in (*LabelRow._fields, *DECISION_COLUMNS) if header.count(n) > 1]:
+    known = (*required, *optional, *DECISION_COLUMNS)
+    if twice := [name for name in known if header.count(name) > 1]:
         raise DataError(f"{path}: column {twice[0]} is there twice")
-    return Cells(header, found[1:], separator, line_end, missing_end)
+    if last and DECISION_COLUMNS[0] in header and len(found[-1]) < len(header):
+        found[-1].append(CUT_OFF)
+        missing_end += separator + CUT_OFF
+    missing_end += line_end if last else ""
+    return Cells(header, header_lines, found[1:], separator, line_end, missing_end)
 
 
 def label_row(cells: dict[str, str], *, decimal_comma: bool) -> LabelRow:
@@ -273,7 +293,9 @@ def label_row(cells: dict[str, str], *, decimal_comma: bool) -> LabelRow:
     """
     if not cells.get("video"):
         raise ValueError("names no video")
-    label = composed(cells.get("label", "")) or None
+    if "label" not in cells:
+        raise ValueError("ends before its label; to leave the video out, end it with a separator")
+    label = composed(cells["label"]) or None
     if label == NONE_OF_THESE:
         raise ValueError(f"{label!r} is the answer for videos of no class; use another label")
     split = cells.get("split", "").lower()

@@ -25,22 +25,26 @@ class Manifest:
 
     rows: list[ManifestRow]
     notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # as in :class:`Discovery`
     num_changed: int = 0  # test labels that were changed at the label desk
     num_dropped: int = 0  # test videos, or parts of some, that were left out there
 
 
-def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None = None) -> Manifest:
+def build_manifest(
+    params: DataParams, *, project: Path, memo: HashMemo | None = None, lenient: bool = False
+) -> Manifest:
     """Find, hash, group and split the videos of ``params.videos``.
 
     Args:
         project: where relative paths start, and which clip store and DVC cache hold no videos.
         memo: saves reading files that have not changed.
+        lenient: note faults of the folder that leave other videos.
 
     Raises:
         DataError: nothing usable there, or no split is possible; see ``find_videos`` and
             ``assign_splits``.
     """
-    root, discovery = discover(params, project=project)
+    root, discovery = discover(params, project=project, lenient=lenient)
     if not discovery.class_names:
         raise DataError(f"data.videos: {root} holds no video that has a label")
     if len(discovery.class_names) < 2:
@@ -48,7 +52,7 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
             f"data.videos: {root} holds one class, {discovery.class_names[0]!r}; "
             f"telling actions apart needs at least two class folders{discovery.advice}"
         )
-    notes = [*_ignored_notes(discovery), *discovery.warnings]
+    notes = discovery.notes
     joined, group_notes = find_ties(discovery.videos, root=root, params=params, memo=memo)
     before = None
     if discovery.undecided:
@@ -65,7 +69,8 @@ def build_manifest(params: DataParams, *, project: Path, memo: HashMemo | None =
         video.table_row in discovery.changed and split == "test"
         for video, split in zip(discovery.videos, splits, strict=True)
     )
-    return Manifest(rows, notes + group_notes + split_notes, changed, discovery.num_dropped)
+    notes += group_notes + split_notes
+    return Manifest(rows, notes, discovery.faults, changed, discovery.num_dropped)
 
 
 def manifest_rows(
@@ -103,7 +108,7 @@ def manifest_rows(
     ]
 
 
-def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
+def discover(params: DataParams, *, project: Path, lenient: bool = False) -> tuple[Path, Discovery]:
     """The folder ``params.videos``, and its videos; see ``find_videos``.
 
     The table of labels is ``params.labels``, or labels.csv in the folder if there is one.
@@ -117,6 +122,7 @@ def discover(params: DataParams, *, project: Path) -> tuple[Path, Discovery]:
         exclude=params.exclude,
         not_videos=_own_folders(project),
         labels=labels,
+        lenient=lenient,
     )
     if params.background is not None:
         ratio = params.background_ratio
@@ -161,16 +167,6 @@ def _own_folders(project: Path) -> list[Path]:
     """The clip store and DVC's cache, which hold no videos."""
     cache = dvc_cache(project)
     return [store_root(project), *([] if cache is None else [cache])]
-
-
-def _ignored_notes(discovery: Discovery) -> list[str]:
-    kinds = discovery.ignored.most_common()
-    shown = ", ".join(
-        f"{number} {kind}" + "s" * (number > 1 and kind in {"broken link", "special file"})
-        for kind, number in kinds[:12]
-    )
-    more = f", {len(kinds) - 12} other kinds" if len(kinds) > 12 else ""
-    return [f"passed over: {shown}{more}"] if kinds else []
 
 
 def describe(manifest: Manifest) -> str:

@@ -23,6 +23,7 @@ class Item:
     class_name: str
     ties: tuple[str, ...]
     given_split: Split | None = None
+    lies_in: Split | None = None  # the split of its own folder or label; none: ``given_split``
 
 
 Unit = list[Item]  # items that belong together, sorted by key
@@ -119,9 +120,24 @@ def check_given_splits(items: Sequence[Item]) -> None:
     """
     for unit in _units(items):
         if len(given := _given(unit)) > 1:
-            key_in = {item.given_split: item.key for item in unit}
-            names = ", ".join(key_in[split] for split in given)
-            raise DataError(f"{names}: belong together but lie in {' and '.join(given)}; move them")
+            raise DataError(_why_apart(unit, given))
+
+
+def _why_apart(unit: Unit, given: Sequence[Split]) -> str:
+    """Name one item of each split that is tied to one of another, and the tie, if any two are."""
+    lies_in = {item: split for item in unit if (split := item.lies_in or item.given_split)}
+    key_in = {split: item.key for item, split in lies_in.items()}
+    why = "by way of others"
+    first: dict[str, Item] = {}
+    pairs = [(first.setdefault(tie, item), item, tie) for item in lies_in for tie in item.ties]
+    for one, other, tie in pairs:
+        if lies_in[one] != lies_in[other]:
+            given = [split for split in SPLITS if split in (lies_in[one], lies_in[other])]
+            key_in = {lies_in[one]: one.key, lies_in[other]: other.key}
+            why = "as copies of one video" if tie.startswith("content ") else f"by {tie}"
+            break
+    names = ", ".join(key_in[split] for split in given)
+    return f"{names}: belong together, {why}, but lie in {' and '.join(given)}; move them"
 
 
 def _given(unit: Unit) -> list[Split]:

@@ -148,7 +148,7 @@ def _items(joined: JoinedVideos, given: Mapping[str, Split | None]) -> list[Item
         number = seen[video.name]
         key = f"{video.name}#{number}" if number else video.name
         seen[video.name] += 1
-        items.append(Item(key, video.class_name, ties, given[video.name]))
+        items.append(Item(key, video.class_name, ties, given[video.name], video.given_split))
     return items
 
 

@@ -1,4 +1,4 @@
-"""Detect groups that file names imply, if no groups are configured. Pure."""
+"""Detect groups that file names imply, if no video has a group. Pure."""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from slowfast_finetune.labelling.activitynet import cut_name
 from slowfast_finetune.labelling.source_file import ListedLabel, SourceFile, reader_of
 
 _KINETICS = {"label", "youtube_id", "time_start", "time_end"}
-_UCF101 = re.compile(r"(?:.*/)?(\w+)/((v_\w+_g\d+)_c\d+\.avi)(?:\s+\d+)?")
+# UCF101 itself writes HandstandPushups/v_HandStandPushups_g01_c01.avi.
+_UCF101 = re.compile(r"(?:.*/)?(\w+)/((v_(?i:\1)_g\d+)_c\d+\.avi)(?:\s+(\d+))?")
+_OR = ", or --format paths"
 _HMDB51_FILE = re.compile(r"(.+)_test_split\d\.txt")
 _HMDB51 = re.compile(r"(.+\.avi)\s+([012])")
 _HMDB51_SPLITS: dict[str, Split] = {"1": "train", "2": "test"}
@@ -72,15 +74,26 @@ def ucf101(file: SourceFile) -> Iterator[ListedLabel]:
     """Read trainlist01.txt or testlist01.txt: ``Archery/v_Archery_g08_c01.avi 3``.
 
     The folder is the class, and the name of the file tells the split (torchvision.datasets.UCF101
-    reads the lists likewise; test lists have no numbers). The 25 groups of a class were cut from
-    the same recordings each, and stay together.
+    reads the lists likewise; test lists have no numbers). Where names of classes are given, those
+    count. The 25 groups of a class were cut from the same recordings each, and stay together.
     """
-    split = _split_in_name(file)
+    split, names = _split_in_name(file), file.reading.class_names
     if split is None:
-        raise file.error("its name", "tells no split; expected one such as trainlist01.txt")
-    for where, match in _matches(file, _UCF101, "CLASS/v_CLASS_g01_c01.avi"):
-        label, video, group = match.groups()
-        yield ListedLabel(where, f"{label}/{video}", label, split=split, group=group)
+        raise file.error("its name", "tells no split; expected one such as trainlist01.txt" + _OR)
+    for where, match in _matches(file, _UCF101, f"CLASS/v_CLASS_g01_c01.avi{_OR}"):
+        folder, video, group, number = match.groups()
+        label = folder
+        if names is not None:
+            label = _class_name(file, where, number) if number else folder
+            if not number and folder not in names.values():
+                raise file.error(where, f"has no number, and no class is named {folder!r}")
+            if label != folder and folder in names.values():
+                raise file.error(
+                    where,
+                    f"class {number} is named {label!r}, but the folder is {folder!r}; does the "
+                    "list count from 0 and the file of names from 1, or the reverse?",
+                )
+        yield ListedLabel(where, f"{folder}/{video}", label, split=split, group=group)
 
 
 @reader_of(
@@ -111,17 +124,22 @@ def paths(file: SourceFile) -> Iterator[ListedLabel]:
     (mmaction/datasets/video_dataset.py): .txt. Here paths may have spaces, and the class may be a
     name. Without names, class 12 is called class_12.
     """
-    split, names = _split_in_name(file), file.reading.class_names
+    split = _split_in_name(file)
     for where, match in _matches(file, _PATH, "the path of a video and its one class"):
         video, number, label = match.groups()
-        if number is not None and names is None:
-            label = f"class_{number}"
-            file.reading.remark("classes are numbers: 12 becomes class_12; --classes gives names")
-        elif number is not None and names is not None:
-            if int(number) not in names:
-                raise file.error(where, f"class {number} is not among the {len(names)} with names")
-            label = names[int(number)]
+        if number is not None:
+            label = _class_name(file, where, number)
         yield ListedLabel(where, video, label, split=split)
+
+
+def _class_name(file: SourceFile, where: str, number: str) -> str:
+    names = file.reading.class_names
+    if names is None:
+        file.reading.remark("classes are numbers: 12 becomes class_12; --classes gives names")
+        return f"class_{number}"
+    if int(number) not in names:
+        raise file.error(where, f"class {number} is not among the {len(names)} with names")
+    return names[int(number)]
 
 
 @reader_of(

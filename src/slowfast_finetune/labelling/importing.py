@@ -17,6 +17,9 @@ from slowfast_finetune.labelling.label_formats import format_of
 from slowfast_finetune.labelling.matching import Matches, VideoNames
 from slowfast_finetune.labelling.source_file import LabelFormat, ListedLabel, Reading, SourceFile
 
+# A line of one of these may be a line of another, whose class is another.
+LISTS = ("ucf101", "hmdb51", "paths")
+
 
 def import_labels(
     paths: Sequence[Path],
@@ -56,6 +59,10 @@ def import_labels(
         raise DataError(f"{paths[0]}: expected files of labels, and at most one of class names")
     reading.class_names = read_class_names(names[0]) if names else None
     pairs = [(file, format_of(file, format_name)) for file in files]
+    lists = {known.name: (file, known) for file, known in pairs if known.name in LISTS}
+    if len(lists) > 1:
+        shown = ", ".join(f"{file.path} is {known.title}" for file, known in lists.values())
+        raise DataError(f"{shown}: their classes may differ; read all as one, e.g. --format paths")
     notes = [f"{file.path}: {known.title}" for file, known in pairs]
     listed = [label for file, known in pairs for label in _listed(file, known)]
     if track is not None:

@@ -24,6 +24,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from posixpath import normpath
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -150,8 +151,9 @@ def write_label_studio(
     for video, group in itertools.groupby(rows, key=lambda row: row.video):
         parts = list(group)
         guesses = [(row, *predictions[row.span]) for row in parts if row.span in predictions]
+        path = normpath(f"{folder}/{video}")  # a video may lie beside the folder
         task: dict[str, Any] = {
-            "data": {"video": f"/data/local-files/?d={quote(f'{folder}/{video}')}", "fps": fps},
+            "data": {"video": f"/data/local-files/?d={quote(path)}", "fps": fps},
             "annotations": [
                 {"result": [_region(row, row.label, fps, durations) for row in parts if row.label]}
             ],

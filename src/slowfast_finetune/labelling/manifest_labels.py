@@ -23,7 +23,7 @@ def labels_of(
         project: where relative paths of the manifest start.
 
     Raises:
-        DataError: a video does not lie in the folder.
+        DataError: no video lies in the folder; a table can name some beside it.
     """
     rows, paths = [], {}
     for row in manifest:
@@ -31,6 +31,11 @@ def labels_of(
         paths[video] = locate(row.video_path, project=project)
         times = row.start_seconds, row.end_seconds
         rows.append(LabelRow(video, row.class_name, *times, row.split, row.group))
+    if rows and all(row.video.startswith("../") for row in rows):
+        raise DataError(
+            f"data.videos: no video of the manifest is in {root}, e.g. not {rows[0].video}; set "
+            "data.videos to the folder that the manifest was made from"
+        )
     rows.sort(key=lambda row: (row.video, row.start or 0.0))
     return rows, paths
 
@@ -53,12 +58,4 @@ def dropped_rows(table: LabelTable, rows: Iterable[LabelRow]) -> list[LabelRow]:
 
 def name_of(video_path: str, *, root: Path, project: Path) -> str:
     """The path of a manifest's video from the videos folder; see :func:`labels_of`."""
-    # Path.resolve would follow links.
-    path = Path(os.path.abspath(locate(video_path, project=project)))  # noqa: PTH100
-    folder = Path(os.path.abspath(root))  # noqa: PTH100
-    if not path.is_relative_to(folder):
-        raise DataError(
-            f"data.videos: {video_path} of the manifest is not in {root}; set data.videos to "
-            "the folder that the manifest was made from"
-        )
-    return composed(path.relative_to(folder).as_posix())
+    return composed(Path(os.path.relpath(locate(video_path, project=project), root)).as_posix())
