@@ -30,6 +30,7 @@ from slowfast_finetune.comparing.crossval_files import (
     write_crossval,
 )
 from slowfast_finetune.evaluation.predictions_table import PredictionRow, Predictions
+from slowfast_finetune.evaluation.resampling import interval_of_accuracy
 from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.counting import imbalance
@@ -60,6 +61,7 @@ from slowfast_finetune.report.run_findings import (
 )
 from slowfast_finetune.report.run_overview import data_table, sentences
 from slowfast_finetune.report.video_order import most_informative, probability_bars, to_explain
+from slowfast_finetune.scoring.metrics import bin_sums, calibration_error
 
 THIN = "\u202f"
 
@@ -259,12 +261,50 @@ def test_sure_mistakes_are_listed_the_surest_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "confidence", "expected"),
-    [(0.25, 0.95, ["overconfident"]), (0.25, 0.45, ["underconfident"]), (0.1, 0.95, [])],
+    ("confidence", "expected"),
+    [(0.91, ["overconfident"]), (0.9, []), (0.7, []), (0.5, []), (0.49, ["underconfident"])],
 )
-def test_confidence_beside_accuracy(error: float, confidence: float, expected: list[str]) -> None:
-    scores = {"top1_accuracy": Estimate(0.7), "calibration_error": Estimate(error)}
+def test_mean_confidence_beside_the_interval_of_the_accuracy(
+    confidence: float, expected: list[str]
+) -> None:
+    # The calibration error is large, as it is of few videos whatever the model.
+    scores = {"top1_accuracy": Estimate(0.7, 0.5, 0.9), "calibration_error": Estimate(0.3)}
     assert codes(miscalibration([prediction("a", "a", confidence)], scores)) == expected
+
+
+def times_miscalibrated(number: int, *, per_group: int, surplus: float) -> float:
+    """How often the finding comes in 200 draws of predictions that are right less often than sure.
+
+    All videos of a group are right, or none; ``surplus`` is confidence less probability.
+    """
+    rng = np.random.default_rng(0)
+    units = np.arange(number) // per_group
+    found = 0
+    for _ in range(200):
+        confidence = rng.uniform(0.4, 1, units[-1] + 1)
+        right = (rng.random(len(confidence)) < confidence - surplus)[units]
+        seen = [
+            prediction("a", "a" if is_right else "b", sure)
+            for is_right, sure in zip(right, confidence[units], strict=True)
+        ]
+        (error,) = calibration_error(bin_sums(confidence[units], right), np.array([number]))
+        scores = {
+            "top1_accuracy": Estimate(right.mean(), *interval_of_accuracy(right, units)),
+            "calibration_error": Estimate(error),
+        }
+        found += any(miscalibration(seen, scores))
+    return found / 200
+
+
+@pytest.mark.parametrize(("number", "per_group"), [(20, 1), (100, 1), (100, 5)])
+def test_calibrated_models_are_told_of_miscalibration_at_most_once_in_twenty(
+    number: int, per_group: int
+) -> None:
+    assert times_miscalibrated(number, per_group=per_group, surplus=0) <= 0.05
+
+
+def test_models_that_are_right_less_often_than_sure_are_told() -> None:
+    assert times_miscalibrated(100, per_group=1, surplus=0.2) >= 0.9
 
 
 def test_too_few_videos_and_too_few_groups() -> None:
