@@ -5,6 +5,7 @@ Data made to mislead goes through the real measurement, so that the whole is tes
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -153,13 +154,14 @@ def test_a_model_no_better_than_properties_has_learnt_nothing_beyond() -> None:
         (0.9, 0.5, 0.85, -0.02, ["maybe-not-above-metadata"]),
         (0.95, 0.5, 0.76, 0.1, ["metadata-tells-class"]),  # 0.76 is over half of the way to 1
         (0.95, 0.5, 0.74, 0.1, []),
+        (0.95, 0.5, 0.74, None, ["maybe-not-above-metadata"]),  # of too few groups
         (0.4, 0.5, 0.6, -0.2, ["not-above-majority", "not-above-metadata"]),
         # Properties that tell no more than a guess are not what is wrong.
         (0.4, 0.5, 0.5, -0.2, ["not-above-majority"]),
     ],
 )
 def test_comparison_with_what_needs_no_looking(
-    accuracy: float, majority: float, metadata: float, low: float, expected: list[str]
+    accuracy: float, majority: float, metadata: float, low: float | None, expected: list[str]
 ) -> None:
     scores = {
         "top1_accuracy": Estimate(accuracy),
@@ -312,7 +314,13 @@ def test_too_few_videos_and_too_few_groups() -> None:
     wide, narrow = Estimate(0.7, 0.4, 0.9), Estimate(0.7, 0.65, 0.75)
     assert codes(uncertainty(many, {"top1_accuracy": wide})) == ["too-few-videos"]
     assert codes(uncertainty(many, {"top1_accuracy": narrow})) == []
-    assert codes(uncertainty(many[1:], {"top1_accuracy": narrow})) == ["too-few-groups"]
+    both = ["too-few-videos", "too-few-groups"]
+    assert codes(uncertainty(many[1:], {"top1_accuracy": wide})) == both
+    (found,) = uncertainty(many[1:] * 2, {"top1_accuracy": narrow})
+    assert (found.code, found.title) == (
+        "too-few-groups",
+        "38 test videos of 19 groups: with only 19 groups, confidence intervals are too narrow",
+    )
 
 
 def test_groups_on_both_sides() -> None:
@@ -417,10 +425,16 @@ def test_scenes_seen_and_unseen_are_compared(tmp_path: Path) -> None:
 def test_verdict_says_how_good_how_certain_and_above_what(tmp_path: Path) -> None:
     tests = [*answers("a", {"a": 8, "b": 2}), *answers("b", {"b": 10})]
     results = read_results(write_run(tmp_path, tests, class_names=["a", "b"]).files)
+    accuracy = {"above_metadata": Estimate(0.4, 0.25, 0.5)}
+    results = dataclasses.replace(results, scores={**results.scores, **accuracy})
     first, second, third = (text.replace(THIN, " ") for text in sentences("result", results))
     assert first.startswith("18 of 20 test videos are classified correctly. For new videos of ")
     assert first.endswith("The test videos come from 10 groups.")
     assert "guessing 50 %" in second
+    assert second.endswith(
+        "exceeds the last by 40 percentage points (95 % confidence interval 25 to 50 percentage "
+        "points)."
+    )
     assert third == "The lowest recall is that of a: 80 % of 10 videos, most often predicted as b."
 
 

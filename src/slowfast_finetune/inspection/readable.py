@@ -31,6 +31,14 @@ def percent(value: float | None) -> str:
     return f"{text.replace('-', '−')}\u202f%"
 
 
+def points(*differences: float | None) -> str:
+    """Format differences of shares: "−5 percentage points", "1.5 to 8 percentage points"."""
+    if None in differences:
+        return MISSING
+    numbers = " to ".join(percent(value).removesuffix("\u202f%") for value in differences)
+    return f"{numbers} percentage points"
+
+
 def part(number: int, total: int, noun: str) -> str:
     """Format a part of a whole: "2 of 731 videos (0.3 %)"."""
     share = percent(number / total)
@@ -92,6 +100,6 @@ def template_environment(room: str, *, autoescape: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (percent, part, interval, decimal, count, listed, duration, shortened):
+    for function in (percent, points, part, interval, decimal, count, listed, duration, shortened):
         made.globals[function.__name__] = function
     return made

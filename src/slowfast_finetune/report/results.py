@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import case_noun, unit_noun
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.comparing import sources
 from slowfast_finetune.comparing.crossval_files import SUMMARY_NAME, CrossvalResults, read_crossval
@@ -215,6 +217,14 @@ def read_predictions(path: Path) -> tuple[tuple[str, ...], list[VideoResult]]:
         VideoResult(*pair)
         for pair in zip(PREDICTIONS.rows(found.frame), probabilities, strict=True)
     ]
+
+
+def tested(predictions: Sequence[VideoResult]) -> str:
+    """Say what was tested: "9 test videos of 3 groups", "14 test parts of 2 videos"."""
+    rows = [video.row for video in predictions]
+    noun, unit = case_noun(rows), unit_noun(rows)
+    said = count(len(rows), f"test {noun}")
+    return said if noun == unit else f"{said} of {count(number_of_groups(predictions), unit)}"
 
 
 def number_of_groups(predictions: Sequence[VideoResult]) -> int:

@@ -7,14 +7,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from slowfast_finetune.base.console import count
-from slowfast_finetune.base.manifest_table import case_noun
+from slowfast_finetune.base.manifest_table import case_noun, unit_noun
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation.resampling import FEW_UNITS
+from slowfast_finetune.evaluation.resampling import few_units
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.counting import imbalance
 from slowfast_finetune.inspection.findings import Finding, make_finding
-from slowfast_finetune.report.results import Results, Scores, VideoResult, number_of_groups
+from slowfast_finetune.report.results import (
+    Results,
+    Scores,
+    VideoResult,
+    number_of_groups,
+    tested,
+)
 from slowfast_finetune.report.video_order import surest_mistakes
 
 SURE = 0.9  # confidence from which a wrong prediction suggests a wrong label
@@ -60,7 +65,7 @@ def baseline_findings(scores: Scores) -> Iterator[Finding]:
     texts = {"accuracy": accuracy, "metadata": metadata, "above": above}
     if accuracy <= metadata:
         yield make_finding("not-above-metadata", "problem", **texts)
-    elif above is not None and above.low is not None and above.low <= 0:
+    elif above is not None and (above.low is None or above.low <= 0):
         yield make_finding("maybe-not-above-metadata", "warning", **texts)
     elif metadata - guessing > (1 - guessing) / 2:
         yield make_finding("metadata-tells-class", "warning", **texts)
@@ -151,18 +156,11 @@ def miscalibration(predictions: Sequence[VideoResult], scores: Scores) -> Iterat
 
 
 def uncertainty(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[Finding]:
-    """Report a wide confidence interval, or too few groups for a reliable one."""
-    accuracy, groups = scores["top1_accuracy"], number_of_groups(predictions)
+    """Report a wide confidence interval, and too few groups for a reliable one."""
+    accuracy, what = scores["top1_accuracy"], tested(predictions)
     known = accuracy.low is not None and accuracy.high is not None
-    wide = known and accuracy.high - accuracy.low > WIDE  # type: ignore[operator]
-    if wide or groups < FEW_UNITS:
-        videos = count(len(predictions), f"test {case_noun(v.row for v in predictions)}")
-        grouped = any(video.row.group for video in predictions)
-        yield make_finding(
-            "too-few-videos" if wide else "too-few-groups",
-            "warning",
-            wide=wide,
-            accuracy=accuracy,
-            limit=FEW_UNITS,
-            what=f"{videos} of {count(groups, 'group')}" if grouped else videos,
-        )
+    if known and accuracy.high - accuracy.low > WIDE:  # type: ignore[operator]
+        yield make_finding("too-few-videos", "warning", accuracy=accuracy, what=what)
+    unit = unit_noun(video.row for video in predictions)
+    if few := few_units(number_of_groups(predictions), unit):
+        yield make_finding("too-few-groups", "warning", what=what, few=few)
