@@ -45,7 +45,7 @@ from slowfast_finetune.pictures.contact_sheets import (
     tiled_jpeg,
 )
 from slowfast_finetune.report import report_page
-from slowfast_finetune.report.charts import ticks
+from slowfast_finetune.report.charts import short, ticks
 from slowfast_finetune.report.confusion_matrix import make_matrix
 from slowfast_finetune.report.evidence import Evidence
 from slowfast_finetune.report.report_page import MAX_BYTES, compose
@@ -851,6 +851,12 @@ def test_a_matrix_of_too_many_classes_keeps_those_with_mistakes() -> None:
     assert list(matrix.names) == ["b", "c"]
     assert matrix.num_classes == 3
     assert matrix.cells[0].id == "1-2", "ids count all classes"
+
+
+def test_numbers_at_ticks_are_those_of_the_ticks() -> None:
+    assert [short(value) for value in (0.0, 0.5, 2e-5, 1.5e-5, 1200.0)] == [
+        "0", "0.5", "2e-5", "1.5e-5", "1200"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -53,12 +53,16 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def decimal(value: float | None, *, digits: int = 3) -> str:
-    """Format a number that is no share: "0.097", "1.25e-05" if it is small, "–" for None."""
+    """Format a number that is no share: "0.972", "0.0015", "1.25e-05", "–" for None.
+
+    It has ``digits`` decimals, or, below 0.1, as many significant digits.
+    """
     if value is None or math.isnan(value):
         return MISSING
     if value and abs(value) < 10**-digits:
         return f"{value:.2e}"
-    return f"{value:.{digits}f}".replace("-", "−")
+    kind = "f" if value == 0 or abs(value) >= 0.1 else "g"
+    return f"{value:.{digits}{kind}}".replace("-", "−")
 
 
 def listed(names: Sequence[str], *, limit: int = 4) -> str:
