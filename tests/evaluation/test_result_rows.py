@@ -229,8 +229,8 @@ def test_subsets_by_hand() -> None:
     outcome = Outcome(rows, probabilities, rows, 0.0)
     found = {row.subset: (row.num_videos, row.accuracy) for row in subset_rows(outcome)}
     assert found == {
-        "padded": (1, 0.0), "unpadded": (2, 1.0), "damaged": (1, 1.0), "sound": (2, 0.5),
+        "padded": (1, 0.0), "unpadded": (2, 1.0), "damaged": (1, 1.0), "undamaged": (2, 0.5),
     }  # fmt: skip
     assert [row.subset for row in subset_rows(outcome_of([0], [[1.0, 0.0, 0.0]]))] == [
-        "unpadded", "sound",
+        "unpadded", "undamaged",
     ]  # fmt: skip

@@ -176,7 +176,7 @@ def subset_rows(outcome: Outcome) -> list[SubsetRow]:
     """Compute the accuracy on subsets that should not differ if the model uses the action alone."""
     padded = np.array([row.num_sampled < row.num_frames for row in outcome.rows])
     damaged = np.array([row.damaged for row in outcome.rows])
-    subsets = {"padded": padded, "unpadded": ~padded, "damaged": damaged, "sound": ~damaged}
+    subsets = {"padded": padded, "unpadded": ~padded, "damaged": damaged, "undamaged": ~damaged}
     return accuracy_of_subsets(outcome.right, outcome.units, subsets)
 
 
