@@ -114,7 +114,7 @@ def test_a_camera_on_both_sides_of_the_split_is_named_with_its_partner() -> None
     found = the(scene_findings(videos), "seen-scenes")
     # One of 13 is more than a twentieth, but one video is no reason to worry.
     assert found.level == "note"
-    assert found.title == f"1 of 13 test videos (7.7{THIN}%) show a scene that is also in train"
+    assert found.title == f"1 of 13 test videos (7.7{THIN}%) shows a scene that is also in train"
     assert found.video_paths == ("b.mp4", "a.mp4")
     assert "group_pattern" in found.detail
     again = summary_of(acted(1, seed=77, background=camera), path="c.mp4", split="test")

@@ -489,11 +489,18 @@ def test_tables_of_two_runs_are_refused(tmp_path: Path) -> None:
 def test_verdict_tells_how_often_it_answers(tmp_path: Path) -> None:
     tests = [Answer("a", "a", 0.9), Answer("a", "b", 0.6), Answer("b", "b", 0.9)]
     run = write_run(tmp_path, tests, class_names=["a", "b"], threshold=0.8)
-    last = sentences("result", read_results(run.files))[-1].replace(THIN, " ")
+    results = read_results(run.files)
+    last = sentences("result", results)[-1].replace(THIN, " ")
     assert last == (
-        "The model answers for 66.7 % of the videos; 100 % of these are "
-        "classified correctly (95 % confidence interval 43.9 % to 100 %)."
+        "The model answers for 66.7 % of the videos; 100 % of its answers are correct (95 % "
+        "confidence interval 43.9 % to 100 %)."
     )
+    strange = [
+        dataclasses.replace(video, row=video.row._replace(novelty=novelty))
+        for video, novelty in zip(results.predictions, (0.5, 1.5, 0.5), strict=True)
+    ]
+    told = sentences("result", dataclasses.replace(results, predictions=strange))[-1]
+    assert "videos (of the others 1 is unlike the training videos, 0 between classes); " in told
 
 
 def test_a_probe_is_told_without_epochs(tmp_path: Path) -> None:

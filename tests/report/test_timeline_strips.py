@@ -115,6 +115,7 @@ def test_parts_of_two_videos_are_of_two_videos_wherever_the_page_counts(
     assert "The accuracy is measured on 14 test parts of 2 videos." in text
     assert f'<p class="note">{few.capitalize()}.</p>' in text
     assert '<th scope="col">videos</th><th scope="col">length</th>' in text
+    assert "of 14 parts</title>" in text  # of the reliability diagram
     assert "25 to 75 percentage points" in text  # the row of differences
     assert "group" not in sentences("data", results)[0]
     card = model_card(results, params=run.params, findings=check_run(results))

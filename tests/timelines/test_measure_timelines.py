@@ -196,12 +196,12 @@ def test_nothing_is_chosen_without_evidence(
     wrong, gone = (case(name, "jump", 15, 16, split="val") for name in ("a.mp4", "gone.mp4"))
     assert choose(wrong, gone) == (
         TimelineSettings(num_videos=1, num_left_out=1),
-        "timeline not chosen: F1 at IoU 0.25 is 0 on 1 validation videos (1 more cannot be read) "
+        "timeline not chosen: F1 at IoU 0.25 is 0 on 1 validation video (1 more cannot be read) "
         "with all parameters; timelines are made without a choice",
     )
     assert choose(gone) == (
         TimelineSettings(num_left_out=1),
-        "timeline not chosen: none of 1 validation videos with labelled parts can be read; "
+        "timeline not chosen: no validation video with labelled parts can be read (1 left out); "
         "timelines are made without a choice",
     )
 

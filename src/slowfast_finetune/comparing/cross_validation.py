@@ -12,6 +12,7 @@ import numpy as np
 
 from slowfast_finetune.base.console import progress, say
 from slowfast_finetune.base.errors import ParamsError
+from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
@@ -213,15 +214,16 @@ def more_videos_text(
     """Say what more videos would do, and of which class most."""
     gain, (low, high) = gain_of_doubling(right, logistic.joined_units(rows))
     half, full = curve[HALF].num_videos, curve[FULL].num_videos
-    said = f"From {half:.0f} to {full:.0f} videos the accuracy changed by {gain:+.3f}"
+    noun = case_noun(rows)
+    said = f"From {half:.0f} to {full:.0f} {noun}s the accuracy changed by {gain:+.3f}"
     said += f" (95 % confidence interval {low:+.3f} to {high:+.3f}): "
     if low <= 0:
-        return said + "it cannot be told that more videos would help."
+        return said + f"it cannot be told that more {noun}s would help."
     labels = np.array([row.label for row in rows])
     by_class = [(right[FULL] - right[HALF])[labels == label].mean() for label in set(labels)]
     most = class_names[sorted(set(labels))[int(np.argmax(by_class))]]
     return said + (
-        "more videos would probably help, twice as many by about as much or less; most of all "
+        f"more {noun}s would probably help, twice as many by about as much or less; most of all "
         f"those of {most!r} ({max(by_class):+.3f})."
     )
 

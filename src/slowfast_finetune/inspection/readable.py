@@ -45,6 +45,11 @@ def part(number: int, total: int, noun: str) -> str:
     return f"{number:,} of ".replace(",", "\u202f") + f"{count(total, noun)} ({share})"
 
 
+def are(number: int) -> str:
+    """The verb for a number of things: "is" for 1."""
+    return "is" if number == 1 else "are"
+
+
 def interval(low: float | None, high: float | None) -> str:
     """Format an interval of shares: "94.8 % to 100 %", or "–" if a limit is missing."""
     if low is None or high is None or math.isnan(low) or math.isnan(high):
@@ -104,6 +109,7 @@ def template_environment(room: str, *, autoescape: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (percent, points, part, interval, decimal, count, listed, duration, shortened):
+    functions = percent, points, part, are, interval, decimal, count, listed, duration, shortened
+    for function in functions:
         made.globals[function.__name__] = function
     return made

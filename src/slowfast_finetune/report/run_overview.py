@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from slowfast_finetune.base.manifest_table import SPLITS, case_noun, unit_noun
+from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, case_noun, unit_noun
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.inspection.readable import duration, percent, template_environment
 from slowfast_finetune.report.results import Results, number_of_groups, tested
@@ -52,6 +52,7 @@ def sentences(kind: str, results: Results) -> list[str]:
         default=None,
     )
     values = {
+        "NONE_OF_THESE": NONE_OF_THESE,
         "results": results,
         "noun": case_noun(results.clips),
         "scores": _Known(scores),
