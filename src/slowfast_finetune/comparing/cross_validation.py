@@ -21,8 +21,8 @@ from slowfast_finetune.comparing.crossval_files import CurveRow
 from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import (
     Interval,
+    bootstrap_interval,
     interval_of_accuracy,
-    percentile_interval,
     resampled,
 )
 from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
@@ -194,7 +194,7 @@ def gain_of_doubling(right: Floats, units: Labels) -> tuple[float, Interval]:
     gain = right[FULL] - right[HALF]
     sums = np.stack([np.bincount(units, gain), np.bincount(units)], axis=1).astype(np.float64)
     totals = resampled(sums)
-    return float(gain.mean()), percentile_interval(totals[:, 0] / totals[:, 1])
+    return float(gain.mean()), bootstrap_interval(totals[:, 0] / totals[:, 1], num_units=len(sums))
 
 
 def curve_table(curve: Sequence[CurveRow]) -> str:
@@ -216,8 +216,9 @@ def more_videos_text(
     half, full = curve[HALF].num_videos, curve[FULL].num_videos
     noun = case_noun(rows)
     said = f"From {half:.0f} to {full:.0f} {noun}s the accuracy changed by {gain:+.3f}"
-    said += f" (95 % confidence interval {low:+.3f} to {high:+.3f}): "
-    if low <= 0:
+    ends = "" if np.isnan(low) else f" (95 % confidence interval {low:+.3f} to {high:+.3f})"
+    said += f"{ends}: "
+    if not low > 0:  # or unknown
         return said + f"it cannot be told that more {noun}s would help."
     labels = np.array([row.label for row in rows])
     by_class = [(right[FULL] - right[HALF])[labels == label].mean() for label in set(labels)]

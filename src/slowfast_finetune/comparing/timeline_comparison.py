@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slowfast_finetune.comparing.comparison import Difference, few_units, table_of
-from slowfast_finetune.evaluation.resampling import percentile_interval
+from slowfast_finetune.comparing.comparison import Difference, table_of
+from slowfast_finetune.evaluation.resampling import few_units
 from slowfast_finetune.timelines.segment_scores import draws, scores_of
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of
 
@@ -43,18 +43,18 @@ def compare_timelines(
     for name in scores_a:
         drawn = scores_b[name] - scores_a[name]
         if not np.isnan(drawn[0]):
-            one, other, gain = (float(of[0]) for of in (scores_a[name], scores_b[name], drawn))
-            ends = percentile_interval(drawn[1:])
-            differences.append(Difference(name, one, other, gain, *ends))
+            one, other = (float(of[name][0]) for of in (scores_a, scores_b))
+            row = Difference.of(name, one, other, drawn[1:], num_units=len({*units}))
+            differences.append(row)
     num_left_out = len(of_a.keys() | of_b.keys()) - len(shared)
     return TimelineComparison(len(shared), num_left_out, len({*units}), tuple(differences))
 
 
 def describe_timelines(found: TimelineComparison) -> str:
     """Format the comparison as a table and a sentence."""
-    units = "videos" if found.num_units == found.num_videos else "groups"
-    said = f"timelines of {found.num_videos} videos, resampled by {units[:-1]}"
+    unit = "video" if found.num_units == found.num_videos else "group"
+    said = f"timelines of {found.num_videos} videos, resampled by {unit}"
     if found.num_left_out:
         said += f"; {found.num_left_out} more have none in A or B, or other labels there"
-    lines = ["", *table_of(found.differences), "", said, *few_units(found.num_units, units)]
-    return "\n".join(lines)
+    few = few_units(found.num_units, unit)
+    return "\n".join(["", *table_of(found.differences), "", said, *([few] if few else [])])
