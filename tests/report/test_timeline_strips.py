@@ -107,7 +107,8 @@ def test_parts_of_two_videos_are_of_two_videos_wherever_the_page_counts(
     page = compose(results, store=run.store, evidence=Evidence(note="-"), project=tmp_path)
     text = page.replace("\u202f", " ")
     few = (
-        "with only 2 videos, confidence intervals by resampling are left out, and others too narrow"
+        "with only 2 videos, confidence intervals by resampling alone are left out, and others too "
+        "narrow"
     )
     assert f"14 test parts of 2 videos: {few}" in text
     assert ", from 14 test parts of 2 videos" in text

@@ -59,7 +59,7 @@ def few_units(num_units: int, noun: str) -> str:
         return ""
     said = f"with only {counted(num_units, noun)}, confidence intervals "
     if num_units < FEWEST_UNITS:
-        return f"{said}by resampling are left out, and others too narrow"
+        return f"{said}by resampling alone are left out, and others too narrow"
     return f"{said}are too narrow"
 
 
