@@ -156,6 +156,21 @@ def test_cells_switch_between_videos_and_shares(open_page: Any) -> None:
     )
 
 
+def test_the_legend_of_the_matrix_has_the_colours_of_its_cells(open_page: Any) -> None:
+    page = open_page()
+    for kind, variable in (("right", "--hit"), ("wrong", "--miss")):
+        shown, meant = page.evaluate(
+            """([kind, variable]) => {
+                const swatch = document.querySelector(`.keys .swatch.${kind}`)
+                const sample = document.body.appendChild(document.createElement("i"))
+                sample.style.background = `var(${variable})`
+                return [swatch, sample].map(e => getComputedStyle(e).backgroundColor)
+            }""",
+            [kind, variable],
+        )
+        assert shown == meant != "rgba(0, 0, 0, 0)"
+
+
 def test_themes_follow_the_system_and_the_button(open_page: Any) -> None:
     def brightness(page: Any) -> int:
         colour = page.evaluate("getComputedStyle(document.body).backgroundColor")

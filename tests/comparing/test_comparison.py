@@ -112,7 +112,7 @@ def test_copies_in_groups_tell_nothing_new() -> None:
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
-    same = compare(answers("jjww", "jwww"), answers("jjww", "jwww"))
+    same = compare(answers("jjwwjw", "jwwwjw"), answers("jjwwjw", "jwwwjw"))
     assert all((r.difference, r.low, r.high) == (0, 0, 0) for r in same.differences)
     assert (same.only_a, same.only_b, same.p_value) == (0, 0, 1.0)
     assert verdict(same) == "no significant difference: top-1 +0.000 [+0.000, +0.000]"
@@ -167,15 +167,27 @@ def test_few_videos_between_two_models_are_not_called_a_result() -> None:
 
 
 def test_groups_promise_no_number_of_videos() -> None:
-    groups = [f"group {index // 2}" for index in range(8)]
+    groups = [f"group {index // 2}" for index in range(16)]
     found = compare(
-        answers("jjjjwwww", "jwjwwwww", groups=groups),
-        answers("jjjjwwww", "jjjwwwjw", groups=groups),
+        answers("jjjjwwww" * 2, "jwjwwwww" * 2, groups=groups),
+        answers("jjjjwwww" * 2, "jjjwwwjw" * 2, groups=groups),
     )
     assert "are needed" not in verdict(found)
     text = describe(found, a="one", b="two")
-    assert "8 videos in 4 groups, resampled by group; only A correct: 1, only B correct: 1" in text
-    assert "with only 4 groups, confidence intervals are too narrow" in text
+    assert "16 videos in 8 groups, resampled by group; only A correct: 2, only B correct: 2" in text
+    assert "with only 8 groups, confidence intervals are too narrow" in text
+
+
+def test_of_five_groups_there_is_no_interval_and_no_better_model() -> None:
+    groups = [f"group {index // 20}" for index in range(100)]
+    a, b = (answers("j" * 100, guess * 100, groups=groups) for guess in "wj")
+    found = compare(a, b)
+    assert found.p_value < 1e-6, "which assumes independent videos"
+    assert {(row.low, row.high) for row in found.differences} == {(None, None)}
+    assert verdict(found) == "no significant difference: top-1 +1.000"
+    text = describe(found, a="one", b="two")
+    assert "top-1 accuracy   0.000   1.000   +1.000   –\n" in text
+    assert "with only 5 groups, confidence intervals by resampling alone are left out" in text
 
 
 # What is refused

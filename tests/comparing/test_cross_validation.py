@@ -104,11 +104,11 @@ def test_the_curve_rises_where_more_videos_help_and_says_so() -> None:
 
 
 def test_the_gain_of_doubling_by_hand() -> None:
-    """Four persons of one video: with all groups three are right, with half of them one."""
-    right = np.zeros((len(SHARES), 4))
-    right[SHARES.index(1.0)] = [1, 1, 1, 0]
-    right[SHARES.index(0.5)] = [1, 0, 0, 0]
-    gain, (low, high) = gain_of_doubling(right, np.arange(4))
+    """Eight persons of one video: with all groups six are right, with half of them two."""
+    right = np.zeros((len(SHARES), 8))
+    right[SHARES.index(1.0)] = [1, 1, 1, 0] * 2
+    right[SHARES.index(0.5)] = [1, 0, 0, 0] * 2
+    gain, (low, high) = gain_of_doubling(right, np.arange(8))
     assert gain == 0.5
     assert 0 <= low < 0.5 < high <= 1
 

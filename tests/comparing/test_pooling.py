@@ -29,7 +29,8 @@ def test_folds_together_by_hand(tmp_path: Path) -> None:
     # the group alone (1 of 27 draws, 3.7 %, above 2.5 %) and at best none of it: 0.5 to 1. Wilson's
     # for 3 of 4 reaches lower.
     assert together.frame["video_path"].tolist() == ["a, b", "c", "d", "e"]
-    last = describe(folds, together).splitlines()[-1]
+    *_, last, few = describe(folds, together).splitlines()
+    assert few.startswith("with only 3 groups, confidence intervals ")
     assert last.split() == ["together", "4", "0.750", "[0.301,", "1.000]"]
 
     pool_folds(Namespace(folds=[one, two], out=tmp_path / "all"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from synthetic import make_rows
 
+from slowfast_finetune.evaluation.evaluate import describe
 from slowfast_finetune.evaluation.resampling import wilson_interval
 from slowfast_finetune.evaluation.result_rows import (
     HEADLINES,
@@ -82,12 +83,35 @@ def test_majority_is_that_of_training() -> None:
     assert by_name(outcome)["majority_baseline"].value == 0.25
 
 
-def test_one_group_has_no_interval_where_wilson_gives_none() -> None:
-    outcome = outcome_of([0, 1], [[0.9, 0.1, 0.0], [0.8, 0.2, 0.0]], groups=["anna", "anna"])
+@pytest.mark.parametrize(("num_groups", "known"), [(1, False), (5, False), (6, True)])
+def test_few_groups_have_no_interval_where_wilson_gives_none(num_groups: int, known: bool) -> None:
+    groups = [f"person {number % num_groups}" for number in range(12)]
+    right, wrong = [0.9, 0.1, 0.0], [0.2, 0.8, 0.0]
+    scores = by_name(outcome_of([0] * 12, [right, wrong] * 6, groups=[*groups]))
     for name in ("loss", "calibration_error", "above_metadata"):
-        row = by_name(outcome)[name]
-        assert row.value is not None
-        assert (row.low, row.high) == (None, None)
+        assert scores[name].value is not None
+        assert (scores[name].low is not None) == (scores[name].high is not None) == known
+    assert scores["top1_accuracy"].low is not None
+
+
+@pytest.mark.parametrize(
+    ("num_groups", "said"),
+    [
+        (2, "with only 2 groups, confidence intervals by resampling alone are left out, and others "
+         "too narrow"),
+        (19, "with only 19 groups, confidence intervals are too narrow"),
+    ],
+)  # fmt: skip
+def test_the_text_of_the_result_warns_of_few_groups(num_groups: int, said: str) -> None:
+    groups = [f"person {number % num_groups}" for number in range(40)]
+    outcome = outcome_of([0] * 40, [[0.9, 0.1, 0.0]] * 40, groups=[*groups])
+    *_, accuracy, _, last = describe(
+        outcome, score_rows(outcome), class_rows(outcome, NAMES)
+    ).splitlines()
+    assert accuracy.startswith("top-1 accuracy 1.000 on 40 test videos (95 % confidence interval ")
+    assert last == said
+    alone = outcome_of([0] * 20, [[0.9, 0.1, 0.0]] * 20)
+    assert "with only" not in describe(alone, score_rows(alone), class_rows(alone, NAMES))
 
 
 def test_headline_is_a_handful_with_the_interval_beside_the_number() -> None:
@@ -111,12 +135,12 @@ def test_top5_counts_where_there_are_more_than_five_classes() -> None:
 def test_facts_that_tell_the_class_are_the_number_to_beat() -> None:
     """Every run is filmed in another resolution: that alone is right everywhere."""
     train = rows_of([0, 1] * 10)
-    test = rows_of([0, 1, 0, 1])
+    test = rows_of([0, 1, 0, 1] * 2)
     for row in (filmed := [*train, *test]):
         row_width = 64 if row.label == 0 else 640
         filmed[filmed.index(row)] = row._replace(source_width=row_width)
     train, test = filmed[:20], filmed[20:]
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]] * 2)
     scores = by_name(Outcome(test, probabilities, train, 0.0))
     assert scores["metadata_baseline"].value == 1.0
     assert scores["top1_accuracy"].value == 0.75
@@ -205,8 +229,8 @@ def test_subsets_by_hand() -> None:
     outcome = Outcome(rows, probabilities, rows, 0.0)
     found = {row.subset: (row.num_videos, row.accuracy) for row in subset_rows(outcome)}
     assert found == {
-        "padded": (1, 0.0), "unpadded": (2, 1.0), "damaged": (1, 1.0), "sound": (2, 0.5),
+        "padded": (1, 0.0), "unpadded": (2, 1.0), "damaged": (1, 1.0), "undamaged": (2, 0.5),
     }  # fmt: skip
     assert [row.subset for row in subset_rows(outcome_of([0], [[1.0, 0.0, 0.0]]))] == [
-        "unpadded", "sound",
+        "unpadded", "undamaged",
     ]  # fmt: skip

@@ -19,13 +19,14 @@ from pipeline_imports import PROJECT
 from synthetic import make_params, make_rows
 
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow, RejectedRow
+from slowfast_finetune.evaluation.metadata_baseline import Giveaway
 from slowfast_finetune.features.feature_store import (
     FeatureSettings,
     FeatureStore,
     feature_stores,
     key_of,
 )
-from slowfast_finetune.inspection import duplicates, shared_scenes
+from slowfast_finetune.inspection import checks, duplicates, shared_scenes
 from slowfast_finetune.inspection.checks import check_videos, giveaway_findings
 from slowfast_finetune.inspection.counting import count_findings
 from slowfast_finetune.inspection.duplicates import duplicate_findings, near_copies
@@ -90,6 +91,18 @@ def test_a_fact_that_tells_only_something_is_a_warning() -> None:
     assert list(giveaway_findings(rated((5, 5)))) == []
 
 
+def test_all_properties_together_predict_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Giveaway(("duration", "codec"), 0.9, 0.5, 0.9, 0.5, 9.0)
+    one = Giveaway(("codec",), 0.7, 0.5, 0.7, 0.5, 4.0)
+    monkeypatch.setattr(checks, "giveaways", lambda _videos: [one, both])
+    (found,) = giveaway_findings(SOUND)
+    assert found.title == (
+        f"all file properties together predict the class: balanced accuracy 90{THIN}%, "
+        f"guessing 50{THIN}%"
+    )
+    assert f"Others: codec 70{THIN}%." in found.detail
+
+
 def test_a_camera_on_both_sides_of_the_split_is_named_with_its_partner() -> None:
     camera = room(99)
     filmed = {"train": "a.mp4", "test": "b.mp4"}
@@ -101,7 +114,7 @@ def test_a_camera_on_both_sides_of_the_split_is_named_with_its_partner() -> None
     found = the(scene_findings(videos), "seen-scenes")
     # One of 13 is more than a twentieth, but one video is no reason to worry.
     assert found.level == "note"
-    assert found.title == f"1 of 13 test videos (7.7{THIN}%) show a scene that is also in train"
+    assert found.title == f"1 of 13 test videos (7.7{THIN}%) shows a scene that is also in train"
     assert found.video_paths == ("b.mp4", "a.mp4")
     assert "group_pattern" in found.detail
     again = summary_of(acted(1, seed=77, background=camera), path="c.mp4", split="test")

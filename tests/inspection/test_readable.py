@@ -39,6 +39,8 @@ def test_words_for_numbers() -> None:
     assert interval(None, 0.75) == "–"
     values = [0.12345, 0.00002, 0.0, None]
     assert [decimal(value) for value in values] == ["0.123", "2.00e-05", "0.000", "–"]
+    # Two learning rates of one run; with three decimals they were 0.002 and 0.001.
+    assert [decimal(value) for value in (1.5e-3, 1.4e-3, 0.0972)] == ["0.0015", "0.0014", "0.0972"]
     assert count(1, "video") == "1 video"
     assert count(1200, "class", "classes") == f"1{THIN}200 classes"
     names = [listed(list(text)) for text in ("a", "ab", "abcde")]

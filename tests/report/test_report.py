@@ -31,6 +31,7 @@ from slowfast_finetune.comparing.crossval_files import (
     write_crossval,
 )
 from slowfast_finetune.evaluation.predictions_table import PredictionRow, Predictions
+from slowfast_finetune.evaluation.resampling import interval_of_accuracy
 from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
 from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
 from slowfast_finetune.inspection.counting import imbalance
@@ -44,7 +45,7 @@ from slowfast_finetune.pictures.contact_sheets import (
     tiled_jpeg,
 )
 from slowfast_finetune.report import report_page
-from slowfast_finetune.report.charts import ticks
+from slowfast_finetune.report.charts import short, ticks
 from slowfast_finetune.report.confusion_matrix import make_matrix
 from slowfast_finetune.report.evidence import Evidence
 from slowfast_finetune.report.report_page import MAX_BYTES, compose
@@ -62,6 +63,7 @@ from slowfast_finetune.report.run_findings import (
 )
 from slowfast_finetune.report.run_overview import data_table, sentences
 from slowfast_finetune.report.video_order import most_informative, probability_bars, to_explain
+from slowfast_finetune.scoring.metrics import bin_sums, calibration_error
 
 THIN = "\u202f"
 
@@ -166,13 +168,14 @@ def test_a_model_no_better_than_properties_has_learnt_nothing_beyond() -> None:
         (0.9, 0.5, 0.85, -0.02, ["maybe-not-above-metadata"]),
         (0.95, 0.5, 0.76, 0.1, ["metadata-tells-class"]),  # 0.76 is over half of the way to 1
         (0.95, 0.5, 0.74, 0.1, []),
+        (0.95, 0.5, 0.74, None, ["maybe-not-above-metadata"]),  # of too few groups
         (0.4, 0.5, 0.6, -0.2, ["not-above-majority", "not-above-metadata"]),
         # Properties that tell no more than a guess are not what is wrong.
         (0.4, 0.5, 0.5, -0.2, ["not-above-majority"]),
     ],
 )
 def test_comparison_with_what_needs_no_looking(
-    accuracy: float, majority: float, metadata: float, low: float, expected: list[str]
+    accuracy: float, majority: float, metadata: float, low: float | None, expected: list[str]
 ) -> None:
     scores = {
         "top1_accuracy": Estimate(accuracy),
@@ -274,12 +277,50 @@ def test_sure_mistakes_are_listed_the_surest_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "confidence", "expected"),
-    [(0.25, 0.95, ["overconfident"]), (0.25, 0.45, ["underconfident"]), (0.1, 0.95, [])],
+    ("confidence", "expected"),
+    [(0.91, ["overconfident"]), (0.9, []), (0.7, []), (0.5, []), (0.49, ["underconfident"])],
 )
-def test_confidence_beside_accuracy(error: float, confidence: float, expected: list[str]) -> None:
-    scores = {"top1_accuracy": Estimate(0.7), "calibration_error": Estimate(error)}
+def test_mean_confidence_beside_the_interval_of_the_accuracy(
+    confidence: float, expected: list[str]
+) -> None:
+    # The calibration error is large, as it is of few videos whatever the model.
+    scores = {"top1_accuracy": Estimate(0.7, 0.5, 0.9), "calibration_error": Estimate(0.3)}
     assert codes(miscalibration([prediction("a", "a", confidence)], scores)) == expected
+
+
+def times_miscalibrated(number: int, *, per_group: int, surplus: float) -> float:
+    """How often the finding comes in 200 draws of predictions that are right less often than sure.
+
+    All videos of a group are right, or none; ``surplus`` is confidence less probability.
+    """
+    rng = np.random.default_rng(0)
+    units = np.arange(number) // per_group
+    found = 0
+    for _ in range(200):
+        confidence = rng.uniform(0.4, 1, units[-1] + 1)
+        right = (rng.random(len(confidence)) < confidence - surplus)[units]
+        seen = [
+            prediction("a", "a" if is_right else "b", sure)
+            for is_right, sure in zip(right, confidence[units], strict=True)
+        ]
+        (error,) = calibration_error(bin_sums(confidence[units], right), np.array([number]))
+        scores = {
+            "top1_accuracy": Estimate(right.mean(), *interval_of_accuracy(right, units)),
+            "calibration_error": Estimate(error),
+        }
+        found += any(miscalibration(seen, scores))
+    return found / 200
+
+
+@pytest.mark.parametrize(("number", "per_group"), [(20, 1), (100, 1), (100, 5)])
+def test_calibrated_models_are_told_of_miscalibration_at_most_once_in_twenty(
+    number: int, per_group: int
+) -> None:
+    assert times_miscalibrated(number, per_group=per_group, surplus=0) <= 0.05
+
+
+def test_models_that_are_right_less_often_than_sure_are_told() -> None:
+    assert times_miscalibrated(100, per_group=1, surplus=0.2) >= 0.9
 
 
 def test_too_few_videos_and_too_few_groups() -> None:
@@ -287,7 +328,13 @@ def test_too_few_videos_and_too_few_groups() -> None:
     wide, narrow = Estimate(0.7, 0.4, 0.9), Estimate(0.7, 0.65, 0.75)
     assert codes(uncertainty(many, {"top1_accuracy": wide})) == ["too-few-videos"]
     assert codes(uncertainty(many, {"top1_accuracy": narrow})) == []
-    assert codes(uncertainty(many[1:], {"top1_accuracy": narrow})) == ["too-few-groups"]
+    both = ["too-few-videos", "too-few-groups"]
+    assert codes(uncertainty(many[1:], {"top1_accuracy": wide})) == both
+    (found,) = uncertainty(many[1:] * 2, {"top1_accuracy": narrow})
+    assert (found.code, found.title) == (
+        "too-few-groups",
+        "38 test videos of 19 groups: with only 19 groups, confidence intervals are too narrow",
+    )
 
 
 def test_groups_on_both_sides() -> None:
@@ -393,10 +440,16 @@ def test_scenes_seen_and_unseen_are_compared(tmp_path: Path) -> None:
 def test_verdict_says_how_good_how_certain_and_above_what(tmp_path: Path) -> None:
     tests = [*answers("a", {"a": 8, "b": 2}), *answers("b", {"b": 10})]
     results = read_results(write_run(tmp_path, tests, class_names=["a", "b"]).files)
+    accuracy = {"above_metadata": Estimate(0.4, 0.25, 0.5)}
+    results = dataclasses.replace(results, scores={**results.scores, **accuracy})
     first, second, third = (text.replace(THIN, " ") for text in sentences("result", results))
     assert first.startswith("18 of 20 test videos are classified correctly. For new videos of ")
     assert first.endswith("The test videos come from 10 groups.")
     assert "guessing 50 %" in second
+    assert second.endswith(
+        "exceeds the last by 40 percentage points (95 % confidence interval 25 to 50 percentage "
+        "points)."
+    )
     assert third == "The lowest recall is that of a: 80 % of 10 videos, most often predicted as b."
 
 
@@ -451,11 +504,18 @@ def test_tables_of_two_runs_are_refused(tmp_path: Path) -> None:
 def test_verdict_tells_how_often_it_answers(tmp_path: Path) -> None:
     tests = [Answer("a", "a", 0.9), Answer("a", "b", 0.6), Answer("b", "b", 0.9)]
     run = write_run(tmp_path, tests, class_names=["a", "b"], threshold=0.8)
-    last = sentences("result", read_results(run.files))[-1].replace(THIN, " ")
+    results = read_results(run.files)
+    last = sentences("result", results)[-1].replace(THIN, " ")
     assert last == (
-        "The model answers for 66.7 % of the videos; 100 % of these are "
-        "classified correctly (95 % confidence interval 43.9 % to 100 %)."
+        "The model answers for 66.7 % of the videos; 100 % of its answers are correct (95 % "
+        "confidence interval 43.9 % to 100 %)."
     )
+    strange = [
+        dataclasses.replace(video, row=video.row._replace(novelty=novelty))
+        for video, novelty in zip(results.predictions, (0.5, 1.5, 0.5), strict=True)
+    ]
+    told = sentences("result", dataclasses.replace(results, predictions=strange))[-1]
+    assert "videos (of the others 1 is unlike the training videos, 0 between classes); " in told
 
 
 def test_a_probe_is_told_without_epochs(tmp_path: Path) -> None:
@@ -813,6 +873,12 @@ def test_a_matrix_of_too_many_classes_keeps_those_with_mistakes() -> None:
     assert list(matrix.names) == ["b", "c"]
     assert matrix.num_classes == 3
     assert matrix.cells[0].id == "1-2", "ids count all classes"
+
+
+def test_numbers_at_ticks_are_those_of_the_ticks() -> None:
+    assert [short(value) for value in (0.0, 0.5, 2e-5, 1.5e-5, 1200.0)] == [
+        "0", "0.5", "2e-5", "1.5e-5", "1200"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

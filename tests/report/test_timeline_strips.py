@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reported_run import answers, write_run
+from reported_run import Answer, answers, write_run
 from synthetic import steady, write_video
 
 from slowfast_finetune.predicting.timeline_settings import settings_path
+from slowfast_finetune.report import report_page
 from slowfast_finetune.report.evidence import Evidence
+from slowfast_finetune.report.model_card import model_card
 from slowfast_finetune.report.report_page import compose
 from slowfast_finetune.report.results import read_results
+from slowfast_finetune.report.run_findings import check_run
 from slowfast_finetune.report.run_overview import sentences
 from slowfast_finetune.report.timeline_strips import (
     Mistake,
@@ -83,6 +86,42 @@ def test_parts_are_called_parts(tmp_path: Path) -> None:
     results = dataclasses.replace(results, clips=parts)
     assert sentences("result", results)[0].startswith("2 of 2 test parts are classified")
     assert sentences("data", results)[0].startswith("6 usable parts, ")
+
+
+def test_parts_of_two_videos_are_of_two_videos_wherever_the_page_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = np.zeros((8, 48, 64, 3), np.uint8)
+    monkeypatch.setattr(report_page, "stored_frames", lambda _store, _row, num: grey[:num])
+    parts = [
+        {"group": None, "video_path": f"v/{name}.mp4", "content_hash": digit * 32,
+         "start_seconds": start, "end_seconds": start + 1}
+        for name, digit in (("bad", "1"), ("good", "2")) for start in range(7)
+    ]  # fmt: skip
+    run = write_run(
+        tmp_path, [Answer("clap", "clap", changes=part) for part in parts],
+        class_names=["clap", "jump"], timelines=ROWS, timeline_scores=SCORES,
+        train_changes={name: {"group": None} for name in ("clap", "jump")},
+    )  # fmt: skip
+    results = read_results(run.files)
+    page = compose(results, store=run.store, evidence=Evidence(note="-"), project=tmp_path)
+    text = page.replace("\u202f", " ")
+    few = (
+        "with only 2 videos, confidence intervals by resampling alone are left out, and others too "
+        "narrow"
+    )
+    assert f"14 test parts of 2 videos: {few}" in text
+    assert ", from 14 test parts of 2 videos" in text
+    assert "The test parts come from 2 videos. No groups are configured" in text
+    assert "The accuracy is measured on 14 test parts of 2 videos." in text
+    assert f'<p class="note">{few.capitalize()}.</p>' in text
+    assert '<th scope="col">videos</th><th scope="col">length</th>' in text
+    assert "of 14 parts</title>" in text  # of the reliability diagram
+    assert "25 to 75 percentage points" in text  # the row of differences
+    assert "group" not in sentences("data", results)[0]
+    card = model_card(results, params=run.params, findings=check_run(results))
+    assert "Measured on 14 test parts of 2 videos of this collection." in card
+    assert "| – to – |" not in card
 
 
 @pytest.mark.parametrize("rows", [ROWS, []], ids=["parts", "whole videos"])

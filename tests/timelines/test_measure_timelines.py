@@ -16,6 +16,7 @@ from tiny_model import CLASS_NAMES, write_checkpoint
 from slowfast_finetune import load_model
 from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.manifest_table import ManifestRow, Split
+from slowfast_finetune.evaluation import resampling
 from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor, TimelineCells
@@ -118,20 +119,22 @@ def test_scores_have_intervals_over_units_and_stand_beside_baselines() -> None:
     right = Timeline([Stretch(0, 0, 5)], [Stretch(0, 0, 5, 0.9)], 10.0)
     wrong = right._replace(predicted=[Stretch(1, 0, 5, 0.9)])
     prior = np.array([[0.1, 0.0, 0.9]] * 100)
-    rows = {(row.method, row.score): row for row in score_rows([right, wrong], prior, ["p", "q"])}
+    six = [right, wrong] * 3
+    rows = {(row.method, row.score): row for row in score_rows(six, prior, [*"pqrstu"])}
     assert len(rows) == 4 * 5
-    # Drawn twice with replacement: both right, both wrong, or one of each.
-    assert rows["model", "frame_accuracy"][2:5] == (0.75, 0.5, 1.0)
-    assert rows["model", "f1_25"][2:5] == (0.5, 0.0, 1.0)
+    # Of six draws from as many right as wrong ones, none is right in 1/64, one or none in 7/64.
+    assert rows["model", "frame_accuracy"][2:5] == (0.75, 0.5833, 0.9167)
+    assert rows["model", "f1_25"][2:5] == (0.5, 0.1667, 0.8333)
     assert rows["model", "map"].value == 0.5
     # Background everywhere: half of the time is right, and no segment.
     assert rows["positions", "frame_accuracy"][2:5] == (0.5, 0.5, 0.5)
     assert rows["most_frequent", "f1_25"].value == 0
-    assert rows["above_positions", "frame_accuracy"][2:5] == (0.25, 0.0, 0.5)
-    empty = score_rows([right, wrong], None, ["p", "q"])
+    assert rows["above_positions", "frame_accuracy"][2:5] == (0.25, 0.0833, 0.4167)
+    empty = score_rows(six, None, [*"pqrstu"])
     assert [row.value is None for row in empty] == [False] * 5 + [True] * 15
-    alone = score_rows([right, wrong], prior, ["p", "p"])
-    assert {(row.low, row.high) for row in alone} == {(None, None)}
+    for units in ("pppppp", "pqrstt"):
+        few = score_rows(six, prior, [*units])
+        assert {(row.low, row.high) for row in few} == {(None, None)}
 
 
 class StandIn:
@@ -193,12 +196,12 @@ def test_nothing_is_chosen_without_evidence(
     wrong, gone = (case(name, "jump", 15, 16, split="val") for name in ("a.mp4", "gone.mp4"))
     assert choose(wrong, gone) == (
         TimelineSettings(num_videos=1, num_left_out=1),
-        "timeline not chosen: F1 at IoU 0.25 is 0 on 1 validation videos (1 more cannot be read) "
+        "timeline not chosen: F1 at IoU 0.25 is 0 on 1 validation video (1 more cannot be read) "
         "with all parameters; timelines are made without a choice",
     )
     assert choose(gone) == (
         TimelineSettings(num_left_out=1),
-        "timeline not chosen: none of 1 validation videos with labelled parts can be read; "
+        "timeline not chosen: no validation video with labelled parts can be read (1 left out); "
         "timelines are made without a choice",
     )
 
@@ -302,8 +305,13 @@ def test_parameters_are_chosen_on_validation_videos_alone(
     [(("p", "q"), "12", True), (("p", "p"), "12", False), ((None, None), "11", False)],
 )
 def test_intervals_resample_groups_or_contents(
-    project: Path, groups: Sequence[str | None], hashes: str, has_interval: bool
+    project: Path,
+    groups: Sequence[str | None],
+    hashes: str,
+    has_interval: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(resampling, "FEWEST_UNITS", 2)
     # The same group, or the same content at another path, is one unit, which has no interval.
     rows = [
         case(f"{name}.mp4", "clap", 0, 4)._replace(group=group, content_hash=32 * digit)

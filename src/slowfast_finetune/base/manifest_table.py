@@ -56,6 +56,18 @@ def case_noun(rows: Iterable[HasTimes]) -> str:
     return "part" if any(row.start_seconds is not None for row in rows) else "video"
 
 
+class HasGroup(Protocol):
+    """A row about a case, such as ManifestRow, ClipRow or PredictionRow."""
+
+    @property
+    def group(self) -> str | None: ...
+
+
+def unit_noun(rows: Iterable[HasGroup]) -> str:
+    """What people call a unit of resampling: "group" if one case has a group, else "video"."""
+    return "group" if any(row.group for row in rows) else "video"
+
+
 class ManifestRow(NamedTuple):
     """A video, or a part of one."""
 

@@ -13,9 +13,9 @@ from slowfast_finetune.comparing.sources import check_same_classes
 from slowfast_finetune.evaluation.predictions_table import Predictions, cases_of
 from slowfast_finetune.evaluation.resampling import (
     COVERAGE,
-    FEW_UNITS,
     NORMAL_QUANTILE,
-    percentile_interval,
+    bootstrap_interval,
+    few_units,
     resampled,
 )
 from slowfast_finetune.scoring.metrics import Floats, Labels, label_sums, scores_of_sums
@@ -33,14 +33,24 @@ POWER_QUANTILE = 0.841621  # of the standard normal distribution at 0.8
 
 @dataclass(frozen=True)
 class Difference:
-    """A score of both models, and B minus A with its 95 % confidence interval."""
+    """A score of both models, and B minus A with its 95 % confidence interval, if it has one."""
 
     score: str
     a: float
     b: float
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    @property
+    def interval(self) -> str:
+        """The interval as text, in brackets; empty if there is none."""
+        return "" if self.low is None else f"[{self.low:+.3f}, {self.high:+.3f}]"
+
+    @property
+    def is_apart(self) -> bool:
+        """Tells whether the interval excludes 0."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
@@ -60,17 +70,12 @@ class Comparison:
     noun: str = "video"  # what a case is called, of which there are num_videos
 
     @property
-    def is_apart(self) -> bool:
-        """Tells whether the confidence interval of the difference in accuracy excludes 0."""
-        return self.differences[0].low > 0 or self.differences[0].high < 0
-
-    @property
     def is_significant(self) -> bool:
         """Tells whether McNemar's test has p < 0.05, too.
 
         If the models differ in few videos, the bootstrap alone is too optimistic.
         """
-        return self.is_apart and self.p_value < 1 - COVERAGE
+        return self.differences[0].is_apart and self.p_value < 1 - COVERAGE
 
 
 def compare(a: Predictions, b: Predictions) -> Comparison:
@@ -90,10 +95,11 @@ def compare(a: Predictions, b: Predictions) -> Comparison:
     right_a, right_b = a.predicted == a.actual, b.predicted == b.actual
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     units = a.units
+    num_units = int(units.max()) + 1
     return Comparison(
         num_videos=len(a.frame),
-        num_units=int(units.max()) + 1,
-        differences=differences(_scores(a, units), _scores(b, units)),
+        num_units=num_units,
+        differences=differences(_scores(a, units), _scores(b, units), num_units=num_units),
         only_a=only_a,
         only_b=only_b,
         p_value=float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0,
@@ -129,17 +135,24 @@ def _aligned(a: Predictions, b: Predictions) -> Predictions:
     return replace(b, frame=both)
 
 
-def differences(a: Mapping[str, Floats], b: Mapping[str, Floats]) -> tuple[Difference, ...]:
+def differences(
+    a: Mapping[str, Floats], b: Mapping[str, Floats], *, num_units: int
+) -> tuple[Difference, ...]:
     """Compare scores (1 + resamples,): of everything, then of the same resamples for A and B.
 
     Left out is a score that cannot be computed of everything (NaN).
+
+    Args:
+        num_units: which were resampled; very few give no interval.
     """
     found = []
     for name, of_a in a.items():
         drawn = b[name] - of_a
         if not np.isnan(drawn[0]):
             one, other, gain = (float(each[0]) for each in (of_a, b[name], drawn))
-            found.append(Difference(name, one, other, gain, *percentile_interval(drawn[1:])))
+            low, high = bootstrap_interval(drawn[1:], num_units=num_units)
+            known = (None, None) if math.isnan(low) else (low, high)
+            found.append(Difference(name, one, other, gain, *known))
     return tuple(found)
 
 
@@ -172,11 +185,11 @@ def _unit_sums(run: Predictions, units: Labels) -> Floats:
 def verdict(comparison: Comparison) -> str:
     """State in one sentence which model has the higher top-1 accuracy, or that this is unclear."""
     top1 = comparison.differences[0]
-    shown = f"top-1 {top1.difference:+.3f} [{top1.low:+.3f}, {top1.high:+.3f}]"
+    shown = f"top-1 {top1.difference:+.3f} {top1.interval}".rstrip()
     if comparison.is_significant:
         return f"{'B' if top1.difference > 0 else 'A'} is better: {shown}"
     reason = ""
-    if comparison.is_apart:
+    if top1.is_apart:
         differing = comparison.only_a + comparison.only_b
         reason = f"; the models differ in only {differing} {comparison.noun}s"
     elif top1.difference and comparison.num_units == comparison.num_videos:
@@ -208,32 +221,26 @@ def table_of(differences: Sequence[Difference]) -> list[str]:
         f"{'':15} {'A':>6} {'B':>7} {'B - A':>8}   95 % confidence interval",
         *(
             f"{_WORDS.get(row.score, row.score):15} {row.a:6.3f} {row.b:7.3f} "
-            f"{row.difference:+8.3f}   [{row.low:+.3f}, {row.high:+.3f}]"
+            f"{row.difference:+8.3f}   {row.interval or '–'}"
             for row in differences
         ),
     ]
-
-
-def few_units(num_units: int, units: str) -> list[str]:
-    """Say that intervals by resampling so few units are too narrow; nothing if they are not."""
-    few = f"with only {num_units} {units}, confidence intervals are too narrow"
-    return [few] if num_units < FEW_UNITS else []
 
 
 def describe(comparison: Comparison, *, a: str, b: str) -> str:
     """Format the comparison as a table and sentences, the verdict last."""
     lines = [f"A: {a}", f"B: {b}", "", *table_of(comparison.differences)]
     grouped = comparison.num_units < comparison.num_videos
-    unit = "group" if comparison.noun == "video" else "video or group"
-    units = f"{unit}s" if grouped else "videos"
-    by = f" in {comparison.num_units} {units}, resampled by {unit}" if grouped else ""
+    unit = ("group" if comparison.noun == "video" else "video or group") if grouped else "video"
+    by = f" in {comparison.num_units} {unit}s, resampled by {unit}" if grouped else ""
     cases = f"{comparison.noun}s"
+    few = few_units(comparison.num_units, unit)
     lines += [
         "",
         f"{comparison.num_videos} {cases}{by}; only A correct: {comparison.only_a}, only B "
         f"correct: {comparison.only_b}; exact McNemar p = {comparison.p_value:.2g}"
         + (f" (assumes independent {cases})" if grouped else ""),
-        *few_units(comparison.num_units, units),
+        *([few] if few else []),
         verdict(comparison),
     ]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ import torch
 
 from slowfast_finetune.base.console import progress, say
 from slowfast_finetune.base.errors import ParamsError
+from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import ModelParams, Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
@@ -21,8 +22,8 @@ from slowfast_finetune.comparing.crossval_files import CurveRow
 from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import (
     Interval,
+    bootstrap_interval,
     interval_of_accuracy,
-    percentile_interval,
     resampled,
 )
 from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
@@ -202,7 +203,7 @@ def gain_of_doubling(right: Floats, units: Labels) -> tuple[float, Interval]:
     gain = right[FULL] - right[HALF]
     sums = np.stack([np.bincount(units, gain), np.bincount(units)], axis=1).astype(np.float64)
     totals = resampled(sums)
-    return float(gain.mean()), percentile_interval(totals[:, 0] / totals[:, 1])
+    return float(gain.mean()), bootstrap_interval(totals[:, 0] / totals[:, 1], num_units=len(sums))
 
 
 def curve_table(curve: Sequence[CurveRow]) -> str:
@@ -222,15 +223,17 @@ def more_videos_text(
     """Say what more videos would do, and of which class most."""
     gain, (low, high) = gain_of_doubling(right, logistic.joined_units(rows))
     half, full = curve[HALF].num_videos, curve[FULL].num_videos
-    said = f"From {half:.0f} to {full:.0f} videos the accuracy changed by {gain:+.3f}"
-    said += f" (95 % confidence interval {low:+.3f} to {high:+.3f}): "
-    if low <= 0:
-        return said + "it cannot be told that more videos would help."
+    noun = case_noun(rows)
+    said = f"From {half:.0f} to {full:.0f} {noun}s the accuracy changed by {gain:+.3f}"
+    ends = "" if np.isnan(low) else f" (95 % confidence interval {low:+.3f} to {high:+.3f})"
+    said += f"{ends}: "
+    if not low > 0:  # or unknown
+        return said + f"it cannot be told that more {noun}s would help."
     labels = np.array([row.label for row in rows])
     by_class = [(right[FULL] - right[HALF])[labels == label].mean() for label in set(labels)]
     most = class_names[sorted(set(labels))[int(np.argmax(by_class))]]
     return said + (
-        "more videos would probably help, twice as many by about as much or less; most of all "
+        f"more {noun}s would probably help, twice as many by about as much or less; most of all "
         f"those of {most!r} ({max(by_class):+.3f})."
     )
 

@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.tables import SHARE, Table
@@ -67,11 +68,16 @@ class CrossvalResults:
         frame = everything.frame[inside].reset_index(drop=True)
         found = compare(replace(everything, frame=frame), run)
         top1 = found.differences[0]
+        videos = count(found.num_videos, f"test {found.noun}")
+        ends = (
+            f" (95 % confidence interval {top1.low:+.3f} to {top1.high:+.3f})"
+            if top1.interval
+            else ""
+        )
         nothing = "" if top1.difference > 0 else "nothing: "
         return (
-            f"On the same {found.num_videos} test videos fine-tuning adds {nothing}"
-            f"{top1.difference:+.3f} (95 % confidence interval {top1.low:+.3f} to {top1.high:+.3f})"
-            f" to the accuracy of the probe, {top1.a:.3f}"
+            f"On the same {videos} fine-tuning adds {nothing}"
+            f"{top1.difference:+.3f}{ends} to the accuracy of the probe, {top1.a:.3f}"
             + ("." if found.is_significant else ", which may be chance.")
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.comparing.sources import check_same_classes, read_predictions
 from slowfast_finetune.evaluation.predictions_table import Predictions
-from slowfast_finetune.evaluation.resampling import interval_of_accuracy
+from slowfast_finetune.evaluation.resampling import few_units, interval_of_accuracy
 
 
 def pool(sources: Sequence[str]) -> tuple[list[Predictions], Predictions]:
@@ -57,4 +57,7 @@ def describe(folds: Sequence[Predictions], pooled: Predictions) -> str:
         for run in runs
     ]
     low, high = interval_of_accuracy(pooled.actual == pooled.predicted, pooled.units)
-    return "\n".join(lines) + f" [{low:.3f}, {high:.3f}]"
+    lines[-1] += f" [{low:.3f}, {high:.3f}]"
+    unit = "group" if pooled.frame["group"].notna().any() else "video"
+    few = few_units(int(pooled.units.max()) + 1, unit)
+    return "\n".join([*lines, *([few] if few else [])])

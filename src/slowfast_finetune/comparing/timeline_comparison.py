@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from slowfast_finetune.comparing.comparison import Difference, differences, few_units, table_of
+from slowfast_finetune.comparing.comparison import Difference, differences, table_of
+from slowfast_finetune.evaluation.resampling import few_units
 from slowfast_finetune.timelines.segment_scores import draws, scores_of
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of
 
@@ -37,16 +38,16 @@ def compare_timelines(
     weights = draws(units)
     scores_a, scores_b = (scores_of([of[path] for path in shared], weights) for of in (of_a, of_b))
     num_left_out = len(of_a.keys() | of_b.keys()) - len(shared)
-    return TimelineComparison(
-        len(shared), num_left_out, len({*units}), differences(scores_a, scores_b)
-    )
+    num_units = len({*units})
+    found = differences(scores_a, scores_b, num_units=num_units)
+    return TimelineComparison(len(shared), num_left_out, num_units, found)
 
 
 def describe_timelines(found: TimelineComparison) -> str:
     """Format the comparison as a table and a sentence."""
-    units = "videos" if found.num_units == found.num_videos else "groups"
-    said = f"timelines of {found.num_videos} videos, resampled by {units[:-1]}"
+    unit = "video" if found.num_units == found.num_videos else "group"
+    said = f"timelines of {found.num_videos} videos, resampled by {unit}"
     if found.num_left_out:
         said += f"; {found.num_left_out} more have none in A or B, or other labels there"
-    lines = ["", *table_of(found.differences), "", said, *few_units(found.num_units, units)]
-    return "\n".join(lines)
+    few = few_units(found.num_units, unit)
+    return "\n".join(["", *table_of(found.differences), "", said, *([few] if few else [])])

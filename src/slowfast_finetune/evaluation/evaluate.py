@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from slowfast_finetune.base.console import say
+from slowfast_finetune.base.console import count, say
 from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.files import write_text
-from slowfast_finetune.base.manifest_table import case_noun
+from slowfast_finetune.base.manifest_table import case_noun, unit_noun
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation import result_rows, result_tables
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
+from slowfast_finetune.evaluation.resampling import few_units
 from slowfast_finetune.evaluation.result_rows import Outcome
 from slowfast_finetune.evaluation.result_tables import ClassRow, EvaluationFiles, ScoreRow, ViewRow
 from slowfast_finetune.features.extraction import view_features
@@ -112,13 +113,12 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], files: Evalua
         files.plot("reliability"), result_rows.reliability_rows(outcome)
     )
     write_text(files.metrics, json.dumps(result_rows.headline(scores), indent=2) + "\n")
-    say(describe(scores, classes, num_videos=len(outcome.rows), noun=case_noun(outcome.rows)))
+    say(describe(outcome, scores, classes))
 
 
-def describe(
-    scores: Sequence[ScoreRow], classes: Sequence[ClassRow], *, num_videos: int, noun: str = "video"
-) -> str:
+def describe(outcome: Outcome, scores: Sequence[ScoreRow], classes: Sequence[ClassRow]) -> str:
     """Format the result as a table of classes, the accuracy and the baselines."""
+    noun = case_noun(outcome.rows)
     width = max(len(row.class_name) for row in classes)
     lines = [f"{'class':{width}}  precision  recall  {noun + 's':>6}"]
     lines += [
@@ -130,10 +130,11 @@ def describe(
     by_name = {row.score: row for row in scores}
     top1 = by_name["top1_accuracy"]
     lines += [
-        f"top-1 accuracy {top1.value:.3f} on {num_videos} test {noun}s (95 % confidence interval "
-        f"{top1.low:.3f} to {top1.high:.3f})",
+        f"top-1 accuracy {top1.value:.3f} on {count(len(outcome.rows), f'test {noun}')} "
+        f"(95 % confidence interval {top1.low:.3f} to {top1.high:.3f})",
         f"baselines: {by_name['majority_baseline'].value:.3f} always predicting the most frequent "
         f"class, {by_name['metadata_baseline'].value:.3f} from file properties such as resolution, "
         "duration and codec alone",
     ]
-    return "\n".join(lines)
+    lines.append(few_units(outcome.num_units, unit_noun(outcome.rows)))
+    return "\n".join(filter(None, lines))

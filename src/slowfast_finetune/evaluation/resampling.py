@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from slowfast_finetune.base.console import count as counted
 from slowfast_finetune.scoring.metrics import Bools, Floats, Labels
 
 NUM_RESAMPLES = 2000
@@ -13,6 +14,9 @@ COVERAGE = 0.95
 # With fewer units, bootstrap intervals are too narrow: Cameron, Gelbach and Miller,
 # "Bootstrap-based improvements for inference with clustered errors", 2008.
 FEW_UNITS = 20
+# With fewer still there is no bootstrap interval: it cannot leave the range of the units, in which
+# the median lies with a probability of 1 - 2^(1 - units): 50 % of two, 94 % of five, 97 % of six.
+FEWEST_UNITS = 6
 NORMAL_QUANTILE = 1.959964  # of the standard normal distribution at (1 + COVERAGE) / 2
 _ROWS_AT_ONCE = 100
 
@@ -47,6 +51,23 @@ def resampled(sums: Floats, *, count: int = NUM_RESAMPLES, seed: int = 0) -> Flo
         counts = np.bincount(drawn.ravel(), minlength=rows * num_units)
         parts.append(counts.reshape(rows, num_units) @ sums)
     return np.concatenate(parts)
+
+
+def few_units(num_units: int, noun: str) -> str:
+    """Say that intervals from so few units are too narrow, or missing; empty if they are not."""
+    if num_units >= FEW_UNITS:
+        return ""
+    said = f"with only {counted(num_units, noun)}, confidence intervals "
+    if num_units < FEWEST_UNITS:
+        return f"{said}by resampling alone are left out, and others too narrow"
+    return f"{said}are too narrow"
+
+
+def bootstrap_interval(values: Floats, *, num_units: int) -> Interval:
+    """Return the interval of a score by its resamples (B,); NaN if the units are too few."""
+    if num_units < FEWEST_UNITS:
+        return float("nan"), float("nan")
+    return percentile_interval(values)
 
 
 def percentile_interval(values: Floats) -> Interval:

@@ -61,6 +61,11 @@ class Outcome:
         """Unit of each video (N,), see :func:`resampling.units_of`; copies share one."""
         return resampling.units_of([row.group or row.content_hash for row in self.rows])
 
+    @property
+    def num_units(self) -> int:
+        """How many units there are."""
+        return int(self.units.max()) + 1
+
     @cached_property
     def predicted(self) -> Labels:
         """Most probable label (N,), the lowest in a tie."""
@@ -90,15 +95,12 @@ class Outcome:
 
 def score_rows(outcome: Outcome) -> list[ScoreRow]:
     """Compute every score and baseline with its confidence interval."""
-    num_units = int(outcome.units.max()) + 1
+    num_units = outcome.num_units
     rows = []
     for name, values in _values(outcome).items():
         value, resamples = float(values[0]), values[1:]
         if name in ("loss", "calibration_error", "above_metadata"):
-            # Resampling a single group always gives the same videos, and no interval.
-            ends = (
-                resampling.percentile_interval(resamples) if num_units > 1 else (math.nan, math.nan)
-            )
+            ends = resampling.bootstrap_interval(resamples, num_units=num_units)
         elif name == "chance_baseline":
             ends = value, value
         else:
@@ -174,7 +176,7 @@ def subset_rows(outcome: Outcome) -> list[SubsetRow]:
     """Compute the accuracy on subsets that should not differ if the model uses the action alone."""
     padded = np.array([row.num_sampled < row.num_frames for row in outcome.rows])
     damaged = np.array([row.damaged for row in outcome.rows])
-    subsets = {"padded": padded, "unpadded": ~padded, "damaged": damaged, "sound": ~damaged}
+    subsets = {"padded": padded, "unpadded": ~padded, "damaged": damaged, "undamaged": ~damaged}
     return accuracy_of_subsets(outcome.right, outcome.units, subsets)
 
 

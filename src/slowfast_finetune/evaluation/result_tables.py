@@ -83,7 +83,7 @@ VIEWS = Table(
     per_class=Column("logit", float, "the model's answer for the class, exact as float32"),
 )
 SCORES = Table("metrics/scores.csv", ScoreRow, version=1)
-SUBSETS = Table("metrics/subsets.csv", SubsetRow, version=1)
+SUBSETS = Table("metrics/subsets.csv", SubsetRow, version=2)
 CLASSES = Table("metrics/plots/per_class.csv", ClassRow, version=1)
 CONFUSION = Table("metrics/plots/confusion.csv", ConfusionRow, version=1)
 RELIABILITY = Table("metrics/plots/reliability.csv", ReliabilityRow, version=1)

@@ -31,10 +31,23 @@ def percent(value: float | None) -> str:
     return f"{text.replace('-', '−')}\u202f%"
 
 
+def points(*differences: float | None) -> str:
+    """Format differences of shares: "−5 percentage points", "1.5 to 8 percentage points"."""
+    if None in differences:
+        return MISSING
+    numbers = " to ".join(percent(value).removesuffix("\u202f%") for value in differences)
+    return f"{numbers} percentage points"
+
+
 def part(number: int, total: int, noun: str) -> str:
     """Format a part of a whole: "2 of 731 videos (0.3 %)"."""
     share = percent(number / total)
     return f"{number:,} of ".replace(",", "\u202f") + f"{count(total, noun)} ({share})"
+
+
+def are(number: int) -> str:
+    """The verb for a number of things: "is" for 1."""
+    return "is" if number == 1 else "are"
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -45,12 +58,16 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def decimal(value: float | None, *, digits: int = 3) -> str:
-    """Format a number that is no share: "0.097", "1.25e-05" if it is small, "–" for None."""
+    """Format a number that is no share: "0.972", "0.0015", "1.25e-05", "–" for None.
+
+    It has ``digits`` decimals, or, below 0.1, as many significant digits.
+    """
     if value is None or math.isnan(value):
         return MISSING
     if value and abs(value) < 10**-digits:
         return f"{value:.2e}"
-    return f"{value:.{digits}f}".replace("-", "−")
+    kind = "f" if value == 0 or abs(value) >= 0.1 else "g"
+    return f"{value:.{digits}{kind}}".replace("-", "−")
 
 
 def listed(names: Sequence[str], *, limit: int = 4) -> str:
@@ -92,6 +109,7 @@ def template_environment(room: str, *, autoescape: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (percent, part, interval, decimal, count, listed, duration, shortened):
+    functions = percent, points, part, are, interval, decimal, count, listed, duration, shortened
+    for function in functions:
         made.globals[function.__name__] = function
     return made

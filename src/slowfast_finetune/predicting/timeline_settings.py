@@ -41,20 +41,20 @@ class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
 
     def choice(self) -> str:
         """What was chosen and on what evidence, or why nothing was, on one line."""
+        videos = count(self.num_videos, "validation video")
         missing = f" ({self.num_left_out} more cannot be read)" if self.num_left_out else ""
         if not self.num_videos:
             return (
-                f"timeline not chosen: none of {self.num_left_out} validation videos with labelled "
-                "parts can be read"
+                "timeline not chosen: no validation video with labelled parts can be read "
+                f"({self.num_left_out} left out)"
             )
         if not self.f1_25:
             return (
-                f"timeline not chosen: F1 at IoU 0.25 is 0 on {self.num_videos} validation "
-                f"videos{missing} with all parameters"
+                f"timeline not chosen: F1 at IoU 0.25 is 0 on {videos}{missing} with all parameters"
             )
         return (
-            f"timeline chosen on {count(self.num_videos, 'validation video')}{missing}, with F1 at "
-            f"IoU 0.25 of {self.f1_25:.3f} there: {self.described()}"
+            f"timeline chosen on {videos}{missing}, with F1 at IoU 0.25 of {self.f1_25:.3f} there: "
+            f"{self.described()}"
         )
 
 

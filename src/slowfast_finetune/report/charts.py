@@ -114,6 +114,4 @@ def learning_chart(curve: Sequence[CurveRow]) -> Chart:
 
 def short(value: float) -> str:
     """Format a value beside an axis: "0.5", "2e-5"."""
-    if value == 0 or abs(value) >= 0.0001:
-        return f"{value:g}"
-    return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:g}".replace("e-0", "e-")

@@ -13,12 +13,12 @@ from typing import Any
 
 import yaml
 
-from slowfast_finetune.base.manifest_table import SPLITS, case_noun
+from slowfast_finetune.base.manifest_table import SPLITS, case_noun, unit_noun
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.inspection.readable import template_environment
 from slowfast_finetune.report import run_overview
-from slowfast_finetune.report.results import Results
+from slowfast_finetune.report.results import Results, tested
 
 
 def model_card(results: Results, *, params: Params, findings: Sequence[Finding]) -> str:
@@ -38,12 +38,13 @@ def model_card(results: Results, *, params: Params, findings: Sequence[Finding])
         params=params,
         side=params.train.crop_size,
         noun=case_noun(results.clips),
+        tested=tested(results.predictions),
         sentences=[markdown(text) for text in run_overview.sentences("result", results)],
         scores={name: said[0] for name, said in titles.items() if name in results.scores},
         data=run_overview.sentences("data", results),
         splits=SPLITS,
         data_table=run_overview.data_table(results),
-        grouped=any(clip.group for clip in results.clips),
+        unit=unit_noun(results.clips),
         shared_groups=any(finding.code == "group-on-both-sides" for finding in findings),
         findings=[finding for finding in findings if finding.level != "note"],
         kinetics="kinetics" in f"{params.model.weights} {first_weights}".lower(),

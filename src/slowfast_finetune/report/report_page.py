@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_finetune.base.console import count, say
+from slowfast_finetune.base.console import say
 from slowfast_finetune.base.files import write_text
-from slowfast_finetune.base.manifest_table import SPLITS, case_noun
+from slowfast_finetune.base.manifest_table import SPLITS, case_noun, unit_noun
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation.resampling import units_of
+from slowfast_finetune.evaluation.resampling import few_units, units_of
 from slowfast_finetune.evaluation.result_rows import accuracy_of_subsets
 from slowfast_finetune.evaluation.result_tables import SubsetRow
 from slowfast_finetune.inspection.checks import check_videos
@@ -30,7 +30,7 @@ from slowfast_finetune.report import charts, run_overview, timeline_strips, vide
 from slowfast_finetune.report.confusion_matrix import make_matrix
 from slowfast_finetune.report.evidence import Evidence, gather_evidence
 from slowfast_finetune.report.model_card import model_card
-from slowfast_finetune.report.results import ResultFiles, Results, VideoResult, read_results
+from slowfast_finetune.report.results import ResultFiles, Results, VideoResult, read_results, tested
 from slowfast_finetune.report.run_findings import check_run
 
 Frames = npt.NDArray[np.uint8]
@@ -81,7 +81,7 @@ def write_report(
     write_text(output, page)
     write_text(card, model_card(results, params=params, findings=_joined(results, findings)))
     size = len(page.encode())
-    say(f"{output}: {count(len(results.predictions), 'test video')}, {size / 1e6:.1f} MB; {card}")
+    say(f"{output}: {tested(results.predictions)}, {size / 1e6:.1f} MB; {card}")
 
 
 def compose(
@@ -127,6 +127,8 @@ def _context(
     run_params = results.run.get("params", {})
     # Timelines show background as no class.
     background = run_params.get("data", {}).get("background")
+    unit, groups = unit_noun(results.clips), {row.video_path: row.group for row in results.clips}
+    timeline_units = {groups.get(strip.video_path) or strip.video_path for strip in strips}
     by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
     for video in reversed(uncertain):
         by_cell[video.row.actual, video.row.predicted].append(video)
@@ -138,6 +140,7 @@ def _context(
         "classes": sorted(results.classes, key=lambda r: 2.0 if r.recall is None else r.recall),
         "crossval": results.crossval,
         "data_rows": run_overview.data_table(results),
+        "few_timelines": few_units(len(timeline_units), unit),
         "hues": timeline_strips.hues([name for name in results.class_names if name != background]),
         "is_probe": results.run.get("method") == "probe",
         "learning": charts.learning_chart(results.crossval.curve) if results.crossval else None,
@@ -160,6 +163,7 @@ def _context(
         "timeline_scores": {(row.method, row.score): row for row in results.timeline_scores},
         "timeline_sheets": make_sheets(names, read, max_bytes=TIMELINE_BYTES),
         "uncertain": uncertain[:LISTED],
+        "unit": unit,
         **run_overview.reproduction(results),
     }
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import yaml
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.manifest_table import case_noun, unit_noun
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.comparing.crossval_files import SUMMARY_NAME, CrossvalResults, read_crossval
 from slowfast_finetune.evaluation import result_tables
@@ -205,6 +207,14 @@ def read_scores(path: Path) -> dict[str, Estimate]:
     if "top1_accuracy" not in scores:
         raise DataError(f"{path}: has no top1_accuracy; run `dvc repro`")
     return scores
+
+
+def tested(predictions: Sequence[VideoResult]) -> str:
+    """Say what was tested: "9 test videos of 3 groups", "14 test parts of 2 videos"."""
+    rows = [video.row for video in predictions]
+    noun, unit = case_noun(rows), unit_noun(rows)
+    said = count(len(rows), f"test {noun}")
+    return said if noun == unit else f"{said} of {count(number_of_groups(predictions), unit)}"
 
 
 def number_of_groups(predictions: Sequence[VideoResult]) -> int:

@@ -8,10 +8,10 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from slowfast_finetune.base.manifest_table import SPLITS, case_noun
+from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, case_noun, unit_noun
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.inspection.readable import duration, percent, template_environment
-from slowfast_finetune.report.results import Results, number_of_groups
+from slowfast_finetune.report.results import Results, number_of_groups, tested
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -47,6 +47,7 @@ def sentences(kind: str, results: Results) -> list[str]:
         default=None,
     )
     values = {
+        "NONE_OF_THESE": NONE_OF_THESE,
         "results": results,
         "noun": case_noun(results.clips),
         "scores": scores,
@@ -54,7 +55,8 @@ def sentences(kind: str, results: Results) -> list[str]:
         "run": run,
         "correct": sum(video.is_right for video in results.predictions),
         "groups": number_of_groups(results.predictions),
-        "grouped": any(video.row.group for video in results.predictions),
+        "tested": tested(results.predictions),
+        "unit": unit_noun(video.row for video in results.predictions),
         "baselines": [
             f"{texts()['baselines'][name]} {percent(scores[name].value)}"
             for name in ("chance_baseline", "majority_baseline", "metadata_baseline")

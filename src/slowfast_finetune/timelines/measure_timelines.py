@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slowfast_finetune.base.console import say
+from slowfast_finetune.base.console import count, say
 from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.files import write_text
-from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.manifest_table import ManifestRow, unit_noun
 from slowfast_finetune.base.params import RuntimeParams
+from slowfast_finetune.evaluation.resampling import bootstrap_interval, few_units
 from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.scoring.metrics import Floats
 from slowfast_finetune.timelines import timeline_tables
@@ -94,7 +95,8 @@ def measure_timelines(
     prior = position_prior(training, labels, project=project) if training else None
     scores = score_rows(timelines, prior, units, num_left_out=len(videos) - len(timelines))
     _write(files, segments, scores)
-    say(described(scores))
+    few = few_units(len({*units}), unit_noun(row for video in videos for row in video.rows))
+    say("\n".join(filter(None, (described(scores), few))))
 
 
 def segment_rows(
@@ -138,8 +140,6 @@ def score_rows(
         prior: of positions; without one the scores of the baselines are empty.
         num_left_out: videos that could not be measured.
     """
-    from slowfast_finetune.evaluation.resampling import percentile_interval
-
     weights = draws(units)
     values = {"model": scores_of(timelines, weights)}
     for name, make in zip(BASELINES, (most_frequent, by_position), strict=True):
@@ -154,8 +154,7 @@ def score_rows(
     rows = []
     for method, scores in values.items():
         for name, (value, *drawn) in scores.items():
-            # One unit alone gives always the same videos, and no interval.
-            ends = percentile_interval(np.array(drawn)) if len({*units}) > 1 else (np.nan, np.nan)
+            ends = bootstrap_interval(np.array(drawn), num_units=len({*units}))
             known = [None if np.isnan(v) else round(float(v), DIGITS) for v in (value, *ends)]
             row = method, name, *known, len(timelines), num_left_out
             rows.append(TimelineScoreRow(*row))  # type: ignore[arg-type]
@@ -179,7 +178,8 @@ def headline(scores: Sequence[TimelineScoreRow]) -> dict[str, float | None]:
 def described(scores: Sequence[TimelineScoreRow]) -> str:
     """The result as lines of text."""
     missing = f" ({scores[0].num_left_out} more cannot be read)" if scores[0].num_left_out else ""
-    lines = [f"timelines of {scores[0].num_videos} test videos with labelled parts{missing}:"]
+    videos = count(scores[0].num_videos, "test video")
+    lines = [f"timelines of {videos} with labelled parts{missing}:"]
     for method, score, value, low, high, *_ in scores:
         said = score in ("frame_accuracy", "f1_25") and method != "above_positions"
         if said and value is not None:
