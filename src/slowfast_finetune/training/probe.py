@@ -169,7 +169,7 @@ def _shared_features(
         return features_of_rows(rows)
     # By position, which is the same for all processes, whatever each finds in the store.
     share = rows[fabric.global_rank :: fabric.world_size]
-    computed = sum(gather(features_of_rows(share).num_computed if share else 0))
+    computed = sum(gather(features_of_rows(share).num_computed if share else 0, fabric))
     if not fabric.is_global_zero:
         return None
     found = features_of_rows(rows)
