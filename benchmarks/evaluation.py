@@ -20,7 +20,6 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.demo.generator import generate_demo
 from slowfast_finetune.evaluation.evaluate import evaluate_checkpoint
-from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -108,7 +107,7 @@ def _evaluate(folder: Path, params: Params, rows: Sequence[ClipRow]) -> float:
             params=params,
             store=ClipStore(folder, params.clip),
             project=folder,
-            files=EvaluationFiles(folder / "metrics"),
+            results=folder / "metrics",
         )
     return watch.seconds
 

@@ -13,7 +13,6 @@ from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.evaluate import evaluate_checkpoint
-from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.indexing.manifest import build_manifest
 from slowfast_finetune.training.run import TrainingOutputs
 from slowfast_finetune.training.train import train_model
@@ -54,7 +53,7 @@ def train_and_test(
             params=params,
             store=clip_store,
             project=store,
-            files=EvaluationFiles(folder),
+            results=folder,
         )
     scores: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     scores.update(json.loads((folder / "train.json").read_text()))

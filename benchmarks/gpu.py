@@ -40,7 +40,6 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import encode_jpeg
 from slowfast_finetune.evaluation.evaluate import evaluate_checkpoint
-from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.exporting.model_export import export
 from slowfast_finetune.model.checkpoint import load_checkpoint
 from slowfast_finetune.model.device import Precision, make_fabric
@@ -238,7 +237,6 @@ def right_pipeline(bench: Bench) -> Results:
     trained = bench.folder / "whole-fp32/best.pt"
     probabilities = []
     for device in ("cpu", "auto"):
-        files = EvaluationFiles(bench.folder / f"evaluated-{device}")
         runtime = params.runtime.model_copy(update={"device": device, "precision": "fp32"})
         with quiet():
             evaluate_checkpoint(
@@ -247,7 +245,7 @@ def right_pipeline(bench: Bench) -> Results:
                 params=params.model_copy(update={"runtime": runtime}),
                 store=store,
                 project=bench.folder,
-                files=files,
+                results=bench.folder / f"evaluated-{device}",
             )
         answer = load_model(trained, device=device, precision="fp32").predict(rows[0].video_path)
         probabilities.append(np.array(list(answer.probabilities.values())))
@@ -460,7 +458,7 @@ def _clips_a_second(
             )
         if recipe.graphed:
             learner.compiled = _graphed(learner, clips)
-        feed = resident_feed(Batch(clips, labels, torch.arange(size)), steps=4)
+        feed = resident_feed(Batch(clips, labels), steps=4)
         step = partial(epoch_seconds, learner, feed)
     started = time.perf_counter()
     step()
@@ -516,7 +514,7 @@ def fast_profile(bench: Bench) -> Results:
         bench.network("slowfast_r50"), bench.precisions[:2][-1], bench.device, frozen=True
     )
     clips, labels = bench.clips(size), torch.arange(size, device=bench.device) % NUM_CLASSES
-    feed = resident_feed(Batch(clips, labels, torch.arange(size)), steps=4)
+    feed = resident_feed(Batch(clips, labels), steps=4)
     epoch_seconds(learner, feed)
     activity = torch.profiler.ProfilerActivity
     kind = activity.CUDA if bench.cuda else activity.CPU

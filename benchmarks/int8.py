@@ -92,7 +92,7 @@ def _speed(preset: str, *, batches: int, rounds: int) -> dict[str, list[float]]:
 def _compute(model: Predictor, clips: npt.NDArray[np.uint8], batches: int) -> float:
     with timed() as watch:
         for _ in range(batches):
-            model.logits(clips)
+            model.logits_and_features(clips)
     return watch.seconds
 
 
@@ -109,7 +109,9 @@ def _answers(project: Path) -> dict[str, Any]:
     size = models["fp32"].clips_at_once
     starts = range(0, len(clips), size)
     answers = {
-        name: np.concatenate([model.logits(clips[at : at + size]).argmax(1) for at in starts])
+        name: np.concatenate(
+            [model.logits_and_features(clips[at : at + size])[0].argmax(1) for at in starts]
+        )
         for name, model in models.items()
     }
     return {

@@ -170,5 +170,5 @@ def _compute(model: Predictor, clips: int) -> float:
     full, rest = divmod(clips, len(batch))
     with timed() as watch:
         for size in [len(batch)] * full + [rest] * bool(rest):
-            model.logits(batch[:size])
+            model.logits_and_features(batch[:size])
     return watch.seconds

@@ -313,7 +313,7 @@ def difference_and_interval(ours: Run, other: Run) -> tuple[float, float, float]
 
 
 def _units(cases: pd.DataFrame) -> Labels:
-    return units_of(cases["group"].fillna(cases["video_path"]))
+    return units_of(cases["group"].fillna(cases["video_path"]).tolist())
 
 
 def _show(set_name: str, runs: Sequence[Run]) -> None:

@@ -11,7 +11,6 @@ from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.evaluation.evaluate import evaluate_checkpoint
-from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 
 
 def main() -> None:
@@ -29,7 +28,7 @@ def main() -> None:
         params=params,
         store=ClipStore(store_root(Path.cwd()), params.clip),
         project=Path.cwd(),
-        files=EvaluationFiles(args.results),
+        results=args.results,
     )
 
 

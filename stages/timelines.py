@@ -11,7 +11,6 @@ from pathlib import Path
 from slowfast_finetune.base.console import run
 from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import load_params
-from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.timelines.measure_timelines import measure_timelines
 
 
@@ -29,7 +28,7 @@ def main() -> None:
         checkpoint_path=args.checkpoint,
         runtime=params.runtime,
         project=Path.cwd(),
-        files=EvaluationFiles(args.results),
+        results=args.results,
     )
 
 

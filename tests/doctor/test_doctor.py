@@ -115,7 +115,7 @@ def diagnosis(videos: list[VideoSummary], **changes: Any) -> Diagnosis:
     values: dict[str, Any] = {
         "source": "videos",
         "notes": [],
-        "findings": check_videos(videos, clip=CLIP),
+        "findings": check_videos(videos, params=make_params()),
         "videos": videos,
         "rejected": [],
         "classes": class_facts(videos, [], num_frames=8),

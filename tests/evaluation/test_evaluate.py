@@ -26,7 +26,6 @@ from slowfast_finetune.evaluation.evaluate import (
     view_videos,
 )
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
-from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
 from slowfast_finetune.scoring import ready
 
@@ -148,7 +147,7 @@ def run(
         params=params,
         store=store,
         project=folder,
-        files=EvaluationFiles(folder),
+        results=folder,
     )
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return metrics

@@ -19,8 +19,8 @@ from slowfast_finetune.evaluation.resampling import (
 )
 
 
-def test_units_are_groups_and_videos_without_one() -> None:
-    assert units_of(["anna", None, "ben", "anna", None]).tolist() == [0, 1, 2, 0, 3]
+def test_units_are_numbered_as_they_come() -> None:
+    assert units_of(["anna", "1.mp4", "ben", "anna", "4.mp4"]).tolist() == [0, 1, 2, 0, 3]
 
 
 def test_resamples_draw_as_many_units_as_there_are() -> None:

@@ -25,7 +25,7 @@ from slowfast_finetune.model.checkpoint import (
 from slowfast_finetune.model.slowfast import build_slowfast, head_of
 from slowfast_finetune.predicting.int8_network import Int8Network
 from slowfast_finetune.predicting.predictor import load_model
-from slowfast_finetune.scoring.ready import head_inputs
+from slowfast_finetune.scoring.ready import with_features
 
 PARAMS = make_params(evaluate={"temporal_views": 1, "spatial_crops": 1})
 
@@ -74,21 +74,20 @@ def test_logits_and_features_are_those_of_the_checkpoint_nearly(
     checkpoint = load_checkpoint(project / "best.pt")
     clips = stored_clips(checkpoint, project=project, split="train", at_most=50)
     exact = classifier_from(checkpoint).eval()
-    exact_features = head_inputs(exact)
     network = Int8Network.beside(project / "best.pt")
 
     with torch.inference_mode():
-        wanted = exact(torch.from_numpy(clips)).numpy()
-    found = network(torch.from_numpy(clips)).numpy()
+        wanted, exact_features = (v.numpy() for v in with_features(exact, torch.from_numpy(clips)))
+    found, features = (values.numpy() for values in network(torch.from_numpy(clips)))
 
     assert len(clips) == 15
     assert 0 < np.median(np.abs(wanted - found)) < 0.1 * wanted.std(axis=0).mean()
-    one, other = exact_features().numpy(), network.features().numpy()
+    one, other = exact_features, features
     cosines = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
     assert cosines.min() > 0.99
     # A clip is computed alike alone and among others.
     np.testing.assert_allclose(
-        network(torch.from_numpy(clips[1:2])).numpy(), found[1:2], rtol=1e-4, atol=1e-4
+        network(torch.from_numpy(clips[1:2]))[0].numpy(), found[1:2], rtol=1e-4, atol=1e-4
     )
 
 
@@ -100,7 +99,7 @@ def test_predicting_uses_the_file(
     asked: list[tuple[int, ...]] = []
     compute = Int8Network.__call__
 
-    def seen(network: Int8Network, clips: torch.Tensor) -> torch.Tensor:
+    def seen(network: Int8Network, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         asked.append(tuple(clips.shape))
         return compute(network, clips)
 

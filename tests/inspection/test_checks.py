@@ -43,7 +43,7 @@ from slowfast_finetune.inspection.shared_scenes import scene_findings, seen_scen
 from slowfast_finetune.inspection.video_summary import VideoSummary
 
 THIN = "\u202f"
-CLIP = make_params().clip  # 8 frames at 15 a second
+PARAMS = make_params()  # a clip has 8 frames at 15 a second
 SOUND = actions([15, 15, 15, 15])
 
 
@@ -58,8 +58,8 @@ def predicts(what: str, right: int, chance: int) -> str:
 
 
 def test_sound_data_has_nothing_to_complain_of() -> None:
-    assert check_videos(SOUND, clip=CLIP, cache=make_params().cache) == []
-    assert check_videos([]) == []
+    assert check_videos(SOUND, params=PARAMS) == []
+    assert check_videos([], params=PARAMS) == []
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_the_class_written_in_the_resolution_is_a_problem() -> None:
         refilmed(video, source_width=320 + 80 * video.label, duration_seconds=3 + i % 7)
         for i, video in enumerate(SOUND)
     ]
-    found = the(check_videos(videos), "giveaway")
+    found = the(check_videos(videos, params=PARAMS), "giveaway")
     assert found.level == "problem"
     assert found.title == predicts("resolution", 100, 25)
 
@@ -312,13 +312,13 @@ def test_close_hashes_are_found_across_chunks(monkeypatch: pytest.MonkeyPatch) -
 
 def test_ninety_to_ten_is_a_warning_with_the_parameter_that_helps() -> None:
     videos = [SOUND[0]] * 90 + [dataclasses.replace(SOUND[0], class_name="rare")] * 10
-    found = the(count_findings(videos), "imbalance")
+    found = the(count_findings(videos, params=PARAMS), "imbalance")
     assert found.level == "warning"
     assert found.title == "class 0 has 9 times the videos of rare"
     assert f"right for 90{THIN}% of them" in found.detail
     assert "train.class_balance" in found.detail
     even = [SOUND[0]] * 40 + [dataclasses.replace(SOUND[0], class_name="rare")] * 10
-    assert "imbalance" not in codes(count_findings(even))
+    assert "imbalance" not in codes(count_findings(even, params=PARAMS))
 
 
 def test_one_class_that_shows_another_is_pointed_at() -> None:
@@ -432,10 +432,10 @@ def rejected(count: int, *, split: str = "train", class_name: str = "class 0") -
 
 
 def test_unreadable_files_are_a_problem_where_the_pipeline_would_stop() -> None:
-    cache = make_params(cache={"max_rejected_fraction": 0.1}).cache
-    few = the(count_findings(SOUND, rejected=rejected(6), cache=cache), "unreadable")
+    params = make_params(cache={"max_rejected_fraction": 0.1})
+    few = the(count_findings(SOUND, rejected=rejected(6), params=params), "unreadable")
     assert (few.level, few.title) == ("warning", f"6 of 66 videos (9.1{THIN}%) cannot be used")
-    many = the(count_findings(SOUND, rejected=rejected(7), cache=cache), "unreadable")
+    many = the(count_findings(SOUND, rejected=rejected(7), params=params), "unreadable")
     assert many.level == "problem"
     assert "7 not_a_video" in many.detail
     assert "max_rejected_fraction is 0.1" in many.detail
@@ -444,7 +444,9 @@ def test_unreadable_files_are_a_problem_where_the_pipeline_would_stop() -> None:
 def test_a_class_whose_only_test_videos_are_refused_is_missing_there() -> None:
     videos = [video for video in SOUND if (video.split, video.label) != ("test", 2)]
     found = the(
-        count_findings(videos, rejected=rejected(3, split="test", class_name="class 2")),
+        count_findings(
+            videos, params=PARAMS, rejected=rejected(3, split="test", class_name="class 2")
+        ),
         "missing-class",
     )
     assert (found.level, found.title) == ("problem", "test has no usable video of 1 class")
@@ -454,14 +456,14 @@ def test_a_class_whose_only_test_videos_are_refused_is_missing_there() -> None:
 def test_padding_is_a_warning_where_most_of_one_class_is_short() -> None:
     # A clip has 8 frames; 7 are too few.
     short = [dataclasses.replace(video, num_sampled=7) for video in SOUND[:7]]
-    found = the(count_findings([*short, *SOUND[7:]], clip=CLIP), "padded")
+    found = the(count_findings([*short, *SOUND[7:]], params=PARAMS), "padded")
     assert found.level == "note"  # 7 of 15 of its class
     assert found.title == f"7 of 60 videos (11.7{THIN}%) are shorter than a clip of 0.53 s"
     short = [dataclasses.replace(video, num_sampled=7) for video in SOUND[:8]]
-    found = the(count_findings([*short, *SOUND[8:]], clip=CLIP), "padded")
+    found = the(count_findings([*short, *SOUND[8:]], params=PARAMS), "padded")
     assert found.level == "warning"
     assert len(found.video_paths) == 8
-    assert "padded" not in codes(count_findings(SOUND))
+    assert "padded" not in codes(count_findings(SOUND, params=PARAMS))
 
 
 def test_slow_videos_upright_videos_and_small_classes_are_told() -> None:
@@ -471,7 +473,7 @@ def test_slow_videos_upright_videos_and_small_classes_are_told() -> None:
         refilmed(SOUND[0], source_fps=0.0),  # not stated
         refilmed(SOUND[0], source_width=480, source_height=640),
     ]
-    found = list(count_findings(videos, clip=CLIP))
+    found = list(count_findings(videos, params=PARAMS))
     assert codes(found) == {"few-videos": "warning", "slow": "note", "orientation": "note"}
     assert the(found, "slow").title.startswith("1 video has fewer frames")
     assert "class 0 (4)" in the(found, "few-videos").detail
@@ -484,12 +486,12 @@ def test_time_without_a_label_is_told() -> None:
 
     # 10 and 3 s are labelled; 2, 15 and 0 s before and between are not: 17 of 30 s.
     videos = [cut(0, "a.mp4", 2, 8), cut(1, "a.mp4", 23, 27), cut(2, "b.mp4", 0, 3), *SOUND[3:]]
-    found = the(count_findings(videos, clip=CLIP), "unlabelled")
+    found = the(count_findings(videos, params=PARAMS), "unlabelled")
     assert found.title == f"56.7{THIN}% of the time of 2 videos with parts has no label"
     assert "the longest stretch is a.mp4#t=8,23, 15 s." in found.detail
     # 1 s of 21 is less than a twentieth.
     videos = [cut(0, "a.mp4", 0, 10), cut(1, "a.mp4", 11, 21), *SOUND[2:]]
-    assert "unlabelled" not in codes(count_findings(videos, clip=CLIP))
+    assert "unlabelled" not in codes(count_findings(videos, params=PARAMS))
 
 
 def test_split_folders_beside_class_folders_are_a_problem() -> None:
@@ -497,7 +499,7 @@ def test_split_folders_beside_class_folders_are_a_problem() -> None:
         dataclasses.replace(video, class_name=name)
         for video, name in zip(SOUND, ["jump", "Test", "train"] * 20, strict=True)
     ]
-    found = the(count_findings(videos), "split-folders")
+    found = the(count_findings(videos, params=PARAMS), "split-folders")
     assert found.level == "problem"
     assert found.title == "Test and train would be trained as classes"
 
@@ -546,14 +548,14 @@ def test_the_class_with_the_largest_share_of_short_videos_is_named() -> None:
         dataclasses.replace(video, num_sampled=7) if index in (0, 1, 2, 15, 16) else video
         for index, video in enumerate(SOUND[:20])
     ]
-    found = the(count_findings(videos, clip=CLIP), "padded")
+    found = the(count_findings(videos, params=PARAMS), "padded")
     assert f"largest in class 1: 2 of 5 videos (40{THIN}%)" in found.detail
 
 
 def test_two_of_731_short_videos_are_not_none() -> None:
     """The share alone, rounded, once said 0 %."""
     videos = [dataclasses.replace(SOUND[0], num_sampled=7)] * 2 + [SOUND[0]] * 729
-    found = the(count_findings(videos, clip=CLIP), "padded")
+    found = the(count_findings(videos, params=PARAMS), "padded")
     assert found.title == f"2 of 731 videos (0.3{THIN}%) are shorter than a clip of 0.53 s"
 
 
@@ -578,5 +580,5 @@ def test_every_code_has_its_line_in_the_documentation_and_every_line_a_code() ->
 
 def test_names_are_not_templates() -> None:
     videos = [dataclasses.replace(SOUND[0], class_name="{{ 7 * 7 }} {% if %}")] * 9
-    found = the(count_findings(videos), "few-videos")
+    found = the(count_findings(videos, params=PARAMS), "few-videos")
     assert found.detail.startswith("{{ 7 * 7 }} {% if %} (9).")

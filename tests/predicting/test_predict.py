@@ -640,13 +640,13 @@ def test_a_frame_that_is_held_for_minutes_or_days_is_computed_once(
         picture=functools.partial(picture, seed=1, size=(64, 48)),
     )
     seen: list[bytes] = []
-    really = Predictor.logits
+    really = Predictor.logits_and_features
 
-    def logits(model: Predictor, clips: np.ndarray) -> np.ndarray:
+    def computed(model: Predictor, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         seen.extend(clip.tobytes() for clip in clips)
         return really(model, clips)
 
-    monkeypatch.setattr(Predictor, "logits", logits)
+    monkeypatch.setattr(Predictor, "logits_and_features", computed)
     result = load_model(write_checkpoint(tmp_path / "best.pt")).predict(path)
     assert result.duration_seconds == pytest.approx(held_seconds + 4)
     assert len(set(seen)) == len(seen)

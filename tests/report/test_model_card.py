@@ -84,7 +84,7 @@ def test_front_matter_is_what_hugging_face_asks_for(three_of_four: Run) -> None:
 
 
 def test_metrics_are_those_of_metrics_json(three_of_four: Run) -> None:
-    rows = SCORES.read_rows(three_of_four.files.table("scores"))
+    rows = three_of_four.files.rows(SCORES)
     written = headline(rows)  # what evaluate puts into metrics.json
     front, _ = parts_of(card_of(three_of_four))
     metrics = front["model-index"][0]["results"][0]["metrics"]

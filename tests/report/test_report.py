@@ -723,7 +723,7 @@ def test_files_of_different_runs_are_refused(tmp_path: Path) -> None:
 
 def test_predictions_of_a_class_without_a_column_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path, answers("a", {"a": 2}), class_names=["a", "b"])
-    path = run.files.table("predictions")
+    path = run.files.folder / "predictions.csv"
     path.write_text(path.read_text().replace("p(a)", "p(x)"))
     with pytest.raises(DataError, match=r"column p\(a\) is missing"):
         read_results(run.files)

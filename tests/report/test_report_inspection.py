@@ -43,7 +43,7 @@ def report_of(folder: Path, draw: Callable[[ClipRow], Frames]) -> str:
         read_results(run.files),
         store=run.store,
         evidence=Evidence(),
-        findings=check_videos(videos, clip=run.params.clip),
+        findings=check_videos(videos, params=run.params),
     )
 
 

@@ -17,7 +17,6 @@ from slowfast_finetune import load_model
 from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.manifest_table import ManifestRow, Split
 from slowfast_finetune.evaluation import resampling
-from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import Predictor, TimelineCells
 from slowfast_finetune.predicting.timeline import Segment, segments_of
@@ -215,13 +214,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def measure(project: Path, rows: list[ManifestRow]) -> EvaluationFiles:
-    files = EvaluationFiles(project / "metrics")
+def measure(project: Path, rows: list[ManifestRow]) -> Path:
+    results = project / "metrics"
     runtime = make_params(runtime={"device": "cpu"}).runtime
     measure_timelines(
-        rows, checkpoint_path=project / "best.pt", runtime=runtime, project=project, files=files
+        rows, checkpoint_path=project / "best.pt", runtime=runtime, project=project, results=results
     )
-    return files
+    return results
 
 
 def test_the_stage_writes_what_predict_gives(
@@ -229,11 +228,11 @@ def test_the_stage_writes_what_predict_gives(
 ) -> None:
     rows = [case("a.mp4", "clap", 0.5, 2), case("a.mp4", "jump", 2, 3), case("b.mp4", "clap", 0, 4),
             case("c.mp4", "jump", 1, 4, split="val"), case("gone.mp4", "clap", 0, 1)]  # fmt: skip
-    files = measure(project, rows)
+    results = measure(project, rows)
     said = capsys.readouterr().out
     assert "gone.mp4: not used: " in said
     assert "timelines of 2 test videos with labelled parts (1 more cannot be read):" in said
-    segments = TIMELINES.read_rows(files.table("timelines"))
+    segments = TIMELINES.read_rows(TIMELINES.within(results))
     true = [row[:5] for row in segments if row.source == "true" and row.video_path == "a.mp4"]
     assert true == [
         ("a.mp4", "true", 0.0, 0.5, None), ("a.mp4", "true", 0.5, 2.0, "clap"),
@@ -247,9 +246,9 @@ def test_the_stage_writes_what_predict_gives(
     ] == [(round(p.start_seconds, 3), round(p.end_seconds, 3), p.answer) for p in answer.segments]
     scores = {
         (row.method, row.score): row
-        for row in TIMELINE_SCORES.read_rows(files.table("timeline_scores"))
+        for row in TIMELINE_SCORES.read_rows(TIMELINE_SCORES.within(results))
     }
-    metrics = json.loads((files.folder / "timelines.json").read_text())
+    metrics = json.loads((results / "timelines.json").read_text())
     assert (metrics["num_videos"], metrics["num_left_out"]) == (2, 1)
     assert {(row.num_videos, row.num_left_out) for row in scores.values()} == {(2, 1)}
     assert metrics["f1_25"] == scores["model", "f1_25"].value
@@ -267,12 +266,12 @@ def test_baselines_come_from_training_videos_with_parts(
     part = case("c.mp4", "clap", 0, 4, split="train")
     # Clap everywhere is right in 7 of 8 s; the whole clips of jump say nothing of long videos, and
     # the parts that are tested nothing that a baseline may know.
-    files = measure(project, [*tests, *whole, part])
-    metrics = json.loads((files.folder / "timelines.json").read_text())
+    results = measure(project, [*tests, *whole, part])
+    metrics = json.loads((results / "timelines.json").read_text())
     assert metrics["most_frequent_frame_accuracy"] == metrics["positions_frame_accuracy"] == 0.875
     assert "frame_accuracy of positions: 0.875" in capsys.readouterr().out
-    files = measure(project, [*tests, *whole])
-    metrics = json.loads((files.folder / "timelines.json").read_text())
+    results = measure(project, [*tests, *whole])
+    metrics = json.loads((results / "timelines.json").read_text())
     assert metrics["most_frequent_frame_accuracy"] is metrics["positions_f1_25"] is None
     said = capsys.readouterr().out
     assert "no training video has labelled parts; the baselines of timelines are empty" in said
@@ -293,11 +292,11 @@ def test_parameters_are_chosen_on_validation_videos_alone(
     train = case("b.mp4", "clap", 0, 4, split="train")
     measure(project, [case("a.mp4", "clap", 0, 4), *val, train])
     # Also where the test videos have no parts.
-    files = measure(project, [case("a.mp4", "clap", None, None), *val, train])
+    results = measure(project, [case("a.mp4", "clap", None, None), *val, train])
     assert used == [["c.mp4"]] * 2
     assert json.loads((project / "best_timeline.json").read_text())["threshold"] == 0.25
-    assert json.loads((files.folder / "timelines.json").read_text()) == {}
-    assert TIMELINES.read_rows(files.table("timelines")) == []
+    assert json.loads((results / "timelines.json").read_text()) == {}
+    assert TIMELINES.read_rows(TIMELINES.within(results)) == []
 
 
 @pytest.mark.parametrize(
@@ -317,7 +316,7 @@ def test_intervals_resample_groups_or_contents(
         case(f"{name}.mp4", "clap", 0, 4)._replace(group=group, content_hash=32 * digit)
         for name, group, digit in zip("ab", groups, hashes, strict=True)
     ]
-    metrics = json.loads((measure(project, rows).folder / "timelines.json").read_text())
+    metrics = json.loads((measure(project, rows) / "timelines.json").read_text())
     assert (metrics["f1_25_low"] is not None) == has_interval
 
 

@@ -126,6 +126,10 @@ class Table(Generic[RowT]):
         hints = typing.get_type_hints(self.row, include_extras=True)
         return tuple(Column.of(name, hints[name]) for name in self.row._fields)
 
+    def within(self, results: Path) -> Path:
+        """Where a table of ``metrics/`` lies if that folder is another."""
+        return results.joinpath(*Path(self.file).parts[1:])
+
     def read(self, path: Path) -> pd.DataFrame:
         """Read a file; see :meth:`parse`.
 

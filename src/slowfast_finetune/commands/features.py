@@ -23,12 +23,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    import io
-
     import numpy as np
 
     from slowfast_finetune.base.errors import DataError
-    from slowfast_finetune.base.files import write_bytes
+    from slowfast_finetune.base.files import atomic_path
     from slowfast_finetune.predicting.inputs import find_inputs
     from slowfast_finetune.predicting.prediction import RefusedVideo
     from slowfast_finetune.predicting.predictor import ViewFeatures, load_model
@@ -50,15 +48,14 @@ def run(args: argparse.Namespace) -> None:
     if not found:
         raise DataError("none of the videos could be read; nothing was written")
     counts = [len(each.values) for each in found]
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        video=np.repeat([str(each.path) for each in found], counts),
-        start_seconds=np.concatenate([each.start_seconds for each in found]),
-        view=np.concatenate([np.arange(count) for count in counts]),
-        features=np.concatenate([each.values for each in found]),
-    )
-    write_bytes(args.out, buffer.getbuffer())
+    with atomic_path(args.out) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            video=np.repeat([str(each.path) for each in found], counts),
+            start_seconds=np.concatenate([each.start_seconds for each in found]),
+            view=np.concatenate([np.arange(count) for count in counts]),
+            features=np.concatenate([each.values for each in found]),
+        )
     say(f"wrote {args.out}: {sum(counts)} views of {count(len(found), 'video')}")
     if len(found) < len(inputs):
         sys.exit(1)

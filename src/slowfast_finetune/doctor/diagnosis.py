@@ -88,11 +88,7 @@ def examine(folder: str | None, *, params: Params, project: Path) -> Diagnosis:
         root = store.folder.parent
         predicted = predict_by_features(found.videos, clips, params=params, root=root)
     checked = check_videos(
-        found.videos,
-        rejected=found.rejected,
-        clip=params.clip,
-        cache=params.cache,
-        predicted=predicted,
+        found.videos, params=params, rejected=found.rejected, predicted=predicted
     )
     findings = worst_first([*chosen.findings, *checked])
     wanted = {path for finding in findings for path in pictured(finding)} - found.strips.keys()

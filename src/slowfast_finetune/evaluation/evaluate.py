@@ -16,11 +16,12 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.evaluation import result_rows, result_tables
+from slowfast_finetune.evaluation import result_rows
+from slowfast_finetune.evaluation import result_tables as tables
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
 from slowfast_finetune.evaluation.resampling import few_units
 from slowfast_finetune.evaluation.result_rows import Outcome
-from slowfast_finetune.evaluation.result_tables import ClassRow, EvaluationFiles, ScoreRow, ViewRow
+from slowfast_finetune.evaluation.result_tables import ClassRow, ScoreRow, ViewRow
 from slowfast_finetune.features.extraction import view_features
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.scoring.novelty import Neighbours
@@ -34,9 +35,12 @@ def evaluate_checkpoint(
     params: Params,
     store: ClipStore,
     project: Path,
-    files: EvaluationFiles,
+    results: Path,
 ) -> None:
     """Predict every test video from the mean over its views, and write the results.
+
+    Args:
+        results: folder for metrics.json and the tables.
 
     Raises:
         CheckpointError: the checkpoint cannot be used or has other classes than clips.csv.
@@ -57,7 +61,7 @@ def evaluate_checkpoint(
         checkpoint.threshold,
         None if neighbours is None else views.novelty(neighbours),
     )
-    _write(outcome, views, checkpoint.class_names, files)
+    _write(outcome, views, checkpoint.class_names, results)
 
 
 def _check_classes(rows: Sequence[ClipRow], checkpoint: Checkpoint, path: Path) -> None:
@@ -85,7 +89,7 @@ def view_videos(
     )
 
 
-def _write(outcome: Outcome, views: Views, class_names: list[str], files: EvaluationFiles) -> None:
+def _write(outcome: Outcome, views: Views, class_names: list[str], results: Path) -> None:
     scores = result_rows.score_rows(outcome)
     classes = result_rows.class_rows(outcome, class_names)
     num_views = len(views.windows) // len(outcome.rows)
@@ -94,25 +98,26 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], files: Evalua
         row = outcome.rows[window.clip]
         place = (window.start, window.top, window.left)
         view_rows.append(ViewRow(row.video_path, *place, row.start_seconds, row.end_seconds))
-    result_tables.VIEWS.write(
-        files.table("views"), view_rows, class_names=class_names, class_values=views.logits
+    tables.VIEWS.write(
+        tables.VIEWS.within(results), view_rows, class_names=class_names, class_values=views.logits
     )
     PREDICTIONS.write(
-        files.table("predictions"),
+        PREDICTIONS.within(results),
         result_rows.prediction_rows(outcome, class_names, num_views=num_views),
         class_names=class_names,
         class_values=np.round(outcome.probabilities, PROBABILITY_DIGITS),
     )
-    result_tables.SCORES.write(files.table("scores"), scores)
-    result_tables.SUBSETS.write(files.table("subsets"), result_rows.subset_rows(outcome))
-    result_tables.CLASSES.write(files.plot("per_class"), classes)
-    result_tables.CONFUSION.write(
-        files.plot("confusion"), result_rows.confusion_rows(outcome, class_names)
+    tables.SCORES.write(tables.SCORES.within(results), scores)
+    tables.SUBSETS.write(tables.SUBSETS.within(results), result_rows.subset_rows(outcome))
+    tables.CLASSES.write(tables.CLASSES.within(results), classes)
+    tables.CONFUSION.write(
+        tables.CONFUSION.within(results), result_rows.confusion_rows(outcome, class_names)
     )
-    result_tables.RELIABILITY.write(
-        files.plot("reliability"), result_rows.reliability_rows(outcome)
+    tables.RELIABILITY.write(
+        tables.RELIABILITY.within(results), result_rows.reliability_rows(outcome)
     )
-    write_text(files.metrics, json.dumps(result_rows.headline(scores), indent=2) + "\n")
+    headline = json.dumps(result_rows.headline(scores), indent=2)
+    write_text(results / "metrics.json", headline + "\n")
     say(describe(outcome, scores, classes))
 
 

@@ -121,7 +121,7 @@ class Predictions:
     @property
     def units(self) -> Labels:
         """Unit of each case (N,), see :func:`resampling.units_of`: its group, else its video."""
-        return units_of(self.frame["group"].fillna(self.frame["video_path"]))
+        return units_of(self.frame["group"].fillna(self.frame["video_path"]).tolist())
 
 
 def predicted_classes(frame: pd.DataFrame) -> list[str]:

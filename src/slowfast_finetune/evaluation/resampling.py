@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,14 +23,12 @@ _ROWS_AT_ONCE = 100
 Interval = tuple[float, float]
 
 
-def units_of(groups: Iterable[object]) -> Labels:
-    """Number the units (N,) from 0: a unit is a group, or a video that has none.
+def units_of(names: Sequence[str]) -> Labels:
+    """Number the units (N,) from 0, as they come: a unit is a group, or a video that has none.
 
     Predictions for videos of one group (a person, a camera) are correlated; resampling single
     videos would make confidence intervals too narrow.
     """
-    # A missing group is None, or NaN in a table; such a video is numbered by its position.
-    names = [name if isinstance(name, str) else index for index, name in enumerate(groups)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names], dtype=np.int64)
 

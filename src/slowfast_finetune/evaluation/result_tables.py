@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from slowfast_finetune.base.manifest_table import EndSeconds, StartSeconds, VideoPath
@@ -87,23 +85,3 @@ SUBSETS = Table("metrics/subsets.csv", SubsetRow, version=2)
 CLASSES = Table("metrics/plots/per_class.csv", ClassRow, version=1)
 CONFUSION = Table("metrics/plots/confusion.csv", ConfusionRow, version=1)
 RELIABILITY = Table("metrics/plots/reliability.csv", ReliabilityRow, version=1)
-
-
-@dataclass(frozen=True)
-class EvaluationFiles:
-    """The files of results in one folder; dvc.yaml lists them as outputs."""
-
-    folder: Path
-
-    @property
-    def metrics(self) -> Path:
-        """The main scores, as JSON."""
-        return self.folder / "metrics.json"
-
-    def table(self, name: str) -> Path:
-        """A table of results: predictions, views, scores or subsets."""
-        return self.folder / f"{name}.csv"
-
-    def plot(self, name: str) -> Path:
-        """A table of a plot: per_class, confusion or reliability."""
-        return self.folder / "plots" / f"{name}.csv"

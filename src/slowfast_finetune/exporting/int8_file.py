@@ -24,7 +24,7 @@ from slowfast_finetune.predicting.int8_network import (
     file_metadata,
     import_openvino,
 )
-from slowfast_finetune.scoring.ready import head_inputs
+from slowfast_finetune.scoring.ready import with_features
 
 NUM_CLIPS = 64  # whose activations give the ranges that 8 bits are spread over
 
@@ -84,10 +84,9 @@ class _WithFeatures(nn.Module):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         self.classifier = classifier_from(checkpoint).eval()
-        self._latest = head_inputs(self.classifier)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        return self.classifier(clips), self._latest()
+        return with_features(self.classifier, clips)
 
 
 def int8_bytes(graph: bytes, weights: bytes, *, checkpoint: Path) -> bytes:
@@ -104,7 +103,7 @@ def int8_runner(graph: bytes, weights: bytes, *, temperature: float) -> Runner:
     network = Int8Network(graph, weights)
 
     def probabilities(clips: Clips) -> Probabilities:
-        logits = network(torch.from_numpy(clips))
+        logits, _ = network(torch.from_numpy(clips))
         found: Probabilities = torch.softmax(logits / temperature, dim=1).numpy()
         return found
 

@@ -28,7 +28,7 @@ from slowfast_finetune.features.feature_store import (
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
 from slowfast_finetune.model.device import choose_device, choose_precision, process_rank
 from slowfast_finetune.model.slowfast import ClipClassifier, head_of
-from slowfast_finetune.scoring.ready import autocast, head_inputs, made_ready, views_at_once
+from slowfast_finetune.scoring.ready import autocast, made_ready, views_at_once
 from slowfast_finetune.scoring.views import Views
 
 
@@ -214,7 +214,6 @@ def compute(
     """
     each = len(views) // len(rows)
     model, device = made_ready(ClipClassifier(network), runtime, pads=not rough)
-    latest = head_inputs(model)
     size = views_at_once(shape, device, runtime.batch_size_per_device)
     reader = ClipReader(
         rows,
@@ -229,8 +228,9 @@ def compute(
     waiting: list[Features] = []
     with ProgressBar("computing features", total=len(rows), hidden=hidden) as bar:
         for first, batch in zip(range(0, len(views), size), loader, strict=True):
-            model(_mirror(batch.clips.to(device, non_blocking=True), views[first:]))
-            waiting.extend(latest()[: len(batch.clips)].cpu().numpy())
+            shown = _mirror(batch.clips.to(device, non_blocking=True), views[first:])
+            _, features = model(shown)
+            waiting.extend(features.cpu().numpy())
             while len(waiting) >= each:
                 yield np.stack(waiting[:each])
                 waiting = waiting[each:]

@@ -107,9 +107,7 @@ class FeatureStore:
 
     def keys(self) -> set[str]:
         """The keys of all files, from one listing."""
-        files = self.folder.iterdir() if self.folder.is_dir() else ()
-        names = [file.name for file in files if not file.name.startswith(".")]
-        return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
+        return {file.name.removesuffix(SUFFIX) for file in self.folder.glob(f"[!.]*{SUFFIX}")}
 
     def write(self, key: str, features: Features) -> None:
         """Write the features of a video, float32 (V, D), atomically."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from slowfast_finetune.base.manifest_table import case_noun
-from slowfast_finetune.base.params import CacheParams, ClipParams
+from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.evaluation.metadata_baseline import Giveaway, giveaways
 from slowfast_finetune.inspection.counting import count_findings
@@ -31,17 +31,14 @@ CERTAIN_ERRORS = 3.0
 def check_videos(
     videos: Sequence[VideoSummary],
     *,
+    params: Params,
     rejected: Sequence[RejectedRow] = (),
-    clip: ClipParams | None = None,
-    cache: CacheParams | None = None,
     predicted: CrossPrediction | None = None,
 ) -> list[Finding]:
     """Run every check and return the findings, worst first.
 
     Args:
         rejected: videos that cannot be used.
-        clip: needed to report padded and slow videos.
-        cache: needed to report too many rejected videos.
         predicted: to judge labels by; None: by a simple model of pictures.
     """
     return worst_first(
@@ -51,7 +48,7 @@ def check_videos(
             *scene_findings(videos),
             *label_findings(predicted or cross_predict(videos)),
             *group_hint(videos),
-            *count_findings(videos, rejected=rejected, clip=clip, cache=cache),
+            *count_findings(videos, params=params, rejected=rejected),
         ]
     )
 

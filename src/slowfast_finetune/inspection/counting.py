@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from slowfast_finetune.base.manifest_table import SPLITS, case_name, case_noun
-from slowfast_finetune.base.params import CacheParams, ClipParams
+from slowfast_finetune.base.params import ClipParams, Params
 from slowfast_finetune.clips.clip_tables import RejectedRow
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
 from slowfast_finetune.inspection.findings import Finding, make_finding
@@ -23,15 +23,14 @@ RATE_TOLERANCE = 0.97  # so that NTSC's 29.97 frames per second count as 30
 def count_findings(
     videos: Sequence[VideoSummary],
     *,
+    params: Params,
     rejected: Sequence[RejectedRow] = (),
-    clip: ClipParams | None = None,
-    cache: CacheParams | None = None,
 ) -> Iterator[Finding]:
     """Run the checks that only count videos or look at one video at a time."""
     counts = Counter(video.class_name for video in videos)
     noun = case_noun(videos)
     if rejected:
-        yield _rejected(len(videos), rejected, cache)
+        yield _rejected(len(videos), rejected, limit=params.cache.max_rejected_fraction)
     yield from _missing_in_splits(videos, rejected)
     yield from imbalance(counts, noun=noun)
     few = [f"{name} ({number})" for name, number in sorted(counts.items()) if number < FEW_VIDEOS]
@@ -41,9 +40,8 @@ def count_findings(
     if odd:
         others = [name for name in sorted(counts) if name not in odd]
         yield make_finding("split-folders", "problem", odd=odd, others=others)
-    if clip is not None:
-        yield from _too_short(videos, clip)
-        yield from _too_slow(videos, clip)
+    yield from _too_short(videos, params.clip)
+    yield from _too_slow(videos, params.clip)
     yield from _unlabelled(videos)
     upright = [v.case for v in videos if v.facts.source_height > v.facts.source_width]
     if 0 < len(upright) < len(videos):
@@ -80,11 +78,8 @@ def imbalance(counts: Counter[str], *, noun: str, **scores: float | None) -> Ite
     )
 
 
-def _rejected(
-    num_usable: int, rejected: Sequence[RejectedRow], cache: CacheParams | None
-) -> Finding:
+def _rejected(num_usable: int, rejected: Sequence[RejectedRow], *, limit: float) -> Finding:
     total = num_usable + len(rejected)
-    limit = 1.0 if cache is None else cache.max_rejected_fraction
     too_many = len(rejected) > limit * total
     return make_finding(
         "unreadable",

@@ -36,7 +36,7 @@ from slowfast_finetune.features.feature_store import find_stored, read_means
 from slowfast_finetune.features.held_out import held_out_probabilities
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary, sample
-from slowfast_finetune.scoring.metrics import Floats, Labels
+from slowfast_finetune.scoring.metrics import Floats, Labels, negative_log_likelihood
 
 MOTION_SIDE = 6  # cells per side of the motion map
 NUM_COMPONENTS = 60  # principal components of the features
@@ -120,7 +120,7 @@ def _by_features(
         held_out_probabilities(stored, read_means(stored, places), balanced=balanced, seed=seed)[0]
         for places in found
     ]
-    best = max(each, key=lambda p: np.log(np.maximum(p[np.arange(len(own)), own], 1e-12)).mean())
+    best = min(each, key=lambda p: negative_log_likelihood(own, p).mean())
     return CrossPrediction(videos, classes[own], best, classes.tolist(), by_features=True)
 
 

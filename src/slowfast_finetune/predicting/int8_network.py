@@ -57,7 +57,6 @@ class Int8Network:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
         self._compiled = core.compile_model(core.read_model(graph, values), "CPU", settings)
-        self._features = torch.empty(0)
 
     @classmethod
     def beside(cls, checkpoint: Path) -> Int8Network:
@@ -86,14 +85,10 @@ class Int8Network:
             raise CheckpointError(f"{path}: is damaged, or of another version; {remedy}")
         return cls(graph, weights)
 
-    def __call__(self, clips: Tensor) -> Tensor:
-        """Map clips, uint8 (B, T, H, W, 3), to logits, float32 (B, classes)."""
-        logits, self._features = map(torch.from_numpy, self._compiled(clips.numpy()).values())
-        return logits
-
-    def features(self) -> Tensor:
-        """What the last layer was given for the latest clips, float32 (B, D)."""
-        return self._features
+    def __call__(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Map clips, uint8 (B, T, H, W, 3), to logits (B, classes) and features (B, D)."""
+        logits, features = map(torch.from_numpy, self._compiled(clips.numpy()).values())
+        return logits, features
 
 
 def file_metadata(graph: bytes, weights: bytes, *, checkpoint: Path) -> dict[str, str]:

@@ -39,7 +39,7 @@ from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, sm
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
 from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.novelty import FAMILIAR, Neighbours
-from slowfast_finetune.scoring.ready import head_inputs, ready_classifier, views_at_once
+from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
 
 Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
@@ -124,15 +124,12 @@ class Predictor:
         self.timeline_note = ""
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
         self.neighbours = Neighbours.of(checkpoint)
-        self._classifier: Callable[[Tensor], Tensor]
-        self._latest_features: Callable[[], Tensor]
+        self._network: Callable[[Tensor], tuple[Tensor, Tensor]]  # logits and features of clips
         if int8_network is not None:
-            self._classifier, self._device = int8_network, torch.device("cpu")
-            self._latest_features = int8_network.features
+            self._network, self._device = int8_network, torch.device("cpu")
         else:
             runtime = _runtime(checkpoint, device=device, precision=precision)
-            network, self._device = ready_classifier(checkpoint, runtime)
-            self._classifier, self._latest_features = network, head_inputs(network)
+            self._network, self._device = ready_classifier(checkpoint, runtime)
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
@@ -143,7 +140,7 @@ class Predictor:
         """The most probable class of one clip's upright, scaled frames, uint8 (T, H, W, 3)."""
         side = self.preprocessing.crop_size
         ((top, left),) = corners(frames.shape[1], frames.shape[2], side, 1)
-        logits = self.logits(frames[None, :, top : top + side, left : left + side])
+        logits, _ = self.logits_and_features(frames[None, :, top : top + side, left : left + side])
         (shares,) = self._probabilities(logits)
         label = int(shares.argmax())
         return self.class_names[label], float(shares[label])
@@ -255,11 +252,11 @@ class Predictor:
         return video.refusal or self._prediction(video, plan, None, FAMILIAR)
 
     @torch.inference_mode()
-    def logits(self, clips: npt.NDArray[np.uint8]) -> Logits:
-        """Logits (B, classes) of clips, uint8 (B, T, H, W, 3)."""
+    def logits_and_features(self, clips: npt.NDArray[np.uint8]) -> tuple[Logits, Features]:
+        """Logits (B, classes) and features (B, D) of clips, uint8 (B, T, H, W, 3)."""
         shown = torch.from_numpy(np.ascontiguousarray(clips)).to(self._device)
-        logits: Logits = self._classifier(shown).float().cpu().numpy()
-        return logits
+        logits, features = self._network(shown)
+        return logits.cpu().numpy(), features.cpu().numpy()
 
     def _scored(
         self,
@@ -295,8 +292,7 @@ class Predictor:
         """Show the clips to the model, and empty the batch."""
         if not batch:
             return
-        logits = self.logits(np.stack([clip.clip for _, clip in batch]))
-        features = self._latest_features()[: len(batch)].cpu().numpy()
+        logits, features = self.logits_and_features(np.stack([clip.clip for _, clip in batch]))
         novelty: list[float | None] = [None] * len(batch)
         if self.neighbours is not None:
             novelty = self.neighbours.novelty(features).tolist()

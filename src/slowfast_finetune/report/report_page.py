@@ -70,7 +70,7 @@ def write_report(
     )
     root = store.folder.parent
     predicted = predict_by_features(videos, files.clips, params=params, root=root)
-    findings = check_videos(videos, clip=params.clip, predicted=predicted)
+    findings = check_videos(videos, params=params, predicted=predicted)
     page = compose(
         results,
         store=store,

@@ -15,11 +15,11 @@ import yaml
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import case_noun, unit_noun
+from slowfast_finetune.base.tables import RowT, Table
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.comparing.crossval_files import SUMMARY_NAME, CrossvalResults, read_crossval
 from slowfast_finetune.evaluation import result_tables
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow, Predictions
-from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.scoring.novelty import FAMILIAR
 from slowfast_finetune.timelines import timeline_tables
 from slowfast_finetune.training.history import HISTORY, EpochRow
@@ -59,13 +59,18 @@ Scores = Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
-class ResultFiles(EvaluationFiles):
-    """The files that the report is made from; ``folder`` is metrics/."""
+class ResultFiles:
+    """The files that the report is made from."""
 
+    folder: Path  # metrics/, with the tables of results
     params: Path
     clips: Path
     rejected: Path
     checkpoint: Path
+
+    def rows(self, table: Table[RowT]) -> list[RowT]:
+        """The rows of a table of results; raises as :meth:`Table.read`."""
+        return table.read_rows(table.within(self.folder))
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def read_results(files: ResultFiles) -> Results:
     Raises:
         DataError: a file is missing or invalid, has no test video, or is from another run.
     """
-    table = files.table("predictions")
+    table = PREDICTIONS.within(files.folder)
     found = Predictions.of(PREDICTIONS.read(table), source=str(table))
     probabilities = map(tuple, found.probabilities.tolist())
     predictions = [*map(VideoResult, PREDICTIONS.rows(found.frame), probabilities)]
@@ -121,19 +126,19 @@ def read_results(files: ResultFiles) -> Results:
     counts = files.clips.with_name("relabelled.json")
     results = Results(
         class_names=found.class_names,
-        scores=read_scores(files.table("scores")),
-        subsets=result_tables.SUBSETS.read_rows(files.table("subsets")),
+        scores=read_scores(result_tables.SCORES.within(files.folder)),
+        subsets=files.rows(result_tables.SUBSETS),
         predictions=predictions,
-        confusion=result_tables.CONFUSION.read_rows(files.plot("confusion")),
-        classes=result_tables.CLASSES.read_rows(files.plot("per_class")),
-        reliability=result_tables.RELIABILITY.read_rows(files.plot("reliability")),
-        history=HISTORY.read_rows(files.table("history")),
+        confusion=files.rows(result_tables.CONFUSION),
+        classes=files.rows(result_tables.CLASSES),
+        reliability=files.rows(result_tables.RELIABILITY),
+        history=files.rows(HISTORY),
         summary=_read_json(files.folder / "train.json"),
         clips=clips,
         rejected=REJECTED.read_rows(files.rejected),
         params_text=_read_text(files.params),
-        timelines=timeline_tables.TIMELINES.read_rows(files.table("timelines")),
-        timeline_scores=timeline_tables.TIMELINE_SCORES.read_rows(files.table("timeline_scores")),
+        timelines=files.rows(timeline_tables.TIMELINES),
+        timeline_scores=files.rows(timeline_tables.TIMELINE_SCORES),
         timeline_settings=_read_json(
             files.checkpoint.with_name(f"{files.checkpoint.stem}_timeline.json")
         ),
@@ -150,7 +155,7 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
         DataError: naming the table that does not fit.
     """
     num_tested = sum(clip.split == "test" for clip in results.clips)
-    table = files.table("predictions")
+    table = PREDICTIONS.within(files.folder)
     if len(results.predictions) != num_tested:
         raise DataError(
             f"{table}: has {len(results.predictions)} videos, {files.clips} has {num_tested} in "
@@ -159,13 +164,15 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
     right = sum(video.is_right for video in results.predictions)
     stated = results.scores["top1_accuracy"].value
     if abs(right / num_tested - stated) > ROUNDING:
+        scores = result_tables.SCORES.within(files.folder)
         raise DataError(
-            f"{files.table('scores')}: top1_accuracy is {stated}, {right} of {num_tested} rows of "
+            f"{scores}: top1_accuracy is {stated}, {right} of {num_tested} rows of "
             f"{table} are correct; run `dvc repro`"
         )
     counted = Counter((video.row.actual, video.row.predicted) for video in results.predictions)
     if any(counted[row.actual, row.predicted] != row.count for row in results.confusion):
-        raise DataError(f"{files.plot('confusion')}: does not count {table}; run `dvc repro`")
+        confusion = result_tables.CONFUSION.within(files.folder)
+        raise DataError(f"{confusion}: does not count {table}; run `dvc repro`")
     trained = results.run.get("params") or {}
     now = yaml.safe_load(results.params_text)
     for section in TRAINED_WITH:

@@ -71,12 +71,12 @@ def sentences(kind: str, results: Results) -> list[str]:
 
 def data_table(results: Results) -> list[dict[str, Any]]:
     """Count the videos of each class, of the split, and unusual ones; the last row is the sum."""
-    clips_of: dict[str, list[ClipRow]] = {name: [] for name in results.class_names}
+    clips_of: dict[str, list[ClipRow]] = defaultdict(list)
     for clip in results.clips:
-        clips_of.setdefault(clip.class_name, []).append(clip)
+        clips_of[clip.class_name].append(clip)
     rejected = Counter(row.class_name for row in results.rejected)
     names = [*results.class_names, *sorted({*clips_of, *rejected} - {*results.class_names})]
-    rows = [(name, clips_of.get(name, []), rejected[name]) for name in names]
+    rows = [(name, clips_of[name], rejected[name]) for name in names]
     return [_data_row(*row) for row in (*rows, ("all", results.clips, rejected.total()))]
 
 

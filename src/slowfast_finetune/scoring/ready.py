@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -31,7 +30,7 @@ def made_ready(
 ) -> tuple[nn.Module, torch.device]:
     """Prepare a classifier, in place: evaluation mode, the requested device and its precision.
 
-    It maps uint8 clips (B, T, H, W, 3) on that device to logits (B, classes).
+    It maps uint8 clips (B, T, H, W, 3) on that device as :func:`with_features` does.
 
     Args:
         pads: whether a single clip on a CPU is computed twice, so that it is rounded as several.
@@ -46,21 +45,16 @@ def made_ready(
     return _Ready(classifier, device, precision, pads=pads).eval(), device
 
 
-def head_inputs(model: nn.Module) -> Callable[[], Tensor]:
-    """Keep what the last layer of a classifier is given: its features.
+def with_features(classifier: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, classes) of clips, and their features (B, D): what the last layer is given.
 
-    Returns:
-        A function that gives those of the latest batch, float32 (B, D); of a single clip that was
-        padded they are two rows.
+    Both are float32.
     """
     kept: list[Tensor] = []
-
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        kept[:] = inputs
-
-    (head,) = (part for name, part in model.named_modules() if name.endswith("blocks.6.proj"))
-    head.register_forward_pre_hook(keep)
-    return lambda: kept[0].flatten(1).float()
+    (head,) = (part for name, part in classifier.named_modules() if name.endswith("blocks.6.proj"))
+    with head.register_forward_pre_hook(lambda _, inputs: kept.extend(inputs)):
+        logits = classifier(clips)
+    return logits.float(), kept[0].flatten(1).float()
 
 
 def autocast(device_type: str, precision: Precision) -> torch.autocast:
@@ -84,12 +78,12 @@ class _Ready(nn.Module):
         self._device_type, self._precision = device.type, precision
         self._pads = pads and device.type == "cpu" and precision == "32-true"
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Map clips (B, T, H, W, 3) to float32 logits (B, classes)."""
+    def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Map clips (B, T, H, W, 3) as :func:`with_features` does."""
         shown = torch.cat([clips, clips]) if self._pads and len(clips) == 1 else clips
         with autocast(self._device_type, self._precision):
-            logits: Tensor = self.classifier(shown)
-        return logits[: len(clips)].float()
+            logits, features = with_features(self.classifier, shown)
+        return logits[: len(clips)], features[: len(clips)]
 
 
 def views_at_once(

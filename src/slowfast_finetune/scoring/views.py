@@ -18,7 +18,7 @@ from slowfast_finetune.clips.windows import Window, in_batches, plan_views
 from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.novelty import Neighbours
-from slowfast_finetune.scoring.ready import head_inputs, ready_classifier, views_at_once
+from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,6 @@ def view_stored(
         ParamsError: the device does not exist, or cannot compute in the precision.
     """
     model, device = ready_classifier(checkpoint, runtime)
-    latest = head_inputs(model)
     shape = checkpoint.preprocessing
     reader = ClipReader(
         rows,
@@ -86,6 +85,7 @@ def view_stored(
     loader = ClipLoader(reader, in_batches(windows, size=size), num_threads=threads)
     logits, features = [], []
     for batch in progress(loader, total=len(loader), label="viewing", unit="batch"):
-        logits.append(model(batch.clips.to(device, non_blocking=True)).float().cpu())
-        features.append(latest()[: len(batch.clips)].cpu())
+        found = model(batch.clips.to(device, non_blocking=True))
+        logits.append(found[0].cpu())
+        features.append(found[1].cpu())
     return Views(windows, torch.cat(logits).numpy(), torch.cat(features).numpy())

@@ -15,9 +15,8 @@ from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import ManifestRow, unit_noun
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.evaluation.resampling import bootstrap_interval, few_units
-from slowfast_finetune.evaluation.result_tables import EvaluationFiles
 from slowfast_finetune.scoring.metrics import Floats
-from slowfast_finetune.timelines import timeline_tables
+from slowfast_finetune.timelines import timeline_tables as tables
 from slowfast_finetune.timelines.labelled_videos import (
     by_position,
     filled,
@@ -43,9 +42,12 @@ def measure_timelines(
     checkpoint_path: Path,
     runtime: RuntimeParams,
     project: Path,
-    files: EvaluationFiles,
+    results: Path,
 ) -> None:
     """Choose the timeline's parameters on validation videos, and measure it on test videos.
+
+    Args:
+        results: folder for timelines.json and the tables.
 
     Raises:
         CheckpointError: the checkpoint cannot be used or has other classes than the manifest.
@@ -55,7 +57,7 @@ def measure_timelines(
 
     videos, validation = (labelled_videos(rows, split) for split in ("test", "val"))
     if not videos:
-        _write(files, [], [])
+        _write(results, [], [])
         say("no test video has labelled parts; no timeline is measured")
     if not videos and not validation:
         write_settings(checkpoint_path, None)
@@ -94,7 +96,7 @@ def measure_timelines(
         say("no training video has labelled parts; the baselines of timelines are empty")
     prior = position_prior(training, labels, project=project) if training else None
     scores = score_rows(timelines, prior, units, num_left_out=len(videos) - len(timelines))
-    _write(files, segments, scores)
+    _write(results, segments, scores)
     few = few_units(len({*units}), unit_noun(row for video in videos for row in video.rows))
     say("\n".join(filter(None, (described(scores), few))))
 
@@ -189,8 +191,8 @@ def described(scores: Sequence[TimelineScoreRow]) -> str:
 
 
 def _write(
-    files: EvaluationFiles, segments: Sequence[TimelineRow], scores: Sequence[TimelineScoreRow]
+    results: Path, segments: Sequence[TimelineRow], scores: Sequence[TimelineScoreRow]
 ) -> None:
-    timeline_tables.TIMELINES.write(files.table("timelines"), segments)
-    timeline_tables.TIMELINE_SCORES.write(files.table("timeline_scores"), scores)
-    write_text(files.folder / "timelines.json", json.dumps(headline(scores), indent=2) + "\n")
+    tables.TIMELINES.write(tables.TIMELINES.within(results), segments)
+    tables.TIMELINE_SCORES.write(tables.TIMELINE_SCORES.within(results), scores)
+    write_text(results / "timelines.json", json.dumps(headline(scores), indent=2) + "\n")

@@ -53,15 +53,15 @@ class Tally:
 
 def merge(tally: Tally, fabric: Fabric) -> Tally:
     """The tallies of all devices together, on each of them."""
-    if fabric.world_size == 1:
-        return tally
-    states = gather(tally.state_dict())
+    states = gather(tally.state_dict(), fabric)
     return Tally(**{name: [state[name] for state in states] for name in states[0]})
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: Any, fabric: Fabric) -> list[Any]:
     """A small value of every process, in the order of their ranks, on each of them."""
-    values: list[Any] = [None] * torch.distributed.get_world_size()
+    if fabric.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * fabric.world_size
     torch.distributed.all_gather_object(values, value)
     return values
 

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,12 +43,12 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 USED = {"method", "probe_views", "seed", "class_balance", "crop_size"}  # of train:
-# The parameters that do nothing to a probe, by name.
-UNUSED = (
-    *(f"train.{name}" for name in TrainParams.model_fields if name not in USED),
-    *(f"augment.{name}" for name in AugmentParams.model_fields if name != "horizontal_flip"),
-    "model.dropout_rate",
-)
+# The parameters that do nothing to a probe, by section.
+UNUSED = {
+    "train": [name for name in TrainParams.model_fields if name not in USED],
+    "augment": [name for name in AugmentParams.model_fields if name != "horizontal_flip"],
+    "model": ["dropout_rate"],
+}
 # Of logits of stored features, against the network's: in bf16 it rounds them, too.
 TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 5e-2, "16-mixed": 5e-2}
 
@@ -86,9 +84,10 @@ def train_probe(
         TrainingError: the network does not give the logits that the features give.
     """
     plan = ViewPlan.of_probe(params.train, params.augment)
+    without_effect = "; ".join(f"{name}: {', '.join(rest)}" for name, rest in UNUSED.items())
     recorder.note(
         "train.method: probe: only the last layer is fitted, to the features that the others give; "
-        f"without effect are {'; '.join(_by_section(UNUSED))}"
+        f"without effect are {without_effect}"
     )
     shape = description.preprocessing
     begun = time.monotonic()
@@ -169,7 +168,7 @@ def _shared_features(
         return features_of_rows(rows)
     # By position, which is the same for all processes, whatever each finds in the store.
     share = rows[fabric.global_rank :: fabric.world_size]
-    computed = sum(gather(features_of_rows(share).num_computed if share else 0))
+    computed = sum(gather(features_of_rows(share).num_computed if share else 0, fabric))
     if not fabric.is_global_zero:
         return None
     found = features_of_rows(rows)
@@ -188,11 +187,6 @@ def _checkpoint(
         threshold=probe.calibration.threshold,
         neighbours=probe.neighbours.as_plain(),
     )
-
-
-def _by_section(names: Sequence[str]) -> list[str]:
-    sections = groupby((name.split(".", 1) for name in names), key=itemgetter(0))
-    return [f"{name}: {', '.join(rest for _, rest in parts)}" for name, parts in sections]
 
 
 def put_head(network: nn.Module, head: Head) -> None:

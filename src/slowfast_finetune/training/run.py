@@ -55,9 +55,7 @@ class TrainingRun:
     def resume(self) -> None:
         """Bring learner and progress to where an unfinished run of this configuration stopped."""
         fabric = self.learner.fabric
-        state = self.unfinished.load() if fabric.is_global_zero else None
-        if fabric.world_size > 1:
-            state = fabric.broadcast(state)
+        state = fabric.broadcast(self.unfinished.load() if fabric.is_global_zero else None)
         if not isinstance(state, dict):
             if state:
                 self.recorder.note(f"{state}; starting anew")

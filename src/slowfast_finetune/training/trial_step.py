@@ -35,9 +35,7 @@ def try_a_step(learner: Learner, data: TrainingData, note: Callable[[str], None]
     """
     fabric = learner.fabric
     begin_training(learner.classifier, batch_norm=learner.recipe.batch_norm, backbone_frozen=False)
-    size = _choose_batch_size(learner, data)
-    if fabric.world_size > 1:
-        size = min(gather(size))
+    size: int = min(gather(_choose_batch_size(learner, data), fabric))
     note(_batch_line(size, data))
     feed = data.feed(1, size=size)
     batch = next(iter(feed.batches()))
