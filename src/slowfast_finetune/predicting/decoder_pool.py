@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.clips.workers import DECODER_MODULE
+from slowfast_finetune.clips.workers import DECODER_MODULE, refusal_of
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.predicting.decoded_video import DecodedVideo, VideoClosedError
 from slowfast_finetune.predicting.frame_pipe import FrameReceiver, FrameRun, FrameSender
@@ -170,7 +170,7 @@ class _Decoder:
             pass
         except Exception as fault:
             # An error in this program must reach the thread that waits, not end this one.
-            error = VideoError("decoder_error", f"{type(fault).__name__}: {fault}")
+            error = refusal_of(fault)
         video.end(error)
         if not is_reusable:
             self.stop()
@@ -255,8 +255,6 @@ def _serve(channel: socket.socket, limits: DecodeLimits) -> None:
             error: VideoError | None = None
             try:
                 _send_frames(sender, *request)
-            except VideoError as refusal:
-                error = refusal
             except ConnectionError:
                 raise
             except (MemoryError, BlockingIOError):
@@ -264,8 +262,7 @@ def _serve(channel: socket.socket, limits: DecodeLimits) -> None:
                 detail = f"decoding needs more than {limits.worker_memory_mb} MB"
                 error = VideoError("out_of_memory", detail)
             except Exception as fault:
-                detail = f"{type(fault).__name__}: {' '.join(str(fault).split())}"
-                error = VideoError("decoder_error", detail)
+                error = refusal_of(fault)
             sender.end(error)
 
 
