@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slowfast_finetune.base.errors import DataError, VideoError
+from slowfast_finetune.predicting.decoded_video import DecodedVideo
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
 from slowfast_finetune.predicting.frame_pipe import Frame
 
@@ -71,7 +72,8 @@ def watch(
     frames: deque[Frame] = deque(maxlen=window)
     count, due = 0, window  # frames that have come, and those there must be for the next answer
     with contextlib.closing(DecoderPool(DecodeLimits(), num_workers=1)) as pool:
-        video = pool.open(source, model.decode_settings, container_format=container_format)
+        settings = model.decode_settings
+        video = pool.open(DecodedVideo(source, settings, container_format=container_format))
         try:
             while runs := video.take():
                 for frame, length in runs:
