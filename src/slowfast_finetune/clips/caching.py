@@ -128,14 +128,16 @@ def entries_of(
         if row.start_seconds is None:
             continue
         needed = needed_range(part_range(row, store.params), store.params)
-        while (key := store.find(row.content_hash, needed)) is not None and key not in held:
+        while (found := store.find(row.content_hash, needed)) and (
+            key := range_key(row.content_hash, found)
+        ) not in held:
             held |= held_entries(store, [key])
             if key not in held:
                 store.path(key).unlink(missing_ok=True)
-        if key is None:
-            missing[row.content_hash].append((row.case, needed))
-        else:
+        if found:
             keys[row.case] = key
+        else:
+            missing[row.content_hash].append((row.case, needed))
     for content_hash, cases in missing.items():
         ranges = ranges_to_store((needed for _, needed in cases), store.params)
         for case, needed in cases:

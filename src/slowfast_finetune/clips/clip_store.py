@@ -120,8 +120,8 @@ class StoredClips:
         """Where an entry lies or will lie."""
         return self.folder / f"{key}{SUFFIX}"
 
-    def find(self, content_hash: str, needed: FrameRange) -> str | None:
-        """The key of an entry that holds a range of a video's frames; None if none does.
+    def find(self, content_hash: str, needed: FrameRange) -> FrameRange | None:
+        """An entry's range of a video's frames that covers another; None if there is none.
 
         What lies after the end of the video counts as held.
         """
@@ -130,8 +130,7 @@ class StoredClips:
         except (FileNotFoundError, NotADirectoryError):
             return None
         found = [FrameRange(*map(int, m.groups())) for n in names if (m := _RANGE.fullmatch(n))]
-        covering = [held for held in found if held.covers(needed)]
-        return range_key(content_hash, min(covering)) if covering else None
+        return min((held for held in found if held.covers(needed)), default=None)
 
     def clip(self, row: ClipRow) -> StoredFrames:
         """Map the frames of a case's clip, (num_frames, H, W, 3), wherever they are stored.
@@ -142,10 +141,10 @@ class StoredClips:
         if row.start_seconds is None:
             return self.frames(row.content_hash)
         end = row.first_frame + row.num_frames
-        key = self.find(row.content_hash, FrameRange(row.first_frame, end))
-        held = None if key is None else range_of(key)
-        if key is None or held is None:
+        held = self.find(row.content_hash, FrameRange(row.first_frame, end))
+        if held is None:
             raise EntryError(f"{self.folder / row.content_hash}: holds no such part of the video")
+        key = range_key(row.content_hash, held)
         try:
             return self.frames(key).section(row.first_frame - held.first, row.num_frames)
         except ValueError as error:
@@ -258,8 +257,7 @@ class ClipStore(StoredClips):
                 if not writer.finished:
                     raise AssertionError("the entry was not finished")
             temporary.chmod(0o644)
-            if range_of(key):
-                self.path(key).parent.mkdir(exist_ok=True)
+            self.path(key).parent.mkdir(exist_ok=True)
             temporary.replace(self.path(key))
         finally:
             temporary.unlink(missing_ok=True)
