@@ -46,6 +46,7 @@ from slowfast_finetune.decoding.video_facts import VideoFacts
 
 FORMAT_VERSION = 4
 SUFFIX = ".safetensors"
+SETTINGS_NAME = "settings.json"
 _RANGE = re.compile(rf"(\d+)-(\d+)\{SUFFIX}")
 CHECKED_AT_ONCE = 2**24  # bytes of an entry that verifying reads at a time
 
@@ -115,6 +116,18 @@ class StoredClips:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def settings(self) -> ClipParams:
+        """How the clips of this folder were made.
+
+        Raises:
+            EntryError: the file that says so is missing or damaged.
+        """
+        path = self.folder / SETTINGS_NAME
+        try:
+            return ClipParams.restored(json.loads(path.read_text(encoding="utf-8"))["clip"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise EntryError(f"{path}: is missing or damaged") from error
 
     def path(self, key: str) -> Path:
         """Where an entry lies or will lie."""
@@ -234,7 +247,7 @@ class ClipStore(StoredClips):
     def prepare(self) -> None:
         """Make the folder and write down its settings."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        settings = self.folder / "settings.json"
+        settings = self.folder / SETTINGS_NAME
         if not settings.exists():
             values = {"format_version": FORMAT_VERSION, "clip": self.params.model_dump()}
             write_text(settings, json.dumps(values, indent=2) + "\n")
