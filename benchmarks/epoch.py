@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.comparison import Contender, in_turn, speed_ratio
 from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.on_the_fly import NaiveDecordDataset, loader_of
@@ -164,4 +162,4 @@ def _decoding_feed(
 
 def _batches(loader: Any) -> Iterator[Batch]:
     for clips, labels in loader:
-        yield Batch(clips, labels, torch.arange(len(labels)))
+        yield Batch(clips, labels)

@@ -460,7 +460,7 @@ def _clips_a_second(
             )
         if recipe.graphed:
             learner.compiled = _graphed(learner, clips)
-        feed = resident_feed(Batch(clips, labels, torch.arange(size)), steps=4)
+        feed = resident_feed(Batch(clips, labels), steps=4)
         step = partial(epoch_seconds, learner, feed)
     started = time.perf_counter()
     step()
@@ -516,7 +516,7 @@ def fast_profile(bench: Bench) -> Results:
         bench.network("slowfast_r50"), bench.precisions[:2][-1], bench.device, frozen=True
     )
     clips, labels = bench.clips(size), torch.arange(size, device=bench.device) % NUM_CLASSES
-    feed = resident_feed(Batch(clips, labels, torch.arange(size)), steps=4)
+    feed = resident_feed(Batch(clips, labels), steps=4)
     epoch_seconds(learner, feed)
     activity = torch.profiler.ProfilerActivity
     kind = activity.CUDA if bench.cuda else activity.CPU

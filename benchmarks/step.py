@@ -264,7 +264,7 @@ def _our_turns(
     Args:
         frozen: whether the statistics of the batch norms stand still.
     """
-    batch = Batch(clips, labels, torch.arange(len(labels)))
+    batch = Batch(clips, labels)
     learner = resident_learner(network, precision, clips.device, frozen=frozen)
     return resident_turns(learner, batch, seconds=SECONDS_A_TURN)
 

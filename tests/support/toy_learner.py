@@ -51,7 +51,7 @@ def coloured(labels: Sequence[int]) -> Batch:
     clips = torch.zeros(len(labels), 4, 2, 2, 3, dtype=torch.uint8)
     for position, label in enumerate(labels):
         clips[position, ..., 2 * label] = 200
-    return Batch(clips, torch.tensor(labels), torch.arange(len(labels)))
+    return Batch(clips, torch.tensor(labels))
 
 
 class Batches:

@@ -35,7 +35,6 @@ class Batch(NamedTuple):
     # resizing and mirroring are done on the device, see augmentation.
     clips: Tensor
     labels: Tensor  # int64 (B,)
-    clip_indices: Tensor  # int64 (B,), which row of the table each clip comes from
 
 
 class ClipReader:
@@ -71,8 +70,8 @@ class ClipReader:
             DataError: an entry has gone or is damaged.
         """
         batch = self.allocate(windows)
-        for position in range(len(windows)):
-            self.read(windows[position], batch.clips[position])
+        for window, clip in zip(windows, batch.clips, strict=True):
+            self.read(window, clip)
         return batch
 
     def allocate(self, windows: Sequence[Window]) -> Batch:
@@ -85,9 +84,8 @@ class ClipReader:
             if self._pin_memory
             else self._buffers.take(shape)
         )
-        indices = torch.tensor([window.clip for window in windows])
         labels = torch.tensor([self.rows[window.clip].label for window in windows])
-        return Batch(clips, labels, indices)
+        return Batch(clips, labels)
 
     def read(self, window: Window, clip: Tensor) -> None:
         """Read one window into its clip of a batch, uint8 (T, S, S, 3).
