@@ -160,11 +160,10 @@ def _jobs(
     # Copies of a video share an entry, made from one that is still there.
     videos: dict[str, Path] = {}
     for row in rows:
-        if row.content_hash in wanted and not (
-            row.content_hash in videos and videos[row.content_hash].is_file()
-        ):
+        known = videos.get(row.content_hash)
+        if row.content_hash in wanted and not (known and known.is_file()):
             path = locate(row.video_path, project=project)
-            if row.content_hash not in videos or path.is_file():
+            if known is None or path.is_file():
                 videos[row.content_hash] = path
     # What index has read and hashed is not read once more to hash it, unless it has changed.
     memo = HashMemo(store.folder.parent / MEMO_NAME)
