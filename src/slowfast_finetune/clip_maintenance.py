@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import defaultdict
@@ -53,9 +52,8 @@ def corners(root: Path) -> list[Corner]:
 def _corner(folder: Path) -> Corner:
     entries, store = _entries(folder), StoredClips(folder)
     settings = raw = None
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        values = json.loads((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
-        settings = ClipParams.restored(values["clip"])
+    with suppress(EntryError):
+        settings = store.settings()
     with suppress(EntryError):
         found = [store.info(key) for key in entries.values()]
         raw = sum(raw_bytes(info.num_frames, info.height, info.width) for info in found)

@@ -100,6 +100,21 @@ def test_what_is_not_in_the_store_is_decoded(tmp_path: Path, url: str) -> None:
     assert "cannot be opened" in broken.json()["detail"]
 
 
+def test_damaged_settings_in_the_store_hide_their_own_clips_alone(tmp_path: Path, url: str) -> None:
+    def count(name: str) -> int:
+        answer = get(f"{url}loop", params={"name": name})
+        return int(json.loads(answer.headers["x-loop"])["count"])
+
+    (settings,) = (tmp_path / "store").rglob("settings.json")
+    other = tmp_path / "store" / "0123456789abcdef" / "settings.json"
+    other.parent.mkdir()
+    other.write_text("{")
+    assert count("videos/jump/0.mp4") == NUM_FRAMES
+    settings.write_text("{")
+    write_video(tmp_path / "videos" / "jump" / "1.mp4", steady(30, fps=30))
+    assert count("videos/jump/1.mp4") == 15
+
+
 @pytest.mark.parametrize(
     "choice",
     [

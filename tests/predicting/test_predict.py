@@ -657,16 +657,16 @@ def test_a_frame_that_is_held_for_minutes_or_days_is_computed_once(
 def test_a_camera_gives_answers_again_and_again(videos: Path, checkpoint: Path) -> None:
     """A file stands for the camera."""
     model = load_model(checkpoint)
-    moments = list(
-        watch(model, videos / "wave/long.mp4", stride_seconds=8 / 15, container_format=None)
-    )
+    path, options = videos / "wave/long.mp4", {"stride_seconds": 8 / 15, "container_format": None}
+    moments = list(watch(model, path, threshold=0, **options))
     assert moments
     ends = [round(moment.end_seconds * 15) for moment in moments]
     assert ends[0] >= 8
     assert all(later - earlier >= 8 for earlier, later in itertools.pairwise(ends))
     assert ends[-1] <= 100
     assert all(m.end_seconds - m.start_seconds == pytest.approx(8 / 15) for m in moments)
-    assert {moment.label for moment in moments} <= set(CLASS_NAMES)
+    assert {moment.answer for moment in moments} <= set(CLASS_NAMES)
+    assert {moment.answer for moment in watch(model, path, threshold=1.01, **options)} == {None}
     with pytest.raises(DataError, match="cannot be opened"):
         list(watch(model, checkpoint, stride_seconds=None, container_format=None))
 

@@ -280,14 +280,14 @@ def test_a_pool_decodes_in_the_order_of_opening_and_closing_it_ends_all(
     pool = DecoderPool(LIMITS, num_workers=1)
     ready = threading.Event()
     first, endless, never = made(tmp_path, "a", "long-100000000", "b")
-    opened = pool.open(first, WANTED, on_ready=ready.set)
+    opened = pool.open(DecodedVideo(first, WANTED, on_ready=ready.set))
     assert ready.wait(10)
     assert sum(run.length for run in opened.runs()) == 5
-    taken = pool.open(endless, WANTED).runs()
+    taken = pool.open(DecodedVideo(endless, WANTED)).runs()
     assert int(next(taken).frame[0, 0, 0]) == 0
-    waiting = pool.open(never, WANTED).runs()
+    waiting = pool.open(DecodedVideo(never, WANTED)).runs()
     pool.close()
-    for runs in (taken, waiting, pool.open(first, WANTED).runs()):
+    for runs in (taken, waiting, pool.open(DecodedVideo(first, WANTED)).runs()):
         with pytest.raises(VideoClosedError):
             list(runs)
 
@@ -299,10 +299,10 @@ def test_a_video_that_is_closed_frees_its_decoder(tmp_path: Path, faulty: None) 
     hanging, good = made(tmp_path, "sleep", "a")
     with contextlib.closing(DecoderPool(limits, num_workers=1)) as pool:
         ready = threading.Event()
-        video = pool.open(hanging, WANTED, on_ready=ready.set)
+        video = pool.open(DecodedVideo(hanging, WANTED, on_ready=ready.set))
         assert ready.wait(10)
         video.close()
-        assert sum(run.length for run in pool.open(good, WANTED).runs()) == 5
+        assert sum(run.length for run in pool.open(DecodedVideo(good, WANTED)).runs()) == 5
 
 
 @pytest.mark.process
@@ -311,13 +311,13 @@ def test_a_decoder_that_is_suspended_is_given_up(tmp_path: Path, faulty: None) -
     endless, good = made(tmp_path, "large-100000000", "a")
     before = {process.pid for process in decoders()}
     with contextlib.closing(DecoderPool(LIMITS, num_workers=1)) as pool:
-        runs = pool.open(endless, WANTED).runs()
+        runs = pool.open(DecodedVideo(endless, WANTED)).runs()
         next(runs)
         (decoder,) = [process for process in decoders() if process.pid not in before]
         decoder.suspend()
         with pytest.raises(VideoError, match="no frame for 1 s"):
             list(runs)
-        assert sum(run.length for run in pool.open(good, WANTED).runs()) == 5
+        assert sum(run.length for run in pool.open(DecodedVideo(good, WANTED)).runs()) == 5
 
 
 # The buffer of a video

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,20 +41,17 @@ class HashMemo:
 
     def fingerprints(self, hashes: Mapping[Path, str]) -> dict[Path, Fingerprint]:
         """What the files looked like when they were found to have these hashes, if they were."""
-        known = self.known()
-        return {
-            path: known[_key(path)][0]
-            for path, content_hash in hashes.items()
-            if _key(path) in known and known[_key(path)][1] == content_hash
-        }
+        known = self.known(hashes)
+        return {path: found for path, (found, digest) in known.items() if digest == hashes[path]}
 
-    def known(self) -> dict[str, tuple[Fingerprint, str]]:
-        """Fingerprint and hash of every remembered file, by absolute path."""
+    def known(self, paths: Iterable[Path]) -> dict[Path, tuple[Fingerprint, str]]:
+        """Fingerprint and hash of those files that are remembered."""
         if not self._path.exists():
             return {}
         with contextlib.suppress(sqlite3.Error, OSError), self._connect() as connection:
             rows = connection.execute("SELECT path, size, mtime_ns, inode, hash FROM hashes")
-            return {path: ((size, mtime, inode), found) for path, size, mtime, inode, found in rows}
+            held = {key: ((size, mtime, inode), digest) for key, size, mtime, inode, digest in rows}
+            return {path: held[key] for path in paths if (key := _key(path)) in held}
         return {}
 
     def remember(self, hashes: Sequence[tuple[Path, Fingerprint, str]]) -> None:
@@ -99,12 +96,8 @@ def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[s
         DataError: a file cannot be read.
     """
     prints = {path: _settled(path) for path in paths}
-    remembered = memo.known() if memo else {}
-    known = {
-        path: remembered[_key(path)][1]
-        for path, found in prints.items()
-        if _key(path) in remembered and remembered[_key(path)][0] == found
-    }
+    remembered = memo.known(paths) if memo else {}
+    known = {path: digest for path, (found, digest) in remembered.items() if found == prints[path]}
     unknown = [path for path in prints if path not in known]
     # hashlib releases the GIL, so threads read and hash in parallel.
     with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as pool:

@@ -128,14 +128,16 @@ def entries_of(
         if row.start_seconds is None:
             continue
         needed = needed_range(part_range(row, store.params), store.params)
-        while (key := store.find(row.content_hash, needed)) is not None and key not in held:
+        while (found := store.find(row.content_hash, needed)) and (
+            key := range_key(row.content_hash, found)
+        ) not in held:
             held |= held_entries(store, [key])
             if key not in held:
                 store.path(key).unlink(missing_ok=True)
-        if key is None:
-            missing[row.content_hash].append((row.case, needed))
-        else:
+        if found:
             keys[row.case] = key
+        else:
+            missing[row.content_hash].append((row.case, needed))
     for content_hash, cases in missing.items():
         ranges = ranges_to_store((needed for _, needed in cases), store.params)
         for case, needed in cases:
@@ -158,11 +160,10 @@ def _jobs(
     # Copies of a video share an entry, made from one that is still there.
     videos: dict[str, Path] = {}
     for row in rows:
-        if row.content_hash in wanted and not (
-            row.content_hash in videos and videos[row.content_hash].is_file()
-        ):
+        known = videos.get(row.content_hash)
+        if row.content_hash in wanted and not (known and known.is_file()):
             path = locate(row.video_path, project=project)
-            if row.content_hash not in videos or path.is_file():
+            if known is None or path.is_file():
                 videos[row.content_hash] = path
     # What index has read and hashed is not read once more to hash it, unless it has changed.
     memo = HashMemo(store.folder.parent / MEMO_NAME)

@@ -70,8 +70,8 @@ class ClipReader:
             DataError: an entry has gone or is damaged.
         """
         batch = self.allocate(windows)
-        for position in range(len(windows)):
-            self.read(windows[position], batch.clips[position])
+        for window, clip in zip(windows, batch.clips, strict=True):
+            self.read(window, clip)
         return batch
 
     def allocate(self, windows: Sequence[Window]) -> Batch:

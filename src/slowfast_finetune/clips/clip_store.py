@@ -46,6 +46,7 @@ from slowfast_finetune.decoding.video_facts import VideoFacts
 
 FORMAT_VERSION = 4
 SUFFIX = ".safetensors"
+SETTINGS_NAME = "settings.json"
 _RANGE = re.compile(rf"(\d+)-(\d+)\{SUFFIX}")
 CHECKED_AT_ONCE = 2**24  # bytes of an entry that verifying reads at a time
 
@@ -116,12 +117,24 @@ class StoredClips:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def settings(self) -> ClipParams:
+        """How the clips of this folder were made.
+
+        Raises:
+            EntryError: the file that says so is missing or damaged.
+        """
+        path = self.folder / SETTINGS_NAME
+        try:
+            return ClipParams.restored(json.loads(path.read_text(encoding="utf-8"))["clip"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise EntryError(f"{path}: is missing or damaged") from error
+
     def path(self, key: str) -> Path:
         """Where an entry lies or will lie."""
         return self.folder / f"{key}{SUFFIX}"
 
-    def find(self, content_hash: str, needed: FrameRange) -> str | None:
-        """The key of an entry that holds a range of a video's frames; None if none does.
+    def find(self, content_hash: str, needed: FrameRange) -> FrameRange | None:
+        """An entry's range of a video's frames that covers another; None if there is none.
 
         What lies after the end of the video counts as held.
         """
@@ -130,8 +143,7 @@ class StoredClips:
         except (FileNotFoundError, NotADirectoryError):
             return None
         found = [FrameRange(*map(int, m.groups())) for n in names if (m := _RANGE.fullmatch(n))]
-        covering = [held for held in found if held.covers(needed)]
-        return range_key(content_hash, min(covering)) if covering else None
+        return min((held for held in found if held.covers(needed)), default=None)
 
     def clip(self, row: ClipRow) -> StoredFrames:
         """Map the frames of a case's clip, (num_frames, H, W, 3), wherever they are stored.
@@ -142,10 +154,10 @@ class StoredClips:
         if row.start_seconds is None:
             return self.frames(row.content_hash)
         end = row.first_frame + row.num_frames
-        key = self.find(row.content_hash, FrameRange(row.first_frame, end))
-        held = None if key is None else range_of(key)
-        if key is None or held is None:
+        held = self.find(row.content_hash, FrameRange(row.first_frame, end))
+        if held is None:
             raise EntryError(f"{self.folder / row.content_hash}: holds no such part of the video")
+        key = range_key(row.content_hash, held)
         try:
             return self.frames(key).section(row.first_frame - held.first, row.num_frames)
         except ValueError as error:
@@ -235,7 +247,7 @@ class ClipStore(StoredClips):
     def prepare(self) -> None:
         """Make the folder and write down its settings."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        settings = self.folder / "settings.json"
+        settings = self.folder / SETTINGS_NAME
         if not settings.exists():
             values = {"format_version": FORMAT_VERSION, "clip": self.params.model_dump()}
             write_text(settings, json.dumps(values, indent=2) + "\n")
@@ -258,8 +270,7 @@ class ClipStore(StoredClips):
                 if not writer.finished:
                     raise AssertionError("the entry was not finished")
             temporary.chmod(0o644)
-            if range_of(key):
-                self.path(key).parent.mkdir(exist_ok=True)
+            self.path(key).parent.mkdir(exist_ok=True)
             temporary.replace(self.path(key))
         finally:
             temporary.unlink(missing_ok=True)

@@ -83,10 +83,9 @@ def plan_training_epoch(
         _random_window(clip, rows[clip], rng, augment, num_frames=num_frames, crop_size=crop_size)
         for clip in order
     ]
-    parts = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
+    parts = in_batches(windows, size=batch_size)
     if len(parts) > 1 and batch_size > 1 and len(parts[-1]) == 1:
-        (last,) = parts.pop()
-        parts[-1].append(last)
+        parts[-2:] = [[*parts[-2], *parts[-1]]]
     return [Step(tuple(part), _draw_mix(rng, augment, crop_size)) for part in parts]
 
 

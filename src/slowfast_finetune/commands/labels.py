@@ -55,17 +55,15 @@ def run(args: argparse.Namespace) -> None:
 
 def _import(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.params import load_params
-    from slowfast_finetune.base.store_location import locate
-    from slowfast_finetune.indexing.label_table import LABELS, LABELS_FILE
-    from slowfast_finetune.indexing.manifest import every_video
+    from slowfast_finetune.indexing.label_table import LABELS
+    from slowfast_finetune.indexing.manifest import every_video, labels_path
     from slowfast_finetune.labelling.importing import import_labels
 
     data = load_params(args.params).data
     if args.videos:
         data = data.model_copy(update={"videos": args.videos, "labels": None})
-    root, videos = every_video(data, project=Path.cwd())
-    table = locate(data.labels, project=Path.cwd()) if data.labels else root / LABELS_FILE
-    out = _writable(args.out or table, args)
+    _, videos = every_video(data, project=Path.cwd())
+    out = _writable(args.out or labels_path(data, project=Path.cwd()), args)
     rows, notes = import_labels(
         args.files,
         videos=videos,

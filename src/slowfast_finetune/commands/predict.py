@@ -149,10 +149,8 @@ def _watch(args: argparse.Namespace, camera: int) -> None:
             raise DataError(f"--{name}: is for files; a webcam gives one line after the other")
     device = camera_device(camera)
     model = _load(args)
-    threshold = model.threshold if args.threshold is None else args.threshold
-    for moment in watch(model, device, stride_seconds=args.stride):
-        answer = moment.label if moment.confidence >= threshold else None
-        say(f"{clock(moment.end_seconds)}  {named(answer)}  {moment.confidence:.2f}")
+    for part in watch(model, device, stride_seconds=args.stride, threshold=args.threshold):
+        say(f"{clock(part.end_seconds)}  {named(part.answer)}  {part.confidence:.2f}")
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from slowfast_finetune.base.errors import DataError, InputError
 from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.hash_memo import Fingerprint, fingerprint
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.indexing.label_table import (
     DECISION_COLUMNS,
@@ -87,7 +88,7 @@ class DecisionTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._read_at: tuple[int, int, int] | None = None
+        self._read_at: Fingerprint | None = None
         self._table = LabelTable(path)
         self._entries: list[Decision] = []
         self._by_video: dict[str, list[Decision]] = {}
@@ -99,8 +100,7 @@ class DecisionTable:
     def _read(self) -> None:
         """Read the table, unless it is as it was; other processes may have written."""
         try:
-            found = self.path.stat()
-            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
+            stamp = fingerprint(self.path)
         except FileNotFoundError:
             stamp = None
         if stamp == self._read_at:

@@ -24,6 +24,7 @@ from slowfast_finetune.desk.decisions import BLIND, SPLIT, TEST, Decision, Decis
 from slowfast_finetune.desk.loops import Loop, LoopMaker
 from slowfast_finetune.evaluation.resampling import wilson_interval
 from slowfast_finetune.indexing.label_table import LABELS_FILE, TIME_DIGITS, Span
+from slowfast_finetune.indexing.manifest import labels_path
 from slowfast_finetune.indexing.names import composed
 
 SIDES = {"case": 192, "neighbour": 96}  # shorter side of a loop [px]
@@ -304,11 +305,10 @@ def _table(params: Params, root: Path, *, project: Path) -> tuple[Path, bool]:
     Where the videos lie in the project, the table is labels.csv beside params.yaml: git then has
     it, and no stage of DVC that writes videos deletes it.
     """
-    if params.data.labels:
-        return locate(params.data.labels, project=project), False
-    inside = root / LABELS_FILE
-    if inside.exists() or not root.resolve().is_relative_to(project.resolve()):
-        return inside, False
+    path = labels_path(params.data, project=project)
+    is_outside = not root.resolve().is_relative_to(project.resolve())
+    if params.data.labels or path.exists() or is_outside:
+        return path, False
     _naming_table(project)
     return project / LABELS_FILE, True
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -72,12 +72,9 @@ class LoopMaker:
         first = start or 0.0
         last = min(math.inf if end is None else end, first + MOST_SECONDS)
         for row in self._rows.get(video_path, ()):
-            try:
-                found = self._stored(row, first, last)
-            except EntryError:
-                continue
-            if found:
-                return _loop(*found, short_side=short_side)
+            with suppress(EntryError):
+                if found := self._stored(row, first, last):
+                    return _loop(*found, short_side=short_side)
         fps = self._params.clip.sample_fps
         settings = DecodeSettings(
             sample_fps=fps,
@@ -94,14 +91,18 @@ class LoopMaker:
     def _stored(
         self, row: ClipRow, first: float, last: float
     ) -> tuple[StoredFrames, range, float, float] | None:
-        """Frames in the store, which of them are shown, when the first is [s], and their rate."""
-        fps = self._fps_of.get(row.settings, 0.0)
+        """Frames in the store, which of them are shown, when the first is [s], and their rate.
+
+        Raises:
+            EntryError: the store has no such frames.
+        """
         covers = (row.start_seconds or 0.0) <= first + 1e-6 and (
             row.end_seconds is None or last <= row.end_seconds + 1e-6
         )
-        if not fps or not covers:
+        if not covers:
             return None
-        stored = StoredClips(store_root(self._project) / row.settings).clip(row)
+        clips = StoredClips(store_root(self._project) / row.settings)
+        stored, fps = clips.clip(row), clips.settings().sample_fps
         begin = max(0, round(first * fps) - row.first_frame)
         stop = row.num_sampled
         if math.isfinite(last):
@@ -109,15 +110,6 @@ class LoopMaker:
         if begin >= stop:
             return None
         return stored, range(begin, stop), (row.first_frame + begin) / fps, fps
-
-    @cached_property
-    def _fps_of(self) -> Mapping[str, float]:
-        """The frames a second of each folder of the store."""
-        found = {}
-        for path in store_root(self._project).glob("*/settings.json"):
-            values = json.loads(path.read_text(encoding="utf-8"))
-            found[path.parent.name] = float(values["clip"]["sample_fps"])
-        return found
 
 
 def _loop(

@@ -21,11 +21,7 @@ from slowfast_finetune.desk.case_evidence import CaseEvidence, by_features, by_p
 from slowfast_finetune.desk.cases import Case
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.desk.unlabelled import unlabelled_rows
-from slowfast_finetune.evaluation.predictions_table import (
-    PREDICTIONS,
-    Predictions,
-    predicted_classes,
-)
+from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
 from slowfast_finetune.inspection.label_errors import margins
 from slowfast_finetune.scoring.metrics import Floats
 
@@ -107,10 +103,9 @@ def confident_mistakes(rows: Sequence[ClipRow], path: Path) -> list[Case]:
     Cases that have another label now than when they were predicted are left out.
     """
     row_of = {row.case: row for row in rows}
-    frame = PREDICTIONS.read(path)
-    given = Predictions(str(path), tuple(predicted_classes(frame)), frame)
+    given = Predictions.of(PREDICTIONS.read(path), source=str(path))
     found = []
-    for predicted, values in zip(PREDICTIONS.rows(frame), given.probabilities, strict=True):
+    for predicted, values in zip(PREDICTIONS.rows(given.frame), given.probabilities, strict=True):
         row = row_of.get(predicted.case)
         if row and predicted.predicted != predicted.actual == row.class_name:
             score = predicted.confidence - predicted.probability_of_actual

@@ -72,7 +72,7 @@ def unlabelled_rows(
         return []
     rows, rejected = cache_videos(
         manifest,
-        cache=params.cache.model_copy(update={"max_rejected_fraction": 1.0}),
+        cache=params.cache,
         store=store,
         project=project,
         num_workers=params.runtime.num_workers,

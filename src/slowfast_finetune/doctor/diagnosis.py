@@ -162,7 +162,7 @@ def _folder_notes(data: DataParams, project: Path) -> list[str]:
     try:
         _, found = discover(data, project=project, lenient=True)
     except DataError as error:
-        found = Discovery([], [], faults=[str(error)])
+        found = Discovery([], faults=[str(error)])
     now = [f"`index` would refuse the folder now: {fault}" for fault in found.faults[:MAX_FAULTS]]
     return [*found.notes, *now]
 

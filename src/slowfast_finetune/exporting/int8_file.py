@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.errors import ExportError
-from slowfast_finetune.exporting.parity import Clips, Probabilities, Runner, stored_clips
+from slowfast_finetune.exporting.parity import Runner, stored_clips
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.exported_program import example_clips
 from slowfast_finetune.predicting.int8_network import (
@@ -24,6 +24,7 @@ from slowfast_finetune.predicting.int8_network import (
     file_metadata,
     import_openvino,
 )
+from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.ready import with_features
 
 NUM_CLIPS = 64  # whose activations give the ranges that 8 bits are spread over
@@ -102,9 +103,6 @@ def int8_runner(graph: bytes, weights: bytes, *, temperature: float) -> Runner:
     """Load a network that this process has just quantised."""
     network = Int8Network(graph, weights)
 
-    def probabilities(clips: Clips) -> Probabilities:
-        logits, _ = network(torch.from_numpy(clips))
-        found: Probabilities = torch.softmax(logits / temperature, dim=1).numpy()
-        return found
-
-    return probabilities
+    return lambda clips: probabilities_of(
+        network(torch.from_numpy(clips))[0].numpy(), temperature=temperature
+    )

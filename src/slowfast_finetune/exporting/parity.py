@@ -23,7 +23,7 @@ from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.model.exported_program import ClipProbabilities, example_clips
 
 Clips = npt.NDArray[np.uint8]
-Probabilities = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.floating]
 Runner = Callable[[Clips], Probabilities]
 
 NUM_RANDOM = 3
@@ -96,9 +96,7 @@ def stored_clips(checkpoint: Checkpoint, *, project: Path, split: Split, at_most
         rows = [row for row in rows if row.split == split and row.settings == folder.name]
         rows = rows[:: max(1, len(rows) // at_most)][:at_most]
         if rows:
-            windows = plan_views(
-                rows, num_frames=num_frames, crop_size=side, temporal_views=1, spatial_crops=1
-            )
+            windows = plan_views(rows, num_frames=num_frames, crop_size=side)
             reader = ClipReader(rows, folder=folder, num_frames=num_frames, crop_size=side)
             return reader.gather(windows).clips.numpy().copy()
     except (DataError, ValueError):

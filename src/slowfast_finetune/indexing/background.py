@@ -5,22 +5,28 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
-from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, in_order
-from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelTable
+from slowfast_finetune.indexing.discovery import FoundVideo, in_order
+from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelRow
 
 Stretch = tuple[float, float]  # from and until [s]
 
 
 def add_background(
-    discovery: Discovery, labels: LabelTable | None, *, class_name: str, ratio: float
-) -> None:
+    videos: Sequence[FoundVideo],
+    rows: Mapping[str, Sequence[tuple[int, LabelRow]]],
+    *,
+    class_name: str,
+    ratio: float,
+) -> tuple[list[FoundVideo], str]:
     """Add parts of a class for what lies before and between the labelled parts of each video.
+
+    Gives the videos in order, and what to say of the parts; ``rows`` are those of a LabelTable.
 
     A video gets ``ratio`` times as many as it has labelled parts, and as long as these, so that the
     length does not tell the class; fewer where there is no room. What follows the last labelled
@@ -30,10 +36,10 @@ def add_background(
         DataError: there are no labelled parts.
     """
     parts: dict[str, list[FoundVideo]] = defaultdict(list)
-    for video in discovery.videos:
+    for video in videos:
         if video.start is not None:
             parts[video.name].append(video)
-    if not parts or labels is None:
+    if not parts:
         raise DataError(
             f"data.background: {class_name!r} is what lies between labelled parts of videos, and "
             "no table of labels has parts (docs/labels.md)"
@@ -48,18 +54,14 @@ def add_background(
         number = round(ratio * len(own)) if lengths else 0
         wanted += number
         # Parts without a label are left out of the background too.
-        gaps = _gaps([(row.start or 0.0, row.end) for _, row in labels.rows[name]])
+        gaps = _gaps([(row.start or 0.0, row.end) for _, row in rows[name]])
         found += [
             replace(own[0], class_name=class_name, start=start, end=end, table_row=None)
             for start, end in _placed(lengths, gaps, number=number, name=name)
         ]
-    discovery.videos = in_order([*discovery.videos, *found])
-    discovery.class_names = sorted({video.class_name for video in discovery.videos})
     lacking = f"; there is no room for {wanted - len(found)} more" if wanted > len(found) else ""
-    discovery.warnings.append(
-        f"{count(len(found), 'part')} of the class {class_name!r} from between those of "
-        f"{count(len(parts), 'video')}{lacking}"
-    )
+    made = f"{count(len(found), 'part')} of the class {class_name!r} from between those of "
+    return in_order([*videos, *found]), f"{made}{count(len(parts), 'video')}{lacking}"
 
 
 def _gaps(labelled: Sequence[tuple[float, float | None]]) -> list[Stretch]:

@@ -47,7 +47,6 @@ class Discovery:
     """All videos of a folder in a fixed order, what was passed over, and what to warn of."""
 
     videos: list[FoundVideo]
-    class_names: list[str]
     # Why files and folders were passed over, by their paths from the root.
     passed_over: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -59,6 +58,11 @@ class Discovery:
     # Rows of the table by which these decisions changed a label, by their numbers.
     changed: Collection[int] = ()
     num_dropped: int = 0  # test videos and parts of some that these decisions drop
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes that have videos, sorted."""
+        return sorted({video.class_name for video in self.videos})
 
     @property
     def ignored(self) -> Counter[str]:
@@ -135,7 +139,6 @@ def find_videos(
     walk.warnings += walk.unused_patterns()
     return Discovery(
         in_order(videos),
-        sorted(spellings),
         {path.relative_to(root).as_posix(): why for path, why in walk.passed_over.items()},
         walk.warnings,
         [*walk.faults],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
@@ -125,13 +126,11 @@ def discover(params: DataParams, *, project: Path, lenient: bool = False) -> tup
         lenient=lenient,
     )
     if params.background is not None:
-        ratio = params.background_ratio
-        add_background(discovery, labels, class_name=params.background, ratio=ratio)
-        if labels is not None and any(video.start is not None for video in discovery.undecided):
-            before = replace(discovery, videos=discovery.undecided, warnings=[])
-            undecided = replace(labels, rows=labels.undecided or labels.rows)
-            add_background(before, undecided, class_name=params.background, ratio=ratio)
-            discovery.undecided = before.videos
+        add = partial(add_background, class_name=params.background, ratio=params.background_ratio)
+        discovery.videos, note = add(discovery.videos, labels.rows if labels else {})
+        discovery.warnings.append(note)
+        if labels and any(video.start is not None for video in discovery.undecided):
+            discovery.undecided, _ = add(discovery.undecided, labels.undecided or labels.rows)
     return root, discovery
 
 

@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS
+from slowfast_finetune.predicting.frame_pipe import Frame
 from slowfast_finetune.predicting.lettering import font_for
 from slowfast_finetune.predicting.prediction import Prediction
 from slowfast_finetune.predicting.prediction_text import named
 from slowfast_finetune.predicting.timeline import Segment
-
-Frame = npt.NDArray[np.uint8]
 
 CLOCK = Fraction(1, 90_000)  # a tick of the copy's time stamps [s]
 SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "alac"}  # what MP4 holds as it is

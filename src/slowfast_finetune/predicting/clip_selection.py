@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -129,8 +129,7 @@ class _Selection:
         """Yield the last window, and the views of a video that the store would keep whole."""
         plan, clips, window = self._plan, self._clips, self._window
         if not self._is_long:
-            padding: Any = plan.shape.padding
-            indices = padded_indices(len(self._kept), min_frames=window, padding=padding)
+            indices = padded_indices(len(self._kept), min_frames=window, padding=plan.shape.padding)
             self._kept = [self._kept[index] for index in indices]
         end = self._first + len(self._kept) - window
         if not clips.timeline or clips.timeline[-1].last_start(plan.stride) < end:

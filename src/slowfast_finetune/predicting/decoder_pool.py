@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
@@ -22,14 +22,11 @@ from types import ModuleType
 from typing import Any
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.clips.workers import DECODER_MODULE
+from slowfast_finetune.clips.workers import DECODER_MODULE, refusal_of
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.predicting.decoded_video import DecodedVideo, VideoClosedError
+from slowfast_finetune.predicting.decoded_video import AHEAD_BYTES, DecodedVideo, VideoClosedError
 from slowfast_finetune.predicting.frame_pipe import FrameReceiver, FrameRun, FrameSender
 
-# More than the frames of the clips that are computed at once, or nothing would be decoded
-# meanwhile: 8 clips a second apart, of 256 × 455 px at 15 fps, are 42 MB.
-AHEAD_BYTES = 96 * 2**20
 JOIN_SECONDS = 5.0  # a process or thread that has been told to end is waited for
 _MODULES = [DECODER_MODULE, "slowfast_finetune.clips.decode_job", __name__]
 # multiprocessing's lists of processes, and the main module below, are not made for threads.
@@ -61,27 +58,8 @@ class DecoderPool:
         for thread in self._threads:
             thread.start()
 
-    def open(
-        self,
-        path: Path,
-        settings: DecodeSettings,
-        *,
-        container_format: str | None = None,
-        ahead_bytes: int = AHEAD_BYTES,
-        on_ready: Callable[[], object] | None = None,
-    ) -> DecodedVideo:
-        """Begin to decode a video as soon as a decoder is free, ``ahead_bytes`` ahead.
-
-        Args:
-            on_ready: called by a thread of the pool once the first frame or a refusal is there.
-        """
-        video = DecodedVideo(
-            path,
-            settings,
-            container_format=container_format,
-            max_bytes=ahead_bytes,
-            on_ready=on_ready,
-        )
+    def open(self, video: DecodedVideo) -> DecodedVideo:
+        """Begin to decode a video as soon as a decoder is free; gives it back."""
         self._opened.put(video)
         if self._is_closed:
             video.close()
@@ -137,7 +115,8 @@ def decode_in_order(
     with contextlib.closing(DecoderPool(limits, num_workers=num_workers)) as pool:
         for number, path in enumerate(paths):
             for following in paths[number + len(opened) : number + 1 + num_ahead]:
-                opened.append(pool.open(following, settings, ahead_bytes=AHEAD_BYTES // num_ahead))
+                ahead = DecodedVideo(following, settings, max_bytes=AHEAD_BYTES // num_ahead)
+                opened.append(pool.open(ahead))
             video = opened.popleft()
             video.allow(AHEAD_BYTES)
             yield path, video.runs()
@@ -170,7 +149,7 @@ class _Decoder:
             pass
         except Exception as fault:
             # An error in this program must reach the thread that waits, not end this one.
-            error = VideoError("decoder_error", f"{type(fault).__name__}: {fault}")
+            error = refusal_of(fault)
         video.end(error)
         if not is_reusable:
             self.stop()
@@ -255,8 +234,6 @@ def _serve(channel: socket.socket, limits: DecodeLimits) -> None:
             error: VideoError | None = None
             try:
                 _send_frames(sender, *request)
-            except VideoError as refusal:
-                error = refusal
             except ConnectionError:
                 raise
             except (MemoryError, BlockingIOError):
@@ -264,8 +241,7 @@ def _serve(channel: socket.socket, limits: DecodeLimits) -> None:
                 detail = f"decoding needs more than {limits.worker_memory_mb} MB"
                 error = VideoError("out_of_memory", detail)
             except Exception as fault:
-                detail = f"{type(fault).__name__}: {' '.join(str(fault).split())}"
-                error = VideoError("decoder_error", detail)
+                error = refusal_of(fault)
             sender.end(error)
 
 

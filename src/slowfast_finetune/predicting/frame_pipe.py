@@ -41,10 +41,10 @@ class FrameSender:
 
     Args:
         hang_seconds: the system ends this process if it neither sends nor waits for this long;
-            None for never. Needed where the parent, which would kill it, is gone.
+            0 for never. Needed where the parent, which would kill it, is gone.
     """
 
-    def __init__(self, channel: socket.socket, *, hang_seconds: float | None = None) -> None:
+    def __init__(self, channel: socket.socket, *, hang_seconds: float = 0) -> None:
         self._channel = channel
         self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         self._hang_seconds = hang_seconds
@@ -55,13 +55,13 @@ class FrameSender:
         Raises:
             EOFError: the receiver is gone.
         """
-        self._set_alarm(None)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         header = self._channel.recv(_HEADER.size, socket.MSG_WAITALL)
         if not header:
             raise EOFError
         _, size, _ = _HEADER.unpack(header)
         request = pickle.loads(self._channel.recv(size, socket.MSG_WAITALL))
-        self._set_alarm(self._hang_seconds)
+        signal.setitimer(signal.ITIMER_REAL, self._hang_seconds)
         return request
 
     def send(self, frame: Frame, length: int = 1) -> None:
@@ -80,14 +80,10 @@ class FrameSender:
         self._send(_HEADER.pack(0, len(content), 0), content)
 
     def _send(self, header: bytes, content: bytes | memoryview) -> None:
-        self._set_alarm(None)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         self._channel.sendall(header)
         self._channel.sendall(content)
-        self._set_alarm(self._hang_seconds)
-
-    def _set_alarm(self, seconds: float | None) -> None:
-        if self._hang_seconds is not None:
-            signal.setitimer(signal.ITIMER_REAL, seconds or 0)
+        signal.setitimer(signal.ITIMER_REAL, self._hang_seconds)
 
 
 class FrameReceiver:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from slowfast_finetune.predicting.prediction import Doubt
+
 Rounded = Annotated[float, AfterValidator(lambda number: round(number, 6))]
 Milliseconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
 
@@ -61,7 +63,7 @@ class Answer(BaseModel):
     label: str = Field(description="the most probable class")
     answer: str | None = Field(description="label, or null for the reason in doubt")
     confidence: Rounded = Field(description="the probability of label")
-    doubt: Literal["unlike the training videos", "between classes"] | None = Field(
+    doubt: Doubt | None = Field(
         description="why there is no answer: novelty above 1, or confidence below the threshold"
     )
     novelty: Rounded | None = Field(

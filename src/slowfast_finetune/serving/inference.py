@@ -60,7 +60,8 @@ class InferenceEngine:
         # Slightly more than is answered: it shows whether the video goes on.
         seconds = self._limits.max_seconds + 2 / self._fps
         settings = replace(self._model.decode_settings, max_seconds=seconds)
-        return self._decoders.open(path, settings, ahead_bytes=AHEAD_BYTES, on_ready=on_ready)
+        video = DecodedVideo(path, settings, max_bytes=AHEAD_BYTES, on_ready=on_ready)
+        return self._decoders.open(video)
 
     def answer(
         self, video: DecodedVideo, upload: Upload, *, explain: bool, waiting_seconds: float
