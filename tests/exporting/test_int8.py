@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from synthetic import make_params, steady, write_video
 
 from slowfast_finetune.base.errors import CheckpointError, ExportError, ParamsError
 from slowfast_finetune.cli import main
-from slowfast_finetune.exporting import model_export
-from slowfast_finetune.exporting.parity import stored_clips
+from slowfast_finetune.exporting import int8_file, model_export
+from slowfast_finetune.exporting.model_export import Format
+from slowfast_finetune.exporting.parity import Runner, stored_clips
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     Preprocessing,
@@ -85,6 +87,7 @@ def test_logits_and_features_are_those_of_the_checkpoint_nearly(
     one, other = exact_features, features
     cosines = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
     assert cosines.min() > 0.99
+    assert sys.modules["openvino_telemetry"] is None, "OpenVINO would report to its makers"
     # A clip is computed alike alone and among others.
     np.testing.assert_allclose(
         network(torch.from_numpy(clips[1:2]))[0].numpy(), found[1:2], rtol=1e-4, atol=1e-4
@@ -137,12 +140,44 @@ def test_nothing_is_written_if_too_many_answers_turn(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIP_STORE", str(project / "store"))
-    monkeypatch.setattr(model_export, "INT8_MAX_TURNED", -1.0)
-    with pytest.raises(ExportError, match="answers 0 of 3 clips of test videos otherwise"):
-        model_export.export(
-            project / "best.pt", file_format="int8", output=tmp_path / "out", project=project
-        )
-    assert not list(tmp_path.iterdir())
+    copy = shutil.copy(project / "best.pt", tmp_path)
+    made = int8_file.int8_runner
+
+    def wrong(*network: bytes, temperature: float) -> Runner:
+        """Gives the next class's probability for each class."""
+        right = made(*network, temperature=temperature)
+        return lambda clips: np.roll(right(clips), 1, axis=1)
+
+    monkeypatch.setattr(model_export, "int8_runner", wrong)
+    with pytest.raises(ExportError, match="answers 3 of 3 clips of test videos otherwise"):
+        model_export.export(Path(copy), file_format="int8", project=project)
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
+    with pytest.raises(ExportError, match="--out is not for int8"):
+        model_export.export(Path(copy), file_format="int8", output=tmp_path / "a", project=project)
+
+
+def test_a_checkpoint_is_not_overwritten_by_its_export(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "mine.int8", seed=5)
+    content = (tmp_path / "mine.int8").read_bytes()
+    tries: list[tuple[Format, Path | None]] = [("int8", None), ("pt2", tmp_path / "mine.int8")]
+    for file_format, output in tries:
+        with pytest.raises(ExportError, match=r"mine\.int8: is the checkpoint itself"):
+            model_export.export(
+                tmp_path / "mine.int8", file_format=file_format, output=output, project=tmp_path
+            )
+    assert (tmp_path / "mine.int8").read_bytes() == content
+
+
+def test_few_clips_are_of_all_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIP_STORE", str(tmp_path / "store"))
+    write_project(tmp_path, evaluate={"temporal_views": 1, "spatial_crops": 1})
+    write_checkpoint(tmp_path / "best.pt", seed=5)
+    checkpoint = load_checkpoint(tmp_path / "best.pt")
+    for at_most in (3, 8, 14):  # of 15, five of each class, which has a colour
+        clips = stored_clips(checkpoint, project=tmp_path, split="train", at_most=at_most)
+        colours = clips.mean(axis=(1, 2, 3)).argmax(axis=1)
+        assert len(clips) == at_most
+        assert np.ptp(np.bincount(colours, minlength=3)) <= 1
 
 
 @pytest.mark.extended

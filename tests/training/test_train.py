@@ -360,10 +360,12 @@ def test_best_checkpoint_of_other_classes_begins_another_training(
 
 @pytest.mark.process
 def test_test_videos_that_trained_the_first_weights_are_counted(
-    alone: Path, tmp_path: Path
+    undisturbed: Path, tmp_path: Path
 ) -> None:
-    assert best(alone)["provenance"]["test_videos_seen"] == 0
-    write_project(tmp_path, model={"weights": str(alone / "models/best.pt")}, train={"epochs": 1})
+    assert best(undisturbed)["provenance"]["test_videos_seen"] == 0
+    write_project(
+        tmp_path, model={"weights": str(undisturbed / "models/best.pt")}, train={"epochs": 1}
+    )
     path = tmp_path / "data" / "clips.csv"
     rows = CLIPS.read_rows(path)
     # What chose the first model's epoch, two videos of each class, is tested now.
@@ -371,7 +373,6 @@ def test_test_videos_that_trained_the_first_weights_are_counted(
     rows = [row._replace(split=exchanged[row.split]) for row in rows]
     CLIPS.write(path, rows)
     output = train(tmp_path)
-    weights = alone / "models/best.pt"
     assert (
         f"warning: 6 of the 6 test videos trained {weights} or chose its epoch; "
         "their accuracy will be too high\n"
@@ -379,6 +380,18 @@ def test_test_videos_that_trained_the_first_weights_are_counted(
     assert best(tmp_path)["provenance"]["test_videos_seen"] == 6
     # 24 videos: 15 trained both models, 6 chose the first one's epoch, 3 the second one's.
     assert len(best(tmp_path)["seen"]) == 24
+
+
+@pytest.mark.process
+def test_what_a_file_of_weights_does_not_say_is_not_known(alone: Path, tmp_path: Path) -> None:
+    content = torch.load(alone / "models/best.pt", weights_only=True)
+    del content["seen"]
+    torch.save(content, tmp_path / "mine.pt")
+    write_project(tmp_path, model={"weights": "mine.pt"}, train={"epochs": 1})
+    output = train(tmp_path)
+    assert "warning: if mine.pt was trained on some of the test videos, which its file" in output
+    assert best(tmp_path)["provenance"]["test_videos_seen"] is None
+    assert best(tmp_path)["seen"] is None
 
 
 @pytest.mark.process

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.comparing.sources import check_same_classes
 from slowfast_finetune.evaluation.predictions_table import Predictions, cases_of
@@ -68,6 +69,7 @@ class Comparison:
     only_b: int
     p_value: float  # of McNemar's exact test, which assumes independent videos
     noun: str = "video"  # what a case is called, of which there are num_videos
+    unit_noun: str = "video"  # what a unit is called
 
     @property
     def is_significant(self) -> bool:
@@ -104,6 +106,7 @@ def compare(a: Predictions, b: Predictions) -> Comparison:
         only_b=only_b,
         p_value=float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0,
         noun=a.noun,
+        unit_noun=a.unit_noun,
     )
 
 
@@ -231,8 +234,8 @@ def describe(comparison: Comparison, *, a: str, b: str) -> str:
     """Format the comparison as a table and sentences, the verdict last."""
     lines = [f"A: {a}", f"B: {b}", "", *table_of(comparison.differences)]
     grouped = comparison.num_units < comparison.num_videos
-    unit = ("group" if comparison.noun == "video" else "video or group") if grouped else "video"
-    by = f" in {comparison.num_units} {unit}s, resampled by {unit}" if grouped else ""
+    unit = comparison.unit_noun
+    by = f" in {count(comparison.num_units, unit)}, resampled by {unit}" if grouped else ""
     cases = f"{comparison.noun}s"
     few = few_units(comparison.num_units, unit)
     lines += [

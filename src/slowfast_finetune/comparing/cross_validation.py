@@ -96,8 +96,6 @@ def all_features(
 
 def warning_of_weights(rows: Sequence[ClipRow], params: ModelParams) -> str:
     """Say whether the weights were trained on some of these videos; empty if they were not."""
-    if params.weights == "kinetics400":
-        return ""
     seen = videos_seen(params)
     if seen is None:
         return f"if {params.weights} was trained on some of these videos, the accuracy is too high"

@@ -58,6 +58,5 @@ def describe(folds: Sequence[Predictions], pooled: Predictions) -> str:
     ]
     low, high = interval_of_accuracy(pooled.actual == pooled.predicted, pooled.units)
     lines[-1] += f" [{low:.3f}, {high:.3f}]"
-    unit = "group" if pooled.frame["group"].notna().any() else "video"
-    few = few_units(int(pooled.units.max()) + 1, unit)
+    few = few_units(int(pooled.units.max()) + 1, pooled.unit_noun)
     return "\n".join([*lines, *([few] if few else [])])

@@ -114,6 +114,11 @@ class Predictions:
         return "video" if starts is None or starts.isna().all() else "part"
 
     @property
+    def unit_noun(self) -> str:
+        """What people call a unit of resampling: "group" if one case has a group, else "video"."""
+        return "group" if self.frame["group"].notna().any() else "video"
+
+    @property
     def probabilities(self) -> Floats:
         """Probabilities of the classes, float64 (N, classes)."""
         return self.frame[[f"p({name})" for name in self.class_names]].to_numpy()

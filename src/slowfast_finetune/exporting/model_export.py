@@ -12,7 +12,6 @@ from slowfast_finetune.exporting.onnx_file import OPSET, onnx_bytes
 from slowfast_finetune.exporting.parity import measure_parity, onnx_runner, pt2_runner
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.model.exported_program import Precision, pt2_bytes
-from slowfast_finetune.predicting.int8_network import SUFFIX
 
 Format = Literal["pt2", "onnx", "int8"]
 
@@ -45,9 +44,16 @@ def export(
     """
     if file_format != "pt2" and precision != "fp32":
         raise ExportError(f"--precision bf16 is for --format pt2, not for {file_format}")
+    if file_format == "int8" and output is not None:
+        raise ExportError("--out is not for int8: predict and serve look beside the checkpoint")
+    ending = "" if precision == "fp32" else f"_{precision}"
+    beside = checkpoint_path.with_name(f"{checkpoint_path.stem}{ending}.{file_format}")
+    path = output or beside
+    if path.resolve() == checkpoint_path.resolve():
+        raise ExportError(f"{path}: is the checkpoint itself; it would be overwritten")
     checkpoint = load_checkpoint(checkpoint_path)
     if file_format == "int8":
-        return _export_int8(checkpoint, checkpoint_path, output=output, project=project)
+        return _export_int8(checkpoint, checkpoint_path, path, project=project)
     content: bytes | memoryview
     if file_format == "onnx":
         content, kind = onnx_bytes(checkpoint), f"ONNX opset {OPSET}"
@@ -61,9 +67,6 @@ def export(
             "the probabilities of the exported model and of the checkpoint differ by "
             f"{parity.difference:.2g}, {TOLERANCE[precision]:g} is allowed; nothing was written"
         )
-    ending = "" if precision == "fp32" else f"_{precision}"
-    beside = checkpoint_path.with_name(f"{checkpoint_path.stem}{ending}.{file_format}")
-    path = output or beside
     write_bytes(path, content)
     shape, names = checkpoint.preprocessing, checkpoint.class_names
     side = shape.crop_size
@@ -80,7 +83,7 @@ def export(
 
 
 def _export_int8(
-    checkpoint: Checkpoint, checkpoint_path: Path, *, output: Path | None, project: Path
+    checkpoint: Checkpoint, checkpoint_path: Path, path: Path, *, project: Path
 ) -> str:
     """Write the network in 8 bits for predict and serve, unless it answers otherwise too often."""
     network = quantised(checkpoint, project=project)
@@ -92,12 +95,11 @@ def _export_int8(
             "test videos otherwise, a tenth is allowed; nothing was written"
         )
     content = int8_bytes(*network, checkpoint=checkpoint_path)
-    path = output or checkpoint_path.with_suffix(SUFFIX)
     write_bytes(path, content)
     return "\n".join(
         [
             f"{path}: {len(content) / 1e6:.1f} MB, weights and activations of 8 bits, for OpenVINO",
             f"parity:  probabilities differ from the checkpoint's by at most {parity}",
-            "use:     slowfast predict --precision int8, slowfast serve --precision int8",
+            f"use:     slowfast predict --checkpoint {checkpoint_path} --precision int8; serve too",
         ]
     )

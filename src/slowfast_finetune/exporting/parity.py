@@ -94,7 +94,9 @@ def stored_clips(checkpoint: Checkpoint, *, project: Path, split: Split, at_most
         clip_params = ClipParams.model_validate(checkpoint.params.get("clip"))
         folder = ClipStore(store_root(project), clip_params).folder
         rows = [row for row in rows if row.split == split and row.settings == folder.name]
-        rows = rows[:: max(1, len(rows) // at_most)][:at_most]
+        # Rows lie class by class.
+        spread = np.linspace(0, len(rows) - 1, min(at_most, len(rows))).round()
+        rows = [rows[int(position)] for position in spread]
         if rows:
             windows = plan_views(rows, num_frames=num_frames, crop_size=side)
             reader = ClipReader(rows, folder=folder, num_frames=num_frames, crop_size=side)

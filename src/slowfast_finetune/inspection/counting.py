@@ -42,7 +42,7 @@ def count_findings(
         yield make_finding("split-folders", "problem", odd=odd, others=others)
     yield from _too_short(videos, params.clip)
     yield from _too_slow(videos, params.clip)
-    yield from _unlabelled(videos)
+    yield from _unlabelled(videos, background=params.data.background)
     upright = [v.case for v in videos if v.facts.source_height > v.facts.source_width]
     if 0 < len(upright) < len(videos):
         yield make_finding(
@@ -145,7 +145,7 @@ def _too_slow(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Find
         )
 
 
-def _unlabelled(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
+def _unlabelled(videos: Sequence[VideoSummary], *, background: str | None) -> Iterator[Finding]:
     """Report time before and between the labelled parts of videos; how it ends is not known."""
     parts_of: dict[str, list[VideoSummary]] = {}
     for video in videos:
@@ -169,4 +169,5 @@ def _unlabelled(videos: Sequence[VideoSummary]) -> Iterator[Finding]:
             num_videos=len(parts_of),
             longest=longest,
             seconds=seconds,
+            background=background,
         )

@@ -178,11 +178,13 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 def videos_seen(params: ModelParams) -> Tensor | None:
     """The videos that trained the weights, as ``Checkpoint.seen``; None if the file does not say.
 
+    Random weights and those of Kinetics have seen none of these videos.
+
     Raises:
         WeightsError: as :func:`locate_weights`.
     """
     if params.weights in ("none", "kinetics400"):
-        return None
+        return torch.zeros(0, dtype=torch.int64)
     content = load_plain(locate_weights(params)[0])
     seen = content.get("seen") if isinstance(content, dict) else None
     return seen if is_list_of_videos(seen) else None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import case_name
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.frame_ranges import sampled_ranges
 from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
@@ -98,7 +99,10 @@ def frame_reader(
         wanted, shown = [FrameRange(first, first + NUM_FRAMES)], []
         try:
             for _, frame, count in sampled_ranges(
-                project / mistake.video_path, wanted, settings=settings, report=DecodeReport()
+                locate(mistake.video_path, project=project),
+                wanted,
+                settings=settings,
+                report=DecodeReport(),
             ):
                 shown += [frame] * count
         except VideoError:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from slowfast_finetune.base.console import say
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.predicting.predictor import Predictor
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings
 from slowfast_finetune.timelines.labelled_videos import LabelledVideo, readable, stretches_of
@@ -35,7 +36,7 @@ def choose_settings(
         return None
     shape = model.preprocessing
     window = shape.num_frames / shape.sample_fps
-    paths = [project / video.path for video in videos]
+    paths = [locate(video.path, project=project) for video in videos]
     thresholds = dict.fromkeys((model.threshold, *THRESHOLDS))
     scored: dict[TimelineSettings, float] = {}
     num_videos = 0

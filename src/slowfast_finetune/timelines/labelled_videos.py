@@ -14,6 +14,7 @@ import numpy as np
 from slowfast_finetune.base.console import printable, say
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.scoring.metrics import Floats
 from slowfast_finetune.timelines.segment_scores import BACKGROUND, Stretch
 
@@ -110,7 +111,7 @@ def _seconds(video: LabelledVideo, project: Path) -> float:
     from slowfast_finetune.decoding.opening import open_video
 
     try:
-        with open_video(project / video.path) as container:
+        with open_video(locate(video.path, project=project)) as container:
             return max(least, (container.duration or 0) / 1e6, 1e-3)
     except VideoError:
         return max(least, 1e-3)

@@ -14,6 +14,7 @@ from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import ManifestRow, unit_noun
 from slowfast_finetune.base.params import RuntimeParams
+from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.evaluation.resampling import bootstrap_interval, few_units
 from slowfast_finetune.scoring.metrics import Floats
 from slowfast_finetune.timelines import timeline_tables as tables
@@ -80,7 +81,8 @@ def measure_timelines(
     if chosen is not None:
         model.timeline = chosen
     timelines, segments, units = [], [], []
-    answers = model.predict_many([project / video.path for video in videos])
+    paths = [locate(video.path, project=project) for video in videos]
+    answers = model.predict_many(paths)
     for video, found in readable(videos, answers):
         seconds = found.duration_seconds
         line = Timeline(

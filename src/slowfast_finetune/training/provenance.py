@@ -21,7 +21,7 @@ def provenance(
     *,
     seed: int,
     weights: str,
-    tested_seen: int,
+    tested_seen: int | None,
     runs_on: str,
     project: Path,
 ) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def provenance(
 
     Args:
         weights: one sentence on where the first weights came from.
-        tested_seen: how many rows of the test split trained these weights.
+        tested_seen: how many rows of the test split trained these weights; None: not known.
         runs_on: device, precision and number of devices, as text.
     """
     return {

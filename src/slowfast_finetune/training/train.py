@@ -102,8 +102,13 @@ def train_model(
         recorder.note(f"model: {weights}")
         seen = videos_seen(params.model)
         tested = [row for row in rows if row.split == "test"]
-        tested_seen = 0 if seen is None else int(torch.isin(numbers_of(tested), seen).sum())
-        if tested_seen:
+        tested_seen = None if seen is None else int(torch.isin(numbers_of(tested), seen).sum())
+        if tested_seen is None:
+            recorder.note(
+                f"warning: if {params.model.weights} was trained on some of the test {noun}s, "
+                "which its file does not say, their accuracy will be too high"
+            )
+        elif tested_seen:
             recorder.note(
                 f"warning: {tested_seen} of the {len(tested)} test {noun}s trained "
                 f"{params.model.weights} or chose its epoch; their accuracy will be too high"
@@ -125,7 +130,7 @@ def train_model(
             epoch=0,
             val_loss=math.inf,
             provenance=known,
-            seen=(own if seen is None else torch.cat([own, seen])).unique(),
+            seen=None if seen is None else torch.cat([own, seen]).unique(),
         )
         if fabric is None or params.train.method == "probe":
             train_probe(
