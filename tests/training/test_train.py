@@ -363,9 +363,8 @@ def test_test_videos_that_trained_the_first_weights_are_counted(
     undisturbed: Path, tmp_path: Path
 ) -> None:
     assert best(undisturbed)["provenance"]["test_videos_seen"] == 0
-    write_project(
-        tmp_path, model={"weights": str(undisturbed / "models/best.pt")}, train={"epochs": 1}
-    )
+    weights = undisturbed / "models/best.pt"
+    write_project(tmp_path, model={"weights": str(weights)}, train={"epochs": 1})
     path = tmp_path / "data" / "clips.csv"
     rows = CLIPS.read_rows(path)
     # What chose the first model's epoch, two videos of each class, is tested now.
