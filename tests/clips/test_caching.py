@@ -494,15 +494,18 @@ def test_a_video_is_read_again_to_hash_it_only_if_it_has_changed_since(
         cache(rows, project=tmp_path, store_root=tmp_path / "store")
 
 
+@pytest.mark.parametrize(
+    "change", [lambda path: path.write_bytes(path.read_bytes() + b"\0"), Path.unlink]
+)
 def test_a_video_that_changes_while_it_is_decoded_is_not_stored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
 ) -> None:
     job = make_job(write_video(tmp_path / "a.mp4", steady(3, 15)), store_root=tmp_path / "store")
     runs = sampled_frames.sampled_runs
 
     def change_and_decode(*args: Any, **kwargs: Any) -> Iterator[Any]:
         yield from runs(*args, **kwargs)
-        job.video.write_bytes(job.video.read_bytes() + b"\0")
+        change(job.video)
 
     monkeypatch.setattr(sampled_frames, "sampled_runs", change_and_decode)
     with pytest.raises(VideoError) as caught:

@@ -87,7 +87,7 @@ def _decode(job: DecodeJob, found: Fingerprint) -> Outcomes:
                 writers.append(stack.enter_context(job.store.writer(job.keys[len(writers)])))
             for _ in range(length):
                 writers[position].append(frame)
-        if fingerprint(job.video) != found:
+        if not job.video.exists() or fingerprint(job.video) != found:
             raise VideoError("changed", CHANGED)
         facts = report.facts()
         for position, writer in enumerate(writers):
