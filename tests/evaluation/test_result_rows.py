@@ -97,8 +97,7 @@ def test_few_groups_have_no_interval_where_wilson_gives_none(num_groups: int, kn
 @pytest.mark.parametrize(
     ("num_groups", "said"),
     [
-        (2, "with only 2 groups, confidence intervals by resampling alone are left out, and others "
-         "too narrow"),
+        (2, "with only 2 groups, shares alone have confidence intervals, and these are too narrow"),
         (19, "with only 19 groups, confidence intervals are too narrow"),
     ],
 )  # fmt: skip

@@ -333,7 +333,7 @@ def test_too_few_videos_and_too_few_groups() -> None:
     (found,) = uncertainty(many[1:] * 2, {"top1_accuracy": narrow})
     assert (found.code, found.title) == (
         "too-few-groups",
-        "38 test videos of 19 groups: with only 19 groups, confidence intervals are too narrow",
+        "With only 19 groups, confidence intervals are too narrow",
     )
 
 

@@ -55,10 +55,10 @@ def few_units(num_units: int, noun: str) -> str:
     """Say that intervals from so few units are too narrow, or missing; empty if they are not."""
     if num_units >= FEW_UNITS:
         return ""
-    said = f"with only {counted(num_units, noun)}, confidence intervals "
+    said = f"with only {counted(num_units, noun)}, "
     if num_units < FEWEST_UNITS:
-        return f"{said}by resampling alone are left out, and others too narrow"
-    return f"{said}are too narrow"
+        return f"{said}shares alone have confidence intervals, and these are too narrow"
+    return f"{said}confidence intervals are too narrow"
 
 
 def bootstrap_interval(values: Floats, *, num_units: int) -> Interval:

@@ -173,4 +173,4 @@ def uncertainty(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[
         yield make_finding("too-few-videos", "warning", accuracy=accuracy, what=what)
     unit = unit_noun(video.row for video in predictions)
     if few := few_units(number_of_groups(predictions), unit):
-        yield make_finding("too-few-groups", "warning", what=what, few=few)
+        yield make_finding("too-few-groups", "warning", few=few)
