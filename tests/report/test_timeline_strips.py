@@ -106,12 +106,12 @@ def test_parts_of_two_videos_are_of_two_videos_wherever_the_page_counts(
     results = read_results(run.files)
     page = compose(results, store=run.store, evidence=Evidence(note="-"), project=tmp_path)
     text = page.replace("\u202f", " ")
-    few = "ith only 2 videos, shares alone have confidence intervals, and these are too narrow"
-    assert f"W{few}" in text
+    few = "With only 2 videos, shares alone have confidence intervals, and these are too narrow"
+    assert few in text
     assert ", from 14 test parts of 2 videos" in text
     assert "The test parts come from 2 videos. No groups are configured" in text
     assert "The accuracy is measured on 14 test parts of 2 videos." in text
-    assert f'<p class="note">{few.capitalize()}.</p>' in text
+    assert f'<p class="note">{few}.</p>' in text
     assert '<th scope="col">videos</th><th scope="col">length</th>' in text
     assert "of 14 parts</title>" in text  # of the reliability diagram
     assert "25 to 75 percentage points" in text  # the row of differences
