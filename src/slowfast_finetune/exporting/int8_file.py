@@ -40,7 +40,7 @@ def quantised(checkpoint: Checkpoint, *, project: Path) -> tuple[bytes, bytes]:
         project: folder whose data/clips.csv and clip store provide the clips.
 
     Raises:
-        ExportError: a library is missing, or the project has no clips of this checkpoint.
+        ExportError: NNCF is not installed, or the project has no clips of this checkpoint.
         ParamsError: OpenVINO is not installed.
     """
     openvino = import_openvino()

@@ -100,6 +100,6 @@ def _export_int8(
         [
             f"{path}: {len(content) / 1e6:.1f} MB, weights and activations of 8 bits, for OpenVINO",
             f"parity:  probabilities differ from the checkpoint's by at most {parity}",
-            f"use:     slowfast predict --checkpoint {checkpoint_path} --precision int8; serve too",
+            f"use:     predict or serve with --checkpoint {checkpoint_path} --precision int8",
         ]
     )

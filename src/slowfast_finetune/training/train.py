@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -100,37 +100,14 @@ def train_model(
         torch.manual_seed(params.train.seed)
         network, weights = build_pretrained(params.model, class_names=class_names)
         recorder.note(f"model: {weights}")
-        seen = videos_seen(params.model)
-        tested = [row for row in rows if row.split == "test"]
-        tested_seen = None if seen is None else int(torch.isin(numbers_of(tested), seen).sum())
-        if tested_seen is None:
-            recorder.note(
-                f"warning: if {params.model.weights} was trained on some of the test {noun}s, "
-                "which its file does not say, their accuracy will be too high"
-            )
-        elif tested_seen:
-            recorder.note(
-                f"warning: {tested_seen} of the {len(tested)} test {noun}s trained "
-                f"{params.model.weights} or chose its epoch; their accuracy will be too high"
-            )
-        known = provenance(
-            [*train_rows, *val_rows],
-            seed=params.train.seed,
+        description = _description(
+            rows,
+            params=params,
+            class_names=class_names,
             weights=weights,
-            tested_seen=tested_seen,
             runs_on=runs_on,
             project=project,
-        )
-        own = numbers_of([*train_rows, *val_rows])
-        description = Checkpoint(
-            model_state={},
-            class_names=class_names,
-            preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
-            params=params.model_dump(mode="json"),
-            epoch=0,
-            val_loss=math.inf,
-            provenance=known,
-            seen=None if seen is None else torch.cat([own, seen]).unique(),
+            note=recorder.note,
         )
         if fabric is None or params.train.method == "probe":
             train_probe(
@@ -152,6 +129,55 @@ def train_model(
                 outputs=outputs,
                 recorder=recorder,
             )
+
+
+def _description(
+    rows: Sequence[ClipRow],
+    *,
+    params: Params,
+    class_names: list[str],
+    weights: str,
+    runs_on: str,
+    project: Path,
+    note: Callable[[str], None],
+) -> Checkpoint:
+    """Describe a run as a checkpoint without weights; warn of test videos that trained the first.
+
+    Args:
+        weights, runs_on: as of :func:`provenance`.
+        note: is told the warning.
+    """
+    trained = [row for row in rows if row.split != "test"]
+    tested = [row for row in rows if row.split == "test"]
+    seen, noun = videos_seen(params.model), case_noun(rows)
+    tested_seen = None if seen is None else int(torch.isin(numbers_of(tested), seen).sum())
+    if tested_seen is None:
+        note(
+            f"warning: if {params.model.weights} was trained on some of the test {noun}s, "
+            "which its file does not say, their accuracy will be too high"
+        )
+    elif tested_seen:
+        note(
+            f"warning: {tested_seen} of the {len(tested)} test {noun}s trained "
+            f"{params.model.weights} or chose its epoch; their accuracy will be too high"
+        )
+    return Checkpoint(
+        model_state={},
+        class_names=class_names,
+        preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
+        params=params.model_dump(mode="json"),
+        epoch=0,
+        val_loss=math.inf,
+        provenance=provenance(
+            trained,
+            seed=params.train.seed,
+            weights=weights,
+            tested_seen=tested_seen,
+            runs_on=runs_on,
+            project=project,
+        ),
+        seen=None if seen is None else torch.cat([numbers_of(trained), seen]).unique(),
+    )
 
 
 def _fine_tune(
