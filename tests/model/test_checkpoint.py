@@ -179,10 +179,13 @@ def test_cut_short_checkpoint(saved: Path, tmp_path: Path) -> None:
         (whole(preprocessing=None), "preprocessing, .* is not as this project writes it"),
         (whole(params={}), "params, .* is not as this project writes it"),
         (whole(params={"model": {"name": "other"}}), "params, .* is not as this project writes it"),
-        (whole(temperature=0.0), "temperature or threshold is not as this project writes it"),
-        (whole(temperature="warm"), "temperature or threshold is not as this project writes it"),
-        (whole(temperature=float("inf")), "temperature or threshold is not as this"),
-        (whole(threshold=1.5), "temperature or threshold is not as this project writes it"),
+        (whole(temperature=0.0), "threshold or seen is not as this project writes it"),
+        (
+            whole(temperature="warm"),
+            "threshold or seen is not as this project writes it",
+        ),
+        (whole(temperature=float("inf")), "threshold or seen is not as this"),
+        (whole(threshold=1.5), "threshold or seen is not as this project writes it"),
     ],
 )
 def test_foreign_and_future_checkpoints(content: Any, message: str, tmp_path: Path) -> None:

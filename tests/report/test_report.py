@@ -110,6 +110,10 @@ def test_test_videos_that_trained_the_first_weights_are_a_problem(tmp_path: Path
     total = len(results.predictions)
     assert found.title.startswith(f"3 of {total} test videos (")
     assert found.detail.startswith("mine.pt was trained on them, or its epoch was chosen by them.")
+    seen["test_videos_seen"] = None
+    (found,) = seen_by_weights(results)
+    assert (found.code, found.level) == ("weights-may-have-seen-test", "note")
+    assert found.title == "mine.pt does not say which videos it was trained on"
 
 
 def codes(findings: Iterable[Finding]) -> list[str]:

@@ -148,7 +148,7 @@ def run(main: Callable[[], None]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
         # A full disk or a lost permission strikes anywhere; the traceback says nothing more.
-        place = f" {error.filename}" if error.filename else ""
+        place = f" {error.filename}:" if error.filename else ""
         print(f"error:{place} {error.strerror or error}".strip(), file=sys.stderr, flush=True)
         sys.exit(1)
 

@@ -26,7 +26,11 @@ def run(args: argparse.Namespace) -> None:
     import json
 
     from slowfast_finetune.comparing.comparison import compare, describe, verdict
-    from slowfast_finetune.comparing.sources import read_predictions, read_timelines
+    from slowfast_finetune.comparing.sources import (
+        read_predictions,
+        read_timelines,
+        warnings_of,
+    )
     from slowfast_finetune.comparing.timeline_comparison import (
         compare_timelines,
         describe_timelines,
@@ -41,9 +45,10 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         said = {"a": args.a, "b": args.b, **dataclasses.asdict(result), "verdict": verdict(result)}
         said["timelines"] = timelines and dataclasses.asdict(timelines)
+        said["warnings"] = warnings_of([args.a, args.b])
         say(json.dumps(said, indent=2))
         return
-    say(describe(result, a=args.a, b=args.b))
+    say("\n".join([describe(result, a=args.a, b=args.b), *warnings_of([args.a, args.b])]))
     if timelines is not None:
         say(describe_timelines(timelines))
     elif any(segments):

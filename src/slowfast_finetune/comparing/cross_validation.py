@@ -168,7 +168,6 @@ def learning_curve(
                         labels[used],
                         penalties=[found.penalties[fold]],
                         balanced=params.train.class_balance != "none",
-                        tolerance=logistic.tolerance_for(len(labels)),
                     )
                 probabilities = _probabilities(head, features.unmirrored[tested], temperature=1.0)
                 right[index, draw, tested] = probabilities.argmax(axis=1) == labels[tested]
@@ -206,7 +205,7 @@ def gain_of_doubling(right: Floats, units: Labels) -> tuple[float, Interval]:
 
 def curve_table(curve: Sequence[CurveRow]) -> str:
     """Format the curve as a table."""
-    lines = ["groups  videos  top-1 accuracy"]
+    lines = [" share  videos  top-1 accuracy"]
     lines += [
         f"{row.share:6.0%}  {row.num_videos:6.0f}  {row.accuracy:14.3f} "
         f"[{row.low:.3f}, {row.high:.3f}]"

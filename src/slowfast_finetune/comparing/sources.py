@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
 from slowfast_finetune.timelines.timeline_tables import TIMELINES, TimelineRow
 
+TRAINED = "metrics/train.json"
 # Tables of older versions have these columns, and others are not needed.
 REQUIRED = ("video_path", "group", "actual", "predicted")
 
@@ -27,14 +29,37 @@ def read_predictions(source: str) -> Predictions:
 
 def read_timelines(source: str) -> list[TimelineRow]:
     """Read the timelines beside a file of predictions, or of a revision; none if it has none."""
-    beside = Path(source).with_name(Path(TIMELINES.file).name)
-    if Path(source).is_file():
-        return TIMELINES.read_rows(beside) if beside.is_file() else []
-    try:
-        text = _text_of(source, TIMELINES.file)
-    except DataError:
+    text = _beside(source, TIMELINES.file)
+    if text is None:
         return []
     return TIMELINES.rows(TIMELINES.parse(io.StringIO(text, newline=""), source=source))
+
+
+def warnings_of(sources: Sequence[str]) -> list[str]:
+    """Say of which runs test videos trained the first weights, by their metrics/train.json."""
+    said = []
+    for source in sources:
+        try:
+            number = json.loads(_beside(source, TRAINED) or "{}")["run"][0]["test_videos_seen"]
+        except (ValueError, TypeError, LookupError):  # of a version without it
+            continue
+        if number:
+            said.append(
+                f"warning: {source}: {number} of its test videos trained the weights that it began "
+                "with; its accuracy is too high"
+            )
+    return said
+
+
+def _beside(source: str, table: str) -> str | None:
+    """The text of another file of the run whose predictions are in a source; None without it."""
+    if not Path(source).is_file():
+        try:
+            return _text_of(source, table)
+        except DataError:
+            return None
+    beside = Path(source).with_name(Path(table).name)
+    return _text_of(str(beside), table) if beside.is_file() else None
 
 
 def _text_of(source: str, table: str) -> str:

@@ -60,14 +60,13 @@ def fit_path(
     *,
     penalties: Sequence[float],
     balanced: bool,
-    tolerance: float = _TOLERANCE,
 ) -> Iterator[Head]:
     """Fit a head for each penalty, each starting from the last two weights, extrapolated.
 
     Minimises Σ w cross-entropy / Σ w + λ ‖W‖² / 2 over standardised features (mean 0, variance 1;
     constant ones stay 0) by L-BFGS, then folds the standardisation into W and b. The bias has no
     penalty. Every view counts 1/V of its video; with ``balanced`` a video counts N / (classes ×
-    videos of its class).
+    videos of its class). To many videos it is fitted less closely.
 
     Args:
         features: float32 (N, V, D).
@@ -92,6 +91,7 @@ def fit_path(
     if len(scaled) < scaled.shape[1]:
         basis, _ = np.linalg.qr(scaled.T)
         scaled = scaled @ basis
+    tolerance = _TOLERANCE if num_videos < MANY_VIDEOS else _COARSER
     model = LogisticRegression(tol=tolerance, max_iter=_MAX_STEPS, warm_start=True)
     before: Floats | float = 0.0
     for penalty in penalties:
@@ -110,11 +110,6 @@ def fit_path(
         # twice the first.
         before, model.coef_ = model.coef_, 2 * model.coef_ - before
         yield Head(weight / spread, bias - (weight / spread) @ mean)
-
-
-def tolerance_for(num_videos: int) -> float:
-    """How closely heads are fitted to this many videos, with cross-validation and without."""
-    return _TOLERANCE if num_videos < MANY_VIDEOS else _COARSER
 
 
 @contextmanager
@@ -169,7 +164,6 @@ def _judge_each(
             labels[inside],
             penalties=penalties,
             balanced=balanced,
-            tolerance=tolerance_for(len(labels)),
         )
         for inside in trained
     ]
@@ -298,7 +292,6 @@ def fit_probe(
             labels,
             penalties=[results[best].penalty],
             balanced=balanced,
-            tolerance=tolerance_for(len(labels)),
         )
     logits = results[best].logits[:, num_views // 2].astype(np.float32)
     neighbours = neighbours_between_folds(features[:, num_views // 2], folds)

@@ -128,8 +128,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         _check_values(checkpoint)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path}: class_names, preprocessing, params, temperature or threshold is "
-            "not as this project writes it"
+            f"{path}: class_names, preprocessing, params, temperature, threshold or seen "
+            "is not as this project writes it"
         ) from error
     return checkpoint
 
