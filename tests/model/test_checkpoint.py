@@ -64,7 +64,7 @@ def test_checkpoint_is_a_plain_dict_with_the_documented_keys(saved: Path) -> Non
         "provenance",
         "temperature",
         "threshold",
-        "neighbours",
+        "class_distances",
         "seen",
         "format_version",
     }

@@ -696,21 +696,21 @@ def test_an_empty_name_and_an_address_are_refused_in_words(word: str, expected: 
 def test_what_is_unlike_the_training_videos_has_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same model and video, with neighbours of another direction, then of its own."""
+    """The same model and video, without class distances, then with a class far away."""
     checkpoint = load_checkpoint(write_checkpoint(tmp_path / "best.pt"))
     path = write_video(tmp_path / "a.mp4", steady(30, 15))
     model = Predictor(checkpoint)
     plain = model.predict(path)
     assert (plain.doubt, plain.novelty) == (None, None)
     size = checkpoint.model_state["blocks.6.proj.weight"].shape[1]
-    far = {"directions": torch.zeros(4, size), "k": 1, "limit": 0.5}
-    # Every direction is √2 from nothing.
-    predictor = Predictor(replace(checkpoint, neighbours=far))
+    far = {"means": torch.zeros(1, size), "axes": torch.zeros(0, size), "limit": 0.5}
+    # Every direction has the length 1.
+    predictor = Predictor(replace(checkpoint, class_distances=far))
     found = predictor.predict(path)
-    assert found.novelty == pytest.approx(2 * 2**0.5, rel=1e-3)
+    assert found.novelty == pytest.approx(2, rel=1e-3)
     assert (found.answer, found.doubt) == (None, "unlike the training videos")
     assert found.probabilities == plain.probabilities
-    assert "none of these: unlike the training videos (novelty 2.83)" in as_text(found, top=1)
+    assert "none of these: unlike the training videos (novelty 2.00)" in as_text(found, top=1)
     assert predictor.predict(path, max_novelty=3).answer == plain.label
     torn = predictor.predict(path, max_novelty=3, threshold=1.0)
     assert torn.doubt == "between classes"

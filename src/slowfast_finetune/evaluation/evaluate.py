@@ -24,7 +24,7 @@ from slowfast_finetune.evaluation.result_rows import Outcome
 from slowfast_finetune.evaluation.result_tables import ClassRow, ScoreRow, ViewRow
 from slowfast_finetune.features.extraction import view_features
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
-from slowfast_finetune.scoring.novelty import Neighbours
+from slowfast_finetune.scoring.novelty import ClassDistances
 from slowfast_finetune.scoring.views import Views, view_stored
 
 
@@ -53,13 +53,13 @@ def evaluate_checkpoint(
     _check_classes(rows, checkpoint, checkpoint_path)
     restore_entries(test_rows, params=params, store=store, project=project)
     views = view_videos(test_rows, checkpoint=checkpoint, params=params, store=store)
-    neighbours = Neighbours.of(checkpoint)  # None in an older checkpoint
+    distances = ClassDistances.of(checkpoint)  # None in an older checkpoint
     outcome = Outcome(
         test_rows,
         views.probabilities(temperature=checkpoint.temperature),
         [row for row in rows if row.split == "train"],
         checkpoint.threshold,
-        None if neighbours is None else views.novelty(neighbours),
+        None if distances is None else views.novelty(distances),
     )
     _write(outcome, views, checkpoint.class_names, results)
 

@@ -17,7 +17,7 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.scoring.calibration import Calibration, calibrate
 from slowfast_finetune.scoring.metrics import Floats, Labels, score
-from slowfast_finetune.scoring.novelty import Neighbours, neighbours_between_folds
+from slowfast_finetune.scoring.novelty import ClassDistances, class_distances_between_folds
 
 NUM_FOLDS = 5
 # Weight λ of ‖W‖²/2 beside the mean cross-entropy; from where nothing is learned to where all is.
@@ -261,7 +261,7 @@ class Probe:
     best: int  # position of the one that was chosen
     num_folds: int  # of the cross-validation
     calibration: Calibration  # of the logits of videos left out, each shown once, its middle view
-    neighbours: Neighbours  # all videos; the limit is fitted to those left out, by that view
+    distances: ClassDistances  # of all videos; the limit is fitted to those left out, by that view
 
 
 def fit_probe(
@@ -294,9 +294,9 @@ def fit_probe(
             balanced=balanced,
         )
     logits = results[best].logits[:, num_views // 2].astype(np.float32)
-    neighbours = neighbours_between_folds(features[:, num_views // 2], folds)
+    distances = class_distances_between_folds(features[:, num_views // 2], labels, folds)
     found = calibrate(logits, labels)
-    return Probe(head, results, best, int(folds.max()) + 1, found, neighbours)
+    return Probe(head, results, best, int(folds.max()) + 1, found, distances)
 
 
 def check_features(rows: Sequence[ClipRow], features: Features) -> None:

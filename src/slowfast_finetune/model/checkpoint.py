@@ -54,8 +54,8 @@ class Checkpoint:
     provenance: dict[str, Any]  # seed, versions, digest of the data, commit, device, first weights
     temperature: float = 1.0  # logits are divided by it before the softmax
     threshold: float = 0.0  # an answer less probable is "none of these"; from 0 to 1
-    # What scoring.novelty.Neighbours is made from; None in files of versions without it.
-    neighbours: dict[str, Any] | None = None
+    # What scoring.novelty.ClassDistances is made from; None in files of versions without it.
+    class_distances: dict[str, Any] | None = None
     # The videos that trained the weights or chose the epoch, those of the first weights included:
     # int64 (N,), see :func:`video_numbers`; None in files of versions without it.
     seen: Tensor | None = None
@@ -115,7 +115,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: has format {version}; this version reads {FORMAT_VERSION}")
-    content = {"neighbours": None, "seen": None} | content
+    content = {"class_distances": None, "seen": None} | content
     lacking = [name for name in Checkpoint.__dataclass_fields__ if name not in content]
     if lacking:
         raise CheckpointError(f"{path}: lacks {', '.join(lacking)}")

@@ -38,7 +38,7 @@ from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVi
 from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
 from slowfast_finetune.scoring.calibration import probabilities_of
-from slowfast_finetune.scoring.novelty import FAMILIAR, Neighbours
+from slowfast_finetune.scoring.novelty import FAMILIAR, ClassDistances
 from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
 
 Logits = npt.NDArray[np.float32]
@@ -46,15 +46,12 @@ Features = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float64]
 OnClip = Callable[[SelectedClip, Logits], None]
 
-NOT_KEPT = np.zeros(0, np.float32)  # in place of features, which would fill the memory
-
 
 class _ClipScores(NamedTuple):
     """What the model gives for a clip."""
 
     logits: Logits  # (classes,)
-    novelty: float | None
-    features: Features  # (D,), or NOT_KEPT
+    features: Features  # (D,)
 
 
 @dataclass
@@ -62,7 +59,6 @@ class _ScoredVideo:
     """A video, its clips, and the scores of those that were shown."""
 
     path: Path
-    keeps_features: bool
     clips: VideoClips = field(default_factory=VideoClips)
     scores: dict[Place, _ClipScores] = field(default_factory=dict)
     refusal: RefusedVideo | None = None
@@ -74,6 +70,11 @@ class _ScoredVideo:
     def logits_at(self, places: Iterable[Place]) -> Logits:
         """The logits of clips (clips, classes)."""
         return np.stack([scores.logits for scores in self.scores_at(places)])
+
+    @property
+    def averaged_features(self) -> Features:
+        """The features of the clips that are averaged (clips, D)."""
+        return np.stack([scores.features for scores in self.scores_at(self.clips.averaged)])
 
 
 class ViewFeatures(NamedTuple):
@@ -102,7 +103,7 @@ class Predictor:
         checkpoint: what it was made from.
         class_names: name of each label.
         threshold: an answer less probable than this is "none of these".
-        neighbours: what tells which videos are unlike the training videos, if anything.
+        class_distances: what tells which videos are unlike the training videos, if anything.
         timeline: how timelines are made.
         timeline_note: what is to be said of that, if anything.
         preprocessing: how a clip is made from a video, geometry and rates.
@@ -123,7 +124,7 @@ class Predictor:
         self.timeline = timeline or TimelineSettings()
         self.timeline_note = ""
         self._plan(None)  # raises now, not at the first video, if the checkpoint lacks something
-        self.neighbours = Neighbours.of(checkpoint)
+        self.class_distances = ClassDistances.of(checkpoint)
         self._network: Callable[[Tensor], tuple[Tensor, Tensor]]  # logits and features of clips
         if int8_network is not None:
             self._network, self._device = int8_network, torch.device("cpu")
@@ -211,16 +212,12 @@ class Predictor:
         shape = self.preprocessing
         plan = self._plan(shape.num_frames / shape.sample_fps)
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
-            for video in self._scored(streams, plan, keeps_features=True):
+            for video in self._scored(streams, plan):
                 if video.refusal is not None:
                     yield video.refusal
                     continue
-                places = video.clips.averaged
-                yield ViewFeatures(
-                    video.path,
-                    [start / shape.sample_fps for start, _, _ in places],
-                    np.stack([scores.features for scores in video.scores_at(places)]),
-                )
+                starts = [start / shape.sample_fps for start, _, _ in video.clips.averaged]
+                yield ViewFeatures(video.path, starts, video.averaged_features)
 
     def timeline_cells(
         self, paths: Sequence[Path], *, stride_seconds: float
@@ -263,14 +260,12 @@ class Predictor:
         streams: Iterable[tuple[Path, Iterable[FrameRun]]],
         plan: ClipPlan,
         on_clip: OnClip | None = None,
-        *,
-        keeps_features: bool = False,
     ) -> Iterator[_ScoredVideo]:
         """Videos of which every clip has been shown to the model, in order."""
         batch: list[tuple[_ScoredVideo, SelectedClip]] = []
         ended: deque[_ScoredVideo] = deque()
         for path, runs in streams:
-            video = _ScoredVideo(path, keeps_features)
+            video = _ScoredVideo(path)
             try:
                 for clip in select_clips(runs, plan, video.clips):
                     batch.append((video, clip))
@@ -293,12 +288,8 @@ class Predictor:
         if not batch:
             return
         logits, features = self.logits_and_features(np.stack([clip.clip for _, clip in batch]))
-        novelty: list[float | None] = [None] * len(batch)
-        if self.neighbours is not None:
-            novelty = self.neighbours.novelty(features).tolist()
         for number, (video, clip) in enumerate(batch):
-            kept = features[number] if video.keeps_features else NOT_KEPT
-            video.scores[clip.place] = _ClipScores(logits[number], novelty[number], kept)
+            video.scores[clip.place] = _ClipScores(logits[number], features[number])
             if on_clip is not None:
                 on_clip(clip, logits[number])
         batch.clear()
@@ -334,8 +325,9 @@ class Predictor:
             settings = settings.model_copy(update={"threshold": threshold})
             sure_enough = threshold
         novelty: float | None = None
-        if self.neighbours is not None:
-            novelty = float(np.mean([s.novelty for s in video.scores_at(clips.averaged)]))
+        if self.class_distances is not None:
+            mean = video.averaged_features.mean(axis=0, dtype=np.float64).astype(np.float32)
+            novelty = float(self.class_distances.novelty(mean[None])[0])
         doubt: Doubt | None = None
         if novelty is not None and novelty > max_novelty:
             doubt = "unlike the training videos"

@@ -1,15 +1,15 @@
-"""Measure how unlike the training videos a video is, by its nearest neighbours among them. Pure.
+"""Measure how unlike the training videos a video is, by its distance from their classes. Pure.
 
-The distance to the k-th nearest neighbour in features of length 1: Sun, Ming, Zhu and Li,
-"Out-of-Distribution Detection with Deep Nearest Neighbors", ICML 2022 (arXiv 2204.06507). The
-square root is taken of each feature first, so that a few large ones do not decide alone
-(Arandjelović and Zisserman, "Three things everyone should know to improve object retrieval",
-CVPR 2012). docs/predicting.md compares this with other rules.
+The Mahalanobis distance to the nearest class mean, with one covariance for all classes: Lee, Lee,
+Lee and Shin, "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
+Attacks", NeurIPS 2018 (arXiv 1807.03888). The square root is taken of each feature first, and
+these are scaled to length 1, so that a few large ones do not decide alone (Arandjelović and
+Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012).
+docs/predicting.md compares this with other rules.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,50 +25,62 @@ if TYPE_CHECKING:
 
 Features = npt.NDArray[np.float32]
 
-MAX_KEPT = 1000  # training videos whose features a checkpoint carries: 4.6 MB for R50
-CHUNK = 1000  # videos compared at once, to bound the memory
+# Axes along which less than this share of the squared distance is removed are left out.
+MIN_REMOVED = 0.05
 FAMILIAR = 1.0  # novelty up to which a video counts as like the training videos
 
 
 @dataclass(frozen=True)
-class Neighbours:
-    """The training videos that a video is compared with."""
+class ClassDistances:
+    """Where the classes of the training videos lie, and how their videos spread.
 
-    directions: Features  # float32 (N, D), see :func:`directions_of`
-    k: int  # which of the nearest counts, from 1
-    limit: float  # the distance that 95 % of the validation videos do not exceed
+    With the covariance S within the classes, of mean variance m, the distance of x from a mean μ
+    is √(m (x - μ)ᵀ (S + m I)⁻¹ (x - μ)) = √(‖x - μ‖² - ‖A (x - μ)‖²): S + m I is S shrunk half-way
+    towards m I, and A has a row √(s / (s + m)) e for each eigenvector e of S with its variance s.
+    """
+
+    means: Features  # float32 (classes, D), of :func:`directions_of` the training videos
+    axes: Features  # A: float32 (K, D)
+    limit: float = 1.0  # the distance that 95 % of the validation videos do not exceed
 
     def novelty(self, features: Features) -> Floats:
-        """Distances to the k-th nearest, as multiples of the limit (M,), of features (M, D)."""
-        found: Floats = distances(self.directions, directions_of(features), k=self.k) / self.limit
-        return found
+        """Distances from the nearest class, as multiples of the limit (M,), of features (M, D)."""
+        directions = directions_of(features)
+        squares = [
+            np.square(off).sum(axis=1) - np.square(off @ self.axes.T).sum(axis=1)
+            for off in (directions - mean for mean in self.means)
+        ]
+        distances: Floats = np.sqrt(np.maximum(np.min(squares, axis=0), 0.0))
+        return distances.astype(np.float64) / self.limit
 
     def as_plain(self) -> dict[str, Any]:
         """What a checkpoint keeps; float16 changes a distance by a thousandth."""
         import torch  # here: heads are fitted, and labels judged, without it
 
-        kept = torch.from_numpy(self.directions).half()
-        return {"directions": kept, "k": self.k, "limit": self.limit}
+        kept = {name: torch.from_numpy(getattr(self, name)).half() for name in ("means", "axes")}
+        return {**kept, "limit": self.limit}
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Neighbours | None:
+    def of(cls, checkpoint: Checkpoint) -> ClassDistances | None:
         """Those of a checkpoint; None if it was written without.
 
         Raises:
             CheckpointError: they are not as this project writes them.
         """
-        if checkpoint.neighbours is None:
+        if checkpoint.class_distances is None:
             return None
         try:
-            kept, k, limit = (checkpoint.neighbours[n] for n in ("directions", "k", "limit"))
+            means, axes, limit = (checkpoint.class_distances[n] for n in ("means", "axes", "limit"))
             size = checkpoint.model_state["blocks.6.proj.weight"].shape[1]
-            is_sound = kept.ndim == 2 and kept.shape[1] == size and 1 <= k <= len(kept)
-            if not (is_sound and kept.isfinite().all() and 0 < limit < np.inf):
+            for kept in (means, axes):
+                if kept.shape != (len(kept), size) or not kept.isfinite().all():
+                    raise ValueError("out of range")
+            if not (len(means) and 0 < limit < np.inf):
                 raise ValueError("out of range")
-            return cls(kept.float().numpy(), int(k), float(limit))
+            return cls(means.float().numpy(), axes.float().numpy(), float(limit))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
-                "the checkpoint's neighbours are not as this project writes them"
+                "the checkpoint's class_distances are not as this project writes them"
             ) from error
 
 
@@ -80,49 +92,34 @@ def directions_of(features: Features) -> Features:
     return directions
 
 
-def distances(known: Features, directions: Features, *, k: int) -> Floats:
-    """Distance (M,) of each of M directions to the k-th nearest of the known ones (N, D)."""
-    nearest = [
-        np.partition(part @ known.T, len(known) - k, axis=1)[:, len(known) - k]
-        for part in np.array_split(directions, len(directions) // CHUNK + 1)
-    ]
-    cosines = np.concatenate(nearest).astype(np.float64)
-    found: Floats = np.sqrt(np.maximum(2 - 2 * cosines, 0.0))
-    return found
-
-
-def neighbours_from(train: Features, val: Features) -> Neighbours:
-    """Keep training videos (N, D), and fit the limit to validation videos (M, D).
-
-    k is the square root of the number of videos that are kept.
-    """
-    known = _kept(directions_of(train))
-    k = neighbour_rank(len(known))
-    return Neighbours(known, k, _limit(distances(known, directions_of(val), k=k)))
-
-
-def neighbours_between_folds(features: Features, folds: Labels) -> Neighbours:
-    """Keep all videos (N, D), and fit the limit to each fold's distances from the others."""
+def fit_class_distances(features: Features, labels: Labels) -> ClassDistances:
+    """Fit to features (N, D) of training videos and their labels (N,); the limit is 1."""
     directions = directions_of(features)
-    found = np.zeros(len(folds))
+    _, classes = np.unique(labels, return_inverse=True)
+    sums = np.zeros((classes.max() + 1, directions.shape[1]))
+    np.add.at(sums, classes, directions)
+    means = (sums / np.bincount(classes)[:, None]).astype(np.float32)
+    within = directions - means[classes]
+    variances, axes = np.linalg.eigh(within.T @ within / len(within))
+    variances = np.maximum(variances, 0.0)
+    removed = variances / np.maximum(variances + variances.mean(), np.finfo(np.float32).tiny)
+    kept = removed > MIN_REMOVED
+    return ClassDistances(means, np.sqrt(removed[kept])[:, None] * axes.T[kept])
+
+
+def with_limit(found: ClassDistances, distances: Floats) -> ClassDistances:
+    """The same with the limit that 95 % of these distances (M,) do not exceed."""
+    limit = float(np.quantile(distances, KEPT_SHARE, method="higher"))
+    return ClassDistances(found.means, found.axes, max(limit, 1e-6))
+
+
+def class_distances_between_folds(
+    features: Features, labels: Labels, folds: Labels
+) -> ClassDistances:
+    """Fit to all videos (N, D), and the limit to each fold's distances from the other folds."""
+    distances = np.zeros(len(folds))
     for fold in np.unique(folds):
         inside = folds == fold
-        known = _kept(directions[~inside])
-        found[inside] = distances(known, directions[inside], k=neighbour_rank(len(known)))
-    known = _kept(directions)
-    return Neighbours(known, neighbour_rank(len(known)), _limit(found))
-
-
-def neighbour_rank(num_known: int) -> int:
-    """The k for so many videos: about as many as a class of a few dozen has from other groups."""
-    return max(1, round(math.sqrt(num_known)))
-
-
-def _kept(directions: Features) -> Features:
-    """At most MAX_KEPT, evenly spread over the order, in which classes follow one another."""
-    chosen = np.linspace(0, len(directions) - 1, min(len(directions), MAX_KEPT)).round()
-    return directions[chosen.astype(np.int64)]
-
-
-def _limit(found: Floats) -> float:
-    return max(float(np.quantile(found, KEPT_SHARE, method="higher")), 1e-6)
+        others = fit_class_distances(features[~inside], labels[~inside])
+        distances[inside] = others.novelty(features[inside])
+    return with_limit(fit_class_distances(features, labels), distances)

@@ -17,7 +17,7 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, in_batches, plan_views
 from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.scoring.calibration import probabilities_of
-from slowfast_finetune.scoring.novelty import Neighbours
+from slowfast_finetune.scoring.novelty import ClassDistances
 from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
 
 
@@ -33,11 +33,11 @@ class Views:
         """Average softmax(logits / temperature) over the views: (videos, classes)."""
         return self._averaged(probabilities_of(self.logits, temperature=temperature))
 
-    def novelty(self, neighbours: Neighbours) -> npt.NDArray[np.float64]:
-        """Average the novelty of the views: (videos,)."""
-        return self._averaged(neighbours.novelty(self.features)[:, None])[:, 0]
+    def novelty(self, distances: ClassDistances) -> npt.NDArray[np.float64]:
+        """The novelty of the mean features of the views: (videos,)."""
+        return distances.novelty(self._averaged(self.features).astype(np.float32))
 
-    def _averaged(self, each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _averaged(self, each: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         clips = np.array([window.clip for window in self.windows])
         total = np.zeros((clips.max() + 1, each.shape[1]))
         np.add.at(total, clips, each)

@@ -185,7 +185,7 @@ def _checkpoint(
         val_loss=chosen.val_loss,
         temperature=probe.calibration.temperature,
         threshold=probe.calibration.threshold,
-        neighbours=probe.neighbours.as_plain(),
+        class_distances=probe.distances.as_plain(),
     )
 
 

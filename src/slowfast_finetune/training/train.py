@@ -30,7 +30,7 @@ from slowfast_finetune.model.device import (
 )
 from slowfast_finetune.model.weights import build_pretrained, locate_weights, videos_seen
 from slowfast_finetune.scoring.calibration import calibrate
-from slowfast_finetune.scoring.novelty import neighbours_from
+from slowfast_finetune.scoring.novelty import fit_class_distances, with_limit
 from slowfast_finetune.scoring.views import view_stored
 from slowfast_finetune.training.augmentation import check_mirroring
 from slowfast_finetune.training.engine import fit
@@ -223,9 +223,9 @@ def _fine_tune(
 
 
 def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
-    """The checkpoint with temperature, threshold and neighbours.
+    """The checkpoint with temperature, threshold and distances from the classes.
 
-    All are fitted to the validation videos; the neighbours are training videos. Each is shown
+    All are fitted to the validation videos, but the classes to the training videos. Each is shown
     once, its centre, as evaluate shows it. The process that calls this computes all of them.
     """
     views = view_stored(
@@ -237,11 +237,14 @@ def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
     train, val = slice(len(data.rows)), slice(len(data.rows), None)
     true = np.array([row.label for row in data.val_rows], dtype=np.int64)
     found = calibrate(views.logits[val], true)
+    labels = np.array([row.label for row in data.rows], dtype=np.int64)
+    distances = fit_class_distances(views.features[train], labels)
+    distances = with_limit(distances, distances.novelty(views.features[val]))
     return dataclasses.replace(
         checkpoint,
         temperature=found.temperature,
         threshold=found.threshold,
-        neighbours=neighbours_from(views.features[train], views.features[val]).as_plain(),
+        class_distances=distances.as_plain(),
     )
 
 
