@@ -127,7 +127,8 @@ def entries_of(
     for row in rows:
         if row.start_seconds is None:
             continue
-        needed = needed_range(part_range(row, store.params), store.params)
+        part, is_open = part_range(row, store.params), row.end_seconds is None
+        needed = needed_range(part, store.params, is_open=is_open)
         while (found := store.find(row.content_hash, needed)) and (
             key := range_key(row.content_hash, found)
         ) not in held:
