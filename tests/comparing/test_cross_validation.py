@@ -12,6 +12,7 @@ from small_run import write_project
 from synthetic import make_params
 from tiny_model import write_checkpoint
 
+from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.comparing.cross_validation import (
     SHARES,
@@ -66,6 +67,25 @@ def test_every_video_is_tested_once_by_a_probe_of_other_groups() -> None:
     assert not groups[1] & groups[2]
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
     assert np.mean([(fold.actual == fold.predicted).mean() for fold in folds]) > 0.8
+
+
+@pytest.mark.parametrize("num_groups", [2, 3])
+def test_a_class_needs_three_groups(num_groups: int) -> None:
+    """One to test on, and two for the folds by which the penalty is chosen."""
+    rows, features = drawn_videos(60, spread=4)
+    rows = [
+        row._replace(group=f"clapper {index // 3 % num_groups}") if row.label == 0 else row
+        for index, row in enumerate(rows)
+    ]
+    if num_groups == 3:
+        assert len(cross_validated(rows, features, params=make_params()).penalties) == 3
+        return
+    expected = (
+        "^class 'clap' lies in 2 groups alone, and leaving folds out takes 3: add videos of "
+        "another group, or remove the class$"
+    )
+    with pytest.raises(DataError, match=expected):
+        cross_validated(rows, features, params=make_params())
 
 
 def test_weights_that_saw_these_videos_are_named(tmp_path: Path) -> None:
