@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from in_process import COMMAND, run_here
 from synthetic import (
     make_manifest,
     make_params,
@@ -326,6 +328,56 @@ def test_clips_that_are_gone_are_made_again(cache: Cache) -> None:
     reader = ClipReader(clips, folder=cache.store.folder, num_frames=8, crop_size=32)
     with pytest.raises(DataError, match=r"^x/long.mp4#t=5,6: its clip is gone or damaged"):
         reader.gather(plan_views(clips, num_frames=8, crop_size=32))
+
+
+@pytest.mark.parametrize("how", ["cut short", "unreadable"])
+def test_looking_at_the_store_deletes_nothing(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    rows = rows_of(cache.project, "x/long.mp4", *PARTS)
+    clips, _ = cache(rows)
+    victim = cache.store.path(f"{clips[0].content_hash}/37-128")
+    whole = victim.read_bytes()
+    with monkeypatch.context() as patch:
+        if how == "cut short":
+            victim.write_bytes(whole[:-1000])
+        else:
+            fail_to_open(victim, patch)
+        keys, held = entries_of(rows, cache.store)
+        assert keys[rows[0].case] not in held
+        assert victim.stat().st_size == len(whole) - (1000 if how == "cut short" else 0)
+        kept = victim.stat().st_ino
+        assert cache(rows) == (clips, [])
+        assert [job.ranges for job in cache.jobs] == [(FrameRange(37, 128),)]
+    assert victim.stat().st_ino != kept, "written anew, and then renamed"
+    assert victim.read_bytes()[4096:] == whole[4096:]
+
+
+def fail_to_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk fail to read one file."""
+    real = Path.open
+
+    def fail(self: Path, *args: Any, **options: Any) -> Any:
+        if self == path:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", fail)
+
+
+def test_what_cannot_be_read_now_is_not_removed_as_damaged(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips, _ = cache(rows_of(cache.project, "x/long.mp4", *PARTS))
+    cut, unreadable, _ = sorted((cache.store.folder / clips[0].content_hash).iterdir())
+    cut.write_bytes(cut.read_bytes()[:-1])
+    fail_to_open(unreadable, monkeypatch)
+    verify = run_here(tmp_path, COMMAND, "clips", "verify", "--remove")
+    assert verify.returncode == 1
+    assert f"{unreadable}: cannot be read: Input/output error" in verify.stdout
+    assert "cannot be read, and kept: 1 file" in verify.stderr
+    assert not cut.exists()
+    assert unreadable.exists()
 
 
 def test_the_store_is_looked_after(cache: Cache, tmp_path: Path) -> None:
