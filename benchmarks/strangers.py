@@ -172,13 +172,15 @@ def table(results: Sequence[Mapping[str, Mapping[str, Sequence[float]]]]) -> str
 
 
 def _measured(checkpoint: Checkpoint, strangers: Sequence[Path], store: Path) -> Any:
-    own = _rows(checkpoint, store, checkpoint.params["data"])
+    data = checkpoint.params["data"]
+    data = {**data, "videos": str(Path(data["videos"]).resolve())}  # as seen from the project
+    own = _rows(checkpoint, store, data)
     sets = {
         folder.name: _rows(checkpoint, store, {"videos": str(folder), "group_pattern": None})
         for folder in strangers
     }
-    if checkpoint.params["data"]["exclude"]:
-        everything = _rows(checkpoint, store, {**checkpoint.params["data"], "exclude": []})
+    if data["exclude"]:
+        everything = _rows(checkpoint, store, {**data, "exclude": []})
         unknown = [row for row in everything if row.class_name not in checkpoint.class_names]
         sets["the class left out"] = unknown
     train, test = ([row for row in own if row.split == split] for split in ("train", "test"))
