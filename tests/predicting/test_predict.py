@@ -37,6 +37,7 @@ from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.model.checkpoint import load_checkpoint
 from slowfast_finetune.predicting import decoder_pool
 from slowfast_finetune.predicting.annotating import Annotator
+from slowfast_finetune.predicting.clip_selection import VideoClips, WindowRun
 from slowfast_finetune.predicting.inputs import find_inputs
 from slowfast_finetune.predicting.prediction_text import (
     SegmentRow,
@@ -46,7 +47,7 @@ from slowfast_finetune.predicting.prediction_text import (
     clock,
     csv_header,
 )
-from slowfast_finetune.predicting.predictor import Predictor
+from slowfast_finetune.predicting.predictor import Predictor, _ClipScores, _ScoredVideo
 from slowfast_finetune.predicting.webcam import camera_index, watch
 from slowfast_finetune.scoring import ready
 
@@ -483,11 +484,14 @@ def test_answers_before_an_early_end_are_kept(
 ) -> None:
     out = tmp_path / "answers.json"
     out.write_text("old")
+    partial = tmp_path / "answers.json.partial"
     worded = predict_command._formatted
     said: list[str] = []
 
     def word(result: Any, args: Any) -> str:
         if len(said) == 2:
+            # However the program ends: nothing waits in memory.
+            assert partial.read_text().splitlines() == said
             raise KeyboardInterrupt
         said.append(worded(result, args))
         return said[-1]
@@ -495,7 +499,6 @@ def test_answers_before_an_early_end_are_kept(
     monkeypatch.setattr(predict_command, "_formatted", word)
     words = [videos, "--checkpoint", checkpoint, "--json", "--out", out]
     assert run(*words, monkeypatch=monkeypatch) == 130
-    partial = tmp_path / "answers.json.partial"
     assert partial.read_text().splitlines() == said
     assert out.read_text() == "old"
     assert f"the answers so far are in {partial}\n" in capsys.readouterr().err
@@ -692,6 +695,19 @@ def test_an_empty_name_and_an_address_are_refused_in_words(word: str, expected: 
     assert expected in found.detail
 
 
+def test_features_of_a_long_video_are_averaged_over_time() -> None:
+    """A window that stands for nine of its like counts nine times; views count alike."""
+    places = [(0, 0, 0), (72, 0, 0)]
+    scores = {
+        place: _ClipScores(np.zeros(2, np.float32), np.array([value], np.float32))
+        for place, value in zip(places, (1.0, 11.0), strict=True)
+    }
+    long = VideoClips(timeline=[WindowRun(places[0], 9), WindowRun(places[1], 1)])
+    assert _ScoredVideo(Path("a.mp4"), long, scores).mean_features == [2.0]
+    viewed = replace(long, views=places)
+    assert _ScoredVideo(Path("a.mp4"), viewed, scores).mean_features == [6.0]
+
+
 @pytest.mark.process
 def test_what_is_unlike_the_training_videos_has_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -709,6 +725,8 @@ def test_what_is_unlike_the_training_videos_has_no_answer(
     found = predictor.predict(path)
     assert found.novelty == pytest.approx(2, rel=1e-3)
     assert (found.answer, found.doubt) == (None, "unlike the training videos")
+    assert None not in {part.answer for part in plain.segments}
+    assert [part.answer for part in found.segments] == [None]
     assert found.probabilities == plain.probabilities
     assert "none of these: unlike the training videos (novelty 2.00)" in as_text(found, top=1)
     assert predictor.predict(path, max_novelty=3).answer == plain.label

@@ -51,6 +51,12 @@ def evaluate_checkpoint(
     if not test_rows:
         raise DataError("data/clips.csv: no usable video in test; nothing can be measured")
     _check_classes(rows, checkpoint, checkpoint_path)
+    shown, own = checkpoint.params.get("evaluate"), params.evaluate.model_dump()
+    if shown not in (None, own):
+        say(
+            f"note: predict and serve show evaluate: {shown}, as params.yaml was in training; "
+            f"this measures with {own}"
+        )
     restore_entries(test_rows, params=params, store=store, project=project)
     views = view_videos(test_rows, checkpoint=checkpoint, params=params, store=store)
     distances = ClassDistances.of(checkpoint)  # None in an older checkpoint

@@ -208,6 +208,7 @@ class Overlay:
 
     def __init__(self, prediction: Prediction, *, width: int, height: int) -> None:
         self._segments = prediction.segments
+        self._is_unlike = prediction.doubt == "unlike the training videos"
         self._seconds = max(prediction.duration_seconds, 1e-6)
         self._names = list(prediction.probabilities)
         self._size = max(10, round(height / 18))
@@ -244,6 +245,8 @@ class Overlay:
         from PIL import Image, ImageDraw
 
         words = f"{self._legible(segment)} {segment.confidence:.2f}"
+        if self._is_unlike:
+            words = f"{named(None)}: unlike the training videos"
         font = font_for(words, self._size)
         image = Image.new("RGB", (1, 1))
         left, top, right, bottom = ImageDraw.Draw(image).textbbox((0, 0), words, font=font)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -75,6 +76,13 @@ class _ScoredVideo:
     def averaged_features(self) -> Features:
         """The features of the clips that are averaged (clips, D)."""
         return np.stack([scores.features for scores in self.scores_at(self.clips.averaged)])
+
+    @property
+    def mean_features(self) -> Features:
+        """The mean features (D,): of the views, or of the windows by their number."""
+        weights = None if self.clips.views else [run.length for run in self.clips.timeline]
+        mean = np.average(self.averaged_features.astype(np.float64), axis=0, weights=weights)
+        return mean.astype(np.float32)
 
 
 class ViewFeatures(NamedTuple):
@@ -194,23 +202,32 @@ class Predictor:
             for video in self._scored(streams, plan):
                 yield video.refusal or self._prediction(video, plan, threshold, max_novelty)
 
-    def features(self, path: str | Path) -> ViewFeatures:
+    def features(self, path: str | Path, *, views: tuple[int, int] | None = None) -> ViewFeatures:
         """The features of one video.
+
+        Args:
+            views: clips spread over it, and squares of each; those of evaluate if not given.
 
         Raises:
             VideoError: it cannot be decoded.
         """
-        (result,) = self.features_many([Path(path)])
+        (result,) = self.features_many([Path(path)], views=views)
         if isinstance(result, RefusedVideo):
             raise VideoError(result.reason, f"{result.path}: {result.detail}")
         return result
 
     def features_many(
-        self, paths: Sequence[Path], *, num_workers: int | Literal["auto"] = "auto"
+        self,
+        paths: Sequence[Path],
+        *,
+        views: tuple[int, int] | None = None,
+        num_workers: int | Literal["auto"] = "auto",
     ) -> Generator[ViewFeatures | RefusedVideo]:
         """The features of videos in order, the next ones decoded meanwhile."""
         shape = self.preprocessing
         plan = self._plan(shape.num_frames / shape.sample_fps)
+        if views is not None:
+            plan = replace(plan, temporal_views=views[0], spatial_crops=views[1])
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
             for video in self._scored(streams, plan):
                 if video.refusal is not None:
@@ -326,11 +343,11 @@ class Predictor:
             sure_enough = threshold
         novelty: float | None = None
         if self.class_distances is not None:
-            mean = video.averaged_features.mean(axis=0, dtype=np.float64).astype(np.float32)
-            novelty = float(self.class_distances.novelty(mean[None])[0])
+            novelty = float(self.class_distances.novelty(video.mean_features[None])[0])
         doubt: Doubt | None = None
         if novelty is not None and novelty > max_novelty:
             doubt = "unlike the training videos"
+            settings = settings.model_copy(update={"threshold": math.inf})  # nor any part of it
         elif confidence < sure_enough:
             doubt = "between classes"
         return Prediction(
