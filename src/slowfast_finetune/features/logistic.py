@@ -17,7 +17,6 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.scoring.calibration import Calibration, calibrate
 from slowfast_finetune.scoring.metrics import Floats, Labels, score
-from slowfast_finetune.scoring.novelty import ClassDistances, class_distances_between_folds
 
 NUM_FOLDS = 5
 # Weight λ of ‖W‖²/2 beside the mean cross-entropy; from where nothing is learned to where all is.
@@ -261,7 +260,6 @@ class Probe:
     best: int  # position of the one that was chosen
     num_folds: int  # of the cross-validation
     calibration: Calibration  # of the logits of videos left out, each shown once, its middle view
-    distances: ClassDistances  # of all videos; the limit is fitted to those left out, by that view
 
 
 def fit_probe(
@@ -294,9 +292,8 @@ def fit_probe(
             balanced=balanced,
         )
     logits = results[best].logits[:, num_views // 2].astype(np.float32)
-    distances = class_distances_between_folds(features[:, num_views // 2], labels, folds)
     found = calibrate(logits, labels)
-    return Probe(head, results, best, int(folds.max()) + 1, found, distances)
+    return Probe(head, results, best, int(folds.max()) + 1, found)
 
 
 def check_features(rows: Sequence[ClipRow], features: Features) -> None:

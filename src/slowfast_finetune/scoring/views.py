@@ -17,7 +17,7 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import Window, in_batches, plan_views
 from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.scoring.calibration import probabilities_of
-from slowfast_finetune.scoring.novelty import ClassDistances
+from slowfast_finetune.scoring.novelty import ClassDistances, fit_class_distances, with_limit
 from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
 
 
@@ -43,6 +43,17 @@ class Views:
         np.add.at(total, clips, each)
         averaged: npt.NDArray[np.float64] = total / np.bincount(clips)[:, None]
         return averaged
+
+
+def class_distances_from(
+    features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], val: Views
+) -> ClassDistances:
+    """Fit to features (N, D) and labels (N,) of training videos; the limit to validation videos.
+
+    These must be shown as test videos will be: the mean of many views lies nearer than one view.
+    """
+    found = fit_class_distances(features, labels)
+    return with_limit(found, val.novelty(found))
 
 
 @torch.inference_mode()

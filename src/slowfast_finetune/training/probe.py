@@ -22,6 +22,7 @@ from slowfast_finetune.features.extraction import (
     ViewPlan,
     compute,
     features_of,
+    view_features,
     views_of,
 )
 from slowfast_finetune.features.feature_store import PROGRAMS
@@ -31,9 +32,11 @@ from slowfast_finetune.model.checkpoint import (
     Preprocessing,
     copied_state,
     save_checkpoint,
+    view_params,
 )
 from slowfast_finetune.model.exported_program import export_program
 from slowfast_finetune.model.slowfast import head_of
+from slowfast_finetune.scoring.views import class_distances_from
 from slowfast_finetune.training.epoch_progress import gather
 from slowfast_finetune.training.history import HISTORY, EpochRow, Recorder
 from slowfast_finetune.training.memory import peak_memory_mb
@@ -128,6 +131,17 @@ def train_probe(
     HISTORY.write(outputs.history, history)
     chosen = history[probe.best]
     best = _checkpoint(description, network, probe, chosen)
+    inside = np.array([row.split == "train" for row in rows])
+    shown = view_features(
+        [row for row in rows if row.split == "val"],
+        checkpoint=best,
+        clips=clips,
+        runtime=params.runtime,
+        **view_params(best)[1].model_dump(),
+    )
+    labels = np.array([row.label for row in rows], np.int64)[inside]
+    middle = features.values[inside, features.unmirrored.shape[1] // 2]
+    best = replace(best, class_distances=class_distances_from(middle, labels, shown).as_plain())
     save_checkpoint(outputs.best_checkpoint, best)
     export_program(best, outputs.best_model, frames=clips.parent / PROGRAMS)
     facts = {
@@ -185,7 +199,6 @@ def _checkpoint(
         val_loss=chosen.val_loss,
         temperature=probe.calibration.temperature,
         threshold=probe.calibration.threshold,
-        class_distances=probe.distances.as_plain(),
     )
 
 

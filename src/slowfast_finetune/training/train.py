@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,12 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, video_numbers
+from slowfast_finetune.model.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+    video_numbers,
+    view_params,
+)
 from slowfast_finetune.model.device import (
     choose_device,
     choose_precision,
@@ -30,8 +36,7 @@ from slowfast_finetune.model.device import (
 )
 from slowfast_finetune.model.weights import build_pretrained, locate_weights, videos_seen
 from slowfast_finetune.scoring.calibration import calibrate
-from slowfast_finetune.scoring.novelty import fit_class_distances, with_limit
-from slowfast_finetune.scoring.views import view_stored
+from slowfast_finetune.scoring.views import class_distances_from, view_stored
 from slowfast_finetune.training.augmentation import check_mirroring
 from slowfast_finetune.training.engine import fit
 from slowfast_finetune.training.history import Recorder
@@ -225,21 +230,19 @@ def _fine_tune(
 def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
     """The checkpoint with temperature, threshold and distances from the classes.
 
-    All are fitted to the validation videos, but the classes to the training videos. Each is shown
-    once, its centre, as evaluate shows it. The process that calls this computes all of them.
+    Temperature, threshold and classes by one centre view of each video; the limit of the distances
+    by the views that predict and evaluate show. The process that calls this computes all of them.
     """
-    views = view_stored(
-        [*data.rows, *data.val_rows],
-        checkpoint=checkpoint,
-        clips=data.folder,
-        runtime=data.params.runtime,
+    view = partial(
+        view_stored, checkpoint=checkpoint, clips=data.folder, runtime=data.params.runtime
     )
+    views = view([*data.rows, *data.val_rows])
+    shown = view(data.val_rows, **view_params(checkpoint)[1].model_dump())
     train, val = slice(len(data.rows)), slice(len(data.rows), None)
     true = np.array([row.label for row in data.val_rows], dtype=np.int64)
     found = calibrate(views.logits[val], true)
     labels = np.array([row.label for row in data.rows], dtype=np.int64)
-    distances = fit_class_distances(views.features[train], labels)
-    distances = with_limit(distances, distances.novelty(views.features[val]))
+    distances = class_distances_from(views.features[train], labels, shown)
     return dataclasses.replace(
         checkpoint,
         temperature=found.temperature,
