@@ -20,7 +20,8 @@ from benchmarks.stage_inputs import quiet
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.features.extraction import ViewPlan, features_of
+from slowfast_finetune.clips.windows import ViewPlan
+from slowfast_finetune.features.extraction import features_of
 from slowfast_finetune.features.feature_store import FOLDER, Features, feature_stores, key_of
 from slowfast_finetune.features.logistic import fit_probe
 from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
@@ -91,7 +92,7 @@ def _fill(folder: Path, params: Params, rows: Sequence[ClipRow], *, known: int) 
             network=network,
             model_name=checkpoint.model_name,
             shape=checkpoint.preprocessing,
-            plan=ViewPlan(),
+            views=ViewPlan(),
             clips=ClipStore(folder, params.clip).folder,
             runtime=params.runtime,
         )

@@ -23,7 +23,7 @@ from benchmarks.on_the_fly import NaiveDecordDataset
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import demo_params, manifest_of, quiet
 from slowfast_finetune.base.manifest_table import ManifestRow
-from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Params
+from slowfast_finetune.base.params import VIDEO_EXTENSIONS, ClipShape, Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore, raw_bytes
@@ -193,7 +193,7 @@ def _windows(rows: Sequence[ClipRow]) -> list[Window]:
 def _reading(stored: Stored, windows: Sequence[Window], *, cold: bool = False) -> Contender:
     def read() -> float:
         reader = ClipReader(
-            stored.rows, folder=stored.store.folder, num_frames=NUM_FRAMES, crop_size=CROP
+            stored.rows, folder=stored.store.folder, shape=ClipShape(NUM_FRAMES, CROP)
         )
         if cold:
             for row in stored.rows:

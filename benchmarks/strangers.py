@@ -17,7 +17,8 @@ from benchmarks.stage_inputs import demo_params
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.features.extraction import ViewPlan, features_of
+from slowfast_finetune.clips.windows import ViewPlan
+from slowfast_finetune.features.extraction import features_of
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from, load_checkpoint
 from slowfast_finetune.scoring.novelty import directions_of, distances, neighbour_rank
@@ -185,7 +186,7 @@ def _features(checkpoint: Checkpoint, rows: Sequence[ClipRow], store: Path) -> F
         network=classifier_from(checkpoint).network,
         model_name=checkpoint.model_name,
         shape=checkpoint.preprocessing,
-        plan=ViewPlan(),
+        views=ViewPlan(),
         clips=ClipStore(store, params.clip).folder,
         runtime=params.runtime,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +27,14 @@ VIDEO_EXTENSIONS = (
     *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """What the network is shown of a video at once."""
+
+    num_frames: int  # of a clip
+    crop_size: int  # side of the square that is cut out [px]
 
 
 class _Section(pydantic.BaseModel):

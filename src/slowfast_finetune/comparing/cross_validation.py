@@ -28,7 +28,7 @@ from slowfast_finetune.evaluation.resampling import (
 )
 from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
 from slowfast_finetune.features import logistic
-from slowfast_finetune.features.extraction import VideoFeatures, ViewPlan, features_of
+from slowfast_finetune.features.extraction import VideoFeatures, features_of, probe_views
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.model.checkpoint import Preprocessing, video_numbers
 from slowfast_finetune.model.weights import build_pretrained, videos_seen
@@ -88,7 +88,7 @@ def all_features(
         network=network,
         model_name=params.model.name,
         shape=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
-        plan=ViewPlan.of_probe(params.train, params.augment),
+        views=probe_views(params.train, params.augment),
         clips=store.folder,
         runtime=params.runtime,
     )

@@ -70,7 +70,7 @@ def mean_features(
 
     One mean a video judges labels as well as all views do, in a third of the time.
     """
-    from slowfast_finetune.features.extraction import ViewPlan, features_of
+    from slowfast_finetune.features.extraction import features_of, probe_views
     from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
 
     checkpoint = load_checkpoint(path)
@@ -79,7 +79,7 @@ def mean_features(
         network=classifier_from(checkpoint).network,
         model_name=checkpoint.model_name,
         shape=checkpoint.preprocessing,
-        plan=ViewPlan.of_probe(params.train, params.augment),  # whose features are there already
+        views=probe_views(params.train, params.augment),  # whose features are there already
         clips=store.folder,
         runtime=params.runtime,
     )

@@ -16,6 +16,7 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.windows import ViewPlan
 from slowfast_finetune.evaluation import result_rows
 from slowfast_finetune.evaluation import result_tables as tables
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
@@ -84,8 +85,7 @@ def view_videos(
         checkpoint=checkpoint,
         clips=store.folder,
         runtime=params.runtime,
-        temporal_views=params.evaluate.temporal_views,
-        spatial_crops=params.evaluate.spatial_crops,
+        views=ViewPlan(params.evaluate.temporal_views, params.evaluate.spatial_crops),
     )
 
 

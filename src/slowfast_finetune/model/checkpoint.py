@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.files import write_bytes
-from slowfast_finetune.base.params import ClipParams, EvaluateParams, ModelName, Padding
+from slowfast_finetune.base.params import ClipParams, ClipShape, EvaluateParams, ModelName, Padding
 from slowfast_finetune.model.loading import UnreadableError, load_plain
 from slowfast_finetune.model.slowfast import ALPHA, MEAN, STD, ClipClassifier, build_slowfast
 
@@ -22,13 +22,11 @@ FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(ClipShape):
     """How a clip is made from a video; what the model has been trained on."""
 
-    num_frames: int  # of a clip
     sample_fps: float  # frames taken a second
     short_side: int  # of the scaled frame [px]
-    crop_size: int  # side of the square that is cut out [px]
     padding: Padding  # how a video shorter than a clip is filled
     alpha: int = ALPHA  # fast frames to each slow frame
     mean: float = MEAN  # the model itself normalises, to (x / 255 - mean) / std

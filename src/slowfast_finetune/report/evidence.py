@@ -97,10 +97,8 @@ def _heat_maps(
 
     classifier = classifier_from(checkpoint).to(device)
     shape = checkpoint.preprocessing
-    reader = ClipReader(
-        rows, folder=store.folder, num_frames=shape.num_frames, crop_size=shape.crop_size
-    )
-    windows = plan_views(rows, num_frames=shape.num_frames, crop_size=shape.crop_size)
+    reader = ClipReader(rows, folder=store.folder, shape=shape)
+    windows = plan_views(rows, shape)
     pictures = []
     for window, video in zip(
         progress(windows, total=len(windows), label="explaining"), chosen, strict=True

@@ -17,12 +17,12 @@ from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.windows import plan_views
 from slowfast_finetune.features.extraction import (
     VideoFeatures,
-    ViewPlan,
     compute,
     features_of,
-    views_of,
+    probe_views,
 )
 from slowfast_finetune.features.feature_store import PROGRAMS
 from slowfast_finetune.features.logistic import Head, Probe, fit_probe
@@ -83,7 +83,7 @@ def train_probe(
         DataError: a clip is missing, or a class has too few groups.
         TrainingError: the network does not give the logits that the features give.
     """
-    plan = ViewPlan.of_probe(params.train, params.augment)
+    views = probe_views(params.train, params.augment)
     without_effect = "; ".join(f"{name}: {', '.join(rest)}" for name, rest in UNUSED.items())
     recorder.note(
         "train.method: probe: only the last layer is fitted, to the features that the others give; "
@@ -99,7 +99,7 @@ def train_probe(
             network=network,
             model_name=params.model.name,
             shape=shape,
-            plan=plan,
+            views=views,
             clips=clips,
             runtime=params.runtime,
         ),
@@ -118,7 +118,7 @@ def train_probe(
     )
     fit_seconds = time.monotonic() - begun
     put_head(network, probe.head)
-    difference = _check(network, rows, features, probe.head, plan, shape, params, clips)
+    difference = _check(network, rows, features, probe.head, shape, params, clips)
     recorder.note(
         f"sanity check: the features are finite and differ; the network gives the logits of stored "
         f"features to within {difference:.1e}"
@@ -214,7 +214,6 @@ def _check(
     rows: Sequence[ClipRow],
     features: VideoFeatures,
     head: Head,
-    plan: ViewPlan,
     shape: Preprocessing,
     params: Params,
     clips: Path,
@@ -223,7 +222,7 @@ def _check(
 
     Gives the largest difference, as a share of the largest logit.
     """
-    views = views_of(rows[:1], plan, shape=shape)[:1]
+    views = plan_views(rows[:1], shape, probe_views(params.train, params.augment))[:1]
     (fresh,) = compute(
         network, rows[:1], views, shape=shape, clips=clips, runtime=params.runtime, rough=True
     )
