@@ -119,7 +119,7 @@ def run(
 
 def transforms_of_pytorchvideo() -> str:
     """Whether pytorchvideo's transforms can be imported beside today's torchvision."""
-    from slowfast_finetune.model.torchvision_schemas import import_torchvision
+    from slowfast_finetune.model.library_imports import import_torchvision
 
     import_torchvision()
     try:

@@ -633,7 +633,7 @@ def test_health_model_and_unknown_places(client: httpx.Client) -> None:
 
 def test_the_card_beside_the_checkpoint_is_shown(tmp_path: Path) -> None:
     from slowfast_finetune.model.checkpoint import load_checkpoint
-    from slowfast_finetune.serving.card import card_text
+    from slowfast_finetune.serving.inference import card_text
 
     path = write_checkpoint(tmp_path / "best.pt")
     (tmp_path / "README.md").write_bytes(b"# Mine\n\xff")

@@ -106,8 +106,7 @@ class JpegFrames:
         return JpegFrames(self._mapped, spans, (count, *self.shape[1:]))
 
     def __getitem__(self, index: int) -> Frames:
-        frame: Frames = self._decode(self._spans[index]).copy()
-        return frame
+        return self._decode(self._spans[index]).copy()
 
     def copy_window(self, out: Frames, *, start: int, top: int, left: int) -> None:
         length, height, width, _ = out.shape

@@ -25,12 +25,14 @@ def run(args: argparse.Namespace) -> None:
     import dataclasses
     import json
 
-    from slowfast_finetune.comparing.comparison import compare, describe, verdict
-    from slowfast_finetune.comparing.sources import read_predictions, read_timelines
-    from slowfast_finetune.comparing.timeline_comparison import (
+    from slowfast_finetune.comparing.comparison import (
+        compare,
         compare_timelines,
+        describe,
         describe_timelines,
+        verdict,
     )
+    from slowfast_finetune.comparing.sources import read_predictions, read_timelines
 
     a, b = (read_predictions(source) for source in (args.a, args.b))
     result = compare(a, b)

@@ -15,9 +15,8 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.desk.cases import Neighbour
 from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.features.held_out import held_out_probabilities
 from slowfast_finetune.features.likeness import nearest
-from slowfast_finetune.features.logistic import fit_path, fitting
+from slowfast_finetune.features.logistic import fit_path, fitting, held_out_probabilities
 from slowfast_finetune.inspection.duplicates import exact_copies, near_copies
 from slowfast_finetune.inspection.label_errors import cross_predict
 from slowfast_finetune.inspection.video_summary import VideoSummary, summarise_entry

@@ -95,8 +95,7 @@ def int8_bytes(graph: bytes, weights: bytes, *, checkpoint: Path) -> bytes:
     from safetensors.numpy import save
 
     parts = {GRAPH: np.frombuffer(graph, np.uint8), WEIGHTS: np.frombuffer(weights, np.uint8)}
-    content: bytes = save(parts, metadata=file_metadata(graph, weights, checkpoint=checkpoint))
-    return content
+    return save(parts, metadata=file_metadata(graph, weights, checkpoint=checkpoint))
 
 
 def int8_runner(graph: bytes, weights: bytes, *, temperature: float) -> Runner:

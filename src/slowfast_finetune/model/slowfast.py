@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.params import ModelName
-from slowfast_finetune.model.pytorchvideo_import import import_pytorchvideo
+from slowfast_finetune.model.library_imports import import_pytorchvideo
 
 # Of the Kinetics-400 checkpoints: the same for all three channels.
 MEAN = 0.45

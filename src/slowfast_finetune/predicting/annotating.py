@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import bisect
 import colorsys
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +18,24 @@ from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS
 from slowfast_finetune.predicting.frame_pipe import Frame
-from slowfast_finetune.predicting.lettering import font_for
 from slowfast_finetune.predicting.prediction import Prediction
 from slowfast_finetune.predicting.prediction_text import named
 from slowfast_finetune.predicting.timeline import Segment
 
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+# Where systems keep fonts that know many scripts, the widest first.
+SYSTEM_FONTS = (
+    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/noto-cjk/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/truetype/noto/NotoSans-Regular.ttf",
+    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+    "/usr/share/fonts/TTF/DejaVuSans.ttf",
+    "/System/Library/Fonts/PingFang.ttc",
+    "/Library/Fonts/Arial Unicode.ttf",
+)
+NOWHERE = "\U0010ffff"  # no font has it: what is drawn like it is missing
 CLOCK = Fraction(1, 90_000)  # a tick of the copy's time stamps [s]
 SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "alac"}  # what MP4 holds as it is
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".m4v": "mp4", ".mkv": "matroska"}
@@ -272,3 +286,24 @@ class Overlay:
         hue = self._names.index(segment.answer) * 0.618034 % 1
         red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.65, 0.95))
         return red, green, blue
+
+
+@functools.cache
+def font_for(text: str, size: int) -> FreeTypeFont | None:
+    """The font that comes with Pillow, or one of the system's, with all letters of ``text``."""
+    from PIL import ImageFont
+
+    built_in = ImageFont.load_default(size)
+    fonts = [built_in] if isinstance(built_in, ImageFont.FreeTypeFont) else []
+    fonts += [ImageFont.truetype(path, size) for path in SYSTEM_FONTS if Path(path).is_file()]
+    return next((font for font in fonts if _has_all(font, text)), None)
+
+
+def _has_all(font: FreeTypeFont, text: str) -> bool:
+    missing = _shape(font, NOWHERE)
+    return all(letter.isspace() or _shape(font, letter) != missing for letter in set(text))
+
+
+def _shape(font: FreeTypeFont, letter: str) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(letter)
+    return mask.size, bytes(mask)

@@ -40,8 +40,7 @@ class Neighbours:
 
     def novelty(self, features: Features) -> Floats:
         """Distances to the k-th nearest, as multiples of the limit (M,), of features (M, D)."""
-        found: Floats = distances(self.directions, directions_of(features), k=self.k) / self.limit
-        return found
+        return distances(self.directions, directions_of(features), k=self.k) / self.limit
 
     def as_plain(self) -> dict[str, Any]:
         """What a checkpoint keeps; float16 changes a distance by a thousandth."""
@@ -87,8 +86,7 @@ def distances(known: Features, directions: Features, *, k: int) -> Floats:
         for part in np.array_split(directions, len(directions) // CHUNK + 1)
     ]
     cosines = np.concatenate(nearest).astype(np.float64)
-    found: Floats = np.sqrt(np.maximum(2 - 2 * cosines, 0.0))
-    return found
+    return np.sqrt(np.maximum(2 - 2 * cosines, 0.0))
 
 
 def neighbours_from(train: Features, val: Features) -> Neighbours:

@@ -42,8 +42,7 @@ class Views:
         clips = np.array([window.clip for window in self.windows])
         total = np.zeros((clips.max() + 1, each.shape[1]))
         np.add.at(total, clips, each)
-        averaged: npt.NDArray[np.float64] = total / np.bincount(clips)[:, None]
-        return averaged
+        return total / np.bincount(clips)[:, None]
 
 
 @torch.inference_mode()

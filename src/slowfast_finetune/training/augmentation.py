@@ -75,7 +75,7 @@ def rand_augment(clips: Tensor, windows: Sequence[Window], augment: AugmentParam
     """
     if augment.rand_augment_ops == 0:
         return clips
-    from slowfast_finetune.model.torchvision_schemas import import_torchvision
+    from slowfast_finetune.model.library_imports import import_torchvision
 
     import_torchvision()
     from torchvision.transforms import v2
