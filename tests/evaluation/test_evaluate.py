@@ -27,7 +27,7 @@ from slowfast_finetune.evaluation.evaluate import (
 )
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
-from slowfast_finetune.scoring import ready
+from slowfast_finetune.scoring import views
 
 
 def checkpoint_for(params: Params, class_names: list[str]) -> Checkpoint:
@@ -58,7 +58,7 @@ class Witness(StandIn):
 @pytest.fixture
 def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
     model = Witness()
-    monkeypatch.setattr(ready, "classifier_from", lambda _: model)
+    monkeypatch.setattr(views, "classifier_from", lambda _: model)
     return model
 
 
