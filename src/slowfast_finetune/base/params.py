@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from slowfast_finetune.base.errors import ParamsError
+from slowfast_finetune.base.files import read_errors
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ModelName = Literal["slowfast_r50", "slowfast_r101", "slowfast_16x8_r101_50_50", "slowfast_shallow"]
@@ -288,9 +289,8 @@ def load_params(path: Path) -> Params:
         ParamsError: every faulty parameter by name, with what was found and what is allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read: {error.strerror}") from error
+        with read_errors(path, ParamsError):
+            text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: is not YAML: {error}") from error
     return parse_params(text, path=path)

@@ -30,7 +30,7 @@ import numpy as np
 import pydantic
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.files import read_errors, write_text
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import (
@@ -222,13 +222,10 @@ class StoredClips:
         info = self.info(key)
         path = self.path(key)
         checksum = 0
-        try:
-            with path.open("rb") as file:
-                file.seek(HEADER_BYTES)
-                while part := file.read(CHECKED_AT_ONCE):
-                    checksum = zlib.crc32(part, checksum)
-        except OSError as error:
-            raise EntryError(f"{path}: cannot be read: {error.strerror}") from error
+        with read_errors(path, EntryError), path.open("rb") as file:
+            file.seek(HEADER_BYTES)
+            while part := file.read(CHECKED_AT_ONCE):
+                checksum = zlib.crc32(part, checksum)
         if f"{checksum:08x}" != info.checksum:
             raise EntryError(f"{path}: the checksum does not match")
         return info

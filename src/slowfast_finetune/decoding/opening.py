@@ -14,7 +14,7 @@ import av
 import av.error
 
 from slowfast_finetune.base.errors import VideoError, frame_too_large
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 # A panorama of 20:1 is a video. A strip of 10000×2 px comes of damage; scaling would enlarge it.

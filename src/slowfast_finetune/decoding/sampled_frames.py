@@ -13,10 +13,15 @@ from fractions import Fraction
 from pathlib import Path
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
 from slowfast_finetune.decoding.opening import OpenedVideo, opened
 from slowfast_finetune.decoding.orientation import Frame, Reshaper
-from slowfast_finetune.decoding.sampling import TOLERANCE_SECONDS, exact_rate, instants_before
+from slowfast_finetune.decoding.sampling import (
+    FOREVER_SECONDS,
+    TOLERANCE_SECONDS,
+    DecodeSettings,
+    exact_rate,
+    instants_before,
+)
 from slowfast_finetune.decoding.timing import TimedFrame, timed_frames
 from slowfast_finetune.decoding.video_facts import DecodeReport
 

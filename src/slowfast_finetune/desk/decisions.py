@@ -28,10 +28,10 @@ from slowfast_finetune.indexing.label_table import (
     LabelTable,
     ListedRow,
     Span,
+    composed,
     read_cells,
     read_labels,
 )
-from slowfast_finetune.indexing.names import composed
 
 # Words that the column `reason` may hold after the reason a case was shown for.
 TEST, BLIND, SPLIT, UNDO = TEST_WORD, "blind", "split", "undo"

@@ -17,8 +17,13 @@ from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
-from slowfast_finetune.desk.case_evidence import CaseEvidence, by_features, by_pictures, labels_of
-from slowfast_finetune.desk.cases import Case
+from slowfast_finetune.desk.case_evidence import (
+    Case,
+    CaseEvidence,
+    by_features,
+    by_pictures,
+    labels_of,
+)
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.desk.unlabelled import unlabelled_rows
 from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions

@@ -17,9 +17,8 @@ from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.desk.decisions import DecisionTable
-from slowfast_finetune.indexing.label_table import read_labels
+from slowfast_finetune.indexing.label_table import composed, read_labels
 from slowfast_finetune.indexing.manifest import every_video, labels_path
-from slowfast_finetune.indexing.names import composed
 
 IN_SET = "in the set already"
 

@@ -22,8 +22,12 @@ from slowfast_finetune.clips.decode_job import VideoJob, check_bytes, within_lim
 from slowfast_finetune.clips.parts import part_range, place_clip
 from slowfast_finetune.clips.stored_frames import SPAN_BYTES
 from slowfast_finetune.clips.workers import outcome_here, run_killable, worker_count
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
+from slowfast_finetune.decoding.sampling import (
+    DecodeSettings,
+    FrameRange,
+    exact_rate,
+    instants_before,
+)
 from slowfast_finetune.decoding.video_facts import DecodeReport, VideoFacts
 from slowfast_finetune.inspection.video_summary import (
     NUM_FRAMES,

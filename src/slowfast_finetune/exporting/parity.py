@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.extras import import_extra
 from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.base.store_location import store_root
@@ -113,11 +114,7 @@ def pt2_runner(content: bytes | memoryview) -> Runner:
 
 def onnx_runner(content: bytes) -> Runner:
     """Load an ONNX model that this process has just exported."""
-    from slowfast_finetune.exporting.onnx_file import need
-
-    need("onnxruntime")
-    import onnxruntime
-
+    onnxruntime = import_extra("onnxruntime", extra="onnx", what="ONNX")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -16,8 +16,7 @@ from slowfast_finetune.base.console import count, printable
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
 from slowfast_finetune.indexing.folder_walk import FolderWalk
-from slowfast_finetune.indexing.label_table import LABELS_FILE, LabelRow, LabelTable
-from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.indexing.label_table import LABELS_FILE, LabelRow, LabelTable, composed
 from slowfast_finetune.indexing.split_folders import check_below_classes, given_splits, split_meant
 
 _LISTS_ARE_NOT_READ = (

@@ -11,8 +11,7 @@ from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.indexing.discovery import FoundVideo
 from slowfast_finetune.indexing.folder_walk import GROUPS_FILE
-from slowfast_finetune.indexing.label_table import read_cells
-from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.indexing.label_table import composed, read_cells
 
 
 def find_groups(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +10,16 @@ from functools import partial
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.hash_memo import HashMemo
+from slowfast_finetune.base.hash_memo import HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
-from slowfast_finetune.base.params import DataParams
-from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
+from slowfast_finetune.base.params import DataParams, ModelParams
+from slowfast_finetune.base.store_location import (
+    dvc_cache,
+    locate,
+    locate_weights_file,
+    store_root,
+    written_path,
+)
 from slowfast_finetune.indexing.background import add_background
 from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
 from slowfast_finetune.indexing.folder_walk import FolderWalk
@@ -179,3 +186,20 @@ def describe(manifest: Manifest) -> str:
         for name in classes
     ]
     return "\n".join([*lines, *manifest.notes])
+
+
+def weights_record(params: ModelParams, *, project: Path, memo: HashMemo | None = None) -> str:
+    """``model.weights`` and the BLAKE2b-128 of that file's bytes, as JSON.
+
+    The hash is null for ``none``, for ``kinetics400`` and for addresses: those are downloaded
+    once, and read from there without a look at the address.
+
+    Raises:
+        WeightsError: no such file.
+        DataError: the file cannot be read.
+    """
+    content_hash = None
+    if params.weights_file is not None:
+        path = locate_weights_file(params.weights_file, project=project)
+        (content_hash,) = hash_files([path], memo=memo)
+    return json.dumps({"weights": params.weights, "content_hash": content_hash}, indent=2) + "\n"

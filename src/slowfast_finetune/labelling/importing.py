@@ -10,8 +10,7 @@ from pathlib import Path
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS
-from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelRow
-from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelRow, composed
 from slowfast_finetune.labelling import annotation_tools as tools
 from slowfast_finetune.labelling import data_set_lists as lists
 from slowfast_finetune.labelling.activitynet import activitynet_json

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.indexing.label_table import composed
 
 
 @dataclass

@@ -124,9 +124,9 @@ def _encode(job: _CopyJob) -> None:
     import av
     from av.video.reformatter import Colorspace
 
-    from slowfast_finetune.decoding.decode_settings import DecodeSettings
     from slowfast_finetune.decoding.opening import open_video
     from slowfast_finetune.decoding.sampled_frames import every_frame
+    from slowfast_finetune.decoding.sampling import DecodeSettings
 
     path = job.prediction.path
     settings = DecodeSettings(sample_fps=1, short_side=None)

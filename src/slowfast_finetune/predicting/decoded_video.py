@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 
 # More than the frames of the clips that are computed at once, or nothing would be decoded

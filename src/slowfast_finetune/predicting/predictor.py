@@ -20,8 +20,7 @@ from slowfast_finetune.base.errors import CheckpointError, ParamsError, VideoErr
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.windows import corners
 from slowfast_finetune.clips.workers import worker_count
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.sampling import exact_rate, instants_before
+from slowfast_finetune.decoding.sampling import DecodeSettings, exact_rate, instants_before
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint, view_params
 from slowfast_finetune.model.device import choose_device
 from slowfast_finetune.predicting.clip_selection import (

@@ -14,6 +14,7 @@ import yaml
 
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import read_errors
 from slowfast_finetune.base.manifest_table import case_noun, unit_noun
 from slowfast_finetune.base.tables import RowT, Table
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
@@ -231,9 +232,8 @@ def number_of_groups(predictions: Sequence[VideoResult]) -> int:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; run `dvc repro`") from error
+        with read_errors(path, advice="; run `dvc repro`"):
+            return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text: {error}") from error
 

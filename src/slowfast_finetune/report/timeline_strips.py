@@ -14,9 +14,13 @@ import numpy.typing as npt
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import case_name
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.frame_ranges import sampled_ranges
-from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
+from slowfast_finetune.decoding.sampling import (
+    DecodeSettings,
+    FrameRange,
+    exact_rate,
+    instants_before,
+)
 from slowfast_finetune.decoding.video_facts import DecodeReport
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced
 from slowfast_finetune.report.charts import ticks

@@ -22,8 +22,7 @@ import torch
 
 from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.base.files import atomic_path
-from slowfast_finetune.model.checkpoint import Checkpoint
-from slowfast_finetune.model.loading import UnreadableError, load_plain
+from slowfast_finetune.model.checkpoint import Checkpoint, UnreadableError, load_plain
 from slowfast_finetune.training.learner import Learner
 
 FOLDER = ".unfinished"
