@@ -18,9 +18,9 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import ViewPlan
-from slowfast_finetune.features.extraction import features_of
+from slowfast_finetune.features.extraction import Backbone, features_of
 from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from, load_checkpoint
+from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.scoring.novelty import directions_of, distances, neighbour_rank
 
 Floats = npt.NDArray[np.float64]
@@ -183,9 +183,7 @@ def _features(checkpoint: Checkpoint, rows: Sequence[ClipRow], store: Path) -> F
     params = _params(checkpoint, {})
     found = features_of(
         rows,
-        network=classifier_from(checkpoint).network,
-        model_name=checkpoint.model_name,
-        shape=checkpoint.preprocessing,
+        Backbone.of(checkpoint),
         views=ViewPlan(),
         clips=ClipStore(store, params.clip).folder,
         runtime=params.runtime,

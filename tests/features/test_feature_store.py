@@ -22,6 +22,7 @@ from slowfast_finetune.clips.clip_store import ClipStore, EntryError
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.clips.windows import ViewPlan, plan_views
 from slowfast_finetune.features.extraction import (
+    Backbone,
     VideoFeatures,
     features_of,
     weights_digest,
@@ -57,10 +58,9 @@ def project(tmp_path: Path) -> tuple[list[ClipRow], Path]:
 def compute(
     rows: list[ClipRow], clips: Path, network: torch.nn.Module, **changes: Any
 ) -> VideoFeatures:
+    name = changes.pop("model_name", "slowfast_shallow")
     arguments = {
-        "network": network,
-        "model_name": "slowfast_shallow",
-        "shape": SHAPE,
+        "backbone": Backbone(network, name, changes.pop("shape", SHAPE)),
         "views": ViewPlan(2, mirrored=True),
         "clips": clips,
         "runtime": PARAMS.runtime,

@@ -14,7 +14,7 @@ import torch
 from slowfast_finetune.base.console import progress, say
 from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.manifest_table import case_noun
-from slowfast_finetune.base.params import ModelParams, Params
+from slowfast_finetune.base.params import ClipShape, ModelParams, Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
@@ -28,9 +28,9 @@ from slowfast_finetune.evaluation.resampling import (
 )
 from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
 from slowfast_finetune.features import logistic
-from slowfast_finetune.features.extraction import VideoFeatures, features_of, probe_views
+from slowfast_finetune.features.extraction import Backbone, VideoFeatures, features_of, probe_views
 from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.model.checkpoint import Preprocessing, video_numbers
+from slowfast_finetune.model.checkpoint import video_numbers
 from slowfast_finetune.model.weights import build_pretrained, videos_seen
 from slowfast_finetune.scoring.metrics import Floats, Labels
 
@@ -83,11 +83,10 @@ def all_features(
     restore_entries(rows, params=params, store=store, project=project)
     names = sorted({row.class_name for row in rows})
     network, _ = build_pretrained(params.model, class_names=names)
+    shape = ClipShape(params.clip.num_frames, params.train.crop_size)
     return features_of(
         rows,
-        network=network,
-        model_name=params.model.name,
-        shape=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
+        Backbone(network, params.model.name, shape),
         views=probe_views(params.train, params.augment),
         clips=store.folder,
         runtime=params.runtime,

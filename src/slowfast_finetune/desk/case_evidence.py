@@ -80,15 +80,12 @@ def mean_features(
 
     One mean a video judges labels as well as all views do, in a third of the time.
     """
-    from slowfast_finetune.features.extraction import features_of, probe_views
-    from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
+    from slowfast_finetune.features.extraction import Backbone, features_of, probe_views
+    from slowfast_finetune.model.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(path)
     found = features_of(
         rows,
-        network=classifier_from(checkpoint).network,
-        model_name=checkpoint.model_name,
-        shape=checkpoint.preprocessing,
+        Backbone.of(load_checkpoint(path)),
         views=probe_views(params.train, params.augment),  # whose features are there already
         clips=store.folder,
         runtime=params.runtime,

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from slowfast_finetune.base.console import ProgressBar, say
-from slowfast_finetune.base.params import AugmentParams, RuntimeParams, TrainParams
+from slowfast_finetune.base.params import AugmentParams, ClipShape, RuntimeParams, TrainParams
 from slowfast_finetune.clips.clip_store import EntryError
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import ViewPlan, Window, plan_views
@@ -24,7 +24,7 @@ from slowfast_finetune.features.feature_store import (
     FeatureStore,
     key_of,
 )
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
+from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.device import choose_device, choose_precision, process_rank
 from slowfast_finetune.model.slowfast import ClipClassifier, head_of
 from slowfast_finetune.scoring.ready import autocast
@@ -34,6 +34,21 @@ from slowfast_finetune.scoring.views import Views, outputs_of
 def probe_views(train: TrainParams, augment: AugmentParams) -> ViewPlan:
     """The views that a probe is fitted to."""
     return ViewPlan(train.probe_views, mirrored=augment.horizontal_flip > 0)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What computes features: a network of pytorchvideo whose last layer does not matter."""
+
+    network: nn.Module  # with weights
+    name: str  # of the architecture
+    shape: ClipShape
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Backbone:
+        """The network of a checkpoint."""
+        network = classifier_from(checkpoint).network
+        return cls(network, checkpoint.model_name, checkpoint.preprocessing)
 
 
 @dataclass(frozen=True)
@@ -63,16 +78,15 @@ def weights_digest(network: nn.Module) -> str:
 
 def extractor_of(checkpoint: Checkpoint) -> Extractor:
     """What names the features of a checkpoint in the feature stores."""
-    weights, shape = weights_digest(classifier_from(checkpoint).network), checkpoint.preprocessing
-    return Extractor(checkpoint.model_name, weights, shape.num_frames, shape.crop_size)
+    backbone = Backbone.of(checkpoint)
+    shape, weights = backbone.shape, weights_digest(backbone.network)
+    return Extractor(backbone.name, weights, shape.num_frames, shape.crop_size)
 
 
 def features_of(
     rows: Sequence[ClipRow],
+    backbone: Backbone,
     *,
-    network: nn.Module,
-    model_name: str,
-    shape: Preprocessing,
     views: ViewPlan,
     clips: Path,
     runtime: RuntimeParams,
@@ -83,8 +97,7 @@ def features_of(
     in flight alone. A damaged file is computed again. Rows of one clip share one computation.
 
     Args:
-        network: of pytorchvideo, with weights; its last layer does not matter. Its modules are
-            prepared in place by :func:`made_ready`; names and numbers stay.
+        backbone: its modules are prepared in place by :func:`made_ready`; names and numbers stay.
         clips: the folder of the clip store, which has the entries of all rows.
 
     Raises:
@@ -93,21 +106,21 @@ def features_of(
     """
     device = choose_device(runtime)
     settings = FeatureSettings(
-        model=model_name,
-        weights=weights_digest(network),
+        model=backbone.name,
+        weights=weights_digest(backbone.network),
         clips=clips.name,
-        num_frames=shape.num_frames,
-        crop_size=shape.crop_size,
+        num_frames=backbone.shape.num_frames,
+        crop_size=backbone.shape.crop_size,
         precision=choose_precision(runtime, device),
         **asdict(views),
     )
     store = FeatureStore.of(clips.parent, settings)
-    num_features = head_of(network).in_features
+    num_features = head_of(backbone.network).in_features
     known = _read_known(rows, store, shape=(settings.num_views, num_features))
     missing = [*{key_of(row): row for row in rows if key_of(row) not in known}.values()]
     if missing:
-        windows = plan_views(missing, shape, views)
-        computed = compute(network, missing, windows, shape=shape, clips=clips, runtime=runtime)
+        windows = plan_views(missing, backbone.shape, views)
+        computed = compute(backbone, missing, windows, clips=clips, runtime=runtime)
         with closing(computed):  # the progress bar is gone, however this ends
             for row, values in zip(missing, computed, strict=True):
                 store.write(key_of(row), values)
@@ -130,20 +143,12 @@ def view_features(
     Raises:
         DataError, ParamsError: as :func:`features_of`.
     """
-    network, shape = classifier_from(checkpoint).network, checkpoint.preprocessing
-    found = features_of(
-        rows,
-        network=network,
-        model_name=checkpoint.model_name,
-        shape=shape,
-        views=views,
-        clips=clips,
-        runtime=runtime,
-    )
+    backbone = Backbone.of(checkpoint)
+    found = features_of(rows, backbone, views=views, clips=clips, runtime=runtime)
     values = torch.from_numpy(found.values).flatten(0, 1)
     with torch.inference_mode(), autocast("cpu", found.settings.precision):
-        logits = head_of(network).cpu()(values).float().numpy()
-    return Views(plan_views(rows, shape, views), logits, values.numpy())
+        logits = head_of(backbone.network).cpu()(values).float().numpy()
+    return Views(plan_views(rows, backbone.shape, views), logits, values.numpy())
 
 
 def _read_known(
@@ -163,11 +168,10 @@ def _read_known(
 
 
 def compute(
-    network: nn.Module,
+    backbone: Backbone,
     rows: Sequence[ClipRow],
     windows: Sequence[Window],
     *,
-    shape: Preprocessing,
     clips: Path,
     runtime: RuntimeParams,
     rough: bool = False,
@@ -180,10 +184,10 @@ def compute(
     """
     each = len(windows) // len(rows)
     outputs = outputs_of(
-        ClipClassifier(network),
+        ClipClassifier(backbone.network),
         rows,
         windows,
-        shape=shape,
+        shape=backbone.shape,
         clips=clips,
         runtime=runtime,
         pads=not rough,

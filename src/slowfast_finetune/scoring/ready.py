@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from slowfast_finetune.base.params import RuntimeParams
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
+from slowfast_finetune.base.params import ClipShape, RuntimeParams
+from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.device import Precision, choose_device, choose_precision
 from slowfast_finetune.model.speed import speed_up
 
@@ -87,7 +87,7 @@ class _Ready(nn.Module):
 
 
 def views_at_once(
-    shape: Preprocessing, device: torch.device, wanted: int | Literal["auto"] = "auto"
+    shape: ClipShape, device: torch.device, wanted: int | Literal["auto"] = "auto"
 ) -> int:
     """Return the batch size that is wanted, else that at which inference here is fastest."""
     if wanted != "auto":

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.console import ProgressBar
-from slowfast_finetune.base.params import RuntimeParams
+from slowfast_finetune.base.params import ClipShape, RuntimeParams
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader, reading_threads
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import MIDDLE, ViewPlan, Window, in_batches, plan_views
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
+from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.novelty import Neighbours
 from slowfast_finetune.scoring.ready import made_ready, views_at_once
@@ -51,7 +51,7 @@ def outputs_of(
     rows: Sequence[ClipRow],
     windows: Sequence[Window],
     *,
-    shape: Preprocessing,
+    shape: ClipShape,
     clips: Path,
     runtime: RuntimeParams,
     pads: bool = True,

@@ -19,6 +19,7 @@ from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import plan_views
 from slowfast_finetune.features.extraction import (
+    Backbone,
     VideoFeatures,
     compute,
     features_of,
@@ -28,7 +29,6 @@ from slowfast_finetune.features.feature_store import PROGRAMS
 from slowfast_finetune.features.logistic import Head, Probe, fit_probe
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
-    Preprocessing,
     copied_state,
     save_checkpoint,
 )
@@ -83,23 +83,20 @@ def train_probe(
         DataError: a clip is missing, or a class has too few groups.
         TrainingError: the network does not give the logits that the features give.
     """
-    views = probe_views(params.train, params.augment)
     without_effect = "; ".join(f"{name}: {', '.join(rest)}" for name, rest in UNUSED.items())
     recorder.note(
         "train.method: probe: only the last layer is fitted, to the features that the others give; "
         f"without effect are {without_effect}"
     )
-    shape = description.preprocessing
+    backbone = Backbone(network, params.model.name, description.preprocessing)
     begun = time.monotonic()
     features = _shared_features(
         rows,
         fabric,
         partial(
             features_of,
-            network=network,
-            model_name=params.model.name,
-            shape=shape,
-            views=views,
+            backbone=backbone,
+            views=probe_views(params.train, params.augment),
             clips=clips,
             runtime=params.runtime,
         ),
@@ -118,7 +115,7 @@ def train_probe(
     )
     fit_seconds = time.monotonic() - begun
     put_head(network, probe.head)
-    difference = _check(network, rows, features, probe.head, shape, params, clips)
+    difference = _check(backbone, rows, features, probe.head, params, clips)
     recorder.note(
         f"sanity check: the features are finite and differ; the network gives the logits of stored "
         f"features to within {difference:.1e}"
@@ -210,11 +207,10 @@ def _feature_line(features: VideoFeatures, seconds: float) -> str:
 
 
 def _check(
-    network: nn.Module,
+    backbone: Backbone,
     rows: Sequence[ClipRow],
     features: VideoFeatures,
     head: Head,
-    shape: Preprocessing,
     params: Params,
     clips: Path,
 ) -> float:
@@ -222,11 +218,10 @@ def _check(
 
     Gives the largest difference, as a share of the largest logit.
     """
-    views = plan_views(rows[:1], shape, probe_views(params.train, params.augment))[:1]
-    (fresh,) = compute(
-        network, rows[:1], views, shape=shape, clips=clips, runtime=params.runtime, rough=True
-    )
-    layer = head_of(network)
+    views = probe_views(params.train, params.augment)
+    windows = plan_views(rows[:1], backbone.shape, views)[:1]
+    (fresh,) = compute(backbone, rows[:1], windows, clips=clips, runtime=params.runtime, rough=True)
+    layer = head_of(backbone.network)
     with torch.no_grad():
         found = layer(torch.from_numpy(fresh).to(layer.weight.device)).cpu().numpy()
     expected = head.logits(features.values[:1, 0])
