@@ -11,7 +11,7 @@ import pytest
 from slowfast_finetune import cli
 from slowfast_finetune.comparing.comparison import TimelineComparison, compare_timelines
 from slowfast_finetune.evaluation import resampling
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, PredictionRow
 from slowfast_finetune.timelines.timeline_tables import TIMELINES, TimelineRow
 
 

@@ -24,7 +24,7 @@ from slowfast_finetune.desk.decisions import DecisionTable
 from slowfast_finetune.desk.queue import arrange, build_queue, confident_mistakes, spread
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.desk.unlabelled import unlabelled_rows
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, PredictionRow
 from slowfast_finetune.features.logistic import held_out_probabilities
 from slowfast_finetune.indexing.label_table import Span
 from slowfast_finetune.inspection.label_errors import margins

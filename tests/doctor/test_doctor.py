@@ -26,9 +26,8 @@ from synthetic import (
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import RejectedRow
-from slowfast_finetune.doctor.class_facts import class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
-from slowfast_finetune.doctor.diagnosis import Diagnosis
+from slowfast_finetune.doctor.diagnosis import Diagnosis, class_facts
 from slowfast_finetune.doctor.diagnosis_text import diagnosis_text
 from slowfast_finetune.doctor.doctor_page import MAX_BYTES, doctor_page
 from slowfast_finetune.doctor.summarising import summarise_videos

@@ -25,7 +25,7 @@ from slowfast_finetune.evaluation.evaluate import (
     evaluate_checkpoint,
     view_videos,
 )
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, Predictions
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
 from slowfast_finetune.scoring import views
 

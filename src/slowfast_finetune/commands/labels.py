@@ -138,7 +138,7 @@ def _durations(videos: Mapping[str, Path]) -> dict[str, float]:
 
 def _predictions(root: Path) -> dict[Span, tuple[str, float]]:
     """Predicted class and its probability of each test case; none before `evaluate` has run."""
-    from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
+    from slowfast_finetune.evaluation.result_tables import PREDICTIONS
     from slowfast_finetune.indexing.label_table import Span
     from slowfast_finetune.labelling.manifest_labels import name_of
 

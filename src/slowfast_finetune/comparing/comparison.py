@@ -11,7 +11,6 @@ import numpy as np
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.comparing.sources import check_same_classes
-from slowfast_finetune.evaluation.predictions_table import Predictions, cases_of
 from slowfast_finetune.evaluation.resampling import (
     COVERAGE,
     NORMAL_QUANTILE,
@@ -19,6 +18,7 @@ from slowfast_finetune.evaluation.resampling import (
     few_units,
     resampled,
 )
+from slowfast_finetune.evaluation.result_tables import Predictions, cases_of
 from slowfast_finetune.scoring.metrics import Floats, Labels, label_sums, scores_of_sums
 from slowfast_finetune.timelines.segment_scores import draws, scores_of
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of

@@ -18,8 +18,8 @@ from slowfast_finetune.base.params import ClipShape, ModelParams, Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.comparing.crossval_files import CurveRow
-from slowfast_finetune.evaluation.predictions_table import Predictions
+from slowfast_finetune.comparing.crossval_files import CrossvalResults, CurveRow
+from slowfast_finetune.comparing.pooling import describe, together
 from slowfast_finetune.evaluation.resampling import (
     Interval,
     bootstrap_interval,
@@ -27,6 +27,7 @@ from slowfast_finetune.evaluation.resampling import (
     resampled,
 )
 from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
+from slowfast_finetune.evaluation.result_tables import Predictions
 from slowfast_finetune.features import logistic
 from slowfast_finetune.features.extraction import Backbone, VideoFeatures, features_of, probe_views
 from slowfast_finetune.features.feature_store import Features
@@ -63,6 +64,30 @@ class CrossValidation:
                 frame[f"p({name})"] = outcome.probabilities[:, label]
             found.append(Predictions(f"fold {fold}", tuple(class_names), frame))
         return found
+
+
+def judge_by_probes(
+    rows: Sequence[ClipRow], *, params: Params, store: ClipStore, project: Path
+) -> CrossvalResults:
+    """Cross-validate all usable videos and say how accuracy grows with their number.
+
+    Raises:
+        DataError, ParamsError, WeightsError: as :func:`all_features` and :func:`cross_validated`.
+    """
+    names = list(dict(sorted((row.label, row.class_name) for row in rows)).values())
+    features = all_features(rows, params=params, store=store, project=project)
+    found = cross_validated(rows, features, params=params)
+    folds = found.predictions(names, num_views=features.unmirrored.shape[1])
+    pooled = together(folds)
+    say(describe(folds, pooled))
+    curve, right = learning_curve(found, features, params=params)
+    more_videos = more_videos_text(curve, right, rows, names)
+    if warning := warning_of_weights(rows, params.model):
+        more_videos += f" Warning: {warning}."
+    say(f"{curve_table(curve)}\n{more_videos}")
+    return CrossvalResults(
+        pooled, curve, f"{params.model.name}, {params.model.weights}", more_videos
+    )
 
 
 def all_features(

@@ -18,13 +18,13 @@ from slowfast_finetune.base.tables import SHARE, Table
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.comparing.comparison import compare
 from slowfast_finetune.comparing.sources import read_predictions
-from slowfast_finetune.evaluation.predictions_table import (
+from slowfast_finetune.evaluation.resampling import Interval, interval_of_accuracy
+from slowfast_finetune.evaluation.result_tables import (
     PREDICTIONS,
     PROBABILITY_DIGITS,
     Predictions,
     cases_of,
 )
-from slowfast_finetune.evaluation.resampling import Interval, interval_of_accuracy
 
 FORMAT_VERSION = 1
 PREDICTIONS_NAME, CURVE_NAME, SUMMARY_NAME = "crossval.csv", "learning_curve.csv", "crossval.json"

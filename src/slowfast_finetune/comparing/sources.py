@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, Predictions
 from slowfast_finetune.timelines.timeline_tables import TIMELINES, TimelineRow
 
 # Tables of older versions have these columns, and others are not needed.

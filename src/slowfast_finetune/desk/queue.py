@@ -26,7 +26,7 @@ from slowfast_finetune.desk.case_evidence import (
 )
 from slowfast_finetune.desk.suggesting import suggest
 from slowfast_finetune.desk.unlabelled import unlabelled_rows
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, Predictions
 from slowfast_finetune.inspection.label_errors import margins
 from slowfast_finetune.scoring.metrics import Floats
 

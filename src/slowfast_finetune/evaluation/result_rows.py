@@ -14,11 +14,11 @@ from slowfast_finetune.base.tables import RowT
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation import resampling
 from slowfast_finetune.evaluation.metadata_baseline import predict_from_facts
-from slowfast_finetune.evaluation.predictions_table import PredictionRow
 from slowfast_finetune.evaluation.resampling import Interval, design_effect
 from slowfast_finetune.evaluation.result_tables import (
     ClassRow,
     ConfusionRow,
+    PredictionRow,
     ReliabilityRow,
     ScoreRow,
     SubsetRow,

@@ -27,7 +27,7 @@ from slowfast_finetune.inspection.readable import template_environment
 from slowfast_finetune.inspection.video_summary import summarise_entry
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
 from slowfast_finetune.report import charts, run_overview, timeline_strips, video_order
-from slowfast_finetune.report.confusion_matrix import make_matrix
+from slowfast_finetune.report.charts import make_matrix
 from slowfast_finetune.report.evidence import Evidence, gather_evidence
 from slowfast_finetune.report.model_card import model_card
 from slowfast_finetune.report.results import ResultFiles, Results, VideoResult, read_results, tested

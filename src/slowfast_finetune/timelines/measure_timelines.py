@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from slowfast_finetune.base.manifest_table import ManifestRow, unit_noun
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.evaluation.resampling import bootstrap_interval, few_units
+from slowfast_finetune.predicting.timeline import Segment
 from slowfast_finetune.scoring.metrics import Floats
 from slowfast_finetune.timelines import timeline_tables as tables
 from slowfast_finetune.timelines.labelled_videos import (
@@ -29,9 +29,6 @@ from slowfast_finetune.timelines.labelled_videos import (
 )
 from slowfast_finetune.timelines.segment_scores import BACKGROUND, Timeline, draws, scores_of
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, TimelineScoreRow
-
-if TYPE_CHECKING:
-    from slowfast_finetune.predicting.timeline import Segment
 
 DIGITS = 4  # decimals of a score
 BASELINES = ("most_frequent", "positions")
