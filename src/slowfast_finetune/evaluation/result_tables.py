@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
+from slowfast_finetune.base import manifest_table as columns
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.manifest_table import (
-    EndSeconds,
-    Group,
-    StartSeconds,
-    VideoPath,
-    case_name,
-)
 from slowfast_finetune.base.tables import SHARE, Column, Table
 from slowfast_finetune.evaluation.resampling import units_of
 from slowfast_finetune.scoring.metrics import Floats, Labels
@@ -28,12 +22,12 @@ PROBABILITY_DIGITS = 6
 class ViewRow(NamedTuple):
     """One view of a test video."""
 
-    video_path: VideoPath
+    video_path: columns.VideoPath
     start: Annotated[int, "the first frame of the view, counted from the clip's first"]
     top: Annotated[int, "upper edge of its square", "pixels"]
     left: Annotated[int, "left edge of its square", "pixels"]
-    start_seconds: StartSeconds = None
-    end_seconds: EndSeconds = None
+    start_seconds: columns.StartSeconds = None
+    end_seconds: columns.EndSeconds = None
 
 
 class ScoreRow(NamedTuple):
@@ -107,8 +101,8 @@ RELIABILITY = Table("metrics/plots/reliability.csv", ReliabilityRow, version=1)
 class PredictionRow(NamedTuple):
     """One test video."""
 
-    video_path: VideoPath
-    group: Group
+    video_path: columns.VideoPath
+    group: columns.Group
     actual: Annotated[str, "the class it shows"]
     predicted: Annotated[str, "its most probable class"]
     answer: Annotated[
@@ -119,8 +113,8 @@ class PredictionRow(NamedTuple):
     confidence: Annotated[float, "the probability of `predicted`", SHARE]
     probability_of_actual: Annotated[float, "the probability of `actual`", SHARE]
     num_views: Annotated[int, "how many views its probabilities are averaged over"]
-    start_seconds: StartSeconds = None
-    end_seconds: EndSeconds = None
+    start_seconds: columns.StartSeconds = None
+    end_seconds: columns.EndSeconds = None
     novelty: Annotated[
         float | None,
         "distance to the k-th nearest training video, mean of the views, over the checkpoint's "
@@ -130,7 +124,7 @@ class PredictionRow(NamedTuple):
     @property
     def case(self) -> str:
         """The name of the case, see :func:`manifest_table.case_name`."""
-        return case_name(self.video_path, self.start_seconds, self.end_seconds)
+        return columns.case_name(self.video_path, self.start_seconds, self.end_seconds)
 
 
 PREDICTIONS = Table(
@@ -221,5 +215,7 @@ def cases_of(frame: pd.DataFrame) -> pd.Series:
         return frame["video_path"]
     times = frame[["start_seconds", "end_seconds"]].astype(object)
     times = times.where(times.notna(), None)
-    names = map(case_name, frame["video_path"], times["start_seconds"], times["end_seconds"])
+    names = map(
+        columns.case_name, frame["video_path"], times["start_seconds"], times["end_seconds"]
+    )
     return pd.Series([*names], index=frame.index, dtype=object)

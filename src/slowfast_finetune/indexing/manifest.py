@@ -9,17 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from slowfast_finetune.base import store_location
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.hash_memo import HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams, ModelParams
-from slowfast_finetune.base.store_location import (
-    dvc_cache,
-    locate,
-    locate_weights_file,
-    store_root,
-    written_path,
-)
 from slowfast_finetune.indexing.background import add_background
 from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
 from slowfast_finetune.indexing.folder_walk import FolderWalk
@@ -102,7 +96,7 @@ def manifest_rows(
     label_of = {name: label for label, name in enumerate(class_names)}
     return [
         ManifestRow(
-            video_path=written_path(video.path, project=project),
+            video_path=store_location.written_path(video.path, project=project),
             class_name=video.class_name,
             label=label_of[video.class_name],
             split=split,
@@ -144,7 +138,7 @@ def discover(params: DataParams, *, project: Path, lenient: bool = False) -> tup
 def labels_path(params: DataParams, *, project: Path) -> Path:
     """Where the table of labels is, if there is one."""
     if params.labels:
-        return locate(params.labels, project=project)
+        return store_location.locate(params.labels, project=project)
     return _videos_folder(params, project=project) / LABELS_FILE
 
 
@@ -166,13 +160,13 @@ def every_video(params: DataParams, *, project: Path) -> tuple[Path, list[str]]:
 def _videos_folder(params: DataParams, *, project: Path) -> Path:
     if "://" in params.videos:
         raise DataError(f"data.videos: {params.videos!r} is an address; save the videos as files")
-    return locate(params.videos, project=project)
+    return store_location.locate(params.videos, project=project)
 
 
 def _own_folders(project: Path) -> list[Path]:
     """The clip store and DVC's cache, which hold no videos."""
-    cache = dvc_cache(project)
-    return [store_root(project), *([] if cache is None else [cache])]
+    cache = store_location.dvc_cache(project)
+    return [store_location.store_root(project), *([] if cache is None else [cache])]
 
 
 def describe(manifest: Manifest) -> str:
@@ -200,6 +194,6 @@ def weights_record(params: ModelParams, *, project: Path, memo: HashMemo | None 
     """
     content_hash = None
     if params.weights_file is not None:
-        path = locate_weights_file(params.weights_file, project=project)
+        path = store_location.locate_weights_file(params.weights_file, project=project)
         (content_hash,) = hash_files([path], memo=memo)
     return json.dumps({"weights": params.weights, "content_hash": content_hash}, indent=2) + "\n"

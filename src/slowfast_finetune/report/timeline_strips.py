@@ -14,13 +14,8 @@ import numpy.typing as npt
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import case_name
 from slowfast_finetune.base.store_location import locate
+from slowfast_finetune.decoding import sampling
 from slowfast_finetune.decoding.frame_ranges import sampled_ranges
-from slowfast_finetune.decoding.sampling import (
-    DecodeSettings,
-    FrameRange,
-    exact_rate,
-    instants_before,
-)
 from slowfast_finetune.decoding.video_facts import DecodeReport
 from slowfast_finetune.pictures.contact_sheets import evenly_spaced
 from slowfast_finetune.report.charts import ticks
@@ -97,10 +92,10 @@ def frame_reader(
     """Decode frames of mistakes from their videos: which could be had, and a reader of these."""
     frames: dict[str, npt.NDArray[np.uint8]] = {}
     for mistake in mistakes:
-        fps = exact_rate(NUM_FRAMES / (mistake.end - mistake.start))
-        first = instants_before(Fraction(mistake.start), sample_fps=fps)
-        settings = DecodeSettings(float(fps), SHORT_SIDE)
-        wanted, shown = [FrameRange(first, first + NUM_FRAMES)], []
+        fps = sampling.exact_rate(NUM_FRAMES / (mistake.end - mistake.start))
+        first = sampling.instants_before(Fraction(mistake.start), sample_fps=fps)
+        settings = sampling.DecodeSettings(float(fps), SHORT_SIDE)
+        wanted, shown = [sampling.FrameRange(first, first + NUM_FRAMES)], []
         try:
             for _, frame, count in sampled_ranges(
                 locate(mistake.video_path, project=project),
