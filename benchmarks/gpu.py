@@ -649,10 +649,9 @@ def _drawn_clips(
     with quiet():
         rows, _ = cache_videos(
             [row._replace(split=splits[at % 6]) for at, row in enumerate(manifest)],
-            cache=params.cache,
+            params=params,
             store=store,
             project=bench.folder,
-            num_workers="auto",
         )
     return params, rows, store
 

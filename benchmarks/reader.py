@@ -103,10 +103,9 @@ def _cached(folder: Path, size: str, count: int) -> Cached:
     with quiet():
         rows, _ = cache_videos(
             manifest_of(videos, class_names=["drawn"] * count),
-            cache=params.cache,
+            params=params,
             store=store,
             project=folder,
-            num_workers="auto",
         )
     return Cached(size, videos, rows, store)
 

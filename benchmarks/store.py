@@ -90,7 +90,7 @@ def _params(encoding: str, quality: int) -> Params:
         "encoding": encoding,
         "jpeg_quality": quality,
     }
-    return demo_params(clip=clip)
+    return demo_params(clip=clip, runtime={"num_workers": 1})
 
 
 def _measure(name: str, videos: Sequence[Path], scratch: Path, *, rounds: int) -> dict[str, Any]:
@@ -166,10 +166,9 @@ def _cache(manifest: Sequence[ManifestRow], params: Params, root: Path) -> Store
     with quiet():
         rows, _ = cache_videos(
             manifest,
-            cache=params.cache,
+            params=params,
             store=store,
             project=root,
-            num_workers=1,
         )
     return Stored(store, rows)
 

@@ -66,10 +66,9 @@ class Cache:
     def __call__(self, rows: Sequence[ManifestRow]) -> tuple[list[ClipRow], list[RejectedRow]]:
         return cache_videos(
             rows,
-            cache=PARAMS.cache,
+            params=PARAMS,
             store=self.store,
             project=self.project,
-            num_workers=1,
         )
 
     def numbers(self, row: ClipRow) -> list[int]:

@@ -426,10 +426,9 @@ def test_frames_that_are_equal_are_estimated_to_share_their_place(tmp_path: Path
     )
     rows, _ = cache_videos(
         manifest,
-        cache=params.cache,
+        params=params,
         store=store,
         project=tmp_path,
-        num_workers=1,
     )
     stored = {row.case: store.path(row.content_hash).stat().st_size for row in rows}
     estimated = {video.case: cache_bytes([video], params.clip) for video in summaries.videos}

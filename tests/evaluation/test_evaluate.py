@@ -77,7 +77,10 @@ def stored(tmp_path: Path) -> tuple[list[ClipRow], ClipStore, Params]:
     ]
     store = ClipStore(tmp_path / "store", params.clip)
     rows, rejected = cache_videos(
-        manifest, cache=params.cache, store=store, project=tmp_path, num_workers=1
+        manifest,
+        params=params,
+        store=store,
+        project=tmp_path,
     )
     assert rejected == []
     return rows, store, params

@@ -143,10 +143,9 @@ def stored(videos: Path, folder: Path, params: Params) -> tuple[list[ClipRow], C
     store = ClipStore(folder / "store", params.clip)
     rows, rejected = cache_videos(
         make_manifest(videos, names),
-        cache=params.cache,
+        params=params,
         store=store,
         project=videos,
-        num_workers=1,
     )
     assert rejected == []
     return rows, store

@@ -69,13 +69,7 @@ def unlabelled_rows(
         say(f"{folder}: not asked about: {passed.total()} of {count(len(paths), 'video')}: {shown}")
     if passed and not manifest:
         return []
-    rows, rejected = cache_videos(
-        manifest,
-        cache=params.cache,
-        store=store,
-        project=project,
-        num_workers=params.runtime.num_workers,
-    )
+    rows, rejected = cache_videos(manifest, params=params, store=store, project=project)
     for row in rejected:
         say(f"WARNING: {row.case}: {row.reason}: {row.detail}")
     if not rows:
