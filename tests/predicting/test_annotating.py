@@ -12,7 +12,6 @@ import pytest
 from synthetic import FASTSTART, set_display_matrix, steady, write_video
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips import workers
 from slowfast_finetune.predicting import annotating
 from slowfast_finetune.predicting.annotating import (
     FORMATS,
@@ -252,7 +251,7 @@ def test_a_copy_that_is_stopped_leaves_nothing(
     def stop(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers, "run_killable", stop)
+    monkeypatch.setattr(annotating, "run_killable", stop)
     with pytest.raises(KeyboardInterrupt):
         Annotator(tmp_path / "c.mp4", videos=[source]).write(prediction(source))
     assert list(tmp_path.iterdir()) == [source]

@@ -10,20 +10,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import av
+import av.error
 import numpy as np
+from av.video.reformatter import Colorspace
+from PIL import Image, ImageDraw, ImageFont
+from PIL.ImageFont import FreeTypeFont
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS
+from slowfast_finetune.clips.workers import outcome_here, run_killable
+from slowfast_finetune.decoding.opening import open_video, video_stream
+from slowfast_finetune.decoding.sampled_frames import every_frame
+from slowfast_finetune.decoding.sampling import DecodeSettings
+from slowfast_finetune.decoding.video_facts import DecodeReport
 from slowfast_finetune.predicting.frame_pipe import Frame
 from slowfast_finetune.predicting.prediction import Prediction
 from slowfast_finetune.predicting.prediction_text import named
 from slowfast_finetune.predicting.timeline import Segment
-
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
 
 # Where systems keep fonts that know many scripts, the widest first.
 SYSTEM_FONTS = (
@@ -76,8 +83,6 @@ class Annotator:
 
     def write(self, result: Prediction) -> str | None:
         """Write the copy of a predicted video; return the reason if it cannot be made."""
-        from slowfast_finetune.clips.workers import outcome_here, run_killable
-
         target = self._target if self._is_file else self._unused(result.path.stem)
         try:
             # The parent owns the temporary file, so it is removed even if the worker is killed.
@@ -112,8 +117,6 @@ def write_copy(job: _CopyJob) -> None:
     Raises:
         VideoError: the video cannot be decoded or the copy cannot be encoded.
     """
-    import av.error
-
     try:
         _encode(job)
     except av.error.FFmpegError as error:
@@ -121,13 +124,6 @@ def write_copy(job: _CopyJob) -> None:
 
 
 def _encode(job: _CopyJob) -> None:
-    import av
-    from av.video.reformatter import Colorspace
-
-    from slowfast_finetune.decoding.opening import open_video
-    from slowfast_finetune.decoding.sampled_frames import every_frame
-    from slowfast_finetune.decoding.sampling import DecodeSettings
-
     path = job.prediction.path
     settings = DecodeSettings(sample_fps=1, short_side=None)
     frames = every_frame(path, settings=settings)
@@ -177,9 +173,6 @@ class _Sound:
     """The packets of a source's sound track, copied as the picture proceeds."""
 
     def __init__(self, source: Any, container: Any) -> None:
-        from slowfast_finetune.decoding.opening import video_stream
-        from slowfast_finetune.decoding.video_facts import DecodeReport
-
         tracks = [track for track in source.streams.audio if track.codec_context is not None]
         usable = [track for track in tracks if track.codec_context.name.split("_")[0] in SOUND]
         self._container = container
@@ -209,8 +202,6 @@ class _Sound:
             self._advance()
 
     def _advance(self) -> None:
-        import av.error
-
         try:
             self._next = next((p for p in self._packets if p.size and p.pts is not None), None)
         except (av.error.FFmpegError, OSError):
@@ -255,8 +246,6 @@ class Overlay:
         return bar
 
     def _draw_label(self, segment: Segment) -> Frame:
-        from PIL import Image, ImageDraw
-
         words = f"{self._legible(segment)} {segment.confidence:.2f}"
         font = font_for(words, self._size)
         image = Image.new("RGB", (1, 1))
@@ -291,10 +280,8 @@ class Overlay:
 @functools.cache
 def font_for(text: str, size: int) -> FreeTypeFont | None:
     """The font that comes with Pillow, or one of the system's, with all letters of ``text``."""
-    from PIL import ImageFont
-
     built_in = ImageFont.load_default(size)
-    fonts = [built_in] if isinstance(built_in, ImageFont.FreeTypeFont) else []
+    fonts = [built_in] if isinstance(built_in, FreeTypeFont) else []
     fonts += [ImageFont.truetype(path, size) for path in SYSTEM_FONTS if Path(path).is_file()]
     return next((font for font in fonts if _has_all(font, text)), None)
 

@@ -21,7 +21,12 @@ from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.windows import corners
 from slowfast_finetune.clips.workers import worker_count
 from slowfast_finetune.decoding.sampling import DecodeSettings, exact_rate, instants_before
-from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint, view_params
+from slowfast_finetune.model.checkpoint import (
+    Checkpoint,
+    classifier_from,
+    load_checkpoint,
+    view_params,
+)
 from slowfast_finetune.model.device import choose_device
 from slowfast_finetune.predicting.clip_selection import (
     ClipPlan,
@@ -34,15 +39,21 @@ from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_or
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.int8_network import Int8Network
 from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
-from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
+from slowfast_finetune.predicting.timeline import (
+    Probabilities,
+    Segment,
+    blur,
+    segments_of,
+    smooth,
+    window_spans,
+)
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
 from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.novelty import FAMILIAR, Neighbours
-from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
+from slowfast_finetune.scoring.ready import made_ready, views_at_once
 
 Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
-Probabilities = npt.NDArray[np.float64]
 OnClip = Callable[[SelectedClip, Logits], None]
 
 NOT_KEPT = np.zeros(0, np.float32)  # in place of features, which would fill the memory
@@ -128,7 +139,7 @@ class Predictor:
             self._network, self._device = int8_network, torch.device("cpu")
         else:
             runtime = _runtime(checkpoint, device=device, precision=precision)
-            self._network, self._device = ready_classifier(checkpoint, runtime)
+            self._network, self._device = made_ready(classifier_from(checkpoint), runtime)
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing

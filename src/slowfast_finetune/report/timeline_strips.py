@@ -9,7 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import case_name
@@ -17,7 +16,7 @@ from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.decoding import sampling
 from slowfast_finetune.decoding.frame_ranges import sampled_ranges
 from slowfast_finetune.decoding.video_facts import DecodeReport
-from slowfast_finetune.pictures.contact_sheets import evenly_spaced
+from slowfast_finetune.pictures.contact_sheets import Frames, evenly_spaced
 from slowfast_finetune.report.charts import ticks
 from slowfast_finetune.timelines.segment_scores import BACKGROUND, disagreements, frame_counts
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of
@@ -88,9 +87,9 @@ def hues(class_names: Sequence[str]) -> dict[str, int]:
 
 def frame_reader(
     mistakes: Sequence[Mistake], *, project: Path
-) -> tuple[list[str], Callable[[str, int], npt.NDArray[np.uint8]]]:
+) -> tuple[list[str], Callable[[str, int], Frames]]:
     """Decode frames of mistakes from their videos: which could be had, and a reader of these."""
-    frames: dict[str, npt.NDArray[np.uint8]] = {}
+    frames: dict[str, Frames] = {}
     for mistake in mistakes:
         fps = sampling.exact_rate(NUM_FRAMES / (mistake.end - mistake.start))
         first = sampling.instants_before(Fraction(mistake.start), sample_fps=fps)
@@ -109,7 +108,7 @@ def frame_reader(
         if shown:
             frames[mistake.name] = np.stack(shown)
 
-    def read(name: str, count: int) -> npt.NDArray[np.uint8]:
+    def read(name: str, count: int) -> Frames:
         return frames[name][evenly_spaced(len(frames[name]), count)]
 
     return [*frames], read

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.params import ClipShape, RuntimeParams
-from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.device import Precision, choose_device, choose_precision
 from slowfast_finetune.model.speed import speed_up
 
@@ -16,13 +15,6 @@ _MAX_VIEWS = 8  # per batch on a GPU; without gradients they need little memory
 # Larger batches are no faster on a CPU, and slower at 224 px: per clip of 16 frames, batches of two
 # took 0.83 of the time of batches of eight.
 _CPU_PIXELS = 2 * 16 * 224**2
-
-
-def ready_classifier(
-    checkpoint: Checkpoint, runtime: RuntimeParams
-) -> tuple[nn.Module, torch.device]:
-    """Build the network of a checkpoint, and prepare it with :func:`made_ready`."""
-    return made_ready(classifier_from(checkpoint), runtime)
 
 
 def made_ready(
