@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import InputError
+from slowfast_finetune.base.extras import import_extra
 from slowfast_finetune.commands import options
 from slowfast_finetune.serving.limits import ServeLimits
 
@@ -53,7 +54,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    options.check_installed(NEEDED, command="serve")
+    for name in NEEDED:
+        import_extra(name, extra="serve", what="serve")
     # The port first: a model takes seconds to load.
     with listening_socket(args.host, args.port) as listener:
         limits = ServeLimits(
