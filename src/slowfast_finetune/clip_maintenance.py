@@ -1,7 +1,5 @@
 """Look after the clip store and its features: what is held, damaged, referred to by nothing."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections import defaultdict

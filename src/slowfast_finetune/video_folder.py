@@ -4,8 +4,6 @@ For a notebook or a quick look. It decodes each video anew every time it is aske
 pipeline's clip store gives the same frames hundreds of times faster.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from bisect import bisect_right

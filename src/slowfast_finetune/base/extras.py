@@ -1,7 +1,5 @@
 """Import packages that come with an extra of this one."""
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

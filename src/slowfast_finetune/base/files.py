@@ -1,7 +1,5 @@
 """Write files atomically, a reader finds the whole file or none; and the hash of a file."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Hash files, and remember the hash of a file that has not changed, so that it is read once."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sqlite3

@@ -3,8 +3,6 @@
 There are no defaults here: params.yaml is complete, so that what DVC tracks is what runs.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Many videos to the clip store, each decoded once; and what became of each."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress

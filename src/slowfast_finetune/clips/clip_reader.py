@@ -1,7 +1,5 @@
 """From the clip store to batches: windows are read by threads, straight into the batch."""
 
-from __future__ import annotations
-
 import math
 import os
 import weakref

@@ -1,7 +1,5 @@
 """One video to the clip store: what a worker does. Imports no torch, and the decoder only here."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -1,7 +1,5 @@
 """Decode many videos at once as tasks of a Ray cluster."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ Everything random about an epoch's data is drawn here from (seed, epoch): result
 how the reading is done nor on how many devices share the work.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

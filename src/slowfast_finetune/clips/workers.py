@@ -1,7 +1,5 @@
 """Decode many videos at once in processes that can be killed."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait

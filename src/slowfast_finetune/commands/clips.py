@@ -3,8 +3,6 @@
 Look after the clip store, where every video lies decoded.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Compare two models on the same test videos: differences with 95 % confidence int
 bootstrap over the groups (videos without groups), and McNemar's test.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from slowfast_finetune.base.console import say

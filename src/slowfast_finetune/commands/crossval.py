@@ -7,8 +7,6 @@ layer. Writes crossval.csv (a predictions.csv, for compare), learning_curve.csv 
 which the report shows.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Labels from and for other programs; docs/labels.md lists the formats.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping
 from pathlib import Path

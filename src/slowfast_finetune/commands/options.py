@@ -1,7 +1,5 @@
 """Options that several commands have, and types of numbers, for argparse."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import math

@@ -1,7 +1,5 @@
 """Compare two models on the same test videos. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

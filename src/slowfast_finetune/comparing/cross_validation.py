@@ -1,7 +1,5 @@
 """Test every video once by probes: k-fold cross-validation, and accuracy by number of videos."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The files of ``slowfast crossval`` in metrics/, which the report shows where they are."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

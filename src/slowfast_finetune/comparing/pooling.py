@@ -1,7 +1,5 @@
 """Pool the predictions of the folds of a k-fold, in which every video is tested once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from slowfast_finetune.base.errors import DataError

@@ -1,7 +1,5 @@
 """Read predictions of runs from files or from revisions of the project."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path

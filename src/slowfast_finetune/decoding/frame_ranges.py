@@ -1,7 +1,5 @@
 """Decode ranges of a video's sampled frames in one pass, without what lies between them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Open a video file: which formats are read, and which of its streams is the video."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ PyAV reads what decord reads and more, shows no frame that an edit list hides, a
 the frames that are kept; docs/architecture.md has the comparison.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from contextlib import closing

@@ -13,8 +13,6 @@ A frame is shown until the next one, however long that is, except at a timestamp
   stay there continue from the last frame, in every format.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections import deque
 from collections.abc import Callable, Generator

@@ -1,7 +1,5 @@
 """Film one video: who does it, how fast, seen from where, in which light."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """What is known of labelled cases and of unlabelled videos: probabilities, likeness, copies."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

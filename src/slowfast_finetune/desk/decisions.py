@@ -1,7 +1,5 @@
 """Decisions about labels: rows that are appended to the table of labels."""
 
-from __future__ import annotations
-
 import csv
 import getpass
 import io

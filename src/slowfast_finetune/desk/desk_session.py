@@ -1,7 +1,5 @@
 """The state of a label desk: its queue, and what has been decided of it."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -1,7 +1,5 @@
 """The frames of a case as one picture, which the page of the label desk shows as a loop."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The queue of the label desk: which cases are shown, why, and in which order."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

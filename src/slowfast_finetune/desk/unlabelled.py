@@ -1,7 +1,5 @@
 """Videos without labels that the label desk may ask about."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Sequence

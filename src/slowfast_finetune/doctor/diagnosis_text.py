@@ -1,7 +1,5 @@
 """Format a diagnosis as text for the terminal and as JSON for scripts."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil

@@ -1,7 +1,5 @@
 """A few frames spread over a video, without decoding a long one in full."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing

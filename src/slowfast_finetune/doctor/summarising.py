@@ -1,7 +1,5 @@
 """Summarise video files in killable worker processes, or from the clip store if it holds them."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Evaluate the best checkpoint on the test split, and write the tables of results."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Compute the tables of scores from predicted probabilities. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

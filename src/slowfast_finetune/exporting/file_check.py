@@ -5,8 +5,6 @@ unpickles what the archive marks as pickled and evaluates shape expressions, so 
 word stands for it, and the check refuses the format.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

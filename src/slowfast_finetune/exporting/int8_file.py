@@ -1,7 +1,5 @@
 """A trained model with weights and activations of 8 bits, for predict and serve on a CPU."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """A trained model as one ONNX file: the program of model/exported_program.py in another form."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

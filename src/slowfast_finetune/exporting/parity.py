@@ -1,7 +1,5 @@
 """Compare an exported model with its checkpoint on random and on real clips."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Multinomial logistic regression on features, and its strength by cross-validation. Pure."""
 
-from __future__ import annotations
-
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

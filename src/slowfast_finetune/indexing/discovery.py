@@ -3,8 +3,6 @@
 A table of labels says what it names; all else has the class of its folder.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """List the folders of videos, and what is passed over in them and why."""
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections import Counter

@@ -1,7 +1,5 @@
 """Which videos belong together: by labels.csv, groups.csv, or a pattern on the path."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Build the manifest: find, hash, group and split the videos of a folder."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence

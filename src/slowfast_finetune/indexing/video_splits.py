@@ -1,7 +1,5 @@
 """Which split each found video goes to; corrected labels leave the splits as they were."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -10,8 +10,6 @@ label quality scoring to detect real-world label errors", ICML DataPerf workshop
 ``cleanlab.rank`` computes in the same way; benchmarks/README.md compares it with other orders.
 """
 
-from __future__ import annotations
-
 import itertools
 import sys
 import warnings

@@ -1,7 +1,5 @@
 """Format numbers, shares, durations and lists for people."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import cache

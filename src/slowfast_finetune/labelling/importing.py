@@ -1,7 +1,5 @@
 """Turn files of labels of other programs into the rows of a labels.csv."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence

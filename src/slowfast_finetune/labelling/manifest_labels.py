@@ -1,7 +1,5 @@
 """The labels of a manifest, as a labels.csv has them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Find the video files that lists and annotation tools name."""
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Import pytorchvideo without torchvision, and torchvision without its compiled operators."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from types import ModuleType

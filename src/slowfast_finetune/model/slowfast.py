@@ -1,7 +1,5 @@
 """Build SlowFast, give it a new head, and turn uint8 clips into its two pathways."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import partial

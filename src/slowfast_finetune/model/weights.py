@@ -1,7 +1,5 @@
 """Pretrained weights: found or downloaded, read without running code, fitted strictly."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import urllib.error

@@ -1,7 +1,5 @@
 """A copy of a video with what is seen in it, and when: a label above, a timeline below."""
 
-from __future__ import annotations
-
 import bisect
 import colorsys
 import functools

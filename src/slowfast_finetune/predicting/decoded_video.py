@@ -1,7 +1,5 @@
 """A video that is being decoded: a bounded buffer of frames between two threads."""
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator

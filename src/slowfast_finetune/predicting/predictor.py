@@ -1,7 +1,5 @@
 """Predict videos with a trained checkpoint: ``load_model("models/best.pt").predict("a.mp4")``."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence

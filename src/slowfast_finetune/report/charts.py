@@ -1,7 +1,5 @@
 """Lay out the small charts of the page; charts.html draws them as SVG. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

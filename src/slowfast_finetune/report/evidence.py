@@ -1,7 +1,5 @@
 """Explain some predictions by Grad-CAM, in pictures for the page."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

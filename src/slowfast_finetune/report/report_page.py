@@ -1,7 +1,5 @@
 """Write metrics/report.html: a run on one self-contained page."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read the results of a run from the files of the stages, and check that they agree."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence

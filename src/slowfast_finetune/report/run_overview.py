@@ -1,7 +1,5 @@
 """Summarise a run in the sentences, tables and facts that page and model card share. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cache

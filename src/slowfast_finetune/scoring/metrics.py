@@ -4,8 +4,6 @@ Every score is a function of sums over videos. The sums of resampled videos are 
 which makes bootstrap confidence intervals cheap.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

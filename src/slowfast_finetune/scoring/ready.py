@@ -1,7 +1,5 @@
 """Load the network of a checkpoint for inference."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -1,7 +1,5 @@
 """Run a model on each view of stored videos, and average the probabilities per video."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Inference engine of the server: from an uploaded file to the answer."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Choose a timeline's parameters on validation videos whose labelled cases are parts."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from pathlib import Path

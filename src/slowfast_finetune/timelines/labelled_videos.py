@@ -1,7 +1,5 @@
 """Labelled timelines of videos whose cases are parts, and baselines that need no model."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

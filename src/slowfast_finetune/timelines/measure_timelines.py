@@ -1,7 +1,5 @@
 """Measure the timelines that the model gives of test videos whose labelled cases are parts."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

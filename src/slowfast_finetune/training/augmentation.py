@@ -4,8 +4,6 @@ Crops are cut where the windows are read (clips/). Nothing here draws on the glo
 clip's colours are seeded by its window, the rest was planned with it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Record a training run: a table on the console, a log, metrics/history.csv, TensorBoard."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self, TextIO
 

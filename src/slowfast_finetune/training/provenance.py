@@ -1,7 +1,5 @@
 """Describe what a run is made from: params, seed, versions, data, commit and first weights."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import platform

@@ -5,8 +5,6 @@ from it. It is written under a temporary name and renamed, so whenever the run i
 there is whole; it is deleted when the run ends well.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

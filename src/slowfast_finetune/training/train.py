@@ -1,7 +1,5 @@
 """Stage 3 as one call: clips.csv and the clip store → best checkpoint, full model, history."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
