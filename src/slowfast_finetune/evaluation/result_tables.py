@@ -161,7 +161,8 @@ class Predictions:
         cases = cases_of(frame)
         if cases.duplicated().any():
             raise DataError(f"{source}: {cases[cases.duplicated()].iloc[0]!r} is there twice")
-        found = cls(source, tuple(predicted_classes(frame)), frame)
+        names = tuple(name[2:-1] for name in frame.columns if name.startswith("p("))
+        found = cls(source, names, frame)
         if strange := {*frame["actual"], *frame["predicted"]} - set(found.class_names):
             raise DataError(f"{source}: column p({min(strange)}) is missing; run `dvc repro`")
         return found
@@ -200,11 +201,6 @@ class Predictions:
     def units(self) -> Labels:
         """Unit of each case (N,), see :func:`resampling.units_of`: its group, else its video."""
         return units_of(self.frame["group"].fillna(self.frame["video_path"]).tolist())
-
-
-def predicted_classes(frame: pd.DataFrame) -> list[str]:
-    """The classes whose probabilities a frame has, by label."""
-    return [name[2:-1] for name in frame.columns if name.startswith("p(")]
 
 
 def cases_of(frame: pd.DataFrame) -> pd.Series:

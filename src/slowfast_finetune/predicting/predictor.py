@@ -52,6 +52,8 @@ from slowfast_finetune.scoring.ready import made_ready, views_at_once
 
 Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
+# Probabilities (cells, classes) of a video's stretches, and the times between them [s].
+Cells = tuple[Probabilities, list[float]]
 OnClip = Callable[[SelectedClip, Logits], None]
 
 NOT_KEPT = np.zeros(0, np.float32)  # in place of features, which would fill the memory
@@ -93,14 +95,6 @@ class ViewFeatures(NamedTuple):
     path: Path
     start_seconds: list[float]  # of each of the V views
     values: Features  # float32 (V, D)
-
-
-class TimelineCells(NamedTuple):
-    """Probabilities (cells, classes) of a video's stretches, and the times between them [s]."""
-
-    path: Path
-    cells: Probabilities
-    edges_seconds: list[float]
 
 
 class Predictor:
@@ -232,12 +226,12 @@ class Predictor:
 
     def timeline_cells(
         self, paths: Sequence[Path], *, stride_seconds: float
-    ) -> Iterator[TimelineCells | RefusedVideo]:
+    ) -> Iterator[Cells | RefusedVideo]:
         """What timelines are made of, before smoothing; arguments as of :meth:`predict_many`."""
         plan = self._plan(stride_seconds)
         with contextlib.closing(self._streams(paths, "auto")) as streams:
             for video in self._scored(streams, plan):
-                yield video.refusal or TimelineCells(video.path, *self._cells(video, plan))
+                yield video.refusal or self._cells(video, plan)
 
     def _streams(
         self, paths: Sequence[Path], num_workers: int | Literal["auto"]
@@ -364,7 +358,7 @@ class Predictor:
     def segments(
         self, cells: Probabilities, edges_seconds: Sequence[float], settings: TimelineSettings
     ) -> list[Segment]:
-        """The timeline that settings make of :class:`TimelineCells`."""
+        """The timeline that settings make of ``Cells``."""
         return segments_of(
             blur(cells, edges_seconds, seconds=settings.smoothing_seconds),
             edges_seconds,
@@ -373,7 +367,7 @@ class Predictor:
             shortest_seconds=settings.shortest_seconds,
         )
 
-    def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> tuple[Probabilities, list[float]]:
+    def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> Cells:
         """Probabilities (cells, classes), and the times between which they lie [s]."""
         clips = video.clips
         logits = video.logits_at(run.place for run in clips.timeline)
