@@ -26,7 +26,7 @@ from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS, ClipShape, Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import ClipReader
-from slowfast_finetune.clips.clip_store import ClipStore, raw_bytes
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import encode_jpeg
 from slowfast_finetune.clips.windows import Window
@@ -121,7 +121,7 @@ def _measure(name: str, videos: Sequence[Path], scratch: Path, *, rounds: int) -
     }
     cold = {encoding: _reading(each, windows, cold=True) for encoding, each in stored.items()}
     reading, reading_cold = in_turn(warm, rounds=rounds), in_turn(cold, rounds=rounds)
-    whole = sum(raw_bytes(row.num_frames, row.height, row.width) for row in raw.rows)
+    whole = sum(row.num_frames * row.height * row.width * 3 for row in raw.rows)
     sizes = {encoding: each.num_bytes for encoding, each in stored.items()}
     sizes[H264] = sum(film.stat().st_size for film in films)
     fidelity = {encoding: _fidelity(raw, each) for encoding, each in stored.items()}

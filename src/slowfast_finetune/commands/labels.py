@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from slowfast_finetune.base.console import count, say
+from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.indexing.label_table import LABELS, LabelRow, Span, read_labels
 
 # Format, and the file that it is written to.
@@ -115,7 +116,6 @@ def _durations(videos: Mapping[str, Path]) -> dict[str, float]:
     """Durations of the videos that can be opened, as their files state them [s]."""
     import av
 
-    from slowfast_finetune.base.errors import VideoError
     from slowfast_finetune.decoding.opening import open_video
 
     durations = {}
@@ -147,8 +147,6 @@ def _predictions(root: Path) -> dict[Span, tuple[str, float]]:
 
 def _writable(path: Path, args: argparse.Namespace) -> Path:
     """Refuse a file that is there, and a rate that is none."""
-    from slowfast_finetune.base.errors import DataError
-
     if path.exists() and not args.force:
         raise DataError(f"{path} exists; name another file with --out, or overwrite with --force")
     if args.fps is not None and not 0 < args.fps < 1e6:
