@@ -17,14 +17,10 @@ from benchmarks.stage_inputs import demo_params
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.features.extraction import ViewPlan, features_of
+from slowfast_finetune.clips.windows import ViewPlan
+from slowfast_finetune.features.extraction import Backbone, features_of
 from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.model.checkpoint import (
-    Checkpoint,
-    classifier_from,
-    load_checkpoint,
-    view_params,
-)
+from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint, view_params
 from slowfast_finetune.scoring.novelty import directions_of, fit_class_distances
 
 Floats = npt.NDArray[np.float64]
@@ -217,10 +213,8 @@ def _features(
     params = _params(checkpoint, {})
     return features_of(
         rows,
-        network=classifier_from(checkpoint).network,
-        model_name=checkpoint.model_name,
-        shape=checkpoint.preprocessing,
-        plan=plan,
+        Backbone.of(checkpoint),
+        views=plan,
         clips=ClipStore(store, params.clip).folder,
         runtime=params.runtime,
     ).values

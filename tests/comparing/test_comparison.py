@@ -26,7 +26,7 @@ from slowfast_finetune.comparing.comparison import (
     videos_needed,
 )
 from slowfast_finetune.comparing.sources import REQUIRED, read_predictions
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, Predictions
 
 CLASSES = ("jump", "wave")
 HEADER = "video_path,group,actual,predicted,p(jump),p(wave)\n"

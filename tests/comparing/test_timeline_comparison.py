@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from slowfast_finetune import cli
-from slowfast_finetune.comparing.timeline_comparison import TimelineComparison, compare_timelines
+from slowfast_finetune.comparing.comparison import TimelineComparison, compare_timelines
 from slowfast_finetune.evaluation import resampling
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, PredictionRow
 from slowfast_finetune.timelines.timeline_tables import TIMELINES, TimelineRow
 
 

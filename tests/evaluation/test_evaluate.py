@@ -26,9 +26,9 @@ from slowfast_finetune.evaluation.evaluate import (
     evaluate_checkpoint,
     view_videos,
 )
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, Predictions
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
-from slowfast_finetune.scoring import ready
+from slowfast_finetune.scoring import views
 
 
 def checkpoint_for(params: Params, class_names: list[str]) -> Checkpoint:
@@ -59,7 +59,7 @@ class Witness(StandIn):
 @pytest.fixture
 def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
     model = Witness()
-    monkeypatch.setattr(ready, "classifier_from", lambda _: model)
+    monkeypatch.setattr(views, "classifier_from", lambda _: model)
     return model
 
 
@@ -78,7 +78,10 @@ def stored(tmp_path: Path) -> tuple[list[ClipRow], ClipStore, Params]:
     ]
     store = ClipStore(tmp_path / "store", params.clip)
     rows, rejected = cache_videos(
-        manifest, cache=params.cache, store=store, project=tmp_path, num_workers=1
+        manifest,
+        params=params,
+        store=store,
+        project=tmp_path,
     )
     assert rejected == []
     return rows, store, params

@@ -15,10 +15,11 @@ from tiny_model import write_checkpoint
 from slowfast_finetune import cli, load_model
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.features.extraction import ViewPlan, extractor_of, features_of
+from slowfast_finetune.clips.windows import ViewPlan
+from slowfast_finetune.features.extraction import Backbone, extractor_of, features_of
 from slowfast_finetune.features.feature_store import feature_stores, find_stored, read_means
 from slowfast_finetune.features.likeness import nearest
-from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
+from slowfast_finetune.model.checkpoint import load_checkpoint
 
 PARAMS = make_params()
 
@@ -65,10 +66,8 @@ def test_the_command_lists_the_nearest_or_says_what_makes_features(
     clips = ClipStore(tmp_path / "store", PARAMS.clip).folder
     found = features_of(
         rows[1:],
-        network=classifier_from(checkpoint).network,
-        model_name=checkpoint.model_name,
-        shape=checkpoint.preprocessing,
-        plan=ViewPlan(2, mirrored=True),
+        Backbone.of(checkpoint),
+        views=ViewPlan(2, mirrored=True),
         clips=clips,
         runtime=PARAMS.runtime,
     )

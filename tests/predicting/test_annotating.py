@@ -12,8 +12,7 @@ import pytest
 from synthetic import FASTSTART, set_display_matrix, steady, write_video
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips import workers
-from slowfast_finetune.predicting import lettering
+from slowfast_finetune.predicting import annotating
 from slowfast_finetune.predicting.annotating import (
     FORMATS,
     Annotator,
@@ -175,14 +174,14 @@ def test_the_label_changes_with_the_segment_and_the_mark_moves() -> None:
 
 def test_a_name_no_font_can_write_becomes_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     # The font that comes with Pillow has Latin letters only.
-    monkeypatch.setattr(lettering, "SYSTEM_FONTS", ())
-    lettering.font_for.cache_clear()
-    assert lettering.font_for("clap 0.9", 20) is not None
-    assert lettering.font_for("跳跃", 20) is None
+    monkeypatch.setattr(annotating, "SYSTEM_FONTS", ())
+    annotating.font_for.cache_clear()
+    assert annotating.font_for("clap 0.9", 20) is not None
+    assert annotating.font_for("跳跃", 20) is None
     segment = Segment("跳跃", 0, 1, 0.9)
     odd = Prediction(Path("a"), "跳跃", "跳跃", 0.9, {"clap": 0.1, "跳跃": 0.9}, (segment,), 1.0)
     assert Overlay(odd, width=64, height=48)._legible(segment) == "class 1"
-    lettering.font_for.cache_clear()
+    annotating.font_for.cache_clear()
 
 
 @pytest.mark.process
@@ -252,7 +251,7 @@ def test_a_copy_that_is_stopped_leaves_nothing(
     def stop(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers, "run_killable", stop)
+    monkeypatch.setattr(annotating, "run_killable", stop)
     with pytest.raises(KeyboardInterrupt):
         Annotator(tmp_path / "c.mp4", videos=[source]).write(prediction(source))
     assert list(tmp_path.iterdir()) == [source]

@@ -35,7 +35,7 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.commands import predict as predict_command
 from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.model.checkpoint import load_checkpoint
-from slowfast_finetune.predicting import decoder_pool
+from slowfast_finetune.predicting import decoder_pool, predictor
 from slowfast_finetune.predicting.annotating import Annotator
 from slowfast_finetune.predicting.clip_selection import VideoClips, WindowRun
 from slowfast_finetune.predicting.inputs import find_inputs
@@ -49,7 +49,7 @@ from slowfast_finetune.predicting.prediction_text import (
 )
 from slowfast_finetune.predicting.predictor import Predictor, _ClipScores, _ScoredVideo
 from slowfast_finetune.predicting.webcam import camera_index, watch
-from slowfast_finetune.scoring import ready
+from slowfast_finetune.scoring import views as stored_views
 
 # Frames at 15 fps; two seconds, 30 frames, are kept of a video.
 LENGTHS = {"clap/short": 5, "clap/clip": 8, "jump/some": 21, "jump/kept": 30, "wave/long": 100}
@@ -126,7 +126,8 @@ class Weigher(StandIn):
 def test_the_model_is_shown_exactly_what_evaluate_shows(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: int, crops: int
 ) -> None:
-    monkeypatch.setattr(ready, "classifier_from", lambda _: Weigher())
+    for module in (predictor, stored_views):
+        monkeypatch.setattr(module, "classifier_from", lambda _: Weigher())
     params = tiny_params(evaluate={"temporal_views": views, "spatial_crops": crops})
     path = write_checkpoint(tmp_path / "best.pt", params)
     rows, store = stored(videos, tmp_path, params)
@@ -144,10 +145,9 @@ def stored(videos: Path, folder: Path, params: Params) -> tuple[list[ClipRow], C
     store = ClipStore(folder / "store", params.clip)
     rows, rejected = cache_videos(
         make_manifest(videos, names),
-        cache=params.cache,
+        params=params,
         store=store,
         project=videos,
-        num_workers=1,
     )
     assert rejected == []
     return rows, store
@@ -186,7 +186,8 @@ class Brightness(StandIn):
 
 @pytest.mark.process
 def test_a_change_in_the_middle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
+    for module in (predictor, stored_views):
+        monkeypatch.setattr(module, "classifier_from", lambda _: Brightness())
     path = write_video(
         tmp_path / "change.mp4",
         steady(90, 15),
@@ -592,7 +593,8 @@ def test_decoding_and_computing_overlap(
 ) -> None:
     """One decoder and one model that each sleep: together hardly longer than the slower alone."""
     monkeypatch.setattr(decoder_pool, "_serve", serve_with_faults)
-    monkeypatch.setattr(ready, "classifier_from", lambda _: Slow())
+    for module in (predictor, stored_views):
+        monkeypatch.setattr(module, "classifier_from", lambda _: Slow())
     model = load_model(write_checkpoint(tmp_path / "best.pt"))
     paths = [tmp_path / f"slow{i}-{length}.mp4" for i in range(count)]
     for path in paths:
@@ -613,7 +615,8 @@ def test_a_long_video_does_not_grow_memory(tmp_path: Path, monkeypatch: pytest.M
     """Ten thousand frames of 64 kB would be 640 MB; what waits for the model is bounded."""
     monkeypatch.setattr(decoder_pool, "_serve", serve_with_faults)
     monkeypatch.setattr(decoder_pool, "AHEAD_BYTES", 2**20)
-    monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
+    for module in (predictor, stored_views):
+        monkeypatch.setattr(module, "classifier_from", lambda _: Brightness())
     model = load_model(write_checkpoint(tmp_path / "best.pt"))
     path = tmp_path / "large-10000.mp4"
     path.write_bytes(b"x")

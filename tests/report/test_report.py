@@ -30,10 +30,14 @@ from slowfast_finetune.comparing.crossval_files import (
     CurveRow,
     write_crossval,
 )
-from slowfast_finetune.evaluation.predictions_table import PredictionRow, Predictions
 from slowfast_finetune.evaluation.resampling import interval_of_accuracy
 from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
-from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
+from slowfast_finetune.evaluation.result_tables import (
+    ClassRow,
+    ConfusionRow,
+    PredictionRow,
+    Predictions,
+)
 from slowfast_finetune.inspection.counting import imbalance
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.pictures.contact_sheets import (
@@ -45,11 +49,14 @@ from slowfast_finetune.pictures.contact_sheets import (
     tiled_jpeg,
 )
 from slowfast_finetune.report import report_page
-from slowfast_finetune.report.charts import short, ticks
-from slowfast_finetune.report.confusion_matrix import make_matrix
+from slowfast_finetune.report.charts import make_matrix, short, ticks
 from slowfast_finetune.report.evidence import Evidence
 from slowfast_finetune.report.report_page import MAX_BYTES, compose
-from slowfast_finetune.report.results import Estimate, VideoResult, read_results
+from slowfast_finetune.report.results import (
+    Estimate,
+    VideoResult,
+    read_results,
+)
 from slowfast_finetune.report.run_findings import (
     baseline_findings,
     check_run,

@@ -18,6 +18,7 @@ from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.params import Params, TrainParams, load_params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
+from slowfast_finetune.clips.windows import ViewPlan
 from slowfast_finetune.evaluation.evaluate import view_videos
 from slowfast_finetune.features.feature_store import FeatureStore, feature_stores
 from slowfast_finetune.features.logistic import PENALTIES
@@ -107,7 +108,7 @@ def test_evaluate_and_predict_give_what_the_network_of_a_probe_gives(tmp_path: P
         checkpoint=checkpoint,
         clips=store.folder,
         runtime=params.runtime,
-        temporal_views=params.evaluate.temporal_views,
+        views=ViewPlan(params.evaluate.temporal_views),
     )
     assert list(found.windows) == list(expected.windows)
     np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)

@@ -4,8 +4,6 @@ Put the predictions of the folds of a k-fold together: one accuracy, with its 95
 interval, over videos that were each tested once.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

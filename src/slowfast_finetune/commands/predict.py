@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slowfast_finetune.base.console import ProgressBar, printable, say
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.commands.options import (
     add_checkpoint,
@@ -55,7 +56,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from slowfast_finetune.base.console import printable
     from slowfast_finetune.predicting.inputs import find_inputs
     from slowfast_finetune.predicting.prediction import RefusedVideo
     from slowfast_finetune.predicting.webcam import camera_index
@@ -109,7 +109,6 @@ def _results(
     args: argparse.Namespace, inputs: list[Path | RefusedVideo], write: Write
 ) -> Iterator[Prediction | RefusedVideo]:
     """Predictions and refusals in the order of the inputs."""
-    from slowfast_finetune.base.console import ProgressBar
     from slowfast_finetune.predicting.prediction_text import csv_header
 
     model = _load(args)  # before the header: without a model there is nothing to write
@@ -140,7 +139,6 @@ def _formatted(result: Prediction | RefusedVideo, args: argparse.Namespace) -> s
 
 
 def _watch(args: argparse.Namespace, camera: int) -> None:
-    from slowfast_finetune.base.console import say
     from slowfast_finetune.predicting.prediction_text import clock, named
     from slowfast_finetune.predicting.webcam import camera_device, watch
 
@@ -160,8 +158,6 @@ def _output(out: Path | None) -> Iterator[Write]:
     Until then the lines are in a file beside it, ``FILE.partial``, however the program ends.
     """
     if out is None:
-        from slowfast_finetune.base.console import say
-
         yield say
         return
     out = out.resolve()  # the target of a link, not the link itself

@@ -5,8 +5,6 @@ of the means over the views, class, split and path, the most similar first. Uses
 store has of the checkpoint's features.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

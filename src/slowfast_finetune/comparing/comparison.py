@@ -1,7 +1,5 @@
 """Compare two models on the same test videos. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +9,6 @@ import numpy as np
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.comparing.sources import check_same_classes
-from slowfast_finetune.evaluation.predictions_table import Predictions, cases_of
 from slowfast_finetune.evaluation.resampling import (
     COVERAGE,
     NORMAL_QUANTILE,
@@ -19,7 +16,10 @@ from slowfast_finetune.evaluation.resampling import (
     few_units,
     resampled,
 )
+from slowfast_finetune.evaluation.result_tables import Predictions, cases_of
 from slowfast_finetune.scoring.metrics import Floats, Labels, label_sums, scores_of_sums
+from slowfast_finetune.timelines.segment_scores import draws, scores_of
+from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of
 
 NUM_RESAMPLES = 10_000
 # Half of the last digit in predictions.csv: a probability written as 0 is at most this.
@@ -247,3 +247,45 @@ def describe(comparison: Comparison, *, a: str, b: str) -> str:
         verdict(comparison),
     ]
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class TimelineComparison:
+    """Differences of the scores of timelines, with intervals by a paired bootstrap over units."""
+
+    num_videos: int  # that both have timelines of, labelled alike
+    num_left_out: int  # that only one has, or that are labelled otherwise
+    num_units: int  # of resampling: groups, and videos without one
+    differences: tuple[Difference, ...]
+
+
+def compare_timelines(
+    a: Sequence[TimelineRow], b: Sequence[TimelineRow], groups: Mapping[str, str]
+) -> TimelineComparison | None:
+    """Compare the timelines of B with those of A; None where fewer than two units are shared.
+
+    Args:
+        groups: of videos that are in one.
+    """
+    names = sorted({row.class_name for row in (*a, *b) if row.class_name is not None})
+    of_a, of_b = timelines_of(a, names), timelines_of(b, names)
+    shared = [path for path in of_a if path in of_b and of_a[path].true == of_b[path].true]
+    units = [groups.get(path, path) for path in shared]
+    if len({*units}) < 2:
+        return None
+    weights = draws(units)
+    scores_a, scores_b = (scores_of([of[path] for path in shared], weights) for of in (of_a, of_b))
+    num_left_out = len(of_a.keys() | of_b.keys()) - len(shared)
+    num_units = len({*units})
+    found = differences(scores_a, scores_b, num_units=num_units)
+    return TimelineComparison(len(shared), num_left_out, num_units, found)
+
+
+def describe_timelines(found: TimelineComparison) -> str:
+    """Format the comparison as a table and a sentence."""
+    unit = "video" if found.num_units == found.num_videos else "group"
+    said = f"timelines of {found.num_videos} videos, resampled by {unit}"
+    if found.num_left_out:
+        said += f"; {found.num_left_out} more have none in A or B, or other labels there"
+    few = few_units(found.num_units, unit)
+    return "\n".join(["", *table_of(found.differences), "", said, *([few] if few else [])])

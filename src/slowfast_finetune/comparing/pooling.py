@@ -1,13 +1,11 @@
 """Pool the predictions of the folds of a k-fold, in which every video is tested once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.comparing.sources import check_same_classes, read_predictions
-from slowfast_finetune.evaluation.predictions_table import Predictions
 from slowfast_finetune.evaluation.resampling import few_units, interval_of_accuracy
+from slowfast_finetune.evaluation.result_tables import Predictions
 
 
 def pool(sources: Sequence[str]) -> tuple[list[Predictions], Predictions]:

@@ -1,14 +1,12 @@
 """Read predictions of runs from files or from revisions of the project."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, Predictions
 from slowfast_finetune.timelines.timeline_tables import TIMELINES, TimelineRow
 
 TRAINED = "metrics/train.json"

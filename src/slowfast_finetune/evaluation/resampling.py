@@ -1,7 +1,5 @@
 """Compute confidence intervals of scores from groups of videos. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Multinomial logistic regression on features, and its strength by cross-validation. Pure."""
 
-from __future__ import annotations
-
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -39,8 +37,7 @@ class Head:
 
     def logits(self, features: Features) -> Floats:
         """Logits (…, classes) of features (…, D)."""
-        values: Floats = features @ self.weight.T.astype(np.float32) + self.bias
-        return values
+        return features @ self.weight.T.astype(np.float32) + self.bias
 
 
 @dataclass(frozen=True)
@@ -313,3 +310,29 @@ def check_features(rows: Sequence[ClipRow], features: Features) -> None:
             f"the features of all {len(rows)} videos are alike, so that no class can be told; are "
             "these the weights of a trained network?"
         )
+
+
+def held_out_probabilities(
+    rows: Sequence[ClipRow], features: Features, *, balanced: bool, seed: int
+) -> tuple[Floats, float]:
+    """Predict every video by a head that has not seen its group.
+
+    Args:
+        features: means over the views, float32 (N, D), of these rows.
+
+    Returns:
+        Probabilities (N, classes), of the labels that occur, ascending; and the penalty of the
+        heads: that with the lowest loss.
+
+    Raises:
+        DataError: as :func:`check_features` and :func:`deal_folds`.
+    """
+    from scipy.special import softmax
+
+    check_features(rows, features[:, None])
+    labels = np.unique([row.label for row in rows], return_inverse=True)[1]
+    folds = deal_folds(rows, seed=seed)
+    results = cross_validate(features[:, None], labels, folds, num_views=1, balanced=balanced)
+    best = best_of(results)
+    probabilities: Floats = softmax(results[best].logits[:, 0], axis=1)
+    return probabilities, results[best].penalty

@@ -1,7 +1,5 @@
 """The result of a check: what was found, how severe it is, and which videos it concerns."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache

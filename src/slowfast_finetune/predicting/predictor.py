@@ -1,7 +1,5 @@
 """Predict videos with a trained checkpoint: ``load_model("models/best.pt").predict("a.mp4")``."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections import deque
@@ -21,9 +19,13 @@ from slowfast_finetune.base.errors import CheckpointError, ParamsError, VideoErr
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.windows import corners
 from slowfast_finetune.clips.workers import worker_count
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.sampling import exact_rate, instants_before
-from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint, view_params
+from slowfast_finetune.decoding.sampling import DecodeSettings, exact_rate, instants_before
+from slowfast_finetune.model.checkpoint import (
+    Checkpoint,
+    classifier_from,
+    load_checkpoint,
+    view_params,
+)
 from slowfast_finetune.model.device import choose_device
 from slowfast_finetune.predicting.clip_selection import (
     ClipPlan,
@@ -36,15 +38,23 @@ from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_or
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.int8_network import Int8Network
 from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
-from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
+from slowfast_finetune.predicting.timeline import (
+    Probabilities,
+    Segment,
+    blur,
+    segments_of,
+    smooth,
+    window_spans,
+)
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
 from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.novelty import FAMILIAR, ClassDistances
-from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
+from slowfast_finetune.scoring.ready import made_ready, views_at_once
 
 Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
-Probabilities = npt.NDArray[np.float64]
+# Probabilities (cells, classes) of a video's stretches, and the times between them [s].
+Cells = tuple[Probabilities, list[float]]
 OnClip = Callable[[SelectedClip, Logits], None]
 
 
@@ -96,14 +106,6 @@ class ViewFeatures(NamedTuple):
     values: Features  # float32 (V, D)
 
 
-class TimelineCells(NamedTuple):
-    """Probabilities (cells, classes) of a video's stretches, and the times between them [s]."""
-
-    path: Path
-    cells: Probabilities
-    edges_seconds: list[float]
-
-
 class Predictor:
     """A trained model with its preprocessing, class names, temperature and threshold.
 
@@ -138,7 +140,7 @@ class Predictor:
             self._network, self._device = int8_network, torch.device("cpu")
         else:
             runtime = _runtime(checkpoint, device=device, precision=precision)
-            self._network, self._device = ready_classifier(checkpoint, runtime)
+            self._network, self._device = made_ready(classifier_from(checkpoint), runtime)
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
@@ -238,12 +240,12 @@ class Predictor:
 
     def timeline_cells(
         self, paths: Sequence[Path], *, stride_seconds: float
-    ) -> Iterator[TimelineCells | RefusedVideo]:
+    ) -> Iterator[Cells | RefusedVideo]:
         """What timelines are made of, before smoothing; arguments as of :meth:`predict_many`."""
         plan = self._plan(stride_seconds)
         with contextlib.closing(self._streams(paths, "auto")) as streams:
             for video in self._scored(streams, plan):
-                yield video.refusal or TimelineCells(video.path, *self._cells(video, plan))
+                yield video.refusal or self._cells(video, plan)
 
     def _streams(
         self, paths: Sequence[Path], num_workers: int | Literal["auto"]
@@ -365,7 +367,7 @@ class Predictor:
     def segments(
         self, cells: Probabilities, edges_seconds: Sequence[float], settings: TimelineSettings
     ) -> list[Segment]:
-        """The timeline that settings make of :class:`TimelineCells`."""
+        """The timeline that settings make of ``Cells``."""
         return segments_of(
             blur(cells, edges_seconds, seconds=settings.smoothing_seconds),
             edges_seconds,
@@ -374,7 +376,7 @@ class Predictor:
             shortest_seconds=settings.shortest_seconds,
         )
 
-    def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> tuple[Probabilities, list[float]]:
+    def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> Cells:
         """Probabilities (cells, classes), and the times between which they lie [s]."""
         clips = video.clips
         logits = video.logits_at(run.place for run in clips.timeline)

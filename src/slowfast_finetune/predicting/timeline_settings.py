@@ -1,7 +1,5 @@
 """How a timeline is made from a model's answers, and the file beside a checkpoint that says it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

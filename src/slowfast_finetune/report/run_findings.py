@@ -1,7 +1,5 @@
 """Check the predictions and scores of a run. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -1,20 +1,17 @@
 """Summarise a run in the sentences, tables and facts that page and model card share. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Template
 
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, case_noun, unit_noun
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.inspection.readable import duration, percent, template_environment
 from slowfast_finetune.report.results import Results, number_of_groups, tested
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 
 @cache

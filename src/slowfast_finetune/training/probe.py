@@ -17,19 +17,19 @@ from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.windows import ViewPlan, plan_views
 from slowfast_finetune.features.extraction import (
+    Backbone,
     VideoFeatures,
-    ViewPlan,
     compute,
     features_of,
+    probe_views,
     view_features,
-    views_of,
 )
 from slowfast_finetune.features.feature_store import PROGRAMS
 from slowfast_finetune.features.logistic import Head, Probe, fit_probe
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
-    Preprocessing,
     copied_state,
     save_checkpoint,
     view_params,
@@ -86,23 +86,20 @@ def train_probe(
         DataError: a clip is missing, or a class has too few groups.
         TrainingError: the network does not give the logits that the features give.
     """
-    plan = ViewPlan.of_probe(params.train, params.augment)
     without_effect = "; ".join(f"{name}: {', '.join(rest)}" for name, rest in UNUSED.items())
     recorder.note(
         "train.method: probe: only the last layer is fitted, to the features that the others give; "
         f"without effect are {without_effect}"
     )
-    shape = description.preprocessing
+    backbone = Backbone(network, params.model.name, description.preprocessing)
     begun = time.monotonic()
     features = _shared_features(
         rows,
         fabric,
         partial(
             features_of,
-            network=network,
-            model_name=params.model.name,
-            shape=shape,
-            plan=plan,
+            backbone=backbone,
+            views=probe_views(params.train, params.augment),
             clips=clips,
             runtime=params.runtime,
         ),
@@ -121,7 +118,7 @@ def train_probe(
     )
     fit_seconds = time.monotonic() - begun
     put_head(network, probe.head)
-    difference = _check(network, rows, features, probe.head, plan, shape, params, clips)
+    difference = _check(backbone, rows, features, probe.head, params, clips)
     recorder.note(
         f"sanity check: the features are finite and differ; the network gives the logits of stored "
         f"features to within {difference:.1e}"
@@ -137,7 +134,7 @@ def train_probe(
         checkpoint=best,
         clips=clips,
         runtime=params.runtime,
-        **view_params(best)[1].model_dump(),
+        views=ViewPlan(**view_params(best)[1].model_dump()),
     )
     labels = np.array([row.label for row in rows], np.int64)[inside]
     middle = features.values[inside, features.unmirrored.shape[1] // 2]
@@ -223,12 +220,10 @@ def _feature_line(features: VideoFeatures, seconds: float) -> str:
 
 
 def _check(
-    network: nn.Module,
+    backbone: Backbone,
     rows: Sequence[ClipRow],
     features: VideoFeatures,
     head: Head,
-    plan: ViewPlan,
-    shape: Preprocessing,
     params: Params,
     clips: Path,
 ) -> float:
@@ -236,11 +231,10 @@ def _check(
 
     Gives the largest difference, as a share of the largest logit.
     """
-    views = views_of(rows[:1], plan, shape=shape)[:1]
-    (fresh,) = compute(
-        network, rows[:1], views, shape=shape, clips=clips, runtime=params.runtime, rough=True
-    )
-    layer = head_of(network)
+    views = probe_views(params.train, params.augment)
+    windows = plan_views(rows[:1], backbone.shape, views)[:1]
+    (fresh,) = compute(backbone, rows[:1], windows, clips=clips, runtime=params.runtime, rough=True)
+    layer = head_of(backbone.network)
     with torch.no_grad():
         found = layer(torch.from_numpy(fresh).to(layer.weight.device)).cpu().numpy()
     expected = head.logits(features.values[:1, 0])
