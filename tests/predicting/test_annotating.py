@@ -203,21 +203,21 @@ def test_several_videos_go_into_a_folder_under_names_of_their_own(tmp_path: Path
     annotator = Annotator(tmp_path / "out", videos=sources)
     for source in sources:
         assert annotator.write(prediction(source)) is None
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["v_labelled.mp4", "v_labelled_2.mp4"]
+    found = sorted((tmp_path / "out").rglob("*.mp4"))
+    assert found == [tmp_path / "out" / name / "v_labelled.mp4" for name in "ab"]
 
 
 @pytest.mark.process
 def test_a_video_that_is_looked_at_is_never_written_over(tmp_path: Path) -> None:
     """Nor one of the others, whatever the copies would be called."""
-    names = ["a/x.mp4", "b/x.mp4", "b/x_labelled.mp4"]
+    names = ["b/x.mp4", "b/x.mkv", "b/x_labelled.mp4"]
     sources = [write_video(tmp_path / name, steady(2, 15)) for name in names]
     before = [source.read_bytes() for source in sources]
     annotator = Annotator(tmp_path / "b", videos=sources)
     for source in sources:
         assert annotator.write(prediction(source)) is None
     assert [source.read_bytes() for source in sources] == before
-    assert len(list((tmp_path / "b").iterdir())) == 5
+    assert len(list((tmp_path / "b").iterdir())) == 6
     (tmp_path / "link.mp4").symlink_to(sources[0])
     for target in (sources[0], tmp_path / "link.mp4"):
         with pytest.raises(DataError, match="is the video itself"):

@@ -4,6 +4,7 @@ import bisect
 import colorsys
 import functools
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -67,6 +68,7 @@ class Annotator:
     def __init__(self, target: Path, *, videos: Sequence[Path]) -> None:
         self._target = target
         self._taken = {video.resolve() for video in videos}
+        self._common = os.path.commonpath([_folder_of(video) for video in videos] or ["/"])
         suffix = target.suffix.lower()
         self._is_file = len(videos) == 1 and suffix in FORMATS
         if self._is_file and target.is_dir():
@@ -81,7 +83,7 @@ class Annotator:
 
     def write(self, result: Prediction) -> str | None:
         """Write the copy of a predicted video; return the reason if it cannot be made."""
-        target = self._target if self._is_file else self._unused(result.path.stem)
+        target = self._target if self._is_file else self._unused(result.path)
         try:
             # The parent owns the temporary file, so it is removed even if the worker is killed.
             with atomic_path(target) as temporary:
@@ -96,13 +98,18 @@ class Annotator:
             return f"{error.filename or target}: {error.strerror}"
         return None
 
-    def _unused(self, stem: str) -> Path:
-        """A different name for each copy, and never that of an input video."""
-        path, number = self._target / f"{stem}_labelled.mp4", 2
+    def _unused(self, video: Path) -> Path:
+        """A name of its own for each copy, in the video's subfolder; never that of a video."""
+        folder = self._target / Path(_folder_of(video)).relative_to(self._common)
+        path, number = folder / f"{video.stem}_labelled.mp4", 2
         while path.resolve() in self._taken:
-            path, number = self._target / f"{stem}_labelled_{number}.mp4", number + 1
+            path, number = folder / f"{video.stem}_labelled_{number}.mp4", number + 1
         self._taken.add(path.resolve())
         return path
+
+
+def _folder_of(video: Path) -> str:
+    return os.path.dirname(os.path.abspath(video))  # noqa: PTH100, PTH120 - links are not followed
 
 
 def write_copy(job: _CopyJob) -> None:
