@@ -180,6 +180,27 @@ def test_nothing_answered_has_no_accuracy() -> None:
     assert (unanswered.value, unanswered.low, unanswered.high) == (None, None, None)
 
 
+def test_accuracy_of_the_answers_is_as_uncertain_as_the_answers_are_few() -> None:
+    """Of 100 videos three are answered, all right."""
+    sure, unsure = [1.0, 0.0, 0.0], [0.3, 0.5, 0.2]
+    outcome = outcome_of([0] * 100, [sure] * 3 + [unsure] * 97, threshold=0.9)
+    row = by_name(outcome)["accuracy_when_answered"]
+    assert (row.value, row.high) == (1.0, 1.0)
+    assert row.low == pytest.approx(3 / (3 + 1.959964**2), abs=1e-4)  # Wilson's, at a share of 1
+
+
+def test_class_of_one_video_makes_macro_averages_uncertain() -> None:
+    scores = by_name(outcome_of([0] * 99 + [1], np.eye(3)[[0] * 99 + [1]].tolist()))
+    # The variance of a mean of two shares, p (1 - p) (1/99 + 1) / 4, is that of so many videos.
+    count = 4 / (1 / 99 + 1)
+    for name in ("macro_recall", "balanced_accuracy", "macro_precision", "macro_f1"):
+        row = scores[name]
+        assert (row.value, row.high) == (1.0, 1.0)
+        assert row.low == pytest.approx(count / (count + 1.959964**2), abs=1e-4)
+    assert scores["top1_accuracy"].low == pytest.approx(100 / (100 + 1.959964**2), abs=1e-4)
+    assert scores["weighted_recall"].low == scores["top1_accuracy"].low
+
+
 def test_classes_by_hand() -> None:
     jump, run, sit = class_rows(OUTCOME, NAMES)
     assert (jump.precision, jump.recall, jump.num_videos) == (0.5, 0.5, 2)
