@@ -88,7 +88,7 @@ def test_few_groups_have_no_interval_where_wilson_gives_none(num_groups: int, kn
     groups = [f"person {number % num_groups}" for number in range(12)]
     right, wrong = [0.9, 0.1, 0.0], [0.2, 0.8, 0.0]
     scores = by_name(outcome_of([0] * 12, [right, wrong] * 6, groups=[*groups]))
-    for name in ("loss", "calibration_error", "above_metadata"):
+    for name in ("loss", "above_metadata"):
         assert scores[name].value is not None
         assert (scores[name].low is not None) == (scores[name].high is not None) == known
     assert scores["top1_accuracy"].low is not None
@@ -199,6 +199,19 @@ def test_class_of_one_video_makes_macro_averages_uncertain() -> None:
         assert row.low == pytest.approx(count / (count + 1.959964**2), abs=1e-4)
     assert scores["top1_accuracy"].low == pytest.approx(100 / (100 + 1.959964**2), abs=1e-4)
     assert scores["weighted_recall"].low == scores["top1_accuracy"].low
+
+
+def test_calibration_error_has_no_interval() -> None:
+    """That of resamples is larger than its own: chance adds to it twice."""
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 100)
+    actual = (rng.random(100) > confidence).astype(int).tolist()
+    row = by_name(outcome_of(actual, np.stack([confidence, 1 - confidence], axis=1).tolist()))[
+        "calibration_error"
+    ]
+    assert row.value is not None
+    assert 0 < row.value < 0.2
+    assert (row.low, row.high) == (None, None)
 
 
 def test_classes_by_hand() -> None:

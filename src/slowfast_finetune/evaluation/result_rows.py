@@ -98,13 +98,17 @@ def score_rows(outcome: Outcome) -> list[ScoreRow]:
 
     Shares have the union of the bootstrap's interval and Wilson's. So have macro averages: if all
     predictions are correct, so are all resamples, but a class of one video may still have any
-    recall. In a macro average a video counts as 1 / (videos of its class).
+    recall. In a macro average a video counts as 1 / (videos of its class). The calibration error
+    has none: chance makes it too large, and that of resamples larger still, which is often above
+    the value itself.
     """
     rows = []
     for name, values in _values(outcome).items():
         value, resamples = float(values[0]), values[1:]
-        if name in ("loss", "calibration_error", "above_metadata"):
+        if name in ("loss", "above_metadata"):
             ends = resampling.bootstrap_interval(resamples, num_units=outcome.num_units)
+        elif name == "calibration_error":
+            ends = math.nan, math.nan
         elif name == "chance_baseline" or np.isnan(value):
             ends = value, value
         else:
