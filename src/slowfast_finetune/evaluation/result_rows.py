@@ -197,7 +197,7 @@ def subset_rows(outcome: Outcome) -> list[SubsetRow]:
 def accuracy_of_subsets(
     right: Bools, units: Labels, subsets: Mapping[str, Bools]
 ) -> list[SubsetRow]:
-    """Compute the accuracy of each subset that has videos.
+    """Compute the accuracy of each subset that has some of the videos, not all.
 
     Args:
         right, units: correctness and unit of each video (N,).
@@ -206,7 +206,7 @@ def accuracy_of_subsets(
     correlation = correlation_in_units(right, units)
     rows = []
     for name, chosen in subsets.items():
-        if chosen.any():
+        if chosen.any() and not chosen.all():
             ends = resampling.interval_of_part(
                 right[chosen], units[chosen], correlation=correlation
             )
