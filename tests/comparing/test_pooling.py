@@ -32,7 +32,7 @@ def test_folds_together_by_hand(tmp_path: Path) -> None:
     # for 3 of 4 reaches lower.
     assert together.frame["video_path"].tolist() == ["a, b", "c", "d", "e"]
     *_, last, few = describe(folds, together).splitlines()
-    assert few.startswith("with only 3 groups, shares alone have confidence intervals")
+    assert few == "with only 3 groups, confidence intervals are too narrow"
     assert last.split() == ["together", "4", "0.750", "[0.301,", "1.000]"]
 
     pool_folds(Namespace(folds=[one, two], out=tmp_path / "all"))

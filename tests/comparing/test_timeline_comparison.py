@@ -85,7 +85,7 @@ def test_the_command_reads_the_timelines_beside_the_predictions(
     said = capsys.readouterr().out.splitlines()
     assert "time right       0.625   0.875   +0.250   –" in said
     assert "timelines of 2 videos, resampled by video" in said
-    assert said[-1].startswith("with only 2 videos, shares alone have confidence intervals")
+    assert said[-1] == "with only 2 videos, there are no confidence intervals"
     (tmp_path / "b" / "timelines.csv").unlink()
     cli.main()
     said = capsys.readouterr().out.splitlines()

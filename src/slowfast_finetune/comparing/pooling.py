@@ -111,5 +111,5 @@ def describe(folds: Sequence[Predictions], pooled: Predictions) -> str:
     ]
     low, high = interval_of_accuracy(pooled.actual == pooled.predicted, pooled.units)
     lines[-1] += f" [{low:.3f}, {high:.3f}]"
-    few = few_units(int(pooled.units.max()) + 1, pooled.unit_noun)
+    few = few_units(int(pooled.units.max()) + 1, pooled.unit_noun, of_shares=True)
     return "\n".join([*lines, *([few] if few else [])])

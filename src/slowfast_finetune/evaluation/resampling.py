@@ -51,13 +51,17 @@ def resampled(sums: Floats, *, count: int = NUM_RESAMPLES, seed: int = 0) -> Flo
     return np.concatenate(parts)
 
 
-def few_units(num_units: int, noun: str) -> str:
-    """Say that intervals from so few units are too narrow, or missing; empty if they are not."""
+def few_units(num_units: int, noun: str, *, of_shares: bool = False) -> str:
+    """Say that intervals from so few units are too narrow, or missing; empty if they are not.
+
+    Args:
+        of_shares: the intervals are those of shares, which are never missing.
+    """
     if num_units >= FEW_UNITS:
         return ""
     said = f"with only {counted(num_units, noun)}, "
-    if num_units < FEWEST_UNITS:
-        return f"{said}shares alone have confidence intervals, and these are too narrow"
+    if num_units < FEWEST_UNITS and not of_shares:
+        return f"{said}there are no confidence intervals"
     return f"{said}confidence intervals are too narrow"
 
 
