@@ -130,7 +130,7 @@ def test_the_command_computes_features_once_and_writes_tables(tmp_path: Path) ->
     assert found.more_videos in result.stdout
     doubt = "if weights.pt was trained on some of these videos, the accuracy is too high"
     assert found.model == "slowfast_shallow, weights.pt"
-    assert found.more_videos.endswith(f" Warning: {doubt}.")
+    assert found.more_videos.splitlines()[1:] == [f"Warning: {doubt}."]
     assert len(found.curve) == len(SHARES)
     checkpoint = load_checkpoint(tmp_path / "weights.pt")
     places = find_stored(rows, tmp_path / "store")[extractor_of(checkpoint)]
