@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,11 @@ from slowfast_finetune.comparing.cross_validation import (
     warning_of_weights,
 )
 from slowfast_finetune.comparing.crossval_files import read_crossval
+from slowfast_finetune.features import logistic
 from slowfast_finetune.features.extraction import VideoFeatures, extractor_of
 from slowfast_finetune.features.feature_store import FeatureSettings, find_stored
 from slowfast_finetune.model.checkpoint import load_checkpoint, save_checkpoint, video_numbers
+from slowfast_finetune.scoring.calibration import Calibration
 
 CLASSES = ("clap", "jump", "wave")
 
@@ -66,6 +69,22 @@ def test_every_video_is_tested_once_by_a_probe_of_other_groups() -> None:
     assert not groups[1] & groups[2]
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
     assert np.mean([(fold.actual == fold.predicted).mean() for fold in folds]) > 0.8
+
+
+def test_probabilities_are_those_at_the_temperature_of_the_fold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A very high one leaves nothing to choose between the three classes."""
+    fit = logistic.fit_probe
+
+    def fitted(*args: Any, **options: Any) -> Any:
+        calibration = Calibration(temperature=1e9)
+        return dataclasses.replace(fit(*args, **options), calibration=calibration)
+
+    monkeypatch.setattr(logistic, "fit_probe", fitted)
+    rows, features = drawn_videos(36, spread=4)
+    found = cross_validated(rows, features, params=make_params())
+    np.testing.assert_allclose(found.probabilities, 1 / 3, atol=1e-6)
 
 
 def test_weights_that_saw_these_videos_are_named(tmp_path: Path) -> None:
@@ -130,7 +149,7 @@ def test_the_command_computes_features_once_and_writes_tables(tmp_path: Path) ->
     assert found.more_videos in result.stdout
     doubt = "if weights.pt was trained on some of these videos, the accuracy is too high"
     assert found.model == "slowfast_shallow, weights.pt"
-    assert found.more_videos.endswith(f" Warning: {doubt}.")
+    assert found.more_videos.splitlines()[1:] == [f"Warning: {doubt}."]
     assert len(found.curve) == len(SHARES)
     checkpoint = load_checkpoint(tmp_path / "weights.pt")
     places = find_stored(rows, tmp_path / "store")[extractor_of(checkpoint)]

@@ -207,6 +207,28 @@ def test_a_change_in_the_middle_is_found(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.process
+def test_a_long_video_is_averaged_over_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows of 8 frames, 7 apart, overlap by one: cells of six or seven frames, and of one."""
+    monkeypatch.setattr(predictor, "classifier_from", lambda _: Brightness())
+    path = write_video(
+        tmp_path / "change.mp4",
+        steady(90, 15),
+        picture=lambda number: np.full((48, 64, 3), 230 if number < 7 else 20, np.uint8),
+    )
+    model = load_model(write_checkpoint(tmp_path / "best.pt", temperature=1.0))
+    found = model.predict(path, stride_seconds=7 / 15).probabilities
+    (found_cells,) = model.timeline_cells([path], stride_seconds=7 / 15)
+    assert not isinstance(found_cells, RefusedVideo)
+    cells, edges = found_cells
+    middles = (np.arange(90) + 0.5) / 15
+    of_frames = cells[np.searchsorted(edges, middles) - 1]
+    np.testing.assert_allclose([*found.values()], of_frames.mean(axis=0), atol=1e-6)
+    assert np.abs(of_frames.mean(axis=0) - cells.mean(axis=0)).max() > 0.01
+
+
+@pytest.mark.process
 def test_the_fitted_threshold_says_none_of_these(videos: Path, tmp_path: Path) -> None:
     model = load_model(write_checkpoint(tmp_path / "best.pt", threshold=1.0))
     prediction = model.predict(videos / "jump/some.mp4")

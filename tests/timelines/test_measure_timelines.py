@@ -175,7 +175,7 @@ def test_the_parameters_with_the_highest_f1_are_chosen(
     )
     assert capsys.readouterr().out == (
         "timeline chosen on 1 validation video, with F1 at IoU 0.25 of 1.000 there: a window "
-        "every 0.50 s, smoothed over 0.00 s, threshold 0.00, shortest part 0.50 s; F1 0.000 there "
+        "every 0.50 s, no smoothing, always answered, shortest part 0.50 s; F1 0.000 there "
         "without a choice\n"
     )
 

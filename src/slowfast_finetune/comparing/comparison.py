@@ -18,7 +18,7 @@ from slowfast_finetune.evaluation.resampling import (
 )
 from slowfast_finetune.evaluation.result_tables import Predictions, cases_of
 from slowfast_finetune.scoring.metrics import Floats, Labels, label_sums, scores_of_sums
-from slowfast_finetune.timelines.segment_scores import draws, scores_of
+from slowfast_finetune.timelines.segment_scores import Timeline, draws, scores_of
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of
 
 NUM_RESAMPLES = 10_000
@@ -29,6 +29,8 @@ _WORDS = {
     "frame_accuracy": "time right", "f1_10": "F1 at IoU 0.10", "f1_25": "F1 at IoU 0.25",
     "f1_50": "F1 at IoU 0.50", "map": "mAP",
 }  # fmt: skip
+# So far apart the ends of a video may be: each model counts whole frames of its own rate.
+MAX_APART = 1.0  # [s]
 POWER_QUANTILE = 0.841621  # of the standard normal distribution at 0.8
 
 
@@ -269,16 +271,31 @@ def compare_timelines(
     """
     names = sorted({row.class_name for row in (*a, *b) if row.class_name is not None})
     of_a, of_b = timelines_of(a, names), timelines_of(b, names)
-    shared = [path for path in of_a if path in of_b and of_a[path].true == of_b[path].true]
+    shared = {}
+    for path in filter(of_b.__contains__, of_a):
+        lines = of_a[path], of_b[path]
+        shorter, longer = sorted(line.seconds for line in lines)
+        one, other = (_shortened(line, shorter) for line in lines)
+        if longer - shorter <= MAX_APART and one.true == other.true:
+            shared[path] = one, other
     units = [groups.get(path, path) for path in shared]
     if len({*units}) < 2:
         return None
     weights = draws(units)
-    scores_a, scores_b = (scores_of([of[path] for path in shared], weights) for of in (of_a, of_b))
+    scores_a, scores_b = (scores_of(lines, weights) for lines in zip(*shared.values(), strict=True))
     num_left_out = len(of_a.keys() | of_b.keys()) - len(shared)
     num_units = len({*units})
     found = differences(scores_a, scores_b, num_units=num_units)
     return TimelineComparison(len(shared), num_left_out, num_units, found)
+
+
+def _shortened(line: Timeline, seconds: float) -> Timeline:
+    """A timeline without what is later."""
+    true, predicted = (
+        [part._replace(end=min(part.end, seconds)) for part in lane if part.start < seconds]
+        for lane in (line.true, line.predicted)
+    )
+    return Timeline(true, predicted, seconds)
 
 
 def describe_timelines(found: TimelineComparison) -> str:

@@ -81,7 +81,7 @@ def judge_by_probes(
     curve, right = learning_curve(found, features, params=params)
     more_videos = more_videos_text(curve, right, rows, names)
     if warning := warning_of_weights(rows, params.model):
-        more_videos += f" Warning: {warning}."
+        more_videos += f"\nWarning: {warning}."
     say(f"{curve_table(curve)}\n{more_videos}")
     return CrossvalResults(
         pooled, curve, f"{params.model.name}, {params.model.weights}", more_videos

@@ -43,7 +43,7 @@ class CrossvalResults:
     predictions: tables.Predictions  # of every video
     curve: Sequence[CurveRow]  # accuracy by the number of training videos
     model: str  # the network and ``model.weights``
-    more_videos: str  # a sentence on what more videos would do
+    more_videos: str  # a sentence on what more videos would do; a further line is a warning
 
     def accuracy(self) -> tuple[float, Interval]:
         """The share of the videos that is classified right, and its 95 % confidence interval."""

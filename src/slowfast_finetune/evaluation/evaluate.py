@@ -145,5 +145,5 @@ def describe(
         f"class, {by_name['metadata_baseline'].value:.3f} from file properties such as resolution, "
         "duration and codec alone",
     ]
-    lines.append(few_units(outcome.num_units, unit_noun(outcome.rows)))
+    lines.append(few_units(outcome.num_units, unit_noun(outcome.rows), of_shares=True))
     return "\n".join(filter(None, lines))

@@ -13,7 +13,7 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation import resampling
 from slowfast_finetune.evaluation import result_tables as tables
 from slowfast_finetune.evaluation.metadata_baseline import predict_from_facts
-from slowfast_finetune.evaluation.resampling import Interval, design_effect
+from slowfast_finetune.evaluation.resampling import Interval, correlation_in_units, interval_of_part
 from slowfast_finetune.scoring import metrics
 from slowfast_finetune.scoring.metrics import NUM_BINS, Bools, Floats, Labels, Probabilities
 from slowfast_finetune.scoring.novelty import FAMILIAR
@@ -73,9 +73,9 @@ class Outcome:
         return np.equal(self.predicted, self.true)
 
     @cached_property
-    def design_effect(self) -> float:
-        """Design effect of the accuracy, see :func:`resampling.design_effect`."""
-        return design_effect(self.right, self.units)
+    def correlation(self) -> float:
+        """How alike videos of a unit are, see :func:`resampling.correlation_in_units`."""
+        return correlation_in_units(self.right, self.units)
 
     @cached_property
     def answered(self) -> Bools:
@@ -85,25 +85,39 @@ class Outcome:
 
 
 def score_rows(outcome: Outcome) -> list[tables.ScoreRow]:
-    """Compute every score and baseline with its confidence interval."""
-    num_units = outcome.num_units
+    """Compute every score and baseline with its confidence interval.
+
+    Shares have the union of the bootstrap's interval and Wilson's. So have macro averages: if all
+    predictions are correct, so are all resamples, but a class of one video may still have any
+    recall. In a macro average a video counts as 1 / (videos of its class). The calibration error
+    has none: chance makes it too large, and that of resamples larger still, which is often above
+    the value itself.
+    """
     rows = []
     for name, values in _values(outcome).items():
         value, resamples = float(values[0]), values[1:]
-        if name in ("loss", "calibration_error", "above_metadata"):
-            ends = resampling.bootstrap_interval(resamples, num_units=num_units)
-        elif name == "chance_baseline":
+        if name in ("loss", "above_metadata"):
+            ends = resampling.bootstrap_interval(resamples, num_units=outcome.num_units)
+        elif name == "calibration_error":
+            ends = math.nan, math.nan
+        elif name == "chance_baseline" or np.isnan(value):
             ends = value, value
         else:
-            ends = resampling.interval_of_share(
-                value,
-                resamples,
-                num_units=num_units,
-                num_videos=len(outcome.true),
-                design_effect=outcome.design_effect,
+            count = resampling.effective_count(
+                outcome.units, correlation=outcome.correlation, weights=_weights(outcome, name)
             )
+            ends = resampling.interval_of_share(value, resamples, count=count)
         rows.append(_rounded(tables.ScoreRow(name, value, *ends)))
     return rows
+
+
+def _weights(outcome: Outcome, score: str) -> Floats:
+    """How much each video counts in a score (N,)."""
+    if score == "accuracy_when_answered":
+        return outcome.answered.astype(np.float64)
+    if score.startswith(("macro_", "balanced_")):
+        return 1 / np.bincount(outcome.true)[outcome.true]
+    return np.ones(len(outcome.true))
 
 
 def _values(outcome: Outcome) -> dict[str, Floats]:
@@ -174,17 +188,19 @@ def subset_rows(outcome: Outcome) -> list[tables.SubsetRow]:
 def accuracy_of_subsets(
     right: Bools, units: Labels, subsets: Mapping[str, Bools]
 ) -> list[tables.SubsetRow]:
-    """Compute the accuracy of each subset that has videos.
+    """Compute the accuracy of each subset that has some of the videos, not all.
 
     Args:
         right, units: correctness and unit of each video (N,).
         subsets: which videos belong to it (N,), by name.
     """
-    effect = design_effect(right, units)
+    correlation = correlation_in_units(right, units)
     rows = []
     for name, chosen in subsets.items():
-        if chosen.any():
-            ends = resampling.interval_of_part(right[chosen], units[chosen], design_effect=effect)
+        if chosen.any() and not chosen.all():
+            ends = resampling.interval_of_part(
+                right[chosen], units[chosen], correlation=correlation
+            )
             rows.append(
                 tables.SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends)
             )
@@ -269,8 +285,8 @@ def prediction_rows(
 
 
 def _interval_within(outcome: Outcome, chosen: Bools) -> Interval:
-    return resampling.interval_of_part(
-        outcome.right[chosen], outcome.units[chosen], design_effect=outcome.design_effect
+    return interval_of_part(
+        outcome.right[chosen], outcome.units[chosen], correlation=outcome.correlation
     )
 
 

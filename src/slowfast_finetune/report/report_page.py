@@ -179,10 +179,9 @@ def stored_frames(store: ClipStore, row: ClipRow, num_frames: int) -> Frames:
 
 def _scene_subsets(results: Results, findings: Sequence[Finding]) -> list[SubsetRow]:
     """Measure the accuracy on scenes seen and not seen in training; empty if none is known."""
-    found = [finding.video_paths for finding in findings if finding.code == "seen-scenes"]
-    if not found:
+    known = {path for finding in findings for path in finding.scenes}
+    if not known:
         return []
-    known = set(found[0][::2])  # each is followed by the training video that it matches
     paths = [video.row.case for video in results.predictions]
     tested = [results.clip_of[path] for path in paths]
     units = units_of([clip.group or clip.content_hash for clip in tested])

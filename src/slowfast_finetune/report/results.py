@@ -193,7 +193,7 @@ def _crossval(
             return {}
         if found.model != model:  # perhaps of the run's own checkpoint, which knows the videos
             raise DataError(f"{files.folder / SUMMARY_NAME}: is of {found.model}, not of {model}")
-        said = [found.more_videos]
+        said = found.more_videos.splitlines()
         if results.run.get("method") != "probe":
             said.append(found.fine_tuning(predictions))
     except DataError as error:

@@ -43,6 +43,12 @@ def sentences(kind: str, results: Results) -> list[str]:
         key=lambda row: row.count * (row.actual != row.predicted),
         default=None,
     )
+    names = texts()["baselines"]
+    baselines = [
+        name
+        for name in ("metadata_baseline", "majority_baseline", "chance_baseline")
+        if name in scores
+    ]
     values = {
         "NONE_OF_THESE": NONE_OF_THESE,
         "results": results,
@@ -54,11 +60,14 @@ def sentences(kind: str, results: Results) -> list[str]:
         "groups": number_of_groups(results.predictions),
         "tested": tested(results.predictions),
         "unit": unit_noun(video.row for video in results.predictions),
-        "baselines": [
-            f"{texts()['baselines'][name]} {percent(scores[name].value)}"
-            for name in ("chance_baseline", "majority_baseline", "metadata_baseline")
-            if name in scores
-        ],
+        "names": names,
+        "baselines": [f"{names[name]} {percent(scores[name].value)}" for name in baselines[::-1]],
+        "highest": max(baselines, key=lambda name: scores[name].value, default=None),
+        # train.json has the loss rounded to other digits than the history and its charts.
+        "kept": next(
+            (row for row in results.history if row.epoch == results.summary.get("best_epoch")),
+            None,
+        ),
         "weakest": weakest,
         "confused": confused.predicted if confused else None,
         "length": duration(sum(clip.duration_seconds for clip in results.clips)),
