@@ -187,10 +187,9 @@ class _Bench:
         with quiet():
             clips, _ = cache_videos(
                 manifest,
-                cache=self._params.cache,
+                params=self._params,
                 store=store,
                 project=self._folder,
-                num_workers=self._workers,
             )
         return clips
 

@@ -105,7 +105,7 @@ def with_torchcodec(job: RawJob) -> None:
     """torchcodec, scaling while it decodes."""
     import torch
 
-    from slowfast_finetune.model.torchvision_schemas import import_torchvision
+    from slowfast_finetune.model.library_imports import import_torchvision
 
     import_torchvision()
     # By name: it is not among the project's dependencies, and may not be there.

@@ -138,7 +138,7 @@ def serve(folder: str) -> None:
     from slowfast_finetune.clips.clip_tables import CLIPS
     from slowfast_finetune.commands.label import make_desk_server
     from slowfast_finetune.commands.serve import listening_socket
-    from slowfast_finetune.desk.cases import Case
+    from slowfast_finetune.desk.case_evidence import Case
     from slowfast_finetune.desk.desk_session import LabelDesk
 
     rows = CLIPS.read_rows(Path(folder, "data", "clips.csv"))

@@ -122,10 +122,9 @@ def _measure(name: ModelName, setting: Setting, *, rounds: int) -> dict[str, lis
             with quiet():
                 rows, _ = cache_videos(
                     manifest,
-                    cache=params.cache,
+                    params=params,
                     store=store,
                     project=Path(folder),
-                    num_workers="auto",
                 )
             data = TrainingData(rows, rows, params, store.folder, learner.fabric)
             feeds[contender] = data.feed(1, size=setting.batch)

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from slowfast_finetune.base.params import load_params
+from slowfast_finetune.base.params import ClipShape, load_params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
@@ -26,18 +26,17 @@ def main() -> None:
     rows = CLIPS.read_rows(Path("data/clips.csv"))
     restore_entries(rows, params=params, store=store, project=project)
     rows = [row for row in rows if row.split == "train"]
-    num_frames, crop_size = params.clip.num_frames, params.train.crop_size
+    shape = ClipShape(params.clip.num_frames, params.train.crop_size)
     steps = plan_training_epoch(
         rows,
         params.augment,
-        num_frames=num_frames,
-        crop_size=crop_size,
+        shape,
         batch_size=params.train.batch_size,
         balanced=False,
         seed=0,
         epoch=1,
     )
-    reader = ClipReader(rows, folder=store.folder, num_frames=num_frames, crop_size=crop_size)
+    reader = ClipReader(rows, folder=store.folder, shape=shape)
     loader = ClipLoader(reader, [step.windows for step in steps], num_threads=1)
     read = {}
     for number, _ in enumerate(loader):

@@ -26,7 +26,7 @@ from slowfast_finetune.model.checkpoint import (
     save_checkpoint,
 )
 from slowfast_finetune.model.slowfast import build_slowfast
-from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
+from slowfast_finetune.scoring.ready import made_ready, views_at_once
 
 STAGE, FORWARD = "the evaluate stage", "forward passes of one batch in memory"
 TARGET = 1.1
@@ -115,10 +115,10 @@ def _evaluate(folder: Path, params: Params, rows: Sequence[ClipRow]) -> float:
 @torch.inference_mode()
 def forward(folder: Path, params: Params, num_views: int) -> float:
     """The same model in the same precision on one batch, as often as makes all views."""
-    from slowfast_finetune.model.checkpoint import load_checkpoint
+    from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
 
     checkpoint = load_checkpoint(folder / "best.pt")
-    model, device = ready_classifier(checkpoint, params.runtime)
+    model, device = made_ready(classifier_from(checkpoint), params.runtime)
     at_once = views_at_once(checkpoint.preprocessing, device)
     size = checkpoint.preprocessing.crop_size
     frames = checkpoint.preprocessing.num_frames

@@ -24,10 +24,9 @@ def prepare(params: Params, store: Path) -> list[ClipRow]:
         manifest = build_manifest(params.data, project=store)
         rows, _ = cache_videos(
             manifest.rows,
-            cache=params.cache,
+            params=params,
             store=ClipStore(store, params.clip),
             project=store,
-            num_workers="auto",
         )
     return rows
 

@@ -20,10 +20,11 @@ from benchmarks.stage_inputs import quiet
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.features.extraction import ViewPlan, features_of
+from slowfast_finetune.clips.windows import ViewPlan
+from slowfast_finetune.features.extraction import Backbone, features_of
 from slowfast_finetune.features.feature_store import FOLDER, Features, feature_stores, key_of
 from slowfast_finetune.features.logistic import fit_probe
-from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
+from slowfast_finetune.model.checkpoint import load_checkpoint
 
 STORE, ADDED = "the feature store, empty", "one video added"
 NUM_CLASSES, NUM_FEATURES = 10, 2304  # features of R50
@@ -79,7 +80,7 @@ def run(*, videos: int, preset: str, heads: Sequence[int], rounds: int, out: Pat
 def _fill(folder: Path, params: Params, rows: Sequence[ClipRow], *, known: int) -> float:
     """Compute features, one view of each video, of which the store has the first ones."""
     checkpoint = load_checkpoint(folder / "best.pt")
-    network = classifier_from(checkpoint).network
+    backbone = Backbone.of(checkpoint)
     if not known:
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     for store, _ in feature_stores(folder):
@@ -88,10 +89,8 @@ def _fill(folder: Path, params: Params, rows: Sequence[ClipRow], *, known: int) 
     with timed() as watch, quiet():
         features_of(
             rows,
-            network=network,
-            model_name=checkpoint.model_name,
-            shape=checkpoint.preprocessing,
-            plan=ViewPlan(),
+            backbone,
+            views=ViewPlan(),
             clips=ClipStore(folder, params.clip).folder,
             runtime=params.runtime,
         )

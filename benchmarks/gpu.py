@@ -598,7 +598,7 @@ def fed_jpeg(bench: Bench) -> Results:
     """JPEG frames of 340×256 decoded a second: torchvision on the device, simplejpeg on a core."""
     import simplejpeg
 
-    from slowfast_finetune.model.torchvision_schemas import import_torchvision
+    from slowfast_finetune.model.library_imports import import_torchvision
 
     import_torchvision()
     count = 8 if bench.tiny else 512
@@ -649,10 +649,9 @@ def _drawn_clips(
     with quiet():
         rows, _ = cache_videos(
             [row._replace(split=splits[at % 6]) for at, row in enumerate(manifest)],
-            cache=params.cache,
+            params=params,
             store=store,
             project=bench.folder,
-            num_workers="auto",
         )
     return params, rows, store
 

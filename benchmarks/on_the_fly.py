@@ -73,7 +73,7 @@ def pytorchvideo_dataset(videos: Sequence[Path], *, clip_seconds: float) -> Any:
     Raises:
         Exception: whatever it says where its dependencies have moved on.
     """
-    from slowfast_finetune.model.torchvision_schemas import import_torchvision
+    from slowfast_finetune.model.library_imports import import_torchvision
 
     import_torchvision()
     from pytorchvideo.data import LabeledVideoDataset, make_clip_sampler

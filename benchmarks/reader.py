@@ -21,6 +21,7 @@ from benchmarks.drawn_videos import draw_video, write_copies
 from benchmarks.on_the_fly import NaiveDecordDataset, loader_of, pytorchvideo_dataset
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import demo_params, manifest_of, quiet
+from slowfast_finetune.base.params import ClipShape
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
@@ -102,10 +103,9 @@ def _cached(folder: Path, size: str, count: int) -> Cached:
     with quiet():
         rows, _ = cache_videos(
             manifest_of(videos, class_names=["drawn"] * count),
-            cache=params.cache,
+            params=params,
             store=store,
             project=folder,
-            num_workers="auto",
         )
     return Cached(size, videos, rows, store)
 
@@ -114,7 +114,7 @@ def _copying(cached: Cached, crop_size: int, *, rounds: int) -> dict[str, Any]:
     """The reader against memcpy, for as many clips as make a turn long enough to time."""
     plan = _plan(cached.rows, crop_size, epochs=CLIPS_A_TURN)
     reader = ClipReader(
-        cached.rows, folder=cached.store.folder, num_frames=NUM_FRAMES, crop_size=crop_size
+        cached.rows, folder=cached.store.folder, shape=ClipShape(NUM_FRAMES, crop_size)
     )
     entries = [
         np.memmap(cached.store.path(row.content_hash), np.uint8, "r", HEADER_BYTES)
@@ -143,8 +143,7 @@ def _plan(rows: Sequence[ClipRow], crop_size: int, *, epochs: int) -> list[Seque
         for step in plan_training_epoch(
             rows,
             demo_params(augment={"max_zoom": 1.0}).augment,
-            num_frames=NUM_FRAMES,
-            crop_size=crop_size,
+            ClipShape(NUM_FRAMES, crop_size),
             batch_size=BATCH,
             balanced=False,
             seed=0,
@@ -186,9 +185,7 @@ def _on_the_fly(cached: Cached, *, rounds: int) -> dict[str, Any]:
     """The reader against datasets that decode, one pass over the videos each."""
     num_clips = len(cached.videos)
     plan = _plan(cached.rows, CROP, epochs=CLIPS_A_TURN)
-    reader = ClipReader(
-        cached.rows, folder=cached.store.folder, num_frames=NUM_FRAMES, crop_size=CROP
-    )
+    reader = ClipReader(cached.rows, folder=cached.store.folder, shape=ClipShape(NUM_FRAMES, CROP))
 
     def from_cache() -> float:
         # Once before it counts: the others take so long that the kernel may have taken back the

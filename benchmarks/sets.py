@@ -30,13 +30,13 @@ from benchmarks.stage_inputs import DVC, new_project, values_of_preset
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.evaluation.metadata_baseline import predict_from_facts
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
 from slowfast_finetune.evaluation.resampling import (
     interval_of_accuracy,
     percentile_interval,
     resampled,
     units_of,
 )
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS
 from slowfast_finetune.model.slowfast import MEAN, STD, build_slowfast, pack_pathways
 from slowfast_finetune.scoring.metrics import Labels
 
@@ -119,7 +119,7 @@ def run(
 
 def transforms_of_pytorchvideo() -> str:
     """Whether pytorchvideo's transforms can be imported beside today's torchvision."""
-    from slowfast_finetune.model.torchvision_schemas import import_torchvision
+    from slowfast_finetune.model.library_imports import import_torchvision
 
     import_torchvision()
     try:

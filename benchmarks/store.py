@@ -23,10 +23,10 @@ from benchmarks.on_the_fly import NaiveDecordDataset
 from benchmarks.report import Target, finish, format_table
 from benchmarks.stage_inputs import demo_params, manifest_of, quiet
 from slowfast_finetune.base.manifest_table import ManifestRow
-from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Params
+from slowfast_finetune.base.params import VIDEO_EXTENSIONS, ClipShape, Params
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_reader import ClipReader
-from slowfast_finetune.clips.clip_store import ClipStore, raw_bytes
+from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import encode_jpeg
 from slowfast_finetune.clips.windows import Window
@@ -90,7 +90,7 @@ def _params(encoding: str, quality: int) -> Params:
         "encoding": encoding,
         "jpeg_quality": quality,
     }
-    return demo_params(clip=clip)
+    return demo_params(clip=clip, runtime={"num_workers": 1})
 
 
 def _measure(name: str, videos: Sequence[Path], scratch: Path, *, rounds: int) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _measure(name: str, videos: Sequence[Path], scratch: Path, *, rounds: int) -
     }
     cold = {encoding: _reading(each, windows, cold=True) for encoding, each in stored.items()}
     reading, reading_cold = in_turn(warm, rounds=rounds), in_turn(cold, rounds=rounds)
-    whole = sum(raw_bytes(row.num_frames, row.height, row.width) for row in raw.rows)
+    whole = sum(row.num_frames * row.height * row.width * 3 for row in raw.rows)
     sizes = {encoding: each.num_bytes for encoding, each in stored.items()}
     sizes[H264] = sum(film.stat().st_size for film in films)
     fidelity = {encoding: _fidelity(raw, each) for encoding, each in stored.items()}
@@ -166,10 +166,9 @@ def _cache(manifest: Sequence[ManifestRow], params: Params, root: Path) -> Store
     with quiet():
         rows, _ = cache_videos(
             manifest,
-            cache=params.cache,
+            params=params,
             store=store,
             project=root,
-            num_workers=1,
         )
     return Stored(store, rows)
 
@@ -193,7 +192,7 @@ def _windows(rows: Sequence[ClipRow]) -> list[Window]:
 def _reading(stored: Stored, windows: Sequence[Window], *, cold: bool = False) -> Contender:
     def read() -> float:
         reader = ClipReader(
-            stored.rows, folder=stored.store.folder, num_frames=NUM_FRAMES, crop_size=CROP
+            stored.rows, folder=stored.store.folder, shape=ClipShape(NUM_FRAMES, CROP)
         )
         if cold:
             for row in stored.rows:

@@ -17,14 +17,10 @@ from benchmarks.stage_inputs import demo_params
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.features.extraction import ViewPlan, features_of
+from slowfast_finetune.clips.windows import ViewPlan
+from slowfast_finetune.features.extraction import Backbone, features_of
 from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.model.checkpoint import (
-    Checkpoint,
-    classifier_from,
-    load_checkpoint,
-    view_params,
-)
+from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint, view_params
 from slowfast_finetune.scoring.novelty import directions_of, fit_class_distances
 
 Floats = npt.NDArray[np.float64]
@@ -172,13 +168,15 @@ def table(results: Sequence[Mapping[str, Mapping[str, Sequence[float]]]]) -> str
 
 
 def _measured(checkpoint: Checkpoint, strangers: Sequence[Path], store: Path) -> Any:
-    own = _rows(checkpoint, store, checkpoint.params["data"])
+    data = checkpoint.params["data"]
+    data = {**data, "videos": str(Path(data["videos"]).resolve())}  # as seen from the project
+    own = _rows(checkpoint, store, data)
     sets = {
         folder.name: _rows(checkpoint, store, {"videos": str(folder), "group_pattern": None})
         for folder in strangers
     }
-    if checkpoint.params["data"]["exclude"]:
-        everything = _rows(checkpoint, store, {**checkpoint.params["data"], "exclude": []})
+    if data["exclude"]:
+        everything = _rows(checkpoint, store, {**data, "exclude": []})
         unknown = [row for row in everything if row.class_name not in checkpoint.class_names]
         sets["the class left out"] = unknown
     train, test = ([row for row in own if row.split == split] for split in ("train", "test"))
@@ -215,10 +213,8 @@ def _features(
     params = _params(checkpoint, {})
     return features_of(
         rows,
-        network=classifier_from(checkpoint).network,
-        model_name=checkpoint.model_name,
-        shape=checkpoint.preprocessing,
-        plan=plan,
+        Backbone.of(checkpoint),
+        views=plan,
         clips=ClipStore(store, params.clip).folder,
         runtime=params.runtime,
     ).values

@@ -20,7 +20,7 @@ from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.metadata_baseline import fold_units, predict_from_facts
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS
 from slowfast_finetune.model.checkpoint import load_checkpoint
 
 PROBE, FINETUNE, SCRATCH = "probe of the model", "fine-tuned from the model", "from random weights"

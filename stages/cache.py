@@ -26,11 +26,9 @@ def main() -> None:
     rows = MANIFEST.read_rows(args.manifest)
     clips, rejected = cache_videos(
         rows,
-        cache=params.cache,
+        params=params,
         store=ClipStore(store_root(Path.cwd()), params.clip),
         project=Path.cwd(),
-        num_workers=params.runtime.num_workers,
-        engine=params.runtime.engine,
     )
     # Both tables first: what was refused is what the person needs when the check fails.
     CLIPS.write(args.clips, clips)

@@ -16,8 +16,7 @@ from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
 from slowfast_finetune.indexing.last_tested import changed_test_set
-from slowfast_finetune.indexing.manifest import build_manifest, describe
-from slowfast_finetune.indexing.weights_record import weights_record
+from slowfast_finetune.indexing.manifest import build_manifest, describe, weights_record
 
 
 def main() -> None:

@@ -1,7 +1,5 @@
 """The ``slowfast`` command. Each subcommand imports what it needs, so --help answers at once."""
 
-from __future__ import annotations
-
 import argparse
 from importlib import import_module
 

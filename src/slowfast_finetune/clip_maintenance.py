@@ -1,7 +1,5 @@
 """Look after the clip store and its features: what is held, damaged, referred to by nothing."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections import defaultdict
@@ -13,13 +11,8 @@ from pathlib import Path
 from slowfast_finetune.base.console import progress, readable_bytes
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import ClipParams
-from slowfast_finetune.clips.clip_store import SUFFIX, EntryError, StoredClips, raw_bytes
-from slowfast_finetune.features.feature_store import (
-    CORNER_NAME,
-    PROGRAMS,
-    SETTINGS_NAME,
-    feature_stores,
-)
+from slowfast_finetune.clips.clip_store import SETTINGS_NAME, SUFFIX, EntryError, StoredClips
+from slowfast_finetune.features.feature_store import CORNER_NAME, PROGRAMS, feature_stores
 
 # A writer that is still alive has touched its file since; an older one was killed.
 STALE_SECONDS = 3600
@@ -56,7 +49,7 @@ def _corner(folder: Path) -> Corner:
         settings = store.settings()
     with suppress(EntryError):
         found = [store.info(key) for key in entries.values()]
-        raw = sum(raw_bytes(info.num_frames, info.height, info.width) for info in found)
+        raw = sum(info.raw_bytes for info in found)
     return Corner(folder.name, settings, len(entries), size_of(entries), raw)
 
 

@@ -1,7 +1,5 @@
 """Switch params.yaml to one of the complete files in presets/, comments and all."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -4,8 +4,6 @@ For a notebook or a quick look. It decodes each video anew every time it is aske
 pipeline's clip store gives the same frames hundreds of times faster.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from bisect import bisect_right
@@ -23,11 +21,11 @@ from torch.utils.data import Dataset
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS, Padding
 from slowfast_finetune.decoding import orientation, sampling
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.opening import open_video, video_stream
 from slowfast_finetune.decoding.orientation import Frame as Frames
 from slowfast_finetune.decoding.packets import has_leaping_clock
 from slowfast_finetune.decoding.sampled_frames import sampled_frames
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.decoding.video_facts import DecodeReport
 from slowfast_finetune.indexing.discovery import find_videos
 

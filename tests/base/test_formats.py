@@ -16,10 +16,10 @@ from slowfast_finetune.clips.clip_store import EntryInfo
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, RejectedRow
 from slowfast_finetune.comparing.crossval_files import CURVE
 from slowfast_finetune.decoding.video_facts import VideoFacts
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
 from slowfast_finetune.evaluation.result_tables import (
     CLASSES,
     CONFUSION,
+    PREDICTIONS,
     RELIABILITY,
     SCORES,
     SUBSETS,

@@ -99,12 +99,12 @@ def cache(
     params: Params = PARAMS,
     num_workers: int = 1,
 ) -> tuple[list[ClipRow], list[RejectedRow]]:
+    runtime = params.runtime.model_copy(update={"num_workers": num_workers})
     return cache_videos(
         manifest,
-        cache=params.cache,
+        params=params.model_copy(update={"runtime": runtime}),
         store=ClipStore(store_root, params.clip),
         project=project,
-        num_workers=num_workers,
     )
 
 

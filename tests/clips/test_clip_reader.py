@@ -15,7 +15,7 @@ from synthetic import make_rows, write_entry
 from toy_learner import augment
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.params import ClipShape, Params
 from slowfast_finetune.clips import clip_reader
 from slowfast_finetune.clips.clip_reader import Batch, ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
@@ -57,12 +57,12 @@ def reader_of_two(
 ) -> ClipReader:
     """It keeps two maps open."""
     monkeypatch.setattr(clip_reader, "MAX_OPEN_MAPS", 2)
-    return ClipReader(rows, folder=store.folder, num_frames=8, crop_size=32)
+    return ClipReader(rows, folder=store.folder, shape=ClipShape(8, 32))
 
 
 @pytest.fixture
 def reader(store: ClipStore, rows: list[ClipRow], videos: list[Frames]) -> ClipReader:
-    return ClipReader(rows, folder=store.folder, num_frames=8, crop_size=32)
+    return ClipReader(rows, folder=store.folder, shape=ClipShape(8, 32))
 
 
 def test_a_batch_by_hand(reader: ClipReader, videos: list[Frames]) -> None:
@@ -149,8 +149,7 @@ def plan_of(rows: Sequence[ClipRow], batch_size: int = 2) -> list[Sequence[Windo
     steps = plan_training_epoch(
         rows,
         augment(),
-        num_frames=8,
-        crop_size=32,
+        ClipShape(8, 32),
         batch_size=batch_size,
         balanced=False,
         seed=0,

@@ -34,7 +34,12 @@ def project(tmp_path: Path) -> Path:
 def fill(project: Path, params: Params, names: list[str]) -> ClipStore:
     rows = make_manifest(project, names)
     store = ClipStore(project / "store", params.clip)
-    cache_videos(rows, cache=params.cache, store=store, project=project, num_workers=1)
+    cache_videos(
+        rows,
+        params=params,
+        store=store,
+        project=project,
+    )
     MANIFEST.write(project / "data/manifest.csv", rows)
     return store
 

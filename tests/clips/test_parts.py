@@ -22,7 +22,7 @@ from synthetic import (
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.manifest_table import ManifestRow, case_name
-from slowfast_finetune.base.params import ClipParams
+from slowfast_finetune.base.params import ClipParams, ClipShape
 from slowfast_finetune.clip_maintenance import damaged_entries, find_leftovers, remove
 from slowfast_finetune.clips import caching, parts, workers
 from slowfast_finetune.clips.caching import cache_videos, entries_of, restore_entries, summary
@@ -30,7 +30,7 @@ from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore, settings_digest
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow, RejectedRow
 from slowfast_finetune.clips.decode_job import DecodeJob
-from slowfast_finetune.clips.windows import plan_training_epoch, plan_views
+from slowfast_finetune.clips.windows import ViewPlan, plan_training_epoch, plan_views
 from slowfast_finetune.decoding.sampling import FrameRange
 
 # Frame k shows the number k and is shown at k / 15 s; clips have 8 frames at 15 a second.
@@ -75,10 +75,9 @@ class Cache:
     def __call__(self, rows: Sequence[ManifestRow]) -> tuple[list[ClipRow], list[RejectedRow]]:
         return cache_videos(
             rows,
-            cache=PARAMS.cache,
+            params=PARAMS,
             store=self.store,
             project=self.project,
-            num_workers=1,
         )
 
     def numbers(self, row: ClipRow) -> list[int]:
@@ -289,14 +288,13 @@ def test_a_part_to_the_end_is_padded_from_far_before_it(
 
 def test_windows_lie_in_their_part(cache: Cache) -> None:
     clips, _ = cache(rows_of(cache.project, "x/long.mp4", (20.0, 22.0), (24.0, 24.1)))
-    reader = ClipReader(clips, folder=cache.store.folder, num_frames=8, crop_size=32)
+    reader = ClipReader(clips, folder=cache.store.folder, shape=ClipShape(8, 32))
     seen = {0: set[int](), 1: set[int]()}
     for epoch in range(60):
         (step,) = plan_training_epoch(
             clips,
             PARAMS.augment,
-            num_frames=8,
-            crop_size=32,
+            ClipShape(8, 32),
             batch_size=8,
             balanced=False,
             seed=0,
@@ -307,8 +305,8 @@ def test_windows_lie_in_their_part(cache: Cache) -> None:
     assert min(seen[0]) == 300  # 20 s
     assert max(seen[0]) == 322  # the last window ends with frame 329, before 22 s
     assert seen[1] == {357}
-    views = plan_views(clips, num_frames=8, crop_size=48, temporal_views=3)
-    reader = ClipReader(clips, folder=cache.store.folder, num_frames=8, crop_size=48)
+    views = plan_views(clips, ClipShape(8, 48), ViewPlan(3))
+    reader = ClipReader(clips, folder=cache.store.folder, shape=ClipShape(8, 48))
     batch = reader.gather(views)
     assert batch.clips.dtype == torch.uint8
     own = [clips[window.clip].first_frame + window.start for window in views]
@@ -325,9 +323,9 @@ def test_clips_that_are_gone_are_made_again(cache: Cache) -> None:
     assert [job.ranges for job in cache.jobs] == [(FrameRange(37, 128),)]
     assert cache.numbers(clips[0]) == [*range(75, 90)]
     lost.unlink()
-    reader = ClipReader(clips, folder=cache.store.folder, num_frames=8, crop_size=32)
+    reader = ClipReader(clips, folder=cache.store.folder, shape=ClipShape(8, 32))
     with pytest.raises(DataError, match=r"^x/long.mp4#t=5,6: its clip is gone or damaged"):
-        reader.gather(plan_views(clips, num_frames=8, crop_size=32))
+        reader.gather(plan_views(clips, ClipShape(8, 32)))
 
 
 @pytest.mark.parametrize("how", ["cut short", "unreadable"])

@@ -43,13 +43,12 @@ def cache(
     project: Path, names: list[str], engine: Engine, params: Params
 ) -> tuple[list[ClipRow], list[RejectedRow], dict[str, bytes]]:
     store = ClipStore(project / engine, params.clip)
+    runtime = params.runtime.model_copy(update={"num_workers": 2, "engine": engine})
     clips, rejected = cache_videos(
         make_manifest(project, names),
-        cache=params.cache,
+        params=params.model_copy(update={"runtime": runtime}),
         store=store,
         project=project,
-        num_workers=2,
-        engine=engine,
     )
     files = {path.name: path.read_bytes() for path in store.folder.iterdir()}
     return clips, rejected, files

@@ -17,7 +17,7 @@ from PIL import Image
 from synthetic import make_facts, make_rows, read_entry, write_entry
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.params import ClipShape, Params
 from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, stored_size
 from slowfast_finetune.clips.stored_frames import Frames, encode_jpeg
@@ -182,7 +182,7 @@ def test_many_threads_read_one_entry(store: ClipStore) -> None:
     rows = make_rows(2, num_frames=24)
     for row in rows:
         write_entry(store, row, film(24, shift=row.label))
-    reader = ClipReader(rows, folder=store.folder, num_frames=8, crop_size=32)
+    reader = ClipReader(rows, folder=store.folder, shape=ClipShape(8, 32))
     plan = [[Window(i % 2, i % 16, i % 17, i % 33, 32)] * 3 for i in range(60)]
     loader = ClipLoader(reader, plan, num_threads=4)
     for batch, windows in zip(loader, plan, strict=True):
@@ -225,7 +225,7 @@ def test_a_changed_byte_is_found_by_verify_and_never_crashes_a_reader(store: Cli
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
         with pytest.raises(EntryError, match="the checksum does not match"):
             store.verify(row.content_hash)
-        reader = ClipReader([row], folder=store.folder, num_frames=12, crop_size=32)
+        reader = ClipReader([row], folder=store.folder, shape=ClipShape(12, 32))
         with contextlib.suppress(DataError):
             reader.gather([Window(0, 0, 0, 0, 32)])
             continue

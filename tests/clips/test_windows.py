@@ -9,10 +9,12 @@ import pytest
 from synthetic import make_rows
 from toy_learner import augment
 
+from slowfast_finetune.base.params import ClipShape
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import (
     Mix,
     Step,
+    ViewPlan,
     Window,
     deal_out,
     in_batches,
@@ -26,8 +28,7 @@ AUGMENT = ("random_crop", "max_zoom", "horizontal_flip", "mixup_alpha", "cutmix_
 def train_plan(rows: list[ClipRow], **changes: Any) -> list[Step]:
     looks = {name: changes.pop(name) for name in AUGMENT if name in changes}
     settings: dict[str, Any] = {
-        "num_frames": 8,
-        "crop_size": 32,
+        "shape": ClipShape(8, changes.pop("crop_size", 32)),
         "batch_size": 4,
         "balanced": False,
         "seed": 0,
@@ -318,8 +319,7 @@ def test_partners_are_the_same_however_a_step_is_dealt_out() -> None:
 
 
 def views(rows: list[ClipRow], **changes: Any) -> list[Window]:
-    settings: dict[str, Any] = {"num_frames": 8, "crop_size": 32}
-    return plan_views(rows, **{**settings, **changes})
+    return plan_views(rows, ClipShape(8, 32), ViewPlan(**changes))
 
 
 def test_one_view_is_the_middle() -> None:

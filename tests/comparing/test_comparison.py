@@ -26,7 +26,7 @@ from slowfast_finetune.comparing.comparison import (
     videos_needed,
 )
 from slowfast_finetune.comparing.sources import REQUIRED, read_predictions
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, Predictions
 
 CLASSES = ("jump", "wave")
 HEADER = "video_path,group,actual,predicted,p(jump),p(wave)\n"
@@ -187,7 +187,7 @@ def test_of_five_groups_there_is_no_interval_and_no_better_model() -> None:
     assert verdict(found) == "no significant difference: top-1 +1.000"
     text = describe(found, a="one", b="two")
     assert "top-1 accuracy   0.000   1.000   +1.000   –\n" in text
-    assert "with only 5 groups, shares alone have confidence intervals" in text
+    assert "with only 5 groups, there are no confidence intervals" in text
 
 
 # What is refused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,11 @@ from slowfast_finetune.comparing.cross_validation import (
     warning_of_weights,
 )
 from slowfast_finetune.comparing.crossval_files import read_crossval
+from slowfast_finetune.features import logistic
 from slowfast_finetune.features.extraction import VideoFeatures, extractor_of
 from slowfast_finetune.features.feature_store import FeatureSettings, find_stored
 from slowfast_finetune.model.checkpoint import load_checkpoint, save_checkpoint, video_numbers
+from slowfast_finetune.scoring.calibration import Calibration
 
 CLASSES = ("clap", "jump", "wave")
 
@@ -86,6 +89,22 @@ def test_a_class_needs_three_groups(num_groups: int) -> None:
     )
     with pytest.raises(DataError, match=expected):
         cross_validated(rows, features, params=make_params())
+
+
+def test_probabilities_are_those_at_the_temperature_of_the_fold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A very high one leaves nothing to choose between the three classes."""
+    fit = logistic.fit_probe
+
+    def fitted(*args: Any, **options: Any) -> Any:
+        calibration = Calibration(temperature=1e9)
+        return dataclasses.replace(fit(*args, **options), calibration=calibration)
+
+    monkeypatch.setattr(logistic, "fit_probe", fitted)
+    rows, features = drawn_videos(36, spread=4)
+    found = cross_validated(rows, features, params=make_params())
+    np.testing.assert_allclose(found.probabilities, 1 / 3, atol=1e-6)
 
 
 def test_weights_that_saw_these_videos_are_named(tmp_path: Path) -> None:
@@ -150,7 +169,7 @@ def test_the_command_computes_features_once_and_writes_tables(tmp_path: Path) ->
     assert found.more_videos in result.stdout
     doubt = "if weights.pt was trained on some of these videos, the accuracy is too high"
     assert found.model == "slowfast_shallow, weights.pt"
-    assert found.more_videos.endswith(f" Warning: {doubt}.")
+    assert found.more_videos.splitlines()[1:] == [f"Warning: {doubt}."]
     assert len(found.curve) == len(SHARES)
     checkpoint = load_checkpoint(tmp_path / "weights.pt")
     places = find_stored(rows, tmp_path / "store")[extractor_of(checkpoint)]

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from slowfast_finetune import cli
-from slowfast_finetune.comparing.timeline_comparison import TimelineComparison, compare_timelines
+from slowfast_finetune.base.manifest_table import ManifestRow
+from slowfast_finetune.comparing.comparison import TimelineComparison, compare_timelines
 from slowfast_finetune.evaluation import resampling
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, PredictionRow
+from slowfast_finetune.timelines.labelled_videos import LabelledVideo
+from slowfast_finetune.timelines.measure_timelines import segment_rows
+from slowfast_finetune.timelines.segment_scores import Timeline
 from slowfast_finetune.timelines.timeline_tables import TIMELINES, TimelineRow
 
 
@@ -64,6 +68,24 @@ def test_only_what_both_have_is_compared() -> None:
     assert compare_timelines(A, [], {}) is None
 
 
+@pytest.mark.parametrize("end", [None, 20.0, 10.0], ids=["open", "late", "inside"])
+def test_models_of_other_frame_rates_are_compared(end: float | None) -> None:
+    """A video of 20.03 s has 201 frames at 10 fps, up to 20.1 s, and 301 at 15 fps: 20.067 s."""
+
+    def lines(seconds: float) -> list[TimelineRow]:
+        rows = []
+        for name in ("1.mp4", "2.mp4"):
+            case = ManifestRow(name, "jump", 0, "test", None, name, 5.0, end, 2)
+            true = LabelledVideo(name, name, [case]).stretches(seconds, {"jump": 0})
+            rows += segment_rows(name, Timeline(true, true[:1], seconds), ["jump"], [])
+        return rows
+
+    found = compared(lines(20.1), lines(301 / 15), {})
+    assert (found.num_videos, found.num_left_out) == (2, 0)
+    assert {(row.a, row.b) for row in found.differences} == {(1.0, 1.0)}
+    assert compare_timelines(lines(20.1), lines(25.0), {}) is None, "these are other videos"
+
+
 def test_the_command_reads_the_timelines_beside_the_predictions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,7 +107,7 @@ def test_the_command_reads_the_timelines_beside_the_predictions(
     said = capsys.readouterr().out.splitlines()
     assert "time right       0.625   0.875   +0.250   –" in said
     assert "timelines of 2 videos, resampled by video" in said
-    assert said[-1].startswith("with only 2 videos, shares alone have confidence intervals")
+    assert said[-1] == "with only 2 videos, there are no confidence intervals"
     (tmp_path / "b" / "timelines.csv").unlink()
     cli.main()
     said = capsys.readouterr().out.splitlines()

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from synthetic import steady, write_video
 
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.frame_ranges import sampled_ranges
 from slowfast_finetune.decoding.sampled_frames import sampled_frames
-from slowfast_finetune.decoding.sampling import FrameRange
+from slowfast_finetune.decoding.sampling import DecodeSettings, FrameRange
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 SETTINGS = DecodeSettings(sample_fps=5, short_side=None, max_megapixels=1)

@@ -44,15 +44,15 @@ def catalog() -> dict[str, dict[str, str]]:
 def cached(catalog: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Tables:
     params = synthetic.make_params(
         clip={"max_seconds": MAX_SECONDS, "short_side": 32},
+        runtime={"num_workers": 2},
         cache={"min_decodable_fraction": 0},
     )
     store = ClipStore(tmp_path_factory.mktemp("store"), params.clip)
     clips, rejected = cache_videos(
         synthetic.make_manifest(FOLDER, sorted(catalog)),
-        cache=params.cache,
+        params=params,
         store=store,
         project=FOLDER,
-        num_workers=2,
     )
     return (
         store,
@@ -100,15 +100,15 @@ def test_faults_in_the_decoder_cost_only_their_videos(
     _, sound, refused = cached
     params = synthetic.make_params(
         clip={"max_seconds": MAX_SECONDS, "short_side": 32},
+        runtime={"num_workers": 2},
         cache={"min_decodable_fraction": 0, "timeout_seconds": 5, "worker_memory_mb": 512},
     )
     monkeypatch.setattr(workers, "decode_to_store", synthetic.decode_with_faults)
     clips, rejected = cache_videos(
         synthetic.make_manifest(FOLDER, sorted(catalog)),
-        cache=params.cache,
+        params=params,
         store=ClipStore(tmp_path / "store", params.clip),
         project=FOLDER,
-        num_workers=2,
     )
     reasons = {"0": "crashed", "1": "timeout", "2": "out_of_memory"}
     everything: list[ClipRow | RejectedRow] = [*sound.values(), *refused.values()]

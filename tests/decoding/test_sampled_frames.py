@@ -24,9 +24,9 @@ from synthetic import (
 )
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.orientation import Frame
 from slowfast_finetune.decoding.sampled_frames import sampled_frames
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 # Times

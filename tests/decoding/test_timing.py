@@ -13,8 +13,8 @@ import pytest
 from decoded import decode, numbers
 from synthetic import numbered_frame, read_numbers, steady, write_video
 
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampled_frames import sampled_runs
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.decoding.timing import FrameClock
 
 # In tenths of a second, as are the stamps below; each frame says that it lasts one.

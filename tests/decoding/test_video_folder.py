@@ -16,8 +16,8 @@ from synthetic import NTSC, NTSC_FILM, read_numbers, steady, write_video
 from torch.utils.data import DataLoader
 
 from slowfast_finetune.base.errors import DataError, VideoError
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampled_frames import sampled_frames
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.video_folder import VideoFolderDataset
 
 

@@ -22,7 +22,6 @@ from scipy.ndimage import uniform_filter
 from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.demo import filming as filming_module
 from slowfast_finetune.demo.drawing import random_person
-from slowfast_finetune.demo.encoding import write_video
 from slowfast_finetune.demo.filming import (
     CYCLE_SECONDS,
     FRAME_RATES,
@@ -32,6 +31,7 @@ from slowfast_finetune.demo.filming import (
     named_generator,
     perform,
     random_phases,
+    write_video,
 )
 from slowfast_finetune.demo.generator import CLASS_NAMES, generate_demo
 from slowfast_finetune.demo.poses import (

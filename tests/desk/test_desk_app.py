@@ -30,7 +30,7 @@ from synthetic import steady, write_video
 from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.commands import label as label_command
 from slowfast_finetune.desk import decisions
-from slowfast_finetune.desk.cases import Case
+from slowfast_finetune.desk.case_evidence import Case
 from slowfast_finetune.desk.desk_session import Choice, LabelDesk
 from slowfast_finetune.indexing.label_table import read_labels
 

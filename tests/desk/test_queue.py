@@ -21,11 +21,16 @@ from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.desk import decisions
 from slowfast_finetune.desk.case_evidence import CaseEvidence, Unlabelled
 from slowfast_finetune.desk.decisions import DecisionTable
-from slowfast_finetune.desk.queue import arrange, build_queue, confident_mistakes, spread
+from slowfast_finetune.desk.queue import (
+    arrange,
+    build_queue,
+    confident_mistakes,
+    spread,
+    unlabelled_rows,
+)
 from slowfast_finetune.desk.suggesting import suggest
-from slowfast_finetune.desk.unlabelled import unlabelled_rows
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
-from slowfast_finetune.features.held_out import held_out_probabilities
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, PredictionRow
+from slowfast_finetune.features.logistic import held_out_probabilities
 from slowfast_finetune.indexing.label_table import Span
 from slowfast_finetune.inspection.label_errors import margins
 
@@ -224,7 +229,7 @@ def test_what_is_known_is_not_asked_about_again(
         asked.extend(row.video_path for row in manifest)
         return [known], []
 
-    monkeypatch.setattr("slowfast_finetune.desk.unlabelled.cache_videos", decode)
+    monkeypatch.setattr("slowfast_finetune.desk.queue.cache_videos", decode)
     store = ClipStore(tmp_path / "store", params.clip)
     unlabelled_rows(folder, in_set, params=params, store=store, project=tmp_path)
     assert asked == ["new/a.mp4", "new/h.mp4"]

@@ -26,9 +26,8 @@ from synthetic import (
 from slowfast_finetune.clips.caching import cache_videos
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import RejectedRow
-from slowfast_finetune.doctor.class_facts import class_facts
 from slowfast_finetune.doctor.costs import cache_bytes, estimate_epoch
-from slowfast_finetune.doctor.diagnosis import Diagnosis
+from slowfast_finetune.doctor.diagnosis import Diagnosis, class_facts
 from slowfast_finetune.doctor.diagnosis_text import diagnosis_text
 from slowfast_finetune.doctor.doctor_page import MAX_BYTES, doctor_page
 from slowfast_finetune.doctor.summarising import summarise_videos
@@ -427,10 +426,9 @@ def test_frames_that_are_equal_are_estimated_to_share_their_place(tmp_path: Path
     )
     rows, _ = cache_videos(
         manifest,
-        cache=params.cache,
+        params=params,
         store=store,
         project=tmp_path,
-        num_workers=1,
     )
     stored = {row.case: store.path(row.content_hash).stat().st_size for row in rows}
     estimated = {video.case: cache_bytes([video], params.clip) for video in summaries.videos}

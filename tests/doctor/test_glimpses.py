@@ -10,7 +10,7 @@ import pytest
 import synthetic
 from synthetic import steady, write_video
 
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.doctor.glimpses import glimpses
 
 SETTINGS = DecodeSettings(sample_fps=15, short_side=None, max_seconds=100, max_megapixels=36)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from slowfast_finetune.evaluation.evaluate import (
     evaluate_checkpoint,
     view_videos,
 )
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, Predictions
 from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, save_checkpoint
-from slowfast_finetune.scoring import ready
+from slowfast_finetune.scoring import views
 
 
 def checkpoint_for(params: Params, class_names: list[str]) -> Checkpoint:
@@ -58,7 +59,7 @@ class Witness(StandIn):
 @pytest.fixture
 def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
     model = Witness()
-    monkeypatch.setattr(ready, "classifier_from", lambda _: model)
+    monkeypatch.setattr(views, "classifier_from", lambda _: model)
     return model
 
 
@@ -77,7 +78,10 @@ def stored(tmp_path: Path) -> tuple[list[ClipRow], ClipStore, Params]:
     ]
     store = ClipStore(tmp_path / "store", params.clip)
     rows, rejected = cache_videos(
-        manifest, cache=params.cache, store=store, project=tmp_path, num_workers=1
+        manifest,
+        params=params,
+        store=store,
+        project=tmp_path,
     )
     assert rejected == []
     return rows, store, params
@@ -171,6 +175,25 @@ def test_metrics_of_two_videos_by_hand(
     ]
     loss = -np.log([row.probability_of_actual for row in rows_written]).mean()
     assert metrics["loss"] == pytest.approx(loss, abs=1e-3)
+
+
+def test_other_views_than_predict_shows_are_named(
+    witness: Witness,
+    stored: tuple[list[ClipRow], ClipStore, Params],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows, store, params = stored
+    train = [row._replace(split="train") for row in rows]
+    own, other = params.evaluate.model_dump(), with_views(params, 4, 3)
+    trained = checkpoint_for(params, ["dark", "light"])
+    trained = replace(trained, params={**trained.params, "evaluate": own})
+    run([*rows, *train], store, params, tmp_path, checkpoint=trained)
+    assert "note: " not in capsys.readouterr().out
+    run([*rows, *train], store, other, tmp_path, checkpoint=trained)
+    said = capsys.readouterr().out
+    assert f"note: predict and serve show evaluate: {own}, as params.yaml was in training" in said
+    assert f"measures with {other.evaluate.model_dump()}" in said
 
 
 def test_probabilities_can_be_recomputed_from_the_views(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +15,7 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation.metadata_baseline import (
     FACTS,
     Giveaway,
+    compare_with_chance,
     giveaways,
     predict_from_facts,
 )
@@ -80,6 +82,16 @@ def test_chance_stays_within_its_standard_errors() -> None:
         ]
         for found in giveaways(rows):
             assert found.standard_errors < 3, found
+
+
+def test_chance_counts_groups_and_not_their_videos() -> None:
+    """Three of four and two of two are right: 7/8. Both classes are guessed half of the time."""
+    labels, guesses = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1, 1])
+    units = np.array(["anna", "anna", "ben", "ben", "anna", "anna"], object)
+    accuracy, standard_errors = compare_with_chance(labels, guesses, units)
+    assert accuracy == 7 / 8
+    # The variances of the recalls are 1/4 / 2 and 1/4 / 1, that of their mean (1/8 + 1/4) / 4.
+    assert standard_errors == pytest.approx((7 / 8 - 1 / 2) / math.sqrt(3 / 32))
 
 
 def test_a_large_class_does_not_look_like_knowledge() -> None:

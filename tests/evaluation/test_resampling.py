@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from slowfast_finetune.evaluation.resampling import (
     NUM_RESAMPLES,
-    design_effect,
+    correlation_in_units,
+    effective_count,
     interval_of_accuracy,
     interval_of_part,
     percentile_interval,
@@ -114,30 +116,72 @@ def test_two_people_one_always_right() -> None:
 @pytest.mark.parametrize(
     ("right", "units", "expected"),
     [
-        # Independent: unit sums 1, 0, 1, 0 about 1/2: 4/3 · 4 · 1/4 / 16, over 1/4 / 4: 4/3,
-        # but no unit has more than one video.
-        ([1, 0, 1, 0], [0, 1, 2, 3], 1.0),
-        # All or nothing: 2 of 2 and 0 of 2: 2/1 · (1 + 1) / 16 over 1/16: 4, at most 4 / 2.
-        ([1, 1, 0, 0], [0, 0, 1, 1], 2.0),
-        # One of each: the units are all alike, a video tells as much as one alone.
-        ([1, 0, 1, 0], [0, 0, 1, 1], 1.0),
-        # Sums 3, 2, 1, 2 of 3 about 2: 4/3 · 2 / 144 over 2/9 / 12: 1.
-        ([1, 1, 1, 1, 1, 0, 1, 0, 0, 1, 0, 1], [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], 1.0),
-        # Sums 3, 3, 0, 2 of 3 about 2: 4/3 · 6 / 144 over 2/108: 3, at most 3.
-        ([1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], 3.0),
-        ([1, 1, 1, 1], [0, 0, 1, 1], 2.0),
-        ([1, 0, 0, 1], [0, 0, 0, 0], 4.0),
+        # All or nothing.
+        ([1, 1, 0, 0], [0, 0, 1, 1], 1.0),
+        # One of each: the units are more alike than chance, which counts as 0.
+        ([1, 0, 1, 0], [0, 0, 1, 1], 0.0),
+        # Sums 3, 3, 0, 2 about 2: between 3 (1 + 1 + 4 + 0) / 9 / 3 = 2/3, within 2/3 / 8:
+        # (2/3 - 1/12) / (2/3 + 2/12) = 7/10.
+        ([1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], 0.7),
+        # Nothing varies.
+        ([1, 1, 1, 1], [0, 0, 1, 1], 1.0),
+        ([1, 0, 0, 1], [0, 0, 0, 0], 1.0),
     ],
-)
-def test_design_effect_by_hand(right: list[int], units: list[int], expected: float) -> None:
-    found = design_effect(np.array(right, dtype=bool), np.array(units))
+)  # fmt: skip
+def test_correlation_by_hand(right: list[int], units: list[int], expected: float) -> None:
+    found = correlation_in_units(np.array(right, dtype=bool), np.array(units))
     assert found == pytest.approx(expected)
 
 
-def test_part_is_worth_its_videos_over_the_design_effect_and_no_less_than_its_units() -> None:
-    right, units = np.array([True] * 6), np.array([0, 0, 0, 1, 1, 1])
-    assert interval_of_part(right, units, design_effect=1.5) == wilson_interval(1.0, 4)
-    assert interval_of_part(right, units, design_effect=6.0) == wilson_interval(1.0, 2)
+def test_correlation_in_units_of_any_size_is_that_of_the_analysis_of_variance() -> None:
+    right = [[1, 1, 1, 1, 1, 1, 0], [0, 0, 1], [0, 0], [1, 1], [1]]
+    sizes = np.array([len(unit) for unit in right])
+    size = (sizes.sum() - (sizes**2).sum() / sizes.sum()) / (len(right) - 1)
+    f = stats.f_oneway(*right).statistic
+    units = np.repeat(np.arange(len(right)), sizes)
+    found = correlation_in_units(np.concatenate(right).astype(bool), units)
+    assert found == pytest.approx((f - 1) / (f + size - 1))
+    assert 0.1 < found < 0.9
+
+
+def test_effective_count_is_that_of_the_variance_of_the_mean() -> None:
+    """Against the variance w' C w of a weighted mean, where videos of a unit correlate by 0.3."""
+    units = np.array([0, 0, 0, 0, 1, 2, 2])
+    covariances = np.where(units[:, None] == units, 0.3, 0.0)
+    np.fill_diagonal(covariances, 1.0)
+    for weights in (np.ones(7), np.array([1.0, 2, 0, 0, 3, 1, 5])):
+        shares = weights / weights.sum()
+        found = effective_count(units, correlation=0.3, weights=weights)
+        assert found == pytest.approx(1 / (shares @ covariances @ shares))
+
+
+def test_part_is_worth_what_its_own_units_are() -> None:
+    right = np.array([True] * 6)
+    even, uneven = np.array([0, 0, 0, 4, 4, 4]), np.array([0, 0, 0, 0, 0, 4])
+    assert interval_of_part(right, even, correlation=0.0) == wilson_interval(1.0, 6)
+    assert interval_of_part(right, even, correlation=0.25) == wilson_interval(1.0, 4)  # 6 / 1.5
+    assert interval_of_part(right, even, correlation=1.0) == wilson_interval(1.0, 2)
+    expected = wilson_interval(1.0, 36 / 26)  # 6² / (5² + 1²)
+    assert interval_of_part(right, uneven, correlation=1.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sizes", [[60] + [3] * 20, [30, 30] + [2] * 20, [5] * 24])
+def test_intervals_of_parts_hold_the_truth_where_people_have_unequal_numbers(
+    sizes: list[int],
+) -> None:
+    """Each person is right with a probability of their own: beta, correlation 0.6, mean 0.8."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(len(sizes)), sizes)
+    part = np.arange(len(people)) % 2 == 0
+    held = {"all": 0, "part": 0}
+    for _ in range(400):
+        ability = rng.beta(0.8 * 2 / 3, 0.2 * 2 / 3, size=len(sizes))
+        right = rng.random(len(people)) < ability[people]
+        correlation = correlation_in_units(right, people)
+        for name, chosen in (("all", np.full_like(part, True)), ("part", part)):
+            low, high = interval_of_part(right[chosen], people[chosen], correlation=correlation)
+            held[name] += low <= 0.8 <= high
+    assert min(held.values()) >= 0.88 * 400, held
 
 
 def test_interval_over_groups_holds_the_truth_and_over_videos_does_not() -> None:

@@ -88,7 +88,7 @@ def test_few_groups_have_no_interval_where_wilson_gives_none(num_groups: int, kn
     groups = [f"person {number % num_groups}" for number in range(12)]
     right, wrong = [0.9, 0.1, 0.0], [0.2, 0.8, 0.0]
     scores = by_name(outcome_of([0] * 12, [right, wrong] * 6, groups=[*groups]))
-    for name in ("loss", "calibration_error", "above_metadata"):
+    for name in ("loss", "above_metadata"):
         assert scores[name].value is not None
         assert (scores[name].low is not None) == (scores[name].high is not None) == known
     assert scores["top1_accuracy"].low is not None
@@ -97,7 +97,7 @@ def test_few_groups_have_no_interval_where_wilson_gives_none(num_groups: int, kn
 @pytest.mark.parametrize(
     ("num_groups", "said"),
     [
-        (2, "with only 2 groups, shares alone have confidence intervals, and these are too narrow"),
+        (2, "with only 2 groups, confidence intervals are too narrow"),
         (19, "with only 19 groups, confidence intervals are too narrow"),
     ],
 )  # fmt: skip
@@ -180,6 +180,40 @@ def test_nothing_answered_has_no_accuracy() -> None:
     assert (unanswered.value, unanswered.low, unanswered.high) == (None, None, None)
 
 
+def test_accuracy_of_the_answers_is_as_uncertain_as_the_answers_are_few() -> None:
+    """Of 100 videos three are answered, all right."""
+    sure, unsure = [1.0, 0.0, 0.0], [0.3, 0.5, 0.2]
+    outcome = outcome_of([0] * 100, [sure] * 3 + [unsure] * 97, threshold=0.9)
+    row = by_name(outcome)["accuracy_when_answered"]
+    assert (row.value, row.high) == (1.0, 1.0)
+    assert row.low == pytest.approx(3 / (3 + 1.959964**2), abs=1e-4)  # Wilson's, at a share of 1
+
+
+def test_class_of_one_video_makes_macro_averages_uncertain() -> None:
+    scores = by_name(outcome_of([0] * 99 + [1], np.eye(3)[[0] * 99 + [1]].tolist()))
+    # The variance of a mean of two shares, p (1 - p) (1/99 + 1) / 4, is that of so many videos.
+    count = 4 / (1 / 99 + 1)
+    for name in ("macro_recall", "balanced_accuracy", "macro_precision", "macro_f1"):
+        row = scores[name]
+        assert (row.value, row.high) == (1.0, 1.0)
+        assert row.low == pytest.approx(count / (count + 1.959964**2), abs=1e-4)
+    assert scores["top1_accuracy"].low == pytest.approx(100 / (100 + 1.959964**2), abs=1e-4)
+    assert scores["weighted_recall"].low == scores["top1_accuracy"].low
+
+
+def test_calibration_error_has_no_interval() -> None:
+    """That of resamples is larger than its own: chance adds to it twice."""
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 100)
+    actual = (rng.random(100) > confidence).astype(int).tolist()
+    row = by_name(outcome_of(actual, np.stack([confidence, 1 - confidence], axis=1).tolist()))[
+        "calibration_error"
+    ]
+    assert row.value is not None
+    assert 0 < row.value < 0.2
+    assert (row.low, row.high) == (None, None)
+
+
 def test_classes_by_hand() -> None:
     jump, run, sit = class_rows(OUTCOME, NAMES)
     assert (jump.precision, jump.recall, jump.num_videos) == (0.5, 0.5, 2)
@@ -230,6 +264,6 @@ def test_subsets_by_hand() -> None:
     assert found == {
         "padded": (1, 0.0), "unpadded": (2, 1.0), "damaged": (1, 1.0), "undamaged": (2, 0.5),
     }  # fmt: skip
-    assert [row.subset for row in subset_rows(outcome_of([0], [[1.0, 0.0, 0.0]]))] == [
-        "unpadded", "undamaged",
-    ]  # fmt: skip
+    rows[1] = rows[1]._replace(damaged=False)
+    left = subset_rows(Outcome(rows, probabilities, rows, 0.0))
+    assert [row.subset for row in left] == ["padded", "unpadded"], "all are undamaged"

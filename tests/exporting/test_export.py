@@ -27,10 +27,10 @@ from pipeline_imports import PROJECT
 from small_run import CLASS_NAMES, write_project
 from synthetic import make_params, set_display_matrix, steady, write_video
 
-from slowfast_finetune.base.errors import CheckpointError, ExportError
+from slowfast_finetune.base.errors import CheckpointError, ExportError, InputError
 from slowfast_finetune.cli import main
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampled_frames import sampled_frames
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.exporting import model_export
 from slowfast_finetune.exporting.file_check import check_file
 from slowfast_finetune.exporting.model_export import export
@@ -278,7 +278,7 @@ def test_full_disk_keeps_the_old_file(
 @needs_onnx
 def test_missing_library_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ExportError, match=r"needs onnxscript, .*: pip install .*\[onnx\]"):
+    with pytest.raises(InputError, match=r"needs onnxscript, .*: pip install .*\[onnx\]"):
         export(folder / "best.pt", file_format="onnx", project=folder)
 
 

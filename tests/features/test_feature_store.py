@@ -20,10 +20,10 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
-from slowfast_finetune.clips.windows import plan_views
+from slowfast_finetune.clips.windows import ViewPlan, plan_views
 from slowfast_finetune.features.extraction import (
+    Backbone,
     VideoFeatures,
-    ViewPlan,
     features_of,
     weights_digest,
 )
@@ -58,11 +58,10 @@ def project(tmp_path: Path) -> tuple[list[ClipRow], Path]:
 def compute(
     rows: list[ClipRow], clips: Path, network: torch.nn.Module, **changes: Any
 ) -> VideoFeatures:
+    name = changes.pop("model_name", "slowfast_shallow")
     arguments = {
-        "network": network,
-        "model_name": "slowfast_shallow",
-        "shape": SHAPE,
-        "plan": ViewPlan(2, mirrored=True),
+        "backbone": Backbone(network, name, changes.pop("shape", SHAPE)),
+        "views": ViewPlan(2, mirrored=True),
         "clips": clips,
         "runtime": PARAMS.runtime,
     }
@@ -74,8 +73,8 @@ def test_features_are_what_the_last_layer_of_the_network_is_given(
 ) -> None:
     rows, clips = project
     found = compute(rows, clips, network)
-    windows = plan_views(rows, num_frames=8, crop_size=32, temporal_views=2)
-    batch = ClipReader(rows, folder=clips, num_frames=8, crop_size=32).gather(windows).clips
+    windows = plan_views(rows, SHAPE, ViewPlan(2))
+    batch = ClipReader(rows, folder=clips, shape=SHAPE).gather(windows).clips
     given: list[torch.Tensor] = []
     hook = head_of(network).register_forward_hook(lambda _, inputs, __: given.append(inputs[0]))
     with torch.inference_mode():
@@ -107,11 +106,11 @@ def test_r50_from_a_file_of_the_published_form(
     params = make_params(model={"name": "slowfast_r50", "weights": str(path)})
     network, _ = build_pretrained(params.model, class_names=["clap", "jump"])
     found = compute(
-        rows, clips, network, model_name="slowfast_r50", plan=ViewPlan(1), shape=SHAPE
+        rows, clips, network, model_name="slowfast_r50", views=ViewPlan(1), shape=SHAPE
     ).values[:, 0]
 
-    windows = plan_views(rows, num_frames=8, crop_size=32)
-    batch = ClipReader(rows, folder=clips, num_frames=8, crop_size=32).gather(windows).clips
+    windows = plan_views(rows, SHAPE)
+    batch = ClipReader(rows, folder=clips, shape=SHAPE).gather(windows).clips
     pooled: list[torch.Tensor] = []
     head_of(published).register_forward_hook(lambda _, inputs, __: pooled.append(inputs[0]))
     with torch.inference_mode():
@@ -154,9 +153,9 @@ def test_what_is_stored_is_not_computed_again(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"plan": ViewPlan(2)},
-        {"plan": ViewPlan(1, mirrored=True)},
-        {"plan": ViewPlan(2, 3, mirrored=True)},
+        {"views": ViewPlan(2)},
+        {"views": ViewPlan(1, mirrored=True)},
+        {"views": ViewPlan(2, 3, mirrored=True)},
         {"shape": replace(SHAPE, crop_size=40)},
         {"runtime": PARAMS.runtime.model_copy(update={"precision": "bf16"})},
     ],

@@ -15,7 +15,6 @@ from synthetic import make_rows
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features import logistic
-from slowfast_finetune.features.held_out import held_out_probabilities
 from slowfast_finetune.features.logistic import (
     PENALTIES,
     Head,
@@ -23,6 +22,7 @@ from slowfast_finetune.features.logistic import (
     deal_folds,
     fit_path,
     fit_probe,
+    held_out_probabilities,
     joined_units,
 )
 

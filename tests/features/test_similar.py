@@ -15,16 +15,17 @@ from tiny_model import write_checkpoint
 from slowfast_finetune import cli, load_model
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.features.extraction import ViewPlan, extractor_of, features_of
+from slowfast_finetune.clips.windows import ViewPlan
+from slowfast_finetune.features.extraction import Backbone, extractor_of, features_of
 from slowfast_finetune.features.feature_store import feature_stores, find_stored, read_means
 from slowfast_finetune.features.likeness import nearest
-from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
+from slowfast_finetune.model.checkpoint import load_checkpoint
 
 PARAMS = make_params()
 
 
-def bluish(_index: int) -> npt.NDArray[np.uint8]:
-    frame = np.random.default_rng(1).integers(0, 150, (48, 64, 3), np.uint8)
+def bluish(index: int) -> npt.NDArray[np.uint8]:
+    frame = np.random.default_rng(index).integers(0, 150, (48, 64, 3), np.uint8)
     frame[..., 2] += 60
     return frame
 
@@ -65,10 +66,8 @@ def test_the_command_lists_the_nearest_or_says_what_makes_features(
     clips = ClipStore(tmp_path / "store", PARAMS.clip).folder
     found = features_of(
         rows[1:],
-        network=classifier_from(checkpoint).network,
-        model_name=checkpoint.model_name,
-        shape=checkpoint.preprocessing,
-        plan=ViewPlan(2, mirrored=True),
+        Backbone.of(checkpoint),
+        views=ViewPlan(2, mirrored=True),
         clips=clips,
         runtime=PARAMS.runtime,
     )
@@ -81,7 +80,8 @@ def test_the_command_lists_the_nearest_or_says_what_makes_features(
     cli.main()
     note, *lines = capsys.readouterr().out.splitlines()
     assert note.startswith("23 of 24 videos have stored features")
-    given = load_model(path).features("given.mp4").values.mean(axis=0)
+    # The views of the stored features, not the one that evaluate is told to show.
+    given = load_model(path).features("given.mp4", views=(2, 1)).values.mean(axis=0)
     cosines = means @ given / np.linalg.norm(means, axis=1) / np.linalg.norm(given)
     first, second, third = np.argsort(-cosines)[:3].tolist()
     assert lines == [

@@ -115,8 +115,12 @@ def test_a_camera_on_both_sides_of_the_split_is_named_with_its_partner() -> None
     # One of 13 is more than a twentieth, but one video is no reason to worry.
     assert found.level == "note"
     assert found.title == f"1 of 13 test videos (7.7{THIN}%) shows a scene that is also in train"
-    assert found.video_paths == ("b.mp4", "a.mp4")
-    assert "group_pattern" in found.detail
+    assert found.scenes == {"b.mp4": "a.mp4"}
+    assert "No groups are set: set data.group_pattern, or write a groups.csv" in found.detail
+    grouped = [dataclasses.replace(video, group="g") for video in videos]
+    detail = the(scene_findings(grouped), "seen-scenes").detail
+    assert "put all videos of a camera or place into one group" in detail
+    assert "groups.csv" not in detail
     again = summary_of(acted(1, seed=77, background=camera), path="c.mp4", split="test")
     assert the(scene_findings([*videos, again]), "seen-scenes").level == "warning"
     # In val or train alone it is no fault.

@@ -14,7 +14,7 @@ from synthetic import steady, write_video
 
 from slowfast_finetune import cli
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, PredictionRow
 from slowfast_finetune.indexing.label_table import LabelRow, read_labels
 from slowfast_finetune.labelling.activitynet import write_activitynet
 from slowfast_finetune.labelling.importing import import_labels

@@ -11,8 +11,7 @@ import pytest
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.indexing.label_table import LabelRow
-from slowfast_finetune.labelling.importing import import_labels
-from slowfast_finetune.labelling.label_formats import FORMATS
+from slowfast_finetune.labelling.importing import FORMATS, import_labels
 from slowfast_finetune.labelling.source_file import Reading, SourceFile
 
 EXTENSIONS = (".avi", ".mp4")

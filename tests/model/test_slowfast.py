@@ -33,7 +33,7 @@ import sys
 from slowfast_finetune.model.slowfast import build_slowfast
 build_slowfast("slowfast_shallow", num_classes=2)
 assert not {"torchvision", "torchvision.ops", "torch._dynamo"} & set(sys.modules)
-from slowfast_finetune.model.torchvision_schemas import import_torchvision
+from slowfast_finetune.model.library_imports import import_torchvision
 import_torchvision()
 from torchvision.transforms import v2
 from torchvision.ops import RoIAlign

@@ -23,8 +23,8 @@ from benchmarks.mutations import MUTATIONS, mutate
 from benchmarks.report import Target, format_table
 from benchmarks.stage_inputs import changed_values, new_project
 from slowfast_finetune.base.params import load_params
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampled_frames import sampled_frames
+from slowfast_finetune.decoding.sampling import DecodeSettings
 
 PROJECT = Path(__file__).parents[2]
 VIDEO = bytes(range(256)) * 4 + b"moov" + bytes(100)

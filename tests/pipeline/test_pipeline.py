@@ -24,8 +24,7 @@ from synthetic import make_params, write_params
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
-from slowfast_finetune.evaluation.result_tables import CLASSES
+from slowfast_finetune.evaluation.result_tables import CLASSES, PREDICTIONS
 from slowfast_finetune.timelines.timeline_tables import TIMELINE_SCORES, TIMELINES
 from slowfast_finetune.training.history import HISTORY
 

@@ -12,8 +12,7 @@ import pytest
 from synthetic import FASTSTART, set_display_matrix, steady, write_video
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.clips import workers
-from slowfast_finetune.predicting import lettering
+from slowfast_finetune.predicting import annotating
 from slowfast_finetune.predicting.annotating import (
     FORMATS,
     Annotator,
@@ -175,14 +174,14 @@ def test_the_label_changes_with_the_segment_and_the_mark_moves() -> None:
 
 def test_a_name_no_font_can_write_becomes_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     # The font that comes with Pillow has Latin letters only.
-    monkeypatch.setattr(lettering, "SYSTEM_FONTS", ())
-    lettering.font_for.cache_clear()
-    assert lettering.font_for("clap 0.9", 20) is not None
-    assert lettering.font_for("跳跃", 20) is None
+    monkeypatch.setattr(annotating, "SYSTEM_FONTS", ())
+    annotating.font_for.cache_clear()
+    assert annotating.font_for("clap 0.9", 20) is not None
+    assert annotating.font_for("跳跃", 20) is None
     segment = Segment("跳跃", 0, 1, 0.9)
     odd = Prediction(Path("a"), "跳跃", "跳跃", 0.9, {"clap": 0.1, "跳跃": 0.9}, (segment,), 1.0)
     assert Overlay(odd, width=64, height=48)._legible(segment) == "class 1"
-    lettering.font_for.cache_clear()
+    annotating.font_for.cache_clear()
 
 
 @pytest.mark.process
@@ -204,21 +203,21 @@ def test_several_videos_go_into_a_folder_under_names_of_their_own(tmp_path: Path
     annotator = Annotator(tmp_path / "out", videos=sources)
     for source in sources:
         assert annotator.write(prediction(source)) is None
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["v_labelled.mp4", "v_labelled_2.mp4"]
+    found = sorted((tmp_path / "out").rglob("*.mp4"))
+    assert found == [tmp_path / "out" / name / "v_labelled.mp4" for name in "ab"]
 
 
 @pytest.mark.process
 def test_a_video_that_is_looked_at_is_never_written_over(tmp_path: Path) -> None:
     """Nor one of the others, whatever the copies would be called."""
-    names = ["a/x.mp4", "b/x.mp4", "b/x_labelled.mp4"]
+    names = ["b/x.mp4", "b/x.mkv", "b/x_labelled.mp4"]
     sources = [write_video(tmp_path / name, steady(2, 15)) for name in names]
     before = [source.read_bytes() for source in sources]
     annotator = Annotator(tmp_path / "b", videos=sources)
     for source in sources:
         assert annotator.write(prediction(source)) is None
     assert [source.read_bytes() for source in sources] == before
-    assert len(list((tmp_path / "b").iterdir())) == 5
+    assert len(list((tmp_path / "b").iterdir())) == 6
     (tmp_path / "link.mp4").symlink_to(sources[0])
     for target in (sources[0], tmp_path / "link.mp4"):
         with pytest.raises(DataError, match="is the video itself"):
@@ -252,7 +251,7 @@ def test_a_copy_that_is_stopped_leaves_nothing(
     def stop(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers, "run_killable", stop)
+    monkeypatch.setattr(annotating, "run_killable", stop)
     with pytest.raises(KeyboardInterrupt):
         Annotator(tmp_path / "c.mp4", videos=[source]).write(prediction(source))
     assert list(tmp_path.iterdir()) == [source]

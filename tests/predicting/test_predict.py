@@ -35,8 +35,9 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.commands import predict as predict_command
 from slowfast_finetune.evaluation import evaluate
 from slowfast_finetune.model.checkpoint import load_checkpoint
-from slowfast_finetune.predicting import decoder_pool
+from slowfast_finetune.predicting import decoder_pool, predictor
 from slowfast_finetune.predicting.annotating import Annotator
+from slowfast_finetune.predicting.clip_selection import VideoClips, WindowRun
 from slowfast_finetune.predicting.inputs import find_inputs
 from slowfast_finetune.predicting.prediction_text import (
     SegmentRow,
@@ -46,9 +47,9 @@ from slowfast_finetune.predicting.prediction_text import (
     clock,
     csv_header,
 )
-from slowfast_finetune.predicting.predictor import Predictor
+from slowfast_finetune.predicting.predictor import Predictor, _ClipScores, _ScoredVideo
 from slowfast_finetune.predicting.webcam import camera_index, watch
-from slowfast_finetune.scoring import ready
+from slowfast_finetune.scoring import views as stored_views
 
 # Frames at 15 fps; two seconds, 30 frames, are kept of a video.
 LENGTHS = {"clap/short": 5, "clap/clip": 8, "jump/some": 21, "jump/kept": 30, "wave/long": 100}
@@ -125,7 +126,8 @@ class Weigher(StandIn):
 def test_the_model_is_shown_exactly_what_evaluate_shows(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: int, crops: int
 ) -> None:
-    monkeypatch.setattr(ready, "classifier_from", lambda _: Weigher())
+    for module in (predictor, stored_views):
+        monkeypatch.setattr(module, "classifier_from", lambda _: Weigher())
     params = tiny_params(evaluate={"temporal_views": views, "spatial_crops": crops})
     path = write_checkpoint(tmp_path / "best.pt", params)
     rows, store = stored(videos, tmp_path, params)
@@ -143,10 +145,9 @@ def stored(videos: Path, folder: Path, params: Params) -> tuple[list[ClipRow], C
     store = ClipStore(folder / "store", params.clip)
     rows, rejected = cache_videos(
         make_manifest(videos, names),
-        cache=params.cache,
+        params=params,
         store=store,
         project=videos,
-        num_workers=1,
     )
     assert rejected == []
     return rows, store
@@ -185,7 +186,8 @@ class Brightness(StandIn):
 
 @pytest.mark.process
 def test_a_change_in_the_middle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
+    for module in (predictor, stored_views):
+        monkeypatch.setattr(module, "classifier_from", lambda _: Brightness())
     path = write_video(
         tmp_path / "change.mp4",
         steady(90, 15),
@@ -202,6 +204,28 @@ def test_a_change_in_the_middle_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert whole.confidence == pytest.approx(50 / 90, abs=0.05)
     assert model.predict(path, threshold=0.9).answer is None
     assert model.predict(path, threshold=0.9).label == "wave"
+
+
+@pytest.mark.process
+def test_a_long_video_is_averaged_over_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows of 8 frames, 7 apart, overlap by one: cells of six or seven frames, and of one."""
+    monkeypatch.setattr(predictor, "classifier_from", lambda _: Brightness())
+    path = write_video(
+        tmp_path / "change.mp4",
+        steady(90, 15),
+        picture=lambda number: np.full((48, 64, 3), 230 if number < 7 else 20, np.uint8),
+    )
+    model = load_model(write_checkpoint(tmp_path / "best.pt", temperature=1.0))
+    found = model.predict(path, stride_seconds=7 / 15).probabilities
+    (found_cells,) = model.timeline_cells([path], stride_seconds=7 / 15)
+    assert not isinstance(found_cells, RefusedVideo)
+    cells, edges = found_cells
+    middles = (np.arange(90) + 0.5) / 15
+    of_frames = cells[np.searchsorted(edges, middles) - 1]
+    np.testing.assert_allclose([*found.values()], of_frames.mean(axis=0), atol=1e-6)
+    assert np.abs(of_frames.mean(axis=0) - cells.mean(axis=0)).max() > 0.01
 
 
 @pytest.mark.process
@@ -483,11 +507,14 @@ def test_answers_before_an_early_end_are_kept(
 ) -> None:
     out = tmp_path / "answers.json"
     out.write_text("old")
+    partial = tmp_path / "answers.json.partial"
     worded = predict_command._formatted
     said: list[str] = []
 
     def word(result: Any, args: Any) -> str:
         if len(said) == 2:
+            # However the program ends: nothing waits in memory.
+            assert partial.read_text().splitlines() == said
             raise KeyboardInterrupt
         said.append(worded(result, args))
         return said[-1]
@@ -495,7 +522,6 @@ def test_answers_before_an_early_end_are_kept(
     monkeypatch.setattr(predict_command, "_formatted", word)
     words = [videos, "--checkpoint", checkpoint, "--json", "--out", out]
     assert run(*words, monkeypatch=monkeypatch) == 130
-    partial = tmp_path / "answers.json.partial"
     assert partial.read_text().splitlines() == said
     assert out.read_text() == "old"
     assert f"the answers so far are in {partial}\n" in capsys.readouterr().err
@@ -568,7 +594,7 @@ def test_a_copy_that_cannot_be_written_costs_no_answer(
         f"error: {videos}/wave/long.mp4: no copy was written: no\\ncodec\n"
         f"error: 1 of {len(rows)} copies could not be written\n"
     )
-    assert len(list((tmp_path / "out").iterdir())) == len(rows) - 1
+    assert len(list((tmp_path / "out").rglob("*.mp4"))) == len(rows) - 1
 
 
 # Side by side, and without an end
@@ -589,7 +615,8 @@ def test_decoding_and_computing_overlap(
 ) -> None:
     """One decoder and one model that each sleep: together hardly longer than the slower alone."""
     monkeypatch.setattr(decoder_pool, "_serve", serve_with_faults)
-    monkeypatch.setattr(ready, "classifier_from", lambda _: Slow())
+    for module in (predictor, stored_views):
+        monkeypatch.setattr(module, "classifier_from", lambda _: Slow())
     model = load_model(write_checkpoint(tmp_path / "best.pt"))
     paths = [tmp_path / f"slow{i}-{length}.mp4" for i in range(count)]
     for path in paths:
@@ -610,7 +637,8 @@ def test_a_long_video_does_not_grow_memory(tmp_path: Path, monkeypatch: pytest.M
     """Ten thousand frames of 64 kB would be 640 MB; what waits for the model is bounded."""
     monkeypatch.setattr(decoder_pool, "_serve", serve_with_faults)
     monkeypatch.setattr(decoder_pool, "AHEAD_BYTES", 2**20)
-    monkeypatch.setattr(ready, "classifier_from", lambda _: Brightness())
+    for module in (predictor, stored_views):
+        monkeypatch.setattr(module, "classifier_from", lambda _: Brightness())
     model = load_model(write_checkpoint(tmp_path / "best.pt"))
     path = tmp_path / "large-10000.mp4"
     path.write_bytes(b"x")
@@ -692,6 +720,19 @@ def test_an_empty_name_and_an_address_are_refused_in_words(word: str, expected: 
     assert expected in found.detail
 
 
+def test_features_of_a_long_video_are_averaged_over_time() -> None:
+    """A window that stands for nine of its like counts nine times; views count alike."""
+    places = [(0, 0, 0), (72, 0, 0)]
+    scores = {
+        place: _ClipScores(np.zeros(2, np.float32), np.array([value], np.float32))
+        for place, value in zip(places, (1.0, 11.0), strict=True)
+    }
+    long = VideoClips(timeline=[WindowRun(places[0], 9), WindowRun(places[1], 1)])
+    assert _ScoredVideo(Path("a.mp4"), long, scores).mean_features == [2.0]
+    viewed = replace(long, views=places)
+    assert _ScoredVideo(Path("a.mp4"), viewed, scores).mean_features == [6.0]
+
+
 @pytest.mark.process
 def test_what_is_unlike_the_training_videos_has_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -709,6 +750,8 @@ def test_what_is_unlike_the_training_videos_has_no_answer(
     found = predictor.predict(path)
     assert found.novelty == pytest.approx(2, rel=1e-3)
     assert (found.answer, found.doubt) == (None, "unlike the training videos")
+    assert None not in {part.answer for part in plain.segments}
+    assert [part.answer for part in found.segments] == [None]
     assert found.probabilities == plain.probabilities
     assert "none of these: unlike the training videos (novelty 2.00)" in as_text(found, top=1)
     assert predictor.predict(path, max_novelty=3).answer == plain.label

@@ -22,7 +22,7 @@ from faulty_decoders import serve_with_faults
 from synthetic import numbered_frame, read_number, steady, write_video
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.predicting import decoder_pool
 from slowfast_finetune.predicting.decoded_video import DecodedVideo, VideoClosedError
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool, decode_in_order
@@ -195,7 +195,7 @@ import sys
 from pathlib import Path
 from faulty_decoders import serve_with_faults
 from slowfast_finetune.predicting import decoder_pool
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import DecodeSettings
 decoder_pool._serve = serve_with_faults
 limits = decoder_pool.DecodeLimits(seconds_without_frame=1.0)
 settings = DecodeSettings(15, 48, max_megapixels=1)

@@ -105,7 +105,7 @@ def test_a_blurred_cell_is_the_mean_over_time_around_its_middle() -> None:
     assert blur(cells, [0.0, 2.0, 4.0, 10.0], seconds=0) is cells
 
 
-def test_the_shortest_segment_goes_to_its_longer_neighbour() -> None:
+def test_the_shortest_segment_goes_first() -> None:
     #         0-4 s        4-5 s       5-7 s        7-8.5 s     8.5-9 s
     cells = np.array([[0.9, 0.1], [0.3, 0.7], [0.8, 0.2], [0.2, 0.8], [0.5, 0.5]])
     edges = [0.0, 4.0, 5.0, 7.0, 8.5, 9.0]
@@ -123,6 +123,21 @@ def test_the_shortest_segment_goes_to_its_longer_neighbour() -> None:
     assert spans(1.1) == [("a", 0, 7), ("b", 7, 9)]
     assert spans(3) == [("a", 0, 9)]
     assert spans(100) == [("a", 0, 9)], "the only segment may be shorter"
+
+
+@pytest.mark.parametrize(
+    ("edges", "expected"),
+    [
+        ([0.0, 4.0, 4.5, 6.5], [("a", 0, 4.5), ("b", 4.5, 6.5)]),
+        ([0.0, 2.0, 2.5, 6.5], [("a", 0, 2), ("b", 2, 6.5)]),
+    ],
+)
+def test_between_two_answers_the_short_segment_goes_to_the_longer(
+    edges: list[float], expected: list[tuple[str, float, float]]
+) -> None:
+    cells = np.array([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9]])
+    found = segments_of(cells, edges, class_names=["a", "b"], threshold=0.6, shortest_seconds=1.0)
+    assert [(part.answer, part.start_seconds, part.end_seconds) for part in found] == expected
 
 
 def test_the_confidence_of_a_segment_is_that_of_its_answer() -> None:

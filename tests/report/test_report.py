@@ -30,10 +30,14 @@ from slowfast_finetune.comparing.crossval_files import (
     CurveRow,
     write_crossval,
 )
-from slowfast_finetune.evaluation.predictions_table import PredictionRow, Predictions
 from slowfast_finetune.evaluation.resampling import interval_of_accuracy
 from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
-from slowfast_finetune.evaluation.result_tables import ClassRow, ConfusionRow
+from slowfast_finetune.evaluation.result_tables import (
+    ClassRow,
+    ConfusionRow,
+    PredictionRow,
+    Predictions,
+)
 from slowfast_finetune.inspection.counting import imbalance
 from slowfast_finetune.inspection.findings import Finding
 from slowfast_finetune.pictures.contact_sheets import (
@@ -45,11 +49,14 @@ from slowfast_finetune.pictures.contact_sheets import (
     tiled_jpeg,
 )
 from slowfast_finetune.report import report_page
-from slowfast_finetune.report.charts import short, ticks
-from slowfast_finetune.report.confusion_matrix import make_matrix
+from slowfast_finetune.report.charts import make_matrix, short, ticks
 from slowfast_finetune.report.evidence import Evidence
 from slowfast_finetune.report.report_page import MAX_BYTES, compose
-from slowfast_finetune.report.results import Estimate, VideoResult, read_results
+from slowfast_finetune.report.results import (
+    Estimate,
+    VideoResult,
+    read_results,
+)
 from slowfast_finetune.report.run_findings import (
     baseline_findings,
     check_run,
@@ -191,6 +198,37 @@ def test_comparison_with_what_needs_no_looking(
     assert codes(baseline_findings(scores)) == expected
 
 
+@pytest.mark.parametrize(
+    ("low", "majority", "metadata", "expected"),
+    [
+        (0.5, 0.5, 0.2, ["maybe-guessing"]),
+        (0.51, 0.5, 0.2, []),
+        (0.4, 0.2, 0.2, ["maybe-guessing"]),  # guessing alone, of two classes
+        (0.4, 0.5, 0.5, ["maybe-guessing"]),
+        # The paired difference from the properties, here above 0, tells more than two intervals.
+        (0.4, 0.5, 0.55, []),
+        (0.4, 0.6, 0.2, ["not-above-majority"]),
+    ],
+)
+def test_an_accuracy_whose_interval_includes_guessing_is_doubted(
+    low: float, majority: float, metadata: float, expected: list[str]
+) -> None:
+    scores = {
+        "top1_accuracy": Estimate(0.6, low, 0.7),
+        "chance_baseline": Estimate(0.5),
+        "majority_baseline": Estimate(majority),
+        "metadata_baseline": Estimate(metadata),
+        "above_metadata": Estimate(0.6 - metadata, 0.01, 0.3),
+    }
+    found = [*baseline_findings(scores)]
+    assert codes(found) == expected
+    if expected == ["maybe-guessing"]:
+        who = "guessing" if majority < 0.5 else "always predicting the most frequent class"
+        assert found[0].title == (
+            f"Accuracy 60{THIN}% is not significantly above 50{THIN}%, that of {who}"
+        )
+
+
 def test_dead_classes_and_those_at_chance() -> None:
     rows = [class_row("a", 0.0), class_row("b", 0.25), class_row("c", 0.26), class_row("d", None)]
     found = dead_classes(rows, num_classes=4)
@@ -278,6 +316,17 @@ def test_sure_mistakes_are_listed_the_surest_first() -> None:
     assert found.title.startswith("2 wrong predictions")
     assert found.video_paths == ("ab0.99", "ab0.9")
     assert list(sure_mistakes([prediction("a", "a", 1.0), wrong[0]])) == []
+
+
+def test_labels_are_doubted_where_most_of_the_class_is_predicted_correctly() -> None:
+    well = [prediction("a", "a") for _ in range(3)] + [prediction("a", "b", 0.95)]
+    badly = [prediction("c", "b", 0.95), prediction("c", "b", 0.5), prediction("c", "c")]
+    half = [prediction("b", "b"), prediction("b", "a", 0.95)]
+    (found,) = sure_mistakes([*well, *badly, *half])
+    assert found.title.startswith("3 wrong predictions")
+    assert found.detail.startswith("For 1 of them most of the class is predicted correctly: there")
+    (found,) = sure_mistakes([*badly, *half])
+    assert "nothing about the labels" in found.detail
 
 
 @pytest.mark.parametrize(
@@ -401,7 +450,7 @@ def test_class_labelled_as_another(tmp_path: Path) -> None:
     assert "18 wrong predictions with a confidence of at least 90 %" in text
 
 
-@pytest.mark.parametrize("code", ["seen-scenes", "copies-across-splits"])
+@pytest.mark.parametrize("code", ["mislabelled", "copies-across-splits"])
 def test_findings_of_the_inspection_are_shown_the_gravest_on_top(code: str, tmp_path: Path) -> None:
     run = write_run(
         tmp_path, answers("a", {"a": 30, "b": 2}, confidence=0.97), class_names=["a", "b"]
@@ -434,8 +483,17 @@ def test_scenes_seen_and_unseen_are_compared(tmp_path: Path) -> None:
     seen = Finding("warning", "seen-scenes", "scenes were trained on", "-", pairs)
     text = text_of(report_of(run, findings=[seen])).replace(THIN, " ")
     assert re.search(r"scenes seen in training 100 % 2 videos", text)
+    assert (
+        "2 test videos, and the training video that each matches videos/a/test_0.mp4: t0.mp4 "
+        "videos/a/test_1.mp4: videos/a/test_2.mp4"
+    ) in text
     assert re.search(r"scenes never seen 50 % 2 videos", text)
     assert "scenes never seen" not in text_of(report_of(run))
+    every = [path for n in range(4) for path in (f"videos/a/test_{n}.mp4", "t0.mp4")]
+    seen = Finding("warning", "seen-scenes", "scenes were trained on", "-", tuple(every))
+    page = text_of(report_of(run, findings=[seen]))
+    assert "scenes seen in training" not in page, "it is the accuracy again"
+    assert "Subsets" not in page
 
 
 # Verdict
@@ -444,16 +502,26 @@ def test_scenes_seen_and_unseen_are_compared(tmp_path: Path) -> None:
 def test_verdict_says_how_good_how_certain_and_above_what(tmp_path: Path) -> None:
     tests = [*answers("a", {"a": 8, "b": 2}), *answers("b", {"b": 10})]
     results = read_results(write_run(tmp_path, tests, class_names=["a", "b"]).files)
-    accuracy = {"above_metadata": Estimate(0.4, 0.25, 0.5)}
-    results = dataclasses.replace(results, scores={**results.scores, **accuracy})
+    baselines = {
+        "metadata_baseline": Estimate(0.5),
+        "above_metadata": Estimate(0.4, 0.25, 0.5),
+    }
+    results = dataclasses.replace(results, scores={**results.scores, **baselines})
     first, second, third = (text.replace(THIN, " ") for text in sentences("result", results))
     assert first.startswith("18 of 20 test videos are classified correctly. For new videos of ")
     assert first.endswith("The test videos come from 10 groups.")
     assert "guessing 50 %" in second
     assert second.endswith(
-        "exceeds the last by 40 percentage points (95 % confidence interval 25 to 50 percentage "
-        "points)."
+        "exceeds the highest of these, file properties alone, by 40 percentage points (95 % "
+        "confidence interval 25 to 50 percentage points)."
     )
+    for majority, end in (
+        (0.65, "exceeds the highest of these, most frequent class, by 25 percentage points."),
+        (0.9, "does not exceed the highest of these, most frequent class."),
+    ):
+        other = {**results.scores, "majority_baseline": Estimate(majority)}
+        second = sentences("result", dataclasses.replace(results, scores=other))[1]
+        assert second.replace(THIN, " ").endswith(f"The accuracy of the model {end}")
     assert third == "The lowest recall is that of a: 80 % of 10 videos, most often predicted as b."
 
 
@@ -512,7 +580,7 @@ def test_verdict_tells_how_often_it_answers(tmp_path: Path) -> None:
     last = sentences("result", results)[-1].replace(THIN, " ")
     assert last == (
         "The model answers for 66.7 % of the videos; 100 % of its answers are correct (95 % "
-        "confidence interval 43.9 % to 100 %)."
+        "confidence interval 34.2 % to 100 %)."  # Wilson's: 2 / (2 + 1.96²)
     )
     strange = [
         dataclasses.replace(video, row=video.row._replace(novelty=novelty))
@@ -541,6 +609,16 @@ def test_a_probe_is_told_without_epochs(tmp_path: Path) -> None:
     assert "epoch" not in page.split('id="h-curves"')[1].split("</section>")[0]
 
 
+def test_the_loss_of_the_best_epoch_is_rounded_as_in_the_log(tmp_path: Path) -> None:
+    """1.80149 is 1.801 to three decimals; train.json has 1.8015, which is 1.802."""
+    results = read_results(write_run(tmp_path, answers("a", {"a": 2}), class_names=["a"]).files)
+    history = [row._replace(val_loss=1.80149, val_accuracy=0.50049) for row in results.history]
+    summary = {**results.summary, "best_val_loss": 1.8015, "best_val_accuracy": 0.5005}
+    results = dataclasses.replace(results, history=history, summary=summary)
+    told = " ".join(sentences("training", results)).replace(THIN, " ")
+    assert "Epoch 3 is kept, which has the lowest validation loss (1.801, accuracy 50 %)" in told
+
+
 PROBES = "bbbbaabbbbaa"  # what probes say of the six videos of a, then of b
 CURVE_ROWS = [CurveRow(0.1, 2, 0.25, 0.1, 0.5), CurveRow(0.5, 8, 0.4, 0.2, 0.7),
               CurveRow(1, 32, 0.5, 0.25, 0.75)]  # fmt: skip
@@ -564,7 +642,10 @@ def cross_validated_run(folder: Path, *, method: str = "finetune") -> Run:
     rows = prediction_rows(outcome, ["a", "b"], num_views=1)
     frame = pd.DataFrame(rows).assign(**{"p(a)": 0.5, "p(b)": 0.5})
     found = CrossvalResults(
-        Predictions("all", ("a", "b"), frame), CURVE_ROWS, "slowfast_r50, kinetics400", "More!"
+        Predictions("all", ("a", "b"), frame),
+        CURVE_ROWS,
+        "slowfast_r50, kinetics400",
+        "More!\nWarning: doubt.",
     )
     write_crossval(folder / "metrics", found, run.clips)
     return run
@@ -577,7 +658,8 @@ def test_cross_validation_is_shown_with_its_curve_and_what_fine_tuning_adds(tmp_
     assert "Each of the 14 videos tested once" in told
     assert "features of slowfast_r50, kinetics400: 57.1 % classified correctly" in told
     # 8 of all 14 by the probes; of the 12 of the test split 6, and 11 by the model.
-    assert "More! On the same 12 test videos fine-tuning adds +0.417 (95 % conf" in told
+    assert '>More!</p>\n<p class="lead">Warning: doubt.</p>' in section
+    assert "Warning: doubt. On the same 12 test videos fine-tuning adds +0.417 (95 % conf" in told
     assert "to the accuracy of the probe, 0.500" in told
     # 2, 8 and 32 videos are as far from each other on a logarithmic axis, 52 to 446 px.
     assert re.findall(r'<circle class="dot" cx="([\d.]+)"', section) == ["52.0", "249.0", "446.0"]
@@ -587,7 +669,7 @@ def test_cross_validation_is_shown_with_its_curve_and_what_fine_tuning_adds(tmp_
 
 def test_a_probe_is_not_said_to_be_fine_tuned(tmp_path: Path) -> None:
     results = read_results(cross_validated_run(tmp_path, method="probe").files)
-    assert results.crossval_texts == ["More!"]
+    assert results.crossval_texts == ["More!", "Warning: doubt."]
 
 
 def test_cross_validation_of_other_videos_is_left_out_with_a_line(tmp_path: Path) -> None:

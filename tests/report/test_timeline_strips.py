@@ -106,12 +106,11 @@ def test_parts_of_two_videos_are_of_two_videos_wherever_the_page_counts(
     results = read_results(run.files)
     page = compose(results, store=run.store, evidence=Evidence(note="-"), project=tmp_path)
     text = page.replace("\u202f", " ")
-    few = "With only 2 videos, shares alone have confidence intervals, and these are too narrow"
-    assert few in text
+    assert "With only 2 videos, confidence intervals are too narrow" in text  # of the accuracy
     assert ", from 14 test parts of 2 videos" in text
     assert "The test parts come from 2 videos. No groups are configured" in text
     assert "The accuracy is measured on 14 test parts of 2 videos." in text
-    assert f'<p class="note">{few}.</p>' in text
+    assert '<p class="note">With only 2 videos, there are no confidence intervals.</p>' in text
     assert '<th scope="col">videos</th><th scope="col">length</th>' in text
     assert "of 14 parts</title>" in text  # of the reliability diagram
     assert "25 to 75 percentage points" in text  # the row of differences
@@ -142,6 +141,30 @@ def test_the_page_shows_timelines_where_there_are_any(
         assert "bad.mp4, 6.0 s to 10.0 s" in page
         assert "the frames cannot be read from the video" in page
         assert "are not chosen: no validation video has labelled parts.</p>" in page
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((0.0, 0.0, 0.0), "no smoothing, always answered, no shortest part."),
+        ((0.5, 0.25, 1.0), "smoothing over 0.500 s, threshold 0.250, shortest part 1.000 s."),
+    ],
+)
+def test_chosen_parameters_of_zero_are_said_in_words(
+    tmp_path: Path, values: tuple[float, float, float], said: str
+) -> None:
+    run = write_run(
+        tmp_path, answers("clap", {"clap": 2}), class_names=["clap", "jump"],
+        timelines=ROWS, timeline_scores=SCORES,
+    )  # fmt: skip
+    names = ("smoothing_seconds", "threshold", "shortest_seconds")
+    settings = dict(zip(names, values, strict=True))
+    chosen = {"stride_seconds": 0.5, "num_videos": 2, "num_left_out": 0, "f1_25": 0.5, **settings}
+    settings_path(run.files.checkpoint).write_text(json.dumps(chosen))
+    page = compose(
+        read_results(run.files), store=run.store, evidence=Evidence(note="-"), project=tmp_path
+    )
+    assert f"a window every 0.500 s, {said}</p>" in page
 
 
 def test_the_legend_holds_the_classes_that_timelines_can_show(tmp_path: Path) -> None:

@@ -12,14 +12,15 @@ from scipy.spatial.distance import mahalanobis
 from tiny_model import write_checkpoint
 
 from slowfast_finetune.base.errors import CheckpointError
+from slowfast_finetune.clips.windows import Window
 from slowfast_finetune.model.checkpoint import load_checkpoint, save_checkpoint
 from slowfast_finetune.scoring.novelty import (
     ClassDistances,
-    class_distances_between_folds,
     directions_of,
     fit_class_distances,
     with_limit,
 )
+from slowfast_finetune.scoring.views import Views, class_distances_from
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -68,12 +69,17 @@ def test_limit_is_what_nineteen_of_twenty_validation_videos_do_not_exceed() -> N
     assert found.novelty(at(20, 60)) == pytest.approx([1, chord(60) / chord(20)], abs=1e-3)
 
 
-def test_a_probes_limit_comes_from_videos_that_are_left_out() -> None:
-    features, folds = at(0, 0, 0, 0, 30, 30, 30, 30), np.array([0] * 4 + [1] * 4)
-    found = class_distances_between_folds(features, np.zeros(8, np.int64), folds)
-    # Each has three like itself, but none of them in another fold.
-    assert found.limit == pytest.approx(chord(30), abs=1e-4)
-    assert len(found.means) == 1
+def test_the_limit_is_that_of_as_many_views_as_are_shown() -> None:
+    """The mean of a video's two views lies at the limit, not each view."""
+    windows = [Window(clip, 0, 0, 0, 8) for clip in (0, 0, 1, 1)]
+    val = Views(windows, np.zeros((4, 1), np.float32), at(0, 20, 0, 20))
+    found = class_distances_from(at(0, 0), np.zeros(2, np.int64), val)
+    mean = at(0, 20).mean(axis=0, keepdims=True)
+    x, y = np.sqrt(mean[0])
+    assert found.limit == pytest.approx(
+        np.hypot(x / np.hypot(x, y) - 1, y / np.hypot(x, y)), abs=1e-4
+    )
+    assert val.novelty(found) == pytest.approx([1, 1])
 
 
 def test_a_checkpoint_carries_them(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny_model import ROUNDING, tiny_params, write_checkpoint
 
-from slowfast_finetune.model.checkpoint import Preprocessing, load_checkpoint
-from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
+from slowfast_finetune.model.checkpoint import Preprocessing, classifier_from, load_checkpoint
+from slowfast_finetune.scoring.ready import made_ready, views_at_once
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_large_clips_are_shown_to_a_cpu_in_small_batches(
 def test_an_answer_does_not_depend_on_what_else_is_asked(tmp_path: Path, precision: str) -> None:
     params = tiny_params(runtime={"precision": precision})
     checkpoint = load_checkpoint(write_checkpoint(tmp_path / "best.pt", params))
-    classifier, _ = ready_classifier(checkpoint, params.runtime)
+    classifier, _ = made_ready(classifier_from(checkpoint), params.runtime)
     # On a CPU without bf16 a clip takes more than a second in it.
     count, sizes = (8, (1, 2, 3, 7)) if precision == "fp32" else (3, (1, 2))
     clips = torch.randint(0, 256, (count, 8, 32, 32, 3), dtype=torch.uint8)

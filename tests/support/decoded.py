@@ -7,9 +7,9 @@ from typing import Any
 
 from synthetic import read_numbers
 
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.orientation import Frame
 from slowfast_finetune.decoding.sampled_frames import sampled_frames
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 

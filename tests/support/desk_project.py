@@ -20,7 +20,7 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
 from slowfast_finetune.commands.label import make_desk_server
 from slowfast_finetune.commands.serve import listening_socket
-from slowfast_finetune.desk.cases import Case, Reason
+from slowfast_finetune.desk.case_evidence import Case, Reason
 from slowfast_finetune.desk.desk_session import LabelDesk
 
 CLASS_NAMES = ("clap", "jump", "wave")

@@ -15,7 +15,6 @@ from synthetic import make_params, make_rows, write_entry, write_params
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
 from slowfast_finetune.evaluation.result_rows import (
     Outcome,
     class_rows,
@@ -28,6 +27,8 @@ from slowfast_finetune.evaluation.result_rows import (
 from slowfast_finetune.evaluation.result_tables import (
     CLASSES,
     CONFUSION,
+    PREDICTIONS,
+    PROBABILITY_DIGITS,
     RELIABILITY,
     SCORES,
     SUBSETS,

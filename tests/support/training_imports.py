@@ -8,8 +8,7 @@ import scipy.optimize  # noqa: F401
 import small_run  # noqa: F401
 
 import slowfast_finetune.training.train  # noqa: F401
-from slowfast_finetune.model.pytorchvideo_import import import_pytorchvideo
-from slowfast_finetune.model.torchvision_schemas import import_torchvision
+from slowfast_finetune.model.library_imports import import_pytorchvideo, import_torchvision
 
 import_pytorchvideo("slowfast")
 import_torchvision()

@@ -18,7 +18,7 @@ from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.manifest_table import ManifestRow, Split
 from slowfast_finetune.evaluation import resampling
 from slowfast_finetune.predicting.prediction import RefusedVideo
-from slowfast_finetune.predicting.predictor import Predictor, TimelineCells
+from slowfast_finetune.predicting.predictor import Cells, Predictor
 from slowfast_finetune.predicting.timeline import Segment, segments_of
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings
 from slowfast_finetune.timelines import choosing
@@ -145,7 +145,7 @@ class StandIn:
 
     def timeline_cells(
         self, paths: Sequence[Path], *, stride_seconds: float
-    ) -> Iterator[TimelineCells | RefusedVideo]:
+    ) -> Iterator[Cells | RefusedVideo]:
         assert stride_seconds in (0.5, 0.25)
         edges = [0.0, 4.0, 4.4, 10.0, 20.0]
         cells = np.array([[0.55, 0.45], [0.3, 0.7], [0.55, 0.45], [0.51, 0.49]])
@@ -153,7 +153,7 @@ class StandIn:
             if path.name == "gone.mp4":
                 yield RefusedVideo(path, "decode_error", "No such file")
             else:
-                yield TimelineCells(path, cells, edges)
+                yield cells, edges
 
     def segments(self, cells: Any, edges: list[float], settings: TimelineSettings) -> Any:
         return segments_of(
@@ -175,7 +175,7 @@ def test_the_parameters_with_the_highest_f1_are_chosen(
     )
     assert capsys.readouterr().out == (
         "timeline chosen on 1 validation video, with F1 at IoU 0.25 of 1.000 there: a window "
-        "every 0.50 s, smoothed over 0.00 s, threshold 0.00, shortest part 0.50 s; F1 0.000 there "
+        "every 0.50 s, no smoothing, always answered, shortest part 0.50 s; F1 0.000 there "
         "without a choice\n"
     )
 

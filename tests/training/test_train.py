@@ -406,14 +406,14 @@ def test_mirrored_class_names_are_refused_before_any_work(tmp_path: Path) -> Non
 
 
 def without_tensorboard() -> None:
-    sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]
+    sys.modules["tensorboard"] = None  # type: ignore[assignment]
 
 
 @pytest.mark.process
 def test_tensorboard_is_an_extra(tmp_path: Path) -> None:
     write_project(tmp_path, runtime={"tensorboard": True})
     assert refused(tmp_path, without_tensorboard) == (
-        "error: runtime.tensorboard: true needs the package tensorboard: "
+        "error: runtime.tensorboard: true needs tensorboard, which is not installed: "
         "pip install 'slowfast-finetune[tensorboard]'\n"
     )
 

@@ -1,7 +1,5 @@
 """Console output: lines, progress bars, and errors of one line."""
 
-from __future__ import annotations
-
 import os
 import select
 import signal

@@ -1,7 +1,5 @@
 """Write files atomically, a reader finds the whole file or none; and the hash of a file."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os
@@ -10,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.errors import DataError, InputError
 
 HASH_BYTES = 16  # of BLAKE2b: 32 hex digits, no accidental collision in any collection
 
@@ -28,7 +26,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)  # what the person named
+        raise
     os.close(handle)
     temporary = Path(name)
     try:
@@ -60,12 +62,19 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         temporary.write_bytes(data)
 
 
+@contextmanager
+def read_errors(
+    path: Path, kind: type[InputError] = DataError, *, advice: str = ""
+) -> Iterator[None]:
+    """Turn an OSError into an error of ``kind`` that says which file cannot be read, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{path}: cannot be read: {error.strerror}{advice}") from error
+
+
 def hash_file(path: Path) -> str:
     """BLAKE2b-128 of one file's bytes, as 32 hex digits."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(
-                file, lambda: hashlib.blake2b(digest_size=HASH_BYTES)
-            ).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    with read_errors(path), path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=HASH_BYTES))
+    return digest.hexdigest()

@@ -1,7 +1,5 @@
 """Hash files, and remember the hash of a file that has not changed, so that it is read once."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sqlite3
@@ -11,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from slowfast_finetune.base.console import progress
-from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.files import hash_file
+from slowfast_finetune.base.files import hash_file, read_errors
 
 # A file changed twice within the clock's grain looks unchanged; git waits in the same way.
 SETTLED_SECONDS = 2.0
@@ -111,8 +108,6 @@ def hash_files(paths: Sequence[Path], *, memo: HashMemo | None = None) -> list[s
 
 def _settled(path: Path) -> Fingerprint | None:
     """The fingerprint of a file; None if it changed so lately that it may change unseen."""
-    try:
+    with read_errors(path):
         found = fingerprint(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     return found if time.time() - found[1] / 1e9 >= SETTLED_SECONDS else None

@@ -3,8 +3,6 @@
 A case is what has one label: a video, or a part of one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Annotated, Literal, NamedTuple, Protocol, get_args
 

@@ -3,10 +3,9 @@
 There are no defaults here: params.yaml is complete, so that what DVC tracks is what runs.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +14,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from slowfast_finetune.base.errors import ParamsError
+from slowfast_finetune.base.files import read_errors
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ModelName = Literal["slowfast_r50", "slowfast_r101", "slowfast_16x8_r101_50_50", "slowfast_shallow"]
@@ -26,6 +26,14 @@ VIDEO_EXTENSIONS = (
     *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """What the network is shown of a video at once."""
+
+    num_frames: int  # of a clip
+    crop_size: int  # side of the square that is cut out [px]
 
 
 class _Section(pydantic.BaseModel):
@@ -279,9 +287,8 @@ def load_params(path: Path) -> Params:
         ParamsError: every faulty parameter by name, with what was found and what is allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read: {error.strerror}") from error
+        with read_errors(path, ParamsError):
+            text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: is not YAML: {error}") from error
     return parse_params(text, path=path)

@@ -1,7 +1,5 @@
 """Where the clip store lies, and where files named in params.yaml lie."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -17,7 +17,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TextIO, TypeVar
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.files import read_errors, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,11 +137,11 @@ class Table(Generic[RowT]):
             DataError: it is missing, not a CSV table, lacks a column, or has a cell that does not
                 fit its column.
         """
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                return self.parse(file, source=str(path))
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}; run `dvc repro`") from error
+        with (
+            read_errors(path, advice="; run `dvc repro`"),
+            path.open(encoding="utf-8", newline="") as file,
+        ):
+            return self.parse(file, source=str(path))
 
     def read_rows(self, path: Path) -> list[RowT]:
         """Read a file as rows; raises as :meth:`read`."""

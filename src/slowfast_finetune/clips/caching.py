@@ -1,18 +1,15 @@
 """Many videos to the clip store, each decoded once; and what became of each."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 from slowfast_finetune.base.console import count, progress, say
 from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import ManifestRow, case_noun
-from slowfast_finetune.base.params import CacheParams, Engine, Params
+from slowfast_finetune.base.params import CacheParams, Params
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError, EntryInfo, range_key, range_of
 from slowfast_finetune.clips.clip_tables import ClipRow, RejectedRow
@@ -27,13 +24,7 @@ MAX_RANGES = 100
 
 
 def cache_videos(
-    manifest: Sequence[ManifestRow],
-    *,
-    cache: CacheParams,
-    store: ClipStore,
-    project: Path,
-    num_workers: int | Literal["auto"],
-    engine: Engine = "local",
+    manifest: Sequence[ManifestRow], *, params: Params, store: ClipStore, project: Path
 ) -> tuple[list[ClipRow], list[RejectedRow]]:
     """Bring every case of the manifest into the store and say what became of each.
 
@@ -48,15 +39,16 @@ def cache_videos(
     except OSError as error:
         raise DataError(f"the clip store {store.folder}: {error.strerror or error}") from error
     keys, held = entries_of(manifest, store)
-    jobs = _jobs(keys.values() - held.keys(), manifest, cache, store, project)
+    jobs = _jobs(keys.values() - held.keys(), manifest, params.cache, store, project)
     num_held = len({key.partition("/")[0] for key in held})
     num_missing = len({job.content_hash for job in jobs})
     say(f"{count(num_held, 'video')} in the clip store, {num_missing} to decode")
     outcomes: Outcomes = {**held}
-    results = decode_all(jobs, num_workers=num_workers, engine=engine)
+    results = decode_all(jobs, runtime=params.runtime)
     for entries in progress(results, total=len(jobs), label="decoding"):
         outcomes |= entries
-    return _tables(manifest, [outcomes[keys[row.case]] for row in manifest], cache, store)
+    found = [outcomes[keys[row.case]] for row in manifest]
+    return _tables(manifest, found, params.cache, store)
 
 
 def restore_entries(
@@ -93,7 +85,7 @@ def restore_entries(
         return
     say(f"decoding again, as not in the clip store: {count(len(row_of), 'clip')}")
     jobs = _jobs(row_of, [*row_of.values()], params.cache, store, project)
-    results = decode_all(jobs, num_workers=params.runtime.num_workers, engine=params.runtime.engine)
+    results = decode_all(jobs, runtime=params.runtime)
     for entries in progress(results, total=len(jobs), label="decoding"):
         for key, outcome in entries.items():
             row = row_of[key]

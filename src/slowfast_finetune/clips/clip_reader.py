@@ -1,7 +1,5 @@
 """From the clip store to batches: windows are read by threads, straight into the batch."""
 
-from __future__ import annotations
-
 import math
 import os
 import weakref
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.params import ClipShape
 from slowfast_finetune.clips.clip_store import StoredClips
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import Frames
@@ -41,23 +40,15 @@ class ClipReader:
     """Reads windows of the videos in ``rows`` from one folder of the clip store.
 
     Args:
-        num_frames: frames of a window, T.
-        crop_size: side of a clip, S [px].
+        shape: frames of a window, T, and side of a clip, S [px].
         pin_memory: gather into page-locked memory, from where CUDA copies while it computes.
     """
 
     def __init__(
-        self,
-        rows: Sequence[ClipRow],
-        *,
-        folder: Path,
-        num_frames: int,
-        crop_size: int,
-        pin_memory: bool = False,
+        self, rows: Sequence[ClipRow], *, folder: Path, shape: ClipShape, pin_memory: bool = False
     ) -> None:
         self.rows = rows
-        self._num_frames = num_frames
-        self._crop_size = crop_size
+        self._shape = shape
         self._pin_memory = pin_memory
         # The least recently used maps are let go.
         self._mapped = lru_cache(MAX_OPEN_MAPS)(StoredClips(folder).clip)
@@ -76,8 +67,8 @@ class ClipReader:
 
     def allocate(self, windows: Sequence[Window]) -> Batch:
         """A batch for these windows whose clips are still to be read."""
-        size = self._crop_size
-        shape = (len(windows), self._num_frames, size, size, 3)
+        side = self._shape.crop_size
+        shape = (len(windows), self._shape.num_frames, side, side, 3)
         # Pinned memory is used again by torch itself, which knows when CUDA has read it.
         clips = (
             torch.empty(shape, dtype=torch.uint8, pin_memory=True)

@@ -30,7 +30,7 @@ import numpy as np
 import pydantic
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.files import read_errors, write_text
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import (
@@ -71,6 +71,11 @@ class EntryInfo(pydantic.BaseModel):
     frames: FrameRange | None = None  # which frames of the video were to be stored; None for all
 
     @property
+    def raw_bytes(self) -> int:
+        """What the frames take without encoding [bytes]."""
+        return self.num_frames * self.height * self.width * 3
+
+    @property
     def video_end(self) -> int | None:
         """How many frames the video has; None where the entry ends before it does."""
         if self.frames is None:
@@ -99,11 +104,6 @@ def range_of(key: str) -> FrameRange | None:
     return FrameRange(*map(int, numbers.split("-"))) if is_range else None
 
 
-def raw_bytes(num_frames: int, height: int, width: int) -> int:
-    """What frames of this shape take without encoding [bytes]."""
-    return num_frames * height * width * 3
-
-
 def stored_size(frame: Frames, clip: ClipParams) -> int:
     """What a frame takes in the store under these settings [bytes]."""
     if clip.encoding == "raw":
@@ -111,11 +111,19 @@ def stored_size(frame: Frames, clip: ClipParams) -> int:
     return len(encode_jpeg(frame, quality=clip.jpeg_quality))
 
 
-class StoredClips:
-    """The entries of a folder, by their keys: the content hash of the video, for the whole."""
+class EntryFolder:
+    """A folder whose files are named by the keys of entries."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Where an entry lies or will lie."""
+        return self.folder / f"{key}{SUFFIX}"
+
+
+class StoredClips(EntryFolder):
+    """The entries of a folder, by their keys: the content hash of the video, for the whole."""
 
     def settings(self) -> ClipParams:
         """How the clips of this folder were made.
@@ -128,10 +136,6 @@ class StoredClips:
             return ClipParams.restored(json.loads(path.read_text(encoding="utf-8"))["clip"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EntryError(f"{path}: is missing or damaged") from error
-
-    def path(self, key: str) -> Path:
-        """Where an entry lies or will lie."""
-        return self.folder / f"{key}{SUFFIX}"
 
     def find(self, content_hash: str, needed: FrameRange) -> FrameRange | None:
         """An entry's range of a video's frames that covers another; None if there is none.
@@ -222,13 +226,10 @@ class StoredClips:
         info = self.info(key)
         path = self.path(key)
         checksum = 0
-        try:
-            with path.open("rb") as file:
-                file.seek(HEADER_BYTES)
-                while part := file.read(CHECKED_AT_ONCE):
-                    checksum = zlib.crc32(part, checksum)
-        except OSError as error:
-            raise EntryError(f"{path}: cannot be read: {error.strerror}") from error
+        with read_errors(path, EntryError), path.open("rb") as file:
+            file.seek(HEADER_BYTES)
+            while part := file.read(CHECKED_AT_ONCE):
+                checksum = zlib.crc32(part, checksum)
         if f"{checksum:08x}" != info.checksum:
             raise EntryError(f"{path}: the checksum does not match")
         return info

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
+from slowfast_finetune.base import manifest_table as columns
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.base.manifest_table import (
-    ClassName,
-    ContentHash,
-    EndSeconds,
-    Group,
-    Label,
-    ManifestRow,
-    SplitName,
-    StartSeconds,
-    VideoPath,
-    case_name,
-)
 from slowfast_finetune.base.tables import Table
 from slowfast_finetune.decoding import video_facts
 from slowfast_finetune.decoding.video_facts import VideoFacts
@@ -28,14 +17,14 @@ _FACTS = set(VideoFacts.model_fields)
 class ClipRow(NamedTuple):
     """One usable case: its columns of the manifest, the facts about it, and its stored clip."""
 
-    video_path: VideoPath
-    class_name: ClassName
-    label: Label
-    split: SplitName
-    group: Group
-    content_hash: ContentHash
-    start_seconds: StartSeconds
-    end_seconds: EndSeconds
+    video_path: columns.VideoPath
+    class_name: columns.ClassName
+    label: columns.Label
+    split: columns.SplitName
+    group: columns.Group
+    content_hash: columns.ContentHash
+    start_seconds: columns.StartSeconds
+    end_seconds: columns.EndSeconds
     source_height: video_facts.SourceHeight
     source_width: video_facts.SourceWidth
     source_fps: video_facts.SourceFps
@@ -68,7 +57,7 @@ class ClipRow(NamedTuple):
     @property
     def case(self) -> str:
         """The name of the case, see :func:`manifest_table.case_name`."""
-        return case_name(self.video_path, self.start_seconds, self.end_seconds)
+        return columns.case_name(self.video_path, self.start_seconds, self.end_seconds)
 
     @property
     def facts(self) -> VideoFacts:
@@ -81,17 +70,17 @@ class ClipRow(NamedTuple):
 class RejectedRow(NamedTuple):
     """One refused case."""
 
-    video_path: VideoPath
-    class_name: ClassName
-    split: SplitName
-    content_hash: ContentHash
+    video_path: columns.VideoPath
+    class_name: columns.ClassName
+    split: columns.SplitName
+    content_hash: columns.ContentHash
     reason: Annotated[str, "a code of the list below"]
     detail: Annotated[str, "what was found, in a sentence"]
-    start_seconds: StartSeconds = None
-    end_seconds: EndSeconds = None
+    start_seconds: columns.StartSeconds = None
+    end_seconds: columns.EndSeconds = None
 
     @classmethod
-    def of(cls, row: ManifestRow, refusal: VideoError) -> RejectedRow:
+    def of(cls, row: columns.ManifestRow, refusal: VideoError) -> RejectedRow:
         """The row of a case of the manifest; times that cannot be are a fault of its table."""
         detail = refusal.detail
         if refusal.reason == "past_end" and row.table_row is not None:
@@ -102,7 +91,7 @@ class RejectedRow(NamedTuple):
     @property
     def case(self) -> str:
         """The name of the case, see :func:`manifest_table.case_name`."""
-        return case_name(self.video_path, self.start_seconds, self.end_seconds)
+        return columns.case_name(self.video_path, self.start_seconds, self.end_seconds)
 
 
 CLIPS = Table("data/clips.csv", ClipRow, version=4)

@@ -1,7 +1,5 @@
 """One video to the clip store: what a worker does. Imports no torch, and the decoder only here."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
@@ -16,8 +14,7 @@ from slowfast_finetune.base.hash_memo import Fingerprint, fingerprint
 from slowfast_finetune.base.params import CacheParams, ClipParams
 from slowfast_finetune.clips.clip_store import ClipStore, EntryInfo, EntryWriter, range_key
 from slowfast_finetune.clips.stored_frames import Frames
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.sampling import FrameRange, padded_indices
+from slowfast_finetune.decoding.sampling import DecodeSettings, FrameRange, padded_indices
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 TIMEOUT_SECONDS_PER_MEGABYTE = 2.0

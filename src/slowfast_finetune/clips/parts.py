@@ -1,7 +1,5 @@
 """Which frames of a video the clip of a part of it needs. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from fractions import Fraction

@@ -1,13 +1,12 @@
 """Decode many videos at once as tasks of a Ray cluster."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slowfast_finetune.base.errors import DataError, VideoError
+from slowfast_finetune.base.extras import import_extra
 from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, decode_to_store
 from slowfast_finetune.clips.workers import job_refusal, settled, timed_out
 
@@ -45,10 +44,7 @@ def decode_on_ray(jobs: Sequence[DecodeJob]) -> Iterator[Outcomes]:
 
 
 def _connect_to_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise DataError("runtime.engine: ray needs Ray; pip install '.[ray]'") from error
+    ray = import_extra("ray", extra="ray", what="runtime.engine: ray")
     if not ray.is_initialized():
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR)

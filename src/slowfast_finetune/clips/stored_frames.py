@@ -8,7 +8,7 @@ import mmap
 import struct
 import threading
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,27 +26,30 @@ Spans = npt.NDArray[np.uint64]
 Shape = tuple[int, int, int, int]
 
 
-class StoredFrames(Protocol):
-    """Frames that are read, and decoded where they are encoded, when they are asked for."""
+class RawFrames:
+    """Frames stored as they are."""
 
-    shape: Shape  # (F, H, W, 3), of F frames
+    def __init__(self, frames: Frames) -> None:
+        self.shape: Shape = frames.shape  # (F, H, W, 3), of F frames
+        self._frames = frames
 
-    def __getitem__(self, index: int) -> Frames:
-        """One frame, RGB uint8 (H, W, 3)."""
-        ...
+    @property
+    def nbytes(self) -> int:
+        """What the frames take in the store [bytes]."""
+        return self._frames.nbytes
 
-    def section(self, first: int, count: int) -> StoredFrames:
+    def section(self, first: int, count: int) -> RawFrames:
         """``count`` frames from ``first`` on, counted from 0 anew.
 
         Raises:
             ValueError: there are not so many.
         """
-        ...
+        return RawFrames(self._frames[_checked(self.shape, first, count)])
 
-    @property
-    def nbytes(self) -> int:
-        """What the frames take in the store [bytes]."""
-        ...
+    def __getitem__(self, index: int) -> Frames:
+        """One frame, RGB uint8 (H, W, 3)."""
+        frame: Frames = self._frames[index]
+        return frame
 
     def copy_window(self, out: Frames, *, start: int, top: int, left: int) -> None:
         """Fill ``out``, uint8 (T, h, w, 3), with the box at (top, left) of T frames from start.
@@ -54,35 +57,13 @@ class StoredFrames(Protocol):
         Raises:
             ValueError: a frame cannot be decoded.
         """
-        ...
-
-
-class RawFrames:
-    """Frames stored as they are; see :class:`StoredFrames`."""
-
-    def __init__(self, frames: Frames) -> None:
-        self.shape: Shape = frames.shape
-        self._frames = frames
-
-    @property
-    def nbytes(self) -> int:
-        return self._frames.nbytes
-
-    def section(self, first: int, count: int) -> RawFrames:
-        return RawFrames(self._frames[_checked(self.shape, first, count)])
-
-    def __getitem__(self, index: int) -> Frames:
-        frame: Frames = self._frames[index]
-        return frame
-
-    def copy_window(self, out: Frames, *, start: int, top: int, left: int) -> None:
         length, height, width, _ = out.shape
         box = self._frames[start : start + length, top : top + height, left : left + width]
         np.copyto(out, box)
 
 
 class JpegFrames:
-    """Frames stored as JPEGs; see :class:`StoredFrames`. Decoding releases the GIL.
+    """Frames stored as JPEGs, used as :class:`RawFrames`. Decoding releases the GIL.
 
     Args:
         data: a mapped entry.
@@ -106,8 +87,7 @@ class JpegFrames:
         return JpegFrames(self._mapped, spans, (count, *self.shape[1:]))
 
     def __getitem__(self, index: int) -> Frames:
-        frame: Frames = self._decode(self._spans[index]).copy()
-        return frame
+        return self._decode(self._spans[index]).copy()
 
     def copy_window(self, out: Frames, *, start: int, top: int, left: int) -> None:
         length, height, width, _ = out.shape
@@ -131,6 +111,9 @@ class JpegFrames:
         if found.shape != self.shape[1:]:
             raise ValueError(f"a frame of {found.shape} in a clip of {self.shape[1:]}")
         return found
+
+
+StoredFrames = RawFrames | JpegFrames
 
 
 def _checked(shape: Shape, first: int, count: int) -> slice:

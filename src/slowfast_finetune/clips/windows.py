@@ -4,8 +4,6 @@ Everything random about an epoch's data is drawn here from (seed, epoch): result
 how the reading is done nor on how many devices share the work.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence
@@ -13,9 +11,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slowfast_finetune.base.params import AugmentParams
+from slowfast_finetune.base.params import AugmentParams, ClipShape
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.decoding.sampling import window_starts
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """Which views of each video: clips spread over it, squares of each, and their mirror images."""
+
+    temporal_views: int = 1
+    spatial_crops: int = 1
+    mirrored: bool = False
+
+
+MIDDLE = ViewPlan()
 
 
 @dataclass(frozen=True)
@@ -63,9 +73,8 @@ class MicroBatch:
 def plan_training_epoch(
     rows: Sequence[ClipRow],
     augment: AugmentParams,
+    shape: ClipShape,
     *,
-    num_frames: int,
-    crop_size: int,
     batch_size: int,
     balanced: bool,
     seed: int,
@@ -79,14 +88,11 @@ def plan_training_epoch(
     """
     rng = np.random.default_rng([seed, epoch])
     order = _balanced_order(rows, rng) if balanced else rng.permutation(len(rows)).tolist()
-    windows = [
-        _random_window(clip, rows[clip], rng, augment, num_frames=num_frames, crop_size=crop_size)
-        for clip in order
-    ]
+    windows = [_random_window(clip, rows[clip], rng, augment, shape) for clip in order]
     parts = in_batches(windows, size=batch_size)
     if len(parts) > 1 and batch_size > 1 and len(parts[-1]) == 1:
         parts[-2:] = [[*parts[-2], *parts[-1]]]
-    return [Step(tuple(part), _draw_mix(rng, augment, crop_size)) for part in parts]
+    return [Step(tuple(part), _draw_mix(rng, augment, shape.crop_size)) for part in parts]
 
 
 def _balanced_order(rows: Sequence[ClipRow], rng: np.random.Generator) -> list[int]:
@@ -104,25 +110,19 @@ def _balanced_order(rows: Sequence[ClipRow], rng: np.random.Generator) -> list[i
 
 
 def _random_window(
-    clip: int,
-    row: ClipRow,
-    rng: np.random.Generator,
-    augment: AugmentParams,
-    *,
-    num_frames: int,
-    crop_size: int,
+    clip: int, row: ClipRow, rng: np.random.Generator, augment: AugmentParams, shape: ClipShape
 ) -> Window:
     # The same number of draws for every video, so that one choice does not shift the next.
     time, vertical, horizontal, mirror, zoom = rng.random(5).tolist()
     draw = int(rng.integers(2**62))
-    side = round(crop_size / (1 + zoom * (augment.max_zoom - 1)))
+    side = round(shape.crop_size / (1 + zoom * (augment.max_zoom - 1)))
     top, left = (row.height - side) // 2, (row.width - side) // 2
     if augment.random_crop:
         top = int(vertical * (row.height - side + 1))
         left = int(horizontal * (row.width - side + 1))
     return Window(
         clip=clip,
-        start=int(time * (row.num_frames - num_frames + 1)),
+        start=int(time * (row.num_frames - shape.num_frames + 1)),
         top=top,
         left=left,
         side=side,
@@ -179,24 +179,19 @@ def deal_out(step: Step, *, rank: int, num_devices: int, size: int) -> list[Micr
     ]
 
 
-def plan_views(
-    rows: Sequence[ClipRow],
-    *,
-    num_frames: int,
-    crop_size: int,
-    temporal_views: int = 1,
-    spatial_crops: int = 1,
-) -> list[Window]:
-    """The fixed windows of every video: time by time, crop by crop.
+def plan_views(rows: Sequence[ClipRow], shape: ClipShape, views: ViewPlan = MIDDLE) -> list[Window]:
+    """The fixed windows of every video: time by time, crop by crop, and then these mirrored.
 
     With three crops they lie at the start, centre and end of the longer side, as in the
     SlowFast paper's test; with one, at the centre.
     """
+    num_frames, side = shape.num_frames, shape.crop_size
     return [
-        Window(clip, start, top, left, crop_size)
+        Window(clip, start, top, left, side, mirrored)
         for clip, row in enumerate(rows)
-        for start in window_starts(row.num_frames, window=num_frames, views=temporal_views)
-        for top, left in corners(row.height, row.width, crop_size, spatial_crops)
+        for mirrored in (False, True)[: 1 + views.mirrored]
+        for start in window_starts(row.num_frames, window=num_frames, views=views.temporal_views)
+        for top, left in corners(row.height, row.width, side, views.spatial_crops)
     ]
 
 

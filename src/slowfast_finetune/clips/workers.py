@@ -1,7 +1,5 @@
 """Decode many videos at once in processes that can be killed."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -11,7 +9,7 @@ from multiprocessing import get_context
 from typing import Literal, Protocol, TypeVar
 
 from slowfast_finetune.base.errors import DataError, VideoError
-from slowfast_finetune.base.params import Engine
+from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.decode_job import DecodeJob, Outcomes, decode_to_store
 
 DECODER_MODULE = "slowfast_finetune.decoding.sampled_frames"
@@ -28,25 +26,23 @@ JobT = TypeVar("JobT", bound=HasTimeLimit)
 ResultT = TypeVar("ResultT")
 
 
-def decode_all(
-    jobs: Sequence[DecodeJob], *, num_workers: int | Literal["auto"], engine: Engine = "local"
-) -> Iterator[Outcomes]:
+def decode_all(jobs: Sequence[DecodeJob], *, runtime: RuntimeParams) -> Iterator[Outcomes]:
     """Decode in worker processes; yield what became of the entries of each job, as it ends.
 
     A worker that hangs or dies costs its video, not the run.
 
-    Args:
-        num_workers: processes on this machine; a cluster uses all of its cores.
+    ``num_workers`` are processes on this machine; a cluster uses all of its cores.
 
     Raises:
         DataError: the store cannot be written, or the cluster cannot be used.
     """
-    if jobs and engine == "ray":
+    if jobs and runtime.engine == "ray":
         from slowfast_finetune.clips.ray_workers import decode_on_ray
 
         yield from decode_on_ray(jobs)
     elif jobs:
-        yield from _decode_here(jobs, workers=min(len(jobs), worker_count(num_workers)))
+        workers = min(len(jobs), worker_count(runtime.num_workers))
+        yield from _decode_here(jobs, workers=workers)
 
 
 def worker_count(num_workers: int | Literal["auto"]) -> int:

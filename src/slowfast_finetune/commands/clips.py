@@ -3,12 +3,12 @@
 Look after the clip store, where every video lies decoded.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
-from slowfast_finetune.base.console import count, say
+from slowfast_finetune.base.console import count, readable_bytes, say
+from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.store_location import store_root
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _status(_: argparse.Namespace) -> None:
     from slowfast_finetune.base.params import load_params
-    from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clip_maintenance import corners, describe_corners, describe_features
     from slowfast_finetune.clips.clip_store import settings_digest
 
@@ -58,8 +57,6 @@ def _status(_: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    from slowfast_finetune.base.errors import DataError
-    from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clip_maintenance import damaged_entries
 
     damaged, kept = list(damaged_entries(store_root(Path.cwd()))), []
@@ -79,10 +76,8 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _prune(args: argparse.Namespace) -> None:
-    from slowfast_finetune.base.console import readable_bytes
     from slowfast_finetune.base.manifest_table import MANIFEST
     from slowfast_finetune.base.params import load_params
-    from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clip_maintenance import find_leftovers, remove, size_of
     from slowfast_finetune.clips.caching import entries_of
     from slowfast_finetune.clips.clip_store import ClipStore, settings_digest

@@ -4,8 +4,6 @@ Compare two models on the same test videos: differences with 95 % confidence int
 bootstrap over the groups (videos without groups), and McNemar's test.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from slowfast_finetune.base.console import say
@@ -25,15 +23,17 @@ def run(args: argparse.Namespace) -> None:
     import dataclasses
     import json
 
-    from slowfast_finetune.comparing.comparison import compare, describe, verdict
+    from slowfast_finetune.comparing.comparison import (
+        compare,
+        compare_timelines,
+        describe,
+        describe_timelines,
+        verdict,
+    )
     from slowfast_finetune.comparing.sources import (
         read_predictions,
         read_timelines,
         warnings_of,
-    )
-    from slowfast_finetune.comparing.timeline_comparison import (
-        compare_timelines,
-        describe_timelines,
     )
 
     a, b = (read_predictions(source) for source in (args.a, args.b))

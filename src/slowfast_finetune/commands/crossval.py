@@ -7,8 +7,6 @@ layer. Writes crossval.csv (a predictions.csv, for compare), learning_curve.csv 
 which the report shows.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -26,33 +24,12 @@ def run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.store_location import store_root
     from slowfast_finetune.clips.clip_store import ClipStore
     from slowfast_finetune.clips.clip_tables import CLIPS
-    from slowfast_finetune.comparing.cross_validation import (
-        all_features,
-        cross_validated,
-        curve_table,
-        learning_curve,
-        more_videos_text,
-        warning_of_weights,
-    )
-    from slowfast_finetune.comparing.crossval_files import CrossvalResults, write_crossval
-    from slowfast_finetune.comparing.pooling import describe, together
+    from slowfast_finetune.comparing.cross_validation import judge_by_probes
+    from slowfast_finetune.comparing.crossval_files import write_crossval
 
     params = load_params(Path("params.yaml"))
     rows = CLIPS.read_rows(Path("data/clips.csv"))
-    names = list(dict(sorted((row.label, row.class_name) for row in rows)).values())
     store = ClipStore(store_root(Path.cwd()), params.clip)
-    features = all_features(rows, params=params, store=store, project=Path.cwd())
-    found = cross_validated(rows, features, params=params)
-    folds = found.predictions(names, num_views=features.unmirrored.shape[1])
-    pooled = together(folds)
-    say(describe(folds, pooled))
-    curve, right = learning_curve(found, features, params=params)
-    more_videos = more_videos_text(curve, right, rows, names)
-    if warning := warning_of_weights(rows, params.model):
-        more_videos += f" Warning: {warning}."
-    say(f"{curve_table(curve)}\n{more_videos}")
-    model = f"{params.model.name}, {params.model.weights}"
-    paths = write_crossval(
-        args.results, CrossvalResults(pooled, curve, model, more_videos), clips=rows
-    )
+    found = judge_by_probes(rows, params=params, store=store, project=Path.cwd())
+    paths = write_crossval(args.results, found, clips=rows)
     say(f"wrote {', '.join(map(str, paths))}; `python stages/report.py` shows them")

@@ -5,8 +5,6 @@ scenes in more than one split, and wrong labels. Without FOLDER, check the video
 with the split of data/manifest.csv if that lists them. Exit code 1 if there are problems.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -5,8 +5,6 @@ with the checkpoint's before the file is written. The int8 file is for predict a
 With --check, check a .pt or .onnx file from somebody else without running anything in it.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

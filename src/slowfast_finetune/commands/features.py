@@ -5,8 +5,6 @@ averages, as a .npz file: video, start_seconds, view and features, a row for eac
 cannot be read are reported; the exit code is then 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

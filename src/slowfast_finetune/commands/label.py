@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast_finetune.base.console import count, say
-from slowfast_finetune.commands.options import add_device, check_installed, number_from
+from slowfast_finetune.base.extras import import_extra
+from slowfast_finetune.commands.options import add_device, number_from
 from slowfast_finetune.commands.serve import LOOPBACK_NAMES, listening_socket
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    check_installed(("fastapi", "uvicorn"), command="label")
+    for name in ("fastapi", "uvicorn"):
+        import_extra(name, extra="serve", what="label")
     from slowfast_finetune.desk.desk_session import LabelDesk
     from slowfast_finetune.desk.queue import build_queue
 

@@ -3,17 +3,13 @@
 Labels from and for other programs; docs/labels.md lists the formats.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slowfast_finetune.base.console import count, say
-
-if TYPE_CHECKING:
-    from slowfast_finetune.indexing.label_table import Span
+from slowfast_finetune.base.errors import DataError, VideoError
+from slowfast_finetune.indexing.label_table import LABELS, LabelRow, Span, read_labels
 
 # Format, and the file that it is written to.
 _EXPORTS = {"activitynet": "activitynet.json", "csv": "labels.csv", "label-studio": "tasks.json"}
@@ -55,7 +51,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _import(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.params import load_params
-    from slowfast_finetune.indexing.label_table import LABELS
     from slowfast_finetune.indexing.manifest import every_video, labels_path
     from slowfast_finetune.labelling.importing import import_labels
 
@@ -83,7 +78,6 @@ def _export(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.params import load_params
     from slowfast_finetune.base.store_location import locate
     from slowfast_finetune.base.tables import csv_text
-    from slowfast_finetune.indexing.label_table import LabelRow, read_labels
     from slowfast_finetune.indexing.manifest import labels_path
     from slowfast_finetune.labelling.activitynet import write_activitynet
     from slowfast_finetune.labelling.label_studio import write_label_studio
@@ -122,7 +116,6 @@ def _durations(videos: Mapping[str, Path]) -> dict[str, float]:
     """Durations of the videos that can be opened, as their files state them [s]."""
     import av
 
-    from slowfast_finetune.base.errors import VideoError
     from slowfast_finetune.decoding.opening import open_video
 
     durations = {}
@@ -138,8 +131,7 @@ def _durations(videos: Mapping[str, Path]) -> dict[str, float]:
 
 def _predictions(root: Path) -> dict[Span, tuple[str, float]]:
     """Predicted class and its probability of each test case; none before `evaluate` has run."""
-    from slowfast_finetune.evaluation.predictions_table import PREDICTIONS
-    from slowfast_finetune.indexing.label_table import Span
+    from slowfast_finetune.evaluation.result_tables import PREDICTIONS
     from slowfast_finetune.labelling.manifest_labels import name_of
 
     if not (path := Path(PREDICTIONS.file)).exists():
@@ -155,8 +147,6 @@ def _predictions(root: Path) -> dict[Span, tuple[str, float]]:
 
 def _writable(path: Path, args: argparse.Namespace) -> Path:
     """Refuse a file that is there, and a rate that is none."""
-    from slowfast_finetune.base.errors import DataError
-
     if path.exists() and not args.force:
         raise DataError(f"{path} exists; name another file with --out, or overwrite with --force")
     if args.fps is not None and not 0 < args.fps < 1e6:

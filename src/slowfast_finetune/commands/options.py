@@ -1,16 +1,11 @@
 """Options that several commands have, and types of numbers, for argparse."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
-import importlib.util
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-
-from slowfast_finetune.base.errors import InputError
 
 Number = TypeVar("Number", int, float)
 
@@ -44,18 +39,6 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="int8: on a CPU, after slowfast export --format int8 [as the model was trained]",
     )
-
-
-def check_installed(modules: Iterable[str], *, command: str) -> None:
-    """Refuse a command that needs the extra ``serve``.
-
-    Raises:
-        InputError: naming the modules that are missing.
-    """
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        extra = "pip install 'slowfast-finetune[serve]'"
-        raise InputError(f"{command} needs {', '.join(missing)}: {extra}")
 
 
 def number_from(

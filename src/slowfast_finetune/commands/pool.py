@@ -4,8 +4,6 @@ Put the predictions of the folds of a k-fold together: one accuracy, with its 95
 interval, over videos that were each tested once.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -24,11 +22,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from slowfast_finetune.base.files import write_text
-    from slowfast_finetune.comparing.pooling import describe, pool
+    from slowfast_finetune.comparing.pooling import check_kfold, describe, pool
     from slowfast_finetune.comparing.sources import warnings_of
 
     folds, together = pool(args.folds)
-    say("\n".join([describe(folds, together), *warnings_of(args.folds)]))
+    missing = check_kfold(args.folds)
+    say("\n".join([describe(folds, together), *missing, *warnings_of(args.folds)]))
     if args.out:
         write_text(args.out, together.frame.to_csv(index=False))
         say(f"wrote {args.out}")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slowfast_finetune.base.console import ProgressBar, printable, say
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.commands.options import (
     add_checkpoint,
@@ -55,7 +56,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from slowfast_finetune.base.console import printable
     from slowfast_finetune.predicting.inputs import find_inputs
     from slowfast_finetune.predicting.prediction import RefusedVideo
     from slowfast_finetune.predicting.webcam import camera_index
@@ -109,7 +109,6 @@ def _results(
     args: argparse.Namespace, inputs: list[Path | RefusedVideo], write: Write
 ) -> Iterator[Prediction | RefusedVideo]:
     """Predictions and refusals in the order of the inputs."""
-    from slowfast_finetune.base.console import ProgressBar
     from slowfast_finetune.predicting.prediction_text import csv_header
 
     model = _load(args)  # before the header: without a model there is nothing to write
@@ -140,7 +139,6 @@ def _formatted(result: Prediction | RefusedVideo, args: argparse.Namespace) -> s
 
 
 def _watch(args: argparse.Namespace, camera: int) -> None:
-    from slowfast_finetune.base.console import say
     from slowfast_finetune.predicting.prediction_text import clock, named
     from slowfast_finetune.predicting.webcam import camera_device, watch
 
@@ -157,22 +155,26 @@ def _watch(args: argparse.Namespace, camera: int) -> None:
 def _output(out: Path | None) -> Iterator[Write]:
     """Yield a function that writes a line to the screen, or to a file that appears at the end.
 
-    After an error or Ctrl-C the lines so far are kept beside it.
+    Until then the lines are in a file beside it, ``FILE.partial``, however the program ends.
     """
     if out is None:
-        from slowfast_finetune.base.console import say
-
         yield say
         return
-    from slowfast_finetune.base.files import atomic_path
-
     out = out.resolve()  # the target of a link, not the link itself
-    with atomic_path(out) as temporary:
-        try:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                yield lambda line: print(line, file=file)
-        except BaseException:
-            if temporary != out and temporary.stat().st_size:
-                partial = temporary.replace(out.with_name(f"{out.name}.partial"))
-                _complain(f"stopped early; the answers so far are in {partial}")
-            raise
+    whole = not out.exists() or out.is_file()  # a device or a named pipe is written to as it is
+    place = out.with_name(f"{out.name}.partial") if whole else out
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with place.open("w", encoding="utf-8", newline="", buffering=1) as file:
+            yield lambda line: print(line, file=file)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(out)  # a full disk fails without one
+        if whole and place.is_file():
+            if place.stat().st_size:
+                _complain(f"stopped early; the answers so far are in {place}")
+            else:
+                place.unlink()
+        raise
+    if whole:
+        place.replace(out)

@@ -3,8 +3,6 @@
 Switch params.yaml to a preset and point it at your videos. Without a name, list the presets.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

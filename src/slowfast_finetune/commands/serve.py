@@ -16,13 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.errors import InputError
-from slowfast_finetune.commands.options import (
-    add_checkpoint,
-    add_device,
-    add_precision,
-    check_installed,
-    number_from,
-)
+from slowfast_finetune.base.extras import import_extra
+from slowfast_finetune.commands import options
 from slowfast_finetune.serving.limits import ServeLimits
 
 if TYPE_CHECKING:
@@ -39,27 +34,28 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 def add_options(parser: argparse.ArgumentParser) -> None:
     defaults = ServeLimits()
     option = parser.add_argument
-    add_checkpoint(parser)
+    options.add_checkpoint(parser)
     option("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
-    option("--port", type=number_from(int, 0, 65_535), default=8000,
+    option("--port", type=options.number_from(int, 0, 65_535), default=8000,
            help="0 takes a free one [%(default)s]")  # fmt: skip
     option("--name", action="append", default=[],
            help="additional allowed Host name, e.g. behind a proxy; may be repeated")  # fmt: skip
-    option("--max-megabytes", type=number_from(float, 0.001, 1e9), metavar="N",
+    option("--max-megabytes", type=options.number_from(float, 0.001, 1e9), metavar="N",
            default=defaults.max_bytes / 1e6, help="largest upload [%(default)g]")  # fmt: skip
-    option("--max-seconds", type=number_from(float, 0.001, 1e9), metavar="N",
+    option("--max-seconds", type=options.number_from(float, 0.001, 1e9), metavar="N",
            default=defaults.max_seconds,
            help="predict at most N seconds of a video [%(default)g]")  # fmt: skip
-    option("--queue", type=number_from(int, 1), default=defaults.queue, metavar="N",
+    option("--queue", type=options.number_from(int, 1), default=defaults.queue, metavar="N",
            help="videos that may wait; more are told when to come back [%(default)s]")  # fmt: skip
-    option("--workers", type=number_from(int, 1), metavar="N",
+    option("--workers", type=options.number_from(int, 1), metavar="N",
            help="decoding processes [one a core, 4 at most]")  # fmt: skip
-    add_device(parser)
-    add_precision(parser)
+    options.add_device(parser)
+    options.add_precision(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    check_installed(NEEDED, command="serve")
+    for name in NEEDED:
+        import_extra(name, extra="serve", what="serve")
     # The port first: a model takes seconds to load.
     with listening_socket(args.host, args.port) as listener:
         limits = ServeLimits(

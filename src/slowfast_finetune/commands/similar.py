@@ -5,8 +5,6 @@ of the means over the views, class, split and path, the most similar first. Uses
 store has of the checkpoint's features.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -47,7 +45,10 @@ def run(args: argparse.Namespace) -> None:
             "the others"
         )
     kept, features = sorted(places), read_means(rows, places)
-    given = model.features(args.video).values
+    # As most of the stored ones were made: other views would lie elsewhere.
+    _, settings = places[kept[0]]
+    views = settings.temporal_views, settings.spatial_crops
+    given = model.features(args.video, views=views).values
     positions, cosines = nearest(given.mean(axis=0, keepdims=True), features, k=args.k)
     for position, cosine in zip(positions[0].tolist(), cosines[0].tolist(), strict=True):
         row = rows[kept[position]]

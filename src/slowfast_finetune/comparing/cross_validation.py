@@ -1,7 +1,5 @@
 """Test every video once by probes: k-fold cross-validation, and accuracy by number of videos."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence
@@ -14,12 +12,12 @@ import torch
 from slowfast_finetune.base.console import progress, say
 from slowfast_finetune.base.errors import ParamsError
 from slowfast_finetune.base.manifest_table import case_noun
-from slowfast_finetune.base.params import ModelParams, Params
+from slowfast_finetune.base.params import ClipShape, ModelParams, Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.comparing.crossval_files import CurveRow
-from slowfast_finetune.evaluation.predictions_table import Predictions
+from slowfast_finetune.comparing.crossval_files import CrossvalResults, CurveRow
+from slowfast_finetune.comparing.pooling import describe, together
 from slowfast_finetune.evaluation.resampling import (
     Interval,
     bootstrap_interval,
@@ -27,10 +25,11 @@ from slowfast_finetune.evaluation.resampling import (
     resampled,
 )
 from slowfast_finetune.evaluation.result_rows import Outcome, prediction_rows
+from slowfast_finetune.evaluation.result_tables import Predictions
 from slowfast_finetune.features import logistic
-from slowfast_finetune.features.extraction import VideoFeatures, ViewPlan, features_of
+from slowfast_finetune.features.extraction import Backbone, VideoFeatures, features_of, probe_views
 from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.model.checkpoint import Preprocessing, video_numbers
+from slowfast_finetune.model.checkpoint import video_numbers
 from slowfast_finetune.model.weights import build_pretrained, videos_seen
 from slowfast_finetune.scoring.metrics import Floats, Labels
 
@@ -65,6 +64,30 @@ class CrossValidation:
         return found
 
 
+def judge_by_probes(
+    rows: Sequence[ClipRow], *, params: Params, store: ClipStore, project: Path
+) -> CrossvalResults:
+    """Cross-validate all usable videos and say how accuracy grows with their number.
+
+    Raises:
+        DataError, ParamsError, WeightsError: as :func:`all_features` and :func:`cross_validated`.
+    """
+    names = list(dict(sorted((row.label, row.class_name) for row in rows)).values())
+    features = all_features(rows, params=params, store=store, project=project)
+    found = cross_validated(rows, features, params=params)
+    folds = found.predictions(names, num_views=features.unmirrored.shape[1])
+    pooled = together(folds)
+    say(describe(folds, pooled))
+    curve, right = learning_curve(found, features, params=params)
+    more_videos = more_videos_text(curve, right, rows, names)
+    if warning := warning_of_weights(rows, params.model):
+        more_videos += f"\nWarning: {warning}."
+    say(f"{curve_table(curve)}\n{more_videos}")
+    return CrossvalResults(
+        pooled, curve, f"{params.model.name}, {params.model.weights}", more_videos
+    )
+
+
 def all_features(
     rows: Sequence[ClipRow], *, params: Params, store: ClipStore, project: Path
 ) -> VideoFeatures:
@@ -83,12 +106,11 @@ def all_features(
     restore_entries(rows, params=params, store=store, project=project)
     names = sorted({row.class_name for row in rows})
     network, _ = build_pretrained(params.model, class_names=names)
+    shape = ClipShape(params.clip.num_frames, params.train.crop_size)
     return features_of(
         rows,
-        network=network,
-        model_name=params.model.name,
-        shape=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
-        plan=ViewPlan.of_probe(params.train, params.augment),
+        Backbone(network, params.model.name, shape),
+        views=probe_views(params.train, params.augment),
         clips=store.folder,
         runtime=params.runtime,
     )

@@ -1,7 +1,5 @@
 """The files of ``slowfast crossval`` in metrics/, which the report shows where they are."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
@@ -18,12 +16,7 @@ from slowfast_finetune.base.tables import SHARE, Table
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.comparing.comparison import compare
 from slowfast_finetune.comparing.sources import read_predictions
-from slowfast_finetune.evaluation.predictions_table import (
-    PREDICTIONS,
-    PROBABILITY_DIGITS,
-    Predictions,
-    cases_of,
-)
+from slowfast_finetune.evaluation import result_tables as tables
 from slowfast_finetune.evaluation.resampling import Interval, interval_of_accuracy
 
 FORMAT_VERSION = 1
@@ -47,24 +40,24 @@ CURVE = Table(f"metrics/{CURVE_NAME}", CurveRow, version=1)
 class CrossvalResults:
     """What a cross-validation by probes has found."""
 
-    predictions: Predictions  # of every video
+    predictions: tables.Predictions  # of every video
     curve: Sequence[CurveRow]  # accuracy by the number of training videos
     model: str  # the network and ``model.weights``
-    more_videos: str  # a sentence on what more videos would do
+    more_videos: str  # a sentence on what more videos would do; a further line is a warning
 
     def accuracy(self) -> tuple[float, Interval]:
         """The share of the videos that is classified right, and its 95 % confidence interval."""
         right = self.predictions.actual == self.predictions.predicted
         return float(right.mean()), interval_of_accuracy(right, self.predictions.units)
 
-    def fine_tuning(self, run: Predictions) -> str:
+    def fine_tuning(self, run: tables.Predictions) -> str:
         """Say by how much a fine-tuned model exceeds the probes on the test videos of its run.
 
         Raises:
             DataError: the videos or classes differ.
         """
         everything = self.predictions
-        inside = cases_of(everything.frame).isin(cases_of(run.frame))
+        inside = tables.cases_of(everything.frame).isin(tables.cases_of(run.frame))
         frame = everything.frame[inside].reset_index(drop=True)
         found = compare(replace(everything, frame=frame), run)
         top1 = found.differences[0]
@@ -91,11 +84,11 @@ def write_crossval(folder: Path, found: CrossvalResults, clips: Sequence[ClipRow
     paths = [folder / name for name in (PREDICTIONS_NAME, CURVE_NAME, SUMMARY_NAME)]
     predictions = found.predictions
     paths[-1].unlink(missing_ok=True)  # files of two runs are never taken for those of one
-    PREDICTIONS.write(
+    tables.PREDICTIONS.write(
         paths[0],
-        PREDICTIONS.rows(predictions.frame),
+        tables.PREDICTIONS.rows(predictions.frame),
         class_names=predictions.class_names,
-        class_values=np.round(predictions.probabilities, PROBABILITY_DIGITS),
+        class_values=np.round(predictions.probabilities, tables.PROBABILITY_DIGITS),
     )
     CURVE.write(paths[1], found.curve)
     summary = {

@@ -1,14 +1,13 @@
 """Read predictions of runs from files or from revisions of the project."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, Predictions
 from slowfast_finetune.timelines.timeline_tables import TIMELINES, TimelineRow
 
 TRAINED = "metrics/train.json"
@@ -37,18 +36,20 @@ def read_timelines(source: str) -> list[TimelineRow]:
 
 def warnings_of(sources: Sequence[str]) -> list[str]:
     """Say of which runs test videos trained the first weights, by their metrics/train.json."""
-    said = []
-    for source in sources:
-        try:
-            number = json.loads(_beside(source, TRAINED) or "{}")["run"][0]["test_videos_seen"]
-        except (ValueError, TypeError, LookupError):  # of a version without it
-            continue
-        if number:
-            said.append(
-                f"warning: {source}: {number} of its test videos trained the weights that it began "
-                "with; its accuracy is too high"
-            )
-    return said
+    return [
+        f"warning: {source}: {number} of its test videos trained the weights that it began with; "
+        "its accuracy is too high"
+        for source in sources
+        if (number := run_of(source).get("test_videos_seen"))
+    ]
+
+
+def run_of(source: str) -> dict[str, Any]:
+    """What metrics/train.json of a run says of it; empty without one, or in an older form."""
+    try:
+        return dict(json.loads(_beside(source, TRAINED) or "{}")["run"][0])
+    except (ValueError, TypeError, LookupError):
+        return {}
 
 
 def _beside(source: str, table: str) -> str | None:

@@ -1,7 +1,5 @@
 """Decode ranges of a video's sampled frames in one pass, without what lies between them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
@@ -10,10 +8,14 @@ from pathlib import Path
 import av.error
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.opening import opened
 from slowfast_finetune.decoding.orientation import Frame, Reshaper
-from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
+from slowfast_finetune.decoding.sampling import (
+    DecodeSettings,
+    FrameRange,
+    exact_rate,
+    instants_before,
+)
 from slowfast_finetune.decoding.timing import TimedFrame, timed_frames
 from slowfast_finetune.decoding.video_facts import DecodeReport
 

@@ -1,7 +1,5 @@
 """Open a video file: which formats are read, and which of its streams is the video."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ import av
 import av.error
 
 from slowfast_finetune.base.errors import VideoError, frame_too_large
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 # A panorama of 20:1 is a video. A strip of 10000×2 px comes of damage; scaling would enlarge it.

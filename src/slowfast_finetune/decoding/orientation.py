@@ -1,7 +1,5 @@
 """Turn decoded frames into upright RGB arrays of one size with square pixels."""
 
-from __future__ import annotations
-
 import math
 import struct
 from fractions import Fraction

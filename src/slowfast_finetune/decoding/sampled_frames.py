@@ -4,8 +4,6 @@ PyAV reads what decord reads and more, shows no frame that an edit list hides, a
 the frames that are kept; docs/architecture.md has the comparison.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,16 +11,15 @@ from fractions import Fraction
 from pathlib import Path
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
+from slowfast_finetune.decoding import sampling
 from slowfast_finetune.decoding.opening import OpenedVideo, opened
 from slowfast_finetune.decoding.orientation import Frame, Reshaper
-from slowfast_finetune.decoding.sampling import TOLERANCE_SECONDS, exact_rate, instants_before
 from slowfast_finetune.decoding.timing import TimedFrame, timed_frames
 from slowfast_finetune.decoding.video_facts import DecodeReport
 
 
 def sampled_frames(
-    path: Path, *, settings: DecodeSettings, report: DecodeReport | None = None
+    path: Path, *, settings: sampling.DecodeSettings, report: DecodeReport | None = None
 ) -> Iterator[Frame]:
     """Yield the frame shown at each sampled instant: upright, scaled, RGB uint8 (H, W, 3).
 
@@ -36,7 +33,7 @@ def sampled_frames(
 def sampled_runs(
     path: Path,
     *,
-    settings: DecodeSettings,
+    settings: sampling.DecodeSettings,
     report: DecodeReport | None = None,
     container_format: str | None = None,
 ) -> Iterator[tuple[Frame, int]]:
@@ -62,7 +59,7 @@ def sampled_runs(
 
 
 def every_frame(
-    path: Path, *, settings: DecodeSettings
+    path: Path, *, settings: sampling.DecodeSettings
 ) -> Iterator[tuple[Frame, Fraction, Fraction]]:
     """Yield each decoded frame, upright, RGB uint8 (H, W, 3), from when and until when it is shown.
 
@@ -84,15 +81,15 @@ def _take_shown(timed: Iterator[TimedFrame], video: OpenedVideo) -> Iterator[tup
     A frame is shown from its time until the next one's. Memory stays at two frames.
     """
     settings, report, shape = video.settings, video.report, Reshaper(video)
-    fps = exact_rate(settings.sample_fps)
-    longest = Fraction(min(settings.max_seconds, FOREVER_SECONDS))
-    limit = instants_before(longest, sample_fps=fps)
+    fps = sampling.exact_rate(settings.sample_fps)
+    longest = Fraction(min(settings.max_seconds, sampling.FOREVER_SECONDS))
+    limit = sampling.instants_before(longest, sample_fps=fps)
     # A video that ends at max_seconds is not cut, whatever way its container rounds.
-    max_time = longest - TOLERANCE_SECONDS
+    max_time = longest - sampling.TOLERANCE_SECONDS
     current: TimedFrame | None = None
     taken = 0
     for current in timed:
-        due = min(limit, instants_before(current.end, sample_fps=fps))
+        due = min(limit, sampling.instants_before(current.end, sample_fps=fps))
         if due > taken:
             yield shape.upright(current.frame), due - taken
             taken = due
@@ -101,7 +98,7 @@ def _take_shown(timed: Iterator[TimedFrame], video: OpenedVideo) -> Iterator[tup
             break
     if current is None:
         return
-    report.truncated |= current.end > longest + TOLERANCE_SECONDS
+    report.truncated |= current.end > longest + sampling.TOLERANCE_SECONDS
     report.duration_seconds = float(current.end)
     if taken == 0:
         yield shape.upright(current.frame), 1

@@ -13,8 +13,6 @@ A frame is shown until the next one, however long that is, except at a timestamp
   stay there continue from the last frame, in every format.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections import deque
 from collections.abc import Callable, Generator
@@ -24,13 +22,8 @@ from fractions import Fraction
 
 import av
 
+from slowfast_finetune.decoding import packets
 from slowfast_finetune.decoding.opening import OpenedVideo, stated_rate
-from slowfast_finetune.decoding.packets import (
-    MOST_SOUND_TIMES,
-    SoundTimes,
-    decoded_frames,
-    has_leaping_clock,
-)
 
 LONGEST_STEP_WHERE_CLOCKS_LEAP = Fraction(10)
 LONGEST_STEP = Fraction(30 * 3600)
@@ -144,9 +137,9 @@ def timed_frames(video: OpenedVideo, *, origin: Fraction | None = None) -> Gener
     Args:
         origin: where the container was sought, the stamp of the video's first frame [s].
     """
-    sound: SoundTimes = deque(maxlen=MOST_SOUND_TIMES)
+    sound: packets.SoundTimes = deque(maxlen=packets.MOST_SOUND_TIMES)
     report, stream = video.report, video.stream
-    leaping = has_leaping_clock(video.container)
+    leaping = packets.has_leaping_clock(video.container)
     clock = FrameClock(
         1 / (stated_rate(stream) or Fraction(30)),
         longest_step=LONGEST_STEP_WHERE_CLOCKS_LEAP if leaping else LONGEST_STEP,
@@ -155,7 +148,7 @@ def timed_frames(video: OpenedVideo, *, origin: Fraction | None = None) -> Gener
     )
     is_avi = video.container.format.name == "avi"
     before: tuple[av.VideoFrame, Fraction] | None = None
-    found = decoded_frames(video, sound, after_jump=origin is not None)
+    found = packets.decoded_frames(video, sound, after_jump=origin is not None)
     with closing(found) as frames:
         for frame in frames:
             video.check_frame_size(frame.width, frame.height)
@@ -179,7 +172,7 @@ def timed_frames(video: OpenedVideo, *, origin: Fraction | None = None) -> Gener
         yield TimedFrame(*before, end=clock.last_end(own_duration(video)))
 
 
-def _sounds_between(sound: SoundTimes, start: Fraction, end: Fraction) -> bool:
+def _sounds_between(sound: packets.SoundTimes, start: Fraction, end: Fraction) -> bool:
     """Whether there is sound in the middle half of a step of the clock."""
     quarter = (end - start) / 4
     return any(start + quarter < time < end - quarter for time in sound)

@@ -5,8 +5,6 @@ The light of the HDR picture on a display of 1000 cd/m² is compressed to that o
 compressed. Mastering metadata is not used: one recording looks as the next.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Literal
 

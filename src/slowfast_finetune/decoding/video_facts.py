@@ -1,7 +1,5 @@
 """The facts about one video, from the decoder to the report, and their record while decoding."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """Command line of the demo data set: `python -m slowfast_finetune.demo FOLDER`."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

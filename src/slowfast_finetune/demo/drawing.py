@@ -1,7 +1,5 @@
 """Draw a figure and its surroundings with Pillow, as seen from far away and straight ahead."""
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,20 +1,22 @@
 """Film one video: who does it, how fast, seen from where, in which light."""
 
-from __future__ import annotations
-
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
+from av.codec.context import Flags
 from numpy.typing import NDArray
 
 from slowfast_finetune.demo.drawing import Person, draw_figure, paint_room, random_person
-from slowfast_finetune.demo.encoding import write_video
 from slowfast_finetune.demo.poses import WAVING_ARMS, Body, Floats, Joint, Manner, joint_positions
 
+# Without mbtree, which on some CPUs reads memory that x264 never wrote: the same frames then
+# give other bytes on every run.
+X264_OPTIONS = {"preset": "veryfast", "x264-params": "mbtree=0"}
 FRAME_RATES = tuple(Fraction(rate) for rate in (12, 15, 24, 25, Fraction(30_000, 1001), 50))
 SIZES = ((160, 120), (128, 128), (176, 144), (120, 160))  # width and height of the videos
 SUPERSAMPLING = 2  # frames are drawn so many times too large: reducing them smooths the edges
@@ -178,3 +180,32 @@ def film(
         draw_figure(picture, pose, person=person, unit=unit, origin=(x, y))
         frame = np.asarray(picture.reduce(SUPERSAMPLING)) * light.astype(np.float32)
         yield frame.clip(0, 255).astype(np.uint8)
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[NDArray[np.uint8]],
+    *,
+    frame_rate: Fraction,
+    size: tuple[int, int],
+    crf: int,
+) -> None:
+    """Encode frames, each uint8 (H, W, 3), of an even size (width, height).
+
+    Frame number n is shown at exactly n / frame_rate seconds.
+    """
+    # Several threads would split the work, and so the bytes, by machine; without bitexact the
+    # file names the versions that wrote it.
+    with av.open(path, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264", rate=frame_rate)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1
+        stream.codec_context.flags |= Flags.bitexact
+        stream.codec_context.time_base = 1 / frame_rate
+        stream.options = {**X264_OPTIONS, "crf": str(crf)}
+        for index, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = index, 1 / frame_rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

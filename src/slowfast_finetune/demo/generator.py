@@ -1,7 +1,5 @@
 """Generate the demo data set: a folder of videos, complete or not there at all."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -4,8 +4,6 @@ Lengths are in body heights, angles in radians. The figure's axes: x points to i
 and z to where it faces; it stands over the origin of the floor y = 0.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

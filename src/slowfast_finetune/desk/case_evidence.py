@@ -1,10 +1,9 @@
 """What is known of labelled cases and of unlabelled videos: probabilities, likeness, copies."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -13,16 +12,25 @@ from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.desk.cases import Neighbour
 from slowfast_finetune.features.feature_store import Features
-from slowfast_finetune.features.held_out import held_out_probabilities
 from slowfast_finetune.features.likeness import nearest
-from slowfast_finetune.features.logistic import fit_path, fitting
+from slowfast_finetune.features.logistic import fit_path, fitting, held_out_probabilities
 from slowfast_finetune.inspection.duplicates import exact_copies, near_copies
 from slowfast_finetune.inspection.label_errors import cross_predict
 from slowfast_finetune.inspection.video_summary import VideoSummary, summarise_entry
 from slowfast_finetune.scoring.metrics import Floats, Labels
 
+# Why a case is shown.
+Reason = Literal[
+    "doubtful",  # held-out probabilities speak against its label, or least for it
+    "confident mistake",  # the run's model is sure of another class
+    "near copy",  # another label than a near copy of it has
+    "unlabelled",  # has no label; uncertain, and unlike the others that are asked about
+    "random",  # drawn at random, to estimate the share of wrong labels
+]
+
+
+Neighbour = tuple[ClipRow, float]  # a labelled case, and the cosine of the angle to its features
 NUM_NEIGHBOURS = 5
 
 
@@ -70,16 +78,13 @@ def mean_features(
 
     One mean a video judges labels as well as all views do, in a third of the time.
     """
-    from slowfast_finetune.features.extraction import ViewPlan, features_of
-    from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
+    from slowfast_finetune.features.extraction import Backbone, features_of, probe_views
+    from slowfast_finetune.model.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(path)
     found = features_of(
         rows,
-        network=classifier_from(checkpoint).network,
-        model_name=checkpoint.model_name,
-        shape=checkpoint.preprocessing,
-        plan=ViewPlan.of_probe(params.train, params.augment),  # whose features are there already
+        Backbone.of(load_checkpoint(path)),
+        views=probe_views(params.train, params.augment),  # whose features are there already
         clips=store.folder,
         runtime=params.runtime,
     )
@@ -152,3 +157,20 @@ def _neighbours(
         tuple((rows[position], cosine) for position, cosine in zip(found, values, strict=True))
         for found, values in zip(positions.tolist(), cosines.tolist(), strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the desk shows of a case."""
+
+    row: ClipRow  # without a label its class is "", and its split train, which it would join
+    reason: Reason
+    score: float  # how much the case is worth looking at, among those of its reason; higher first
+    # Classes and their probabilities, the most probable first; empty if nothing predicted it.
+    guesses: tuple[tuple[str, float], ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the case, see :func:`manifest_table.case_name`."""
+        return self.row.case

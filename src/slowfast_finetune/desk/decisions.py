@@ -1,7 +1,5 @@
 """Decisions about labels: rows that are appended to the table of labels."""
 
-from __future__ import annotations
-
 import csv
 import getpass
 import io
@@ -28,10 +26,10 @@ from slowfast_finetune.indexing.label_table import (
     LabelTable,
     ListedRow,
     Span,
+    composed,
     read_cells,
     read_labels,
 )
-from slowfast_finetune.indexing.names import composed
 
 # Words that the column `reason` may hold after the reason a case was shown for.
 TEST, BLIND, SPLIT, UNDO = TEST_WORD, "blind", "split", "undo"

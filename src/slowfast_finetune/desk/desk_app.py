@@ -1,7 +1,5 @@
 """The HTTP application of the label desk, for this machine alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastapi import FastAPI, Request

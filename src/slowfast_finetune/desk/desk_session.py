@@ -1,7 +1,5 @@
 """The state of a label desk: its queue, and what has been decided of it."""
 
-from __future__ import annotations
-
 import math
 import os
 import re
@@ -19,13 +17,12 @@ from slowfast_finetune.base.manifest_table import MANIFEST, Split, case_name
 from slowfast_finetune.base.params import Params, load_params, parse_params
 from slowfast_finetune.base.store_location import locate, written_path
 from slowfast_finetune.clips.clip_tables import CLIPS
-from slowfast_finetune.desk.cases import Case
+from slowfast_finetune.desk.case_evidence import Case
 from slowfast_finetune.desk.decisions import BLIND, SPLIT, TEST, Decision, DecisionTable
 from slowfast_finetune.desk.loops import Loop, LoopMaker
 from slowfast_finetune.evaluation.resampling import wilson_interval
-from slowfast_finetune.indexing.label_table import LABELS_FILE, TIME_DIGITS, Span
+from slowfast_finetune.indexing.label_table import LABELS_FILE, TIME_DIGITS, Span, composed
 from slowfast_finetune.indexing.manifest import labels_path
-from slowfast_finetune.indexing.names import composed
 
 SIDES = {"case": 192, "neighbour": 96}  # shorter side of a loop [px]
 LOOPS_KEPT = 64

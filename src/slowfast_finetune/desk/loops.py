@@ -1,7 +1,5 @@
 """The frames of a case as one picture, which the page of the label desk shows as a loop."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence
@@ -19,8 +17,8 @@ from slowfast_finetune.base.store_location import locate, store_root
 from slowfast_finetune.clips.clip_store import EntryError, StoredClips
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.stored_frames import Frames, StoredFrames, encode_jpeg
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
 from slowfast_finetune.decoding.sampled_frames import sampled_frames
+from slowfast_finetune.decoding.sampling import DecodeSettings
 
 MOST_FRAMES = 64  # of a loop; a longer case is shown by frames further apart
 MOST_SECONDS = 60.0  # of a case, from its start, are shown

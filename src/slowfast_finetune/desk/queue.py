@@ -1,8 +1,8 @@
 """The queue of the label desk: which cases are shown, why, and in which order."""
 
-from __future__ import annotations
-
 import math
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,21 +10,31 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from slowfast_finetune.base.console import say
+from slowfast_finetune.base.console import count, say
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.params import load_params
-from slowfast_finetune.base.store_location import store_root
-from slowfast_finetune.clips.caching import restore_entries
+from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
+from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
+from slowfast_finetune.base.params import Params, load_params
+from slowfast_finetune.base.store_location import locate, store_root, written_path
+from slowfast_finetune.clips.caching import cache_videos, restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
-from slowfast_finetune.desk.case_evidence import CaseEvidence, by_features, by_pictures, labels_of
-from slowfast_finetune.desk.cases import Case
+from slowfast_finetune.desk.case_evidence import (
+    Case,
+    CaseEvidence,
+    by_features,
+    by_pictures,
+    labels_of,
+)
+from slowfast_finetune.desk.decisions import DecisionTable
 from slowfast_finetune.desk.suggesting import suggest
-from slowfast_finetune.desk.unlabelled import unlabelled_rows
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, Predictions
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, Predictions
+from slowfast_finetune.indexing.label_table import composed, read_labels
+from slowfast_finetune.indexing.manifest import every_video, labels_path
 from slowfast_finetune.inspection.label_errors import margins
 from slowfast_finetune.scoring.metrics import Floats
 
+IN_SET = "in the set already"
 NUM_GUESSES = 3
 # Of unlabelled videos at once: what is worth labelling after these, the next run knows better.
 MAX_UNLABELLED = 50
@@ -123,10 +133,10 @@ def arrange(
         if case.name not in best or case.score > best[case.name].score:
             best[case.name] = case
     rows = evidence.rows
-    count = min(len(rows), round(len(best) * random_share / (1 - random_share)))
+    num_drawn = min(len(rows), round(len(best) * random_share / (1 - random_share)))
     # Drawn from all, and shown as random even if they are doubtful too: else wrong labels would be
     # rarer among them than in the set.
-    drawn = np.random.default_rng(seed).permutation(len(rows))[:count].tolist()
+    drawn = np.random.default_rng(seed).permutation(len(rows))[:num_drawn].tolist()
     random = [Case(rows[position], "random", 0.0) for position in drawn]
     for case in random:
         best.pop(case.name, None)
@@ -141,8 +151,8 @@ def _doubtful(evidence: CaseEvidence) -> Iterator[Case]:
     scores = margins(evidence.probabilities, labels_of(evidence.rows))
     known = np.flatnonzero(~np.isnan(scores))
     order = known[np.argsort(-scores[known], kind="stable")]
-    count = max(int((scores > 0).sum()), math.ceil(LOOKED_AT * len(scores)))
-    for position in order[:count].tolist():
+    num_shown = max(int((scores > 0).sum()), math.ceil(LOOKED_AT * len(scores)))
+    for position in order[:num_shown].tolist():
         yield Case(evidence.rows[position], "doubtful", float(scores[position]))
 
 
@@ -189,3 +199,71 @@ def spread(items: Sequence[T], others: Sequence[T]) -> list[T]:
     whole = [((index + 0.5) / len(items), 0, index, item) for index, item in enumerate(items)]
     more = [((index + 0.5) / len(others), 1, index, item) for index, item in enumerate(others)]
     return [each[-1] for each in sorted([*whole, *more], key=lambda each: each[:3])]
+
+
+def unlabelled_rows(
+    folder: Path, known: Sequence[ClipRow], *, params: Params, store: ClipStore, project: Path
+) -> list[ClipRow]:
+    """Decode the videos of a folder into the clip store; says which are refused or passed over.
+
+    Their class is empty, and their split tells nothing. Passed over are videos that are in the set
+    or decided about already, and copies of these and of each other.
+
+    Args:
+        known: cases of the set.
+
+    Raises:
+        DataError: the folder holds no usable video, or the table of labels is not valid.
+    """
+    data = params.data.model_copy(update={"videos": str(folder.absolute())})
+    root, names = every_video(data, project=project)
+    paths = [root / name for name in names]
+    hashes = hash_files(paths, memo=HashMemo(store.folder.parent / MEMO_NAME))
+    listed = project / MANIFEST.file
+    in_set = [*known, *(MANIFEST.read_rows(listed) if listed.is_file() else ())]
+    decided = _decided(params, project=project)
+    base = locate(params.data.videos, project=project)
+    names_in_set = {row.video_path for row in in_set}
+    reasons = [
+        IN_SET
+        if written_path(path, project=project) in names_in_set
+        else "decided already"
+        if composed(os.path.relpath(path, base)) in decided
+        else None
+        for path in paths
+    ]
+    seen = {row.content_hash: IN_SET for row in in_set}
+    seen |= {found: reason for found, reason in zip(hashes, reasons, strict=True) if reason}
+    manifest, passed = [], Counter[str]()
+    for path, content_hash, reason in zip(paths, hashes, reasons, strict=True):
+        if why := reason or seen.get(content_hash):
+            passed[why] += 1
+            continue
+        seen[content_hash] = "like others there"
+        name = written_path(path, project=project)
+        manifest.append(ManifestRow(name, "", 0, "train", None, content_hash))
+    if passed:
+        shown = ", ".join(f"{number} {why}" for why, number in sorted(passed.items()))
+        say(f"{folder}: not asked about: {passed.total()} of {count(len(paths), 'video')}: {shown}")
+    if passed and not manifest:
+        return []
+    rows, rejected = cache_videos(manifest, params=params, store=store, project=project)
+    for row in rejected:
+        say(f"WARNING: {row.case}: {row.reason}: {row.detail}")
+    if not rows:
+        raise DataError(f"{folder}: holds no video that can be used")
+    return rows
+
+
+def _decided(params: Params, *, project: Path) -> set[str]:
+    """The videos that the table of labels names, but for those whose decision was undone."""
+    path = labels_path(params.data, project=project)
+    if not path.exists():
+        return set()
+    named = read_labels(path).rows
+    table = DecisionTable(path)
+    standing = {decision.span.video for decision in table.standing}
+    undone = {decision.span.video for decision in table.decisions} - standing
+    return {
+        name for name in named if name not in undone or any(row.label for _, row in named[name])
+    }

@@ -6,8 +6,6 @@ are wanted, and the video nearest to each centre is chosen. A video is uncertain
 between its two most probable classes. benchmarks/README.md compares it with other rules.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from slowfast_finetune.features.feature_store import Features

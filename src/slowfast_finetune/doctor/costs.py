@@ -1,7 +1,5 @@
 """Compute the size of the clip store and estimate the duration of an epoch. Pure."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Sequence

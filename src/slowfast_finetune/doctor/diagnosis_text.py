@@ -1,7 +1,5 @@
 """Format a diagnosis as text for the terminal and as JSON for scripts."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil
@@ -10,8 +8,7 @@ from collections import Counter
 
 from slowfast_finetune.base.console import count, printable, readable_bytes
 from slowfast_finetune.base.manifest_table import SPLITS, HasTimes, case_noun
-from slowfast_finetune.doctor.class_facts import ClassFacts
-from slowfast_finetune.doctor.diagnosis import Diagnosis
+from slowfast_finetune.doctor.diagnosis import ClassFacts, Diagnosis
 from slowfast_finetune.inspection.findings import LEVELS, Finding
 from slowfast_finetune.inspection.readable import duration, percent
 

@@ -1,7 +1,5 @@
 """Format a diagnosis as one self-contained HTML file: findings, classes, contact sheets."""
 
-from __future__ import annotations
-
 from itertools import chain, zip_longest
 from pathlib import PurePosixPath
 

@@ -1,7 +1,5 @@
 """A few frames spread over a video, without decoding a long one in full."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,11 +10,10 @@ import av
 import av.error
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding.decode_settings import FOREVER_SECONDS, DecodeSettings
 from slowfast_finetune.decoding.opening import OpenedVideo, opened
 from slowfast_finetune.decoding.orientation import Frame, Reshaper
 from slowfast_finetune.decoding.packets import has_leaping_clock
-from slowfast_finetune.decoding.sampling import TOLERANCE_SECONDS
+from slowfast_finetune.decoding.sampling import FOREVER_SECONDS, TOLERANCE_SECONDS, DecodeSettings
 from slowfast_finetune.decoding.timing import TimedFrame, own_duration, timed_frames
 from slowfast_finetune.decoding.video_facts import MOST_FRAMES_A_SECOND, DecodeReport, VideoFacts
 

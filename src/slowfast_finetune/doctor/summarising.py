@@ -1,7 +1,5 @@
 """Summarise video files in killable worker processes, or from the clip store if it holds them."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,8 +20,12 @@ from slowfast_finetune.clips.decode_job import VideoJob, check_bytes, within_lim
 from slowfast_finetune.clips.parts import part_range, place_clip
 from slowfast_finetune.clips.stored_frames import SPAN_BYTES
 from slowfast_finetune.clips.workers import outcome_here, run_killable, worker_count
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
+from slowfast_finetune.decoding.sampling import (
+    DecodeSettings,
+    FrameRange,
+    exact_rate,
+    instants_before,
+)
 from slowfast_finetune.decoding.video_facts import DecodeReport, VideoFacts
 from slowfast_finetune.inspection.video_summary import (
     NUM_FRAMES,

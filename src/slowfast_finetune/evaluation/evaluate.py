@@ -1,10 +1,9 @@
 """Evaluate the best checkpoint on the test split, and write the tables of results."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +12,15 @@ from slowfast_finetune.base.errors import CheckpointError, DataError
 from slowfast_finetune.base.files import write_text
 from slowfast_finetune.base.manifest_table import case_noun, unit_noun
 from slowfast_finetune.base.params import Params
+from slowfast_finetune.base.tables import Table
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.windows import ViewPlan
 from slowfast_finetune.evaluation import result_rows
 from slowfast_finetune.evaluation import result_tables as tables
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PROBABILITY_DIGITS
 from slowfast_finetune.evaluation.resampling import few_units
 from slowfast_finetune.evaluation.result_rows import Outcome
-from slowfast_finetune.evaluation.result_tables import ClassRow, ScoreRow, ViewRow
 from slowfast_finetune.features.extraction import view_features
 from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint
 from slowfast_finetune.scoring.novelty import ClassDistances
@@ -51,6 +50,12 @@ def evaluate_checkpoint(
     if not test_rows:
         raise DataError("data/clips.csv: no usable video in test; nothing can be measured")
     _check_classes(rows, checkpoint, checkpoint_path)
+    shown, own = checkpoint.params.get("evaluate"), params.evaluate.model_dump()
+    if shown not in (None, own):
+        say(
+            f"note: predict and serve show evaluate: {shown}, as params.yaml was in training; "
+            f"this measures with {own}"
+        )
     restore_entries(test_rows, params=params, store=store, project=project)
     views = view_videos(test_rows, checkpoint=checkpoint, params=params, store=store)
     distances = ClassDistances.of(checkpoint)  # None in an older checkpoint
@@ -84,8 +89,7 @@ def view_videos(
         checkpoint=checkpoint,
         clips=store.folder,
         runtime=params.runtime,
-        temporal_views=params.evaluate.temporal_views,
-        spatial_crops=params.evaluate.spatial_crops,
+        views=ViewPlan(params.evaluate.temporal_views, params.evaluate.spatial_crops),
     )
 
 
@@ -97,31 +101,31 @@ def _write(outcome: Outcome, views: Views, class_names: list[str], results: Path
     for window in views.windows:
         row = outcome.rows[window.clip]
         place = (window.start, window.top, window.left)
-        view_rows.append(ViewRow(row.video_path, *place, row.start_seconds, row.end_seconds))
-    tables.VIEWS.write(
-        tables.VIEWS.within(results), view_rows, class_names=class_names, class_values=views.logits
-    )
-    PREDICTIONS.write(
-        PREDICTIONS.within(results),
+        view_rows.append(tables.ViewRow(row.video_path, *place, row.start_seconds, row.end_seconds))
+
+    def write(table: Table[Any], rows: Sequence[Any], **by_class: Any) -> None:
+        table.write(table.within(results), rows, **by_class)
+
+    write(tables.VIEWS, view_rows, class_names=class_names, class_values=views.logits)
+    write(
+        tables.PREDICTIONS,
         result_rows.prediction_rows(outcome, class_names, num_views=num_views),
         class_names=class_names,
-        class_values=np.round(outcome.probabilities, PROBABILITY_DIGITS),
+        class_values=np.round(outcome.probabilities, tables.PROBABILITY_DIGITS),
     )
-    tables.SCORES.write(tables.SCORES.within(results), scores)
-    tables.SUBSETS.write(tables.SUBSETS.within(results), result_rows.subset_rows(outcome))
-    tables.CLASSES.write(tables.CLASSES.within(results), classes)
-    tables.CONFUSION.write(
-        tables.CONFUSION.within(results), result_rows.confusion_rows(outcome, class_names)
-    )
-    tables.RELIABILITY.write(
-        tables.RELIABILITY.within(results), result_rows.reliability_rows(outcome)
-    )
+    write(tables.SCORES, scores)
+    write(tables.SUBSETS, result_rows.subset_rows(outcome))
+    write(tables.CLASSES, classes)
+    write(tables.CONFUSION, result_rows.confusion_rows(outcome, class_names))
+    write(tables.RELIABILITY, result_rows.reliability_rows(outcome))
     headline = json.dumps(result_rows.headline(scores), indent=2)
     write_text(results / "metrics.json", headline + "\n")
     say(describe(outcome, scores, classes))
 
 
-def describe(outcome: Outcome, scores: Sequence[ScoreRow], classes: Sequence[ClassRow]) -> str:
+def describe(
+    outcome: Outcome, scores: Sequence[tables.ScoreRow], classes: Sequence[tables.ClassRow]
+) -> str:
     """Format the result as a table of classes, the accuracy and the baselines."""
     noun = case_noun(outcome.rows)
     width = max(len(row.class_name) for row in classes)
@@ -141,5 +145,5 @@ def describe(outcome: Outcome, scores: Sequence[ScoreRow], classes: Sequence[Cla
         f"class, {by_name['metadata_baseline'].value:.3f} from file properties such as resolution, "
         "duration and codec alone",
     ]
-    lines.append(few_units(outcome.num_units, unit_noun(outcome.rows)))
+    lines.append(few_units(outcome.num_units, unit_noun(outcome.rows), of_shares=True))
     return "\n".join(filter(None, lines))

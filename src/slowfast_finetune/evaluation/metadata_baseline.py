@@ -4,8 +4,6 @@ If that is possible, a model can learn the camera or the recorder instead of the
 accuracy of this prediction is a baseline that a model has to exceed.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Sequence

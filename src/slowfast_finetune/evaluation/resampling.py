@@ -1,7 +1,5 @@
 """Compute confidence intervals of scores from groups of videos. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,13 +49,17 @@ def resampled(sums: Floats, *, count: int = NUM_RESAMPLES, seed: int = 0) -> Flo
     return np.concatenate(parts)
 
 
-def few_units(num_units: int, noun: str) -> str:
-    """Say that intervals from so few units are too narrow, or missing; empty if they are not."""
+def few_units(num_units: int, noun: str, *, of_shares: bool = False) -> str:
+    """Say that intervals from so few units are too narrow, or missing; empty if they are not.
+
+    Args:
+        of_shares: the intervals are those of shares, which are never missing.
+    """
     if num_units >= FEW_UNITS:
         return ""
     said = f"with only {counted(num_units, noun)}, "
-    if num_units < FEWEST_UNITS:
-        return f"{said}shares alone have confidence intervals, and these are too narrow"
+    if num_units < FEWEST_UNITS and not of_shares:
+        return f"{said}there are no confidence intervals"
     return f"{said}confidence intervals are too narrow"
 
 
@@ -95,48 +97,62 @@ def wilson_interval(share: float, count: float) -> Interval:
     return max(0.0, float(centre - spread)), min(1.0, float(centre + spread))
 
 
-def design_effect(right: Bools, units: Labels) -> float:
-    """Compute the design effect: correlated videos per effective independent one; at least 1.
+def correlation_in_units(right: Bools, units: Labels) -> float:
+    """Estimate the correlation of being right (N,) of two videos of a unit, from 0 to 1.
 
-    The variance of the share right (N,) over units, as a ratio estimate, divided by that of N
-    independent videos: Kish, "Survey Sampling", 1965. If nothing varies (all right, all wrong, one
-    unit), the maximum is assumed, at which the videos of a unit are all right or all wrong.
+    By one-way analysis of variance, for units of any sizes: Donner, "A review of inference
+    procedures for the intraclass correlation coefficient in the one-way random effects model",
+    1986. If nothing varies (all right, all wrong, one unit), 1 is assumed: the videos of a unit are
+    all right or all wrong.
     """
-    count, num_units = len(right), int(units.max()) + 1
-    share = float(right.mean())
-    worst = count / num_units
-    if share in (0.0, 1.0) or num_units == 1:
-        return worst
+    count, num_units, share = len(right), int(units.max()) + 1, float(right.mean())
+    if share in (0.0, 1.0) or num_units in (1, count):  # or no unit has two videos
+        return 1.0
     right_in, videos_in = np.bincount(units, right), np.bincount(units)
-    variance = num_units / (num_units - 1) * ((right_in - share * videos_in) ** 2).sum() / count**2
-    return float(np.clip(variance / (share * (1 - share) / count), 1.0, worst))
+    between = (videos_in * (right_in / videos_in - share) ** 2).sum() / (num_units - 1)
+    within = (right_in * (1 - right_in / videos_in)).sum() / (count - num_units)
+    size = (count - (videos_in**2).sum() / count) / (num_units - 1)
+    return float(np.clip((between - within) / (between + (size - 1) * within), 0.0, 1.0))
 
 
-def interval_of_part(right: Bools, units: Labels, *, design_effect: float) -> Interval:
+def effective_count(
+    units: Labels, *, correlation: float, weights: Floats | Bools | None = None
+) -> float:
+    """Count the independent videos whose mean varies as much as that of these (N,).
+
+    For equal weights and units of m videos: N / (1 + (Σm²/N - 1) correlation), which is Kish,
+    "Survey Sampling", 1965. For videos that are all independent: (Σw)² / Σw².
+    """
+    shares = np.ones(len(units)) if weights is None else weights.astype(np.float64)
+    shares /= shares.sum()
+    together, alone = (np.bincount(units, shares) ** 2).sum(), (shares**2).sum()
+    return float(1 / (correlation * together + (1 - correlation) * alone))
+
+
+def interval_of_part(right: Bools, units: Labels, *, correlation: float) -> Interval:
     """Compute the interval of the share right (N,) of some test videos, such as a class or a bin.
 
-    Wilson's with the effective number of videos, at least one per unit; some videos are often too
-    few for the bootstrap, and often all right.
+    Wilson's with the effective number of videos; some videos are often too few for the bootstrap,
+    and often all right.
+
+    Args:
+        correlation: of all test videos, see :func:`correlation_in_units`.
     """
-    effective = max(len(right) / design_effect, len(np.unique(units)))
-    return wilson_interval(float(right.mean()), effective)
+    return wilson_interval(float(right.mean()), effective_count(units, correlation=correlation))
 
 
-def interval_of_share(
-    share: float, resamples: Floats, *, num_units: int, num_videos: int, design_effect: float
-) -> Interval:
+def interval_of_share(share: float, resamples: Floats, *, count: float) -> Interval:
     """Compute the interval of a share of all test videos: the union of bootstrap's and Wilson's.
 
     With few units or few errors the bootstrap's is too narrow: resamples of three correct
     predictions are always correct. Wilson's, with the effective number of videos, is not.
+
+    Args:
+        count: see :func:`effective_count`.
     """
-    if np.isnan(share):
-        return share, share
-    low, high = wilson_interval(share, max(num_videos / design_effect, num_units))
-    if num_units > 1:
-        drawn = percentile_interval(resamples)
-        low, high = min(low, drawn[0]), max(high, drawn[1])
-    return low, high
+    ends = wilson_interval(share, count), percentile_interval(resamples)
+    lows, highs = zip(*ends, strict=True)
+    return min(lows), max(highs)
 
 
 def interval_of_accuracy(right: Bools, units: Labels) -> Interval:
@@ -146,7 +162,5 @@ def interval_of_accuracy(right: Bools, units: Labels) -> Interval:
     return interval_of_share(
         float(right.mean()),
         totals[:, 0] / totals[:, 1],
-        num_units=len(sums),
-        num_videos=len(right),
-        design_effect=design_effect(right, units),
+        count=effective_count(units, correlation=correlation_in_units(right, units)),
     )

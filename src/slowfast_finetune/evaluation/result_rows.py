@@ -1,7 +1,5 @@
 """Compute the tables of scores from predicted probabilities. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +11,9 @@ from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.base.tables import RowT
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.evaluation import resampling
+from slowfast_finetune.evaluation import result_tables as tables
 from slowfast_finetune.evaluation.metadata_baseline import predict_from_facts
-from slowfast_finetune.evaluation.predictions_table import PredictionRow
-from slowfast_finetune.evaluation.resampling import Interval, design_effect
-from slowfast_finetune.evaluation.result_tables import (
-    ClassRow,
-    ConfusionRow,
-    ReliabilityRow,
-    ScoreRow,
-    SubsetRow,
-)
+from slowfast_finetune.evaluation.resampling import Interval, correlation_in_units, interval_of_part
 from slowfast_finetune.scoring import metrics
 from slowfast_finetune.scoring.metrics import NUM_BINS, Bools, Floats, Labels, Probabilities
 from slowfast_finetune.scoring.novelty import FAMILIAR
@@ -82,9 +73,9 @@ class Outcome:
         return np.equal(self.predicted, self.true)
 
     @cached_property
-    def design_effect(self) -> float:
-        """Design effect of the accuracy, see :func:`resampling.design_effect`."""
-        return design_effect(self.right, self.units)
+    def correlation(self) -> float:
+        """How alike videos of a unit are, see :func:`resampling.correlation_in_units`."""
+        return correlation_in_units(self.right, self.units)
 
     @cached_property
     def answered(self) -> Bools:
@@ -93,26 +84,40 @@ class Outcome:
         return sure if self.novelty is None else sure & (self.novelty <= FAMILIAR)
 
 
-def score_rows(outcome: Outcome) -> list[ScoreRow]:
-    """Compute every score and baseline with its confidence interval."""
-    num_units = outcome.num_units
+def score_rows(outcome: Outcome) -> list[tables.ScoreRow]:
+    """Compute every score and baseline with its confidence interval.
+
+    Shares have the union of the bootstrap's interval and Wilson's. So have macro averages: if all
+    predictions are correct, so are all resamples, but a class of one video may still have any
+    recall. In a macro average a video counts as 1 / (videos of its class). The calibration error
+    has none: chance makes it too large, and that of resamples larger still, which is often above
+    the value itself.
+    """
     rows = []
     for name, values in _values(outcome).items():
         value, resamples = float(values[0]), values[1:]
-        if name in ("loss", "calibration_error", "above_metadata"):
-            ends = resampling.bootstrap_interval(resamples, num_units=num_units)
-        elif name == "chance_baseline":
+        if name in ("loss", "above_metadata"):
+            ends = resampling.bootstrap_interval(resamples, num_units=outcome.num_units)
+        elif name == "calibration_error":
+            ends = math.nan, math.nan
+        elif name == "chance_baseline" or np.isnan(value):
             ends = value, value
         else:
-            ends = resampling.interval_of_share(
-                value,
-                resamples,
-                num_units=num_units,
-                num_videos=len(outcome.true),
-                design_effect=outcome.design_effect,
+            count = resampling.effective_count(
+                outcome.units, correlation=outcome.correlation, weights=_weights(outcome, name)
             )
-        rows.append(_rounded(ScoreRow(name, value, *ends)))
+            ends = resampling.interval_of_share(value, resamples, count=count)
+        rows.append(_rounded(tables.ScoreRow(name, value, *ends)))
     return rows
+
+
+def _weights(outcome: Outcome, score: str) -> Floats:
+    """How much each video counts in a score (N,)."""
+    if score == "accuracy_when_answered":
+        return outcome.answered.astype(np.float64)
+    if score.startswith(("macro_", "balanced_")):
+        return 1 / np.bincount(outcome.true)[outcome.true]
+    return np.ones(len(outcome.true))
 
 
 def _values(outcome: Outcome) -> dict[str, Floats]:
@@ -163,7 +168,7 @@ def _values(outcome: Outcome) -> dict[str, Floats]:
     return values
 
 
-def headline(scores: Sequence[ScoreRow]) -> dict[str, float | None]:
+def headline(scores: Sequence[tables.ScoreRow]) -> dict[str, float | None]:
     """Choose the scores for metrics.json."""
     by_name = {row.score: row for row in scores}
     values: dict[str, float | None] = {name: by_name[name].value for name in HEADLINES}
@@ -172,7 +177,7 @@ def headline(scores: Sequence[ScoreRow]) -> dict[str, float | None]:
     return {"top1_accuracy": values.pop("top1_accuracy"), **ends, **values}
 
 
-def subset_rows(outcome: Outcome) -> list[SubsetRow]:
+def subset_rows(outcome: Outcome) -> list[tables.SubsetRow]:
     """Compute the accuracy on subsets that should not differ if the model uses the action alone."""
     padded = np.array([row.num_sampled < row.num_frames for row in outcome.rows])
     damaged = np.array([row.damaged for row in outcome.rows])
@@ -182,23 +187,27 @@ def subset_rows(outcome: Outcome) -> list[SubsetRow]:
 
 def accuracy_of_subsets(
     right: Bools, units: Labels, subsets: Mapping[str, Bools]
-) -> list[SubsetRow]:
-    """Compute the accuracy of each subset that has videos.
+) -> list[tables.SubsetRow]:
+    """Compute the accuracy of each subset that has some of the videos, not all.
 
     Args:
         right, units: correctness and unit of each video (N,).
         subsets: which videos belong to it (N,), by name.
     """
-    effect = design_effect(right, units)
+    correlation = correlation_in_units(right, units)
     rows = []
     for name, chosen in subsets.items():
-        if chosen.any():
-            ends = resampling.interval_of_part(right[chosen], units[chosen], design_effect=effect)
-            rows.append(SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends))
+        if chosen.any() and not chosen.all():
+            ends = resampling.interval_of_part(
+                right[chosen], units[chosen], correlation=correlation
+            )
+            rows.append(
+                tables.SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends)
+            )
     return [_rounded(row) for row in rows]
 
 
-def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ClassRow]:
+def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[tables.ClassRow]:
     """Compute the scores of every class."""
     sums = metrics.label_sums(outcome.true, outcome.predicted, num_classes=len(class_names))
     scores = {name: values[0].tolist() for name, values in metrics.class_scores(sums).items()}
@@ -207,7 +216,7 @@ def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ClassRow]:
         own = outcome.true == label
         known = bool(own.any())
         low, high = _interval_within(outcome, own) if known else (None, None)
-        row = ClassRow(
+        row = tables.ClassRow(
             class_name=class_name,
             precision=scores["precision"][label],
             recall=scores["recall"][label] if known else None,
@@ -220,26 +229,26 @@ def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ClassRow]:
     return rows
 
 
-def confusion_rows(outcome: Outcome, class_names: Sequence[str]) -> list[ConfusionRow]:
+def confusion_rows(outcome: Outcome, class_names: Sequence[str]) -> list[tables.ConfusionRow]:
     """Count every pair of actual and predicted class, including pairs without videos."""
     counts = np.zeros((len(class_names), len(class_names)), dtype=np.int64)
     np.add.at(counts, (outcome.true, outcome.predicted), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return [
-        _rounded(ConfusionRow(actual, predicted, int(counts[i, j]), float(shares[i, j])))
+        _rounded(tables.ConfusionRow(actual, predicted, int(counts[i, j]), float(shares[i, j])))
         for i, actual in enumerate(class_names)
         for j, predicted in enumerate(class_names)
     ]
 
 
-def reliability_rows(outcome: Outcome) -> list[ReliabilityRow]:
+def reliability_rows(outcome: Outcome) -> list[tables.ReliabilityRow]:
     """Compute mean confidence and accuracy of every bin of confidence that has videos."""
     bins = metrics.bin_of(outcome.confidence)
     rows = []
     for number in np.unique(bins).tolist():
         inside = bins == number
         low, high = _interval_within(outcome, inside)
-        row = ReliabilityRow(
+        row = tables.ReliabilityRow(
             bin=f"{number / NUM_BINS:.1f}–{(number + 1) / NUM_BINS:.1f}",
             confidence=float(outcome.confidence[inside].mean()),
             accuracy=float(outcome.right[inside].mean()),
@@ -253,12 +262,12 @@ def reliability_rows(outcome: Outcome) -> list[ReliabilityRow]:
 
 def prediction_rows(
     outcome: Outcome, class_names: Sequence[str], *, num_views: int
-) -> list[PredictionRow]:
+) -> list[tables.PredictionRow]:
     """Make the row of every test video in predictions.csv."""
     rows = []
     for i, row in enumerate(outcome.rows):
         predicted = class_names[outcome.predicted[i]]
-        made = PredictionRow(
+        made = tables.PredictionRow(
             video_path=row.video_path,
             group=row.group,
             actual=row.class_name,
@@ -276,8 +285,8 @@ def prediction_rows(
 
 
 def _interval_within(outcome: Outcome, chosen: Bools) -> Interval:
-    return resampling.interval_of_part(
-        outcome.right[chosen], outcome.units[chosen], design_effect=outcome.design_effect
+    return interval_of_part(
+        outcome.right[chosen], outcome.units[chosen], correlation=outcome.correlation
     )
 
 

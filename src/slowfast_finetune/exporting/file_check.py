@@ -5,14 +5,14 @@ unpickles what the archive marks as pickled and evaluates shape expressions, so 
 word stands for it, and the check refuses the format.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from slowfast_finetune.base.errors import CheckpointError, ExportError
+from slowfast_finetune.base.extras import import_extra
+from slowfast_finetune.base.files import read_errors
 
 
 def check_file(path: Path) -> str:
@@ -50,16 +50,14 @@ def _read_onnx_metadata(path: Path) -> dict[str, Any]:
         ExportError: the file is damaged, refers to other files or foreign operators, or was not
             exported by this project.
     """
-    from slowfast_finetune.exporting.onnx_file import METADATA_KEY, need, weights_digest
+    from slowfast_finetune.exporting.onnx_file import METADATA_KEY, weights_digest
 
-    need("onnx")
-    import onnx
+    onnx = import_extra("onnx", extra="onnx", what="ONNX")
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_from_string(path.read_bytes())
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
+        with read_errors(path, ExportError):
+            model = onnx.load_from_string(path.read_bytes())
     except (DecodeError, ValueError) as error:
         raise ExportError(f"{path}: is no ONNX file, or is cut short or damaged") from error
     texts = {entry.key: entry.value for entry in model.metadata_props}

@@ -1,7 +1,5 @@
 """A trained model with weights and activations of 8 bits, for predict and serve on a CPU."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.errors import ExportError
+from slowfast_finetune.base.extras import import_extra
 from slowfast_finetune.exporting.parity import Runner, stored_clips
 from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.exported_program import example_clips
@@ -40,16 +39,11 @@ def quantised(checkpoint: Checkpoint, *, project: Path) -> tuple[bytes, bytes]:
         project: folder whose data/clips.csv and clip store provide the clips.
 
     Raises:
-        ExportError: NNCF is not installed, or the project has no clips of this checkpoint.
-        ParamsError: OpenVINO is not installed.
+        ExportError: the project has no clips of this checkpoint.
+        InputError: OpenVINO or NNCF is not installed.
     """
     openvino = import_openvino()
-    try:
-        import nncf
-    except ImportError as error:
-        raise ExportError(
-            "int8 needs nncf, which is not installed: pip install 'slowfast-finetune[int8]'"
-        ) from error
+    nncf = import_extra("nncf", extra="int8", what="int8")
     clips = stored_clips(checkpoint, project=project, split="train", at_most=NUM_CLIPS)
     if len(clips) == 0:
         raise ExportError(
@@ -95,8 +89,7 @@ def int8_bytes(graph: bytes, weights: bytes, *, checkpoint: Path) -> bytes:
     from safetensors.numpy import save
 
     parts = {GRAPH: np.frombuffer(graph, np.uint8), WEIGHTS: np.frombuffer(weights, np.uint8)}
-    content: bytes = save(parts, metadata=file_metadata(graph, weights, checkpoint=checkpoint))
-    return content
+    return save(parts, metadata=file_metadata(graph, weights, checkpoint=checkpoint))
 
 
 def int8_runner(graph: bytes, weights: bytes, *, temperature: float) -> Runner:

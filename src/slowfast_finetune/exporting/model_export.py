@@ -1,7 +1,5 @@
 """Export a checkpoint, compare the result with it, and only then write the file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -1,17 +1,14 @@
 """A trained model as one ONNX file: the program of model/exported_program.py in another form."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
-import importlib
 import io
 import warnings
 from typing import Any
 
 import torch
 
-from slowfast_finetune.base.errors import ExportError
+from slowfast_finetune.base.extras import import_extra
 from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.model.exported_program import (
     ClipProbabilities,
@@ -24,29 +21,12 @@ OPSET = 20  # what torch's exporter writes without converting; onnxruntime reads
 METADATA_KEY = "slowfast"
 
 
-def need(*modules: str) -> None:
-    """Import libraries of the extra ``onnx``.
-
-    Raises:
-        ExportError: one of them is not installed.
-    """
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ExportError(
-                f"ONNX needs {name}, which is not installed: pip install 'slowfast-finetune[onnx]'"
-            ) from error
-
-
 def onnx_bytes(checkpoint: Checkpoint) -> bytes:
     """Export to ONNX: ``clips`` uint8 (B, T, H, W, 3), RGB → ``probabilities`` float32 (B, N).
 
     The file holds the weights, and a description as JSON in the metadata entry "slowfast".
     """
-    need("onnx", "onnxscript")
-    import onnx
-
+    onnx, _ = (import_extra(name, extra="onnx", what="ONNX") for name in ("onnx", "onnxscript"))
     model = ClipProbabilities(checkpoint)  # not sped up: onnxruntime folds the batch norms itself
     # The exporter prints its progress and gives deprecation warnings.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():

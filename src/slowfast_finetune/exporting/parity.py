@@ -1,7 +1,5 @@
 """Compare an exported model with its checkpoint on random and on real clips."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.extras import import_extra
 from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.base.params import ClipParams
 from slowfast_finetune.base.store_location import store_root
@@ -88,7 +87,6 @@ def measure_parity(
 def stored_clips(checkpoint: Checkpoint, *, project: Path, split: Split, at_most: int) -> Clips:
     """Read centre clips of videos, spread over the split, (N, T, H, W, 3); N may be 0."""
     shape = checkpoint.preprocessing
-    num_frames, side = shape.num_frames, shape.crop_size
     try:
         rows = CLIPS.read_rows(project / "data" / "clips.csv")
         clip_params = ClipParams.model_validate(checkpoint.params.get("clip"))
@@ -98,12 +96,11 @@ def stored_clips(checkpoint: Checkpoint, *, project: Path, split: Split, at_most
         spread = np.linspace(0, len(rows) - 1, min(at_most, len(rows))).round()
         rows = [rows[int(position)] for position in spread]
         if rows:
-            windows = plan_views(rows, num_frames=num_frames, crop_size=side)
-            reader = ClipReader(rows, folder=folder, num_frames=num_frames, crop_size=side)
-            return reader.gather(windows).clips.numpy().copy()
+            reader = ClipReader(rows, folder=folder, shape=shape)
+            return reader.gather(plan_views(rows, shape)).clips.numpy().copy()
     except (DataError, ValueError):
         pass  # there is no project, or its clips are made otherwise
-    return np.zeros((0, num_frames, side, side, 3), np.uint8)
+    return np.zeros((0, shape.num_frames, shape.crop_size, shape.crop_size, 3), np.uint8)
 
 
 def pt2_runner(content: bytes | memoryview) -> Runner:
@@ -115,11 +112,7 @@ def pt2_runner(content: bytes | memoryview) -> Runner:
 
 def onnx_runner(content: bytes) -> Runner:
     """Load an ONNX model that this process has just exported."""
-    from slowfast_finetune.exporting.onnx_file import need
-
-    need("onnxruntime")
-    import onnxruntime
-
+    onnxruntime = import_extra("onnxruntime", extra="onnx", what="ONNX")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from slowfast_finetune.base.console import ProgressBar, say
-from slowfast_finetune.base.params import AugmentParams, RuntimeParams, TrainParams
-from slowfast_finetune.clips.clip_reader import ClipLoader, ClipReader, reading_threads
+from slowfast_finetune.base.params import AugmentParams, ClipShape, RuntimeParams, TrainParams
 from slowfast_finetune.clips.clip_store import EntryError
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.clips.windows import Window, in_batches, plan_views
+from slowfast_finetune.clips.windows import ViewPlan, Window, plan_views
 from slowfast_finetune.features.feature_store import (
     Extractor,
     Features,
@@ -25,32 +24,38 @@ from slowfast_finetune.features.feature_store import (
     FeatureStore,
     key_of,
 )
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
+from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from
 from slowfast_finetune.model.device import choose_device, choose_precision, process_rank
 from slowfast_finetune.model.slowfast import ClipClassifier, head_of
-from slowfast_finetune.scoring.ready import autocast, made_ready, views_at_once
-from slowfast_finetune.scoring.views import Views
+from slowfast_finetune.scoring.ready import autocast
+from slowfast_finetune.scoring.views import Views, outputs_of
+
+
+def probe_views(train: TrainParams, augment: AugmentParams) -> ViewPlan:
+    """The views that a probe is fitted to."""
+    return ViewPlan(train.probe_views, mirrored=augment.horizontal_flip > 0)
 
 
 @dataclass(frozen=True)
-class ViewPlan:
-    """Which views of each video: clips spread over it, squares of each, and their mirror images."""
+class Backbone:
+    """What computes features: a network of pytorchvideo whose last layer does not matter."""
 
-    temporal_views: int = 1
-    spatial_crops: int = 1
-    mirrored: bool = False
+    network: nn.Module  # with weights
+    name: str  # of the architecture
+    shape: ClipShape
 
     @classmethod
-    def of_probe(cls, train: TrainParams, augment: AugmentParams) -> ViewPlan:
-        """The views that a probe is fitted to."""
-        return cls(train.probe_views, mirrored=augment.horizontal_flip > 0)
+    def of(cls, checkpoint: Checkpoint) -> Backbone:
+        """The network of a checkpoint."""
+        network = classifier_from(checkpoint).network
+        return cls(network, checkpoint.model_name, checkpoint.preprocessing)
 
 
 @dataclass(frozen=True)
 class VideoFeatures:
     """The features of N videos."""
 
-    values: Features  # float32 (N, V, D); the views in the order of :func:`views_of`
+    values: Features  # float32 (N, V, D); the views in the order of :func:`plan_views`
     settings: FeatureSettings  # all that they depend on
     num_computed: int  # videos whose features were not in the store
 
@@ -58,25 +63,6 @@ class VideoFeatures:
     def unmirrored(self) -> Features:
         """The features of the views that are not mirrored, (N, views, D)."""
         return self.values[:, : self.settings.num_plain_views]
-
-
-def views_of(rows: Sequence[ClipRow], plan: ViewPlan, *, shape: Preprocessing) -> list[Window]:
-    """The views, video by video: those of :func:`plan_views`, then these mirrored."""
-    plain = plan_views(
-        rows,
-        num_frames=shape.num_frames,
-        crop_size=shape.crop_size,
-        temporal_views=plan.temporal_views,
-        spatial_crops=plan.spatial_crops,
-    )
-    if not plan.mirrored:
-        return plain
-    each = plan.temporal_views * plan.spatial_crops
-    return [
-        view
-        for of_video in in_batches(plain, size=each)
-        for view in (*of_video, *(replace(window, mirrored=True) for window in of_video))
-    ]
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -92,17 +78,16 @@ def weights_digest(network: nn.Module) -> str:
 
 def extractor_of(checkpoint: Checkpoint) -> Extractor:
     """What names the features of a checkpoint in the feature stores."""
-    weights, shape = weights_digest(classifier_from(checkpoint).network), checkpoint.preprocessing
-    return Extractor(checkpoint.model_name, weights, shape.num_frames, shape.crop_size)
+    backbone = Backbone.of(checkpoint)
+    shape, weights = backbone.shape, weights_digest(backbone.network)
+    return Extractor(backbone.name, weights, shape.num_frames, shape.crop_size)
 
 
 def features_of(
     rows: Sequence[ClipRow],
+    backbone: Backbone,
     *,
-    network: nn.Module,
-    model_name: str,
-    shape: Preprocessing,
-    plan: ViewPlan,
+    views: ViewPlan,
     clips: Path,
     runtime: RuntimeParams,
 ) -> VideoFeatures:
@@ -112,8 +97,7 @@ def features_of(
     in flight alone. A damaged file is computed again. Rows of one clip share one computation.
 
     Args:
-        network: of pytorchvideo, with weights; its last layer does not matter. Its modules are
-            prepared in place by :func:`made_ready`; names and numbers stay.
+        backbone: its modules are prepared in place by :func:`made_ready`; names and numbers stay.
         clips: the folder of the clip store, which has the entries of all rows.
 
     Raises:
@@ -122,23 +106,21 @@ def features_of(
     """
     device = choose_device(runtime)
     settings = FeatureSettings(
-        model=model_name,
-        weights=weights_digest(network),
+        model=backbone.name,
+        weights=weights_digest(backbone.network),
         clips=clips.name,
-        num_frames=shape.num_frames,
-        crop_size=shape.crop_size,
+        num_frames=backbone.shape.num_frames,
+        crop_size=backbone.shape.crop_size,
         precision=choose_precision(runtime, device),
-        temporal_views=plan.temporal_views,
-        spatial_crops=plan.spatial_crops,
-        mirrored=plan.mirrored,
+        **asdict(views),
     )
     store = FeatureStore.of(clips.parent, settings)
-    num_features = head_of(network).in_features
+    num_features = head_of(backbone.network).in_features
     known = _read_known(rows, store, shape=(settings.num_views, num_features))
     missing = [*{key_of(row): row for row in rows if key_of(row) not in known}.values()]
     if missing:
-        views = views_of(missing, plan, shape=shape)
-        computed = compute(network, missing, views, shape=shape, clips=clips, runtime=runtime)
+        windows = plan_views(missing, backbone.shape, views)
+        computed = compute(backbone, missing, windows, clips=clips, runtime=runtime)
         with closing(computed):  # the progress bar is gone, however this ends
             for row, values in zip(missing, computed, strict=True):
                 store.write(key_of(row), values)
@@ -152,8 +134,7 @@ def view_features(
     checkpoint: Checkpoint,
     clips: Path,
     runtime: RuntimeParams,
-    temporal_views: int,
-    spatial_crops: int,
+    views: ViewPlan,
 ) -> Views:
     """What :func:`view_stored` gives, from features: only those not in the store are computed.
 
@@ -162,21 +143,12 @@ def view_features(
     Raises:
         DataError, ParamsError: as :func:`features_of`.
     """
-    network = classifier_from(checkpoint).network
-    shape, plan = checkpoint.preprocessing, ViewPlan(temporal_views, spatial_crops)
-    found = features_of(
-        rows,
-        network=network,
-        model_name=checkpoint.model_name,
-        shape=shape,
-        plan=plan,
-        clips=clips,
-        runtime=runtime,
-    )
+    backbone = Backbone.of(checkpoint)
+    found = features_of(rows, backbone, views=views, clips=clips, runtime=runtime)
     values = torch.from_numpy(found.values).flatten(0, 1)
     with torch.inference_mode(), autocast("cpu", found.settings.precision):
-        logits = head_of(network).cpu()(values).float().numpy()
-    return Views(views_of(rows, plan, shape=shape), logits, values.numpy())
+        logits = head_of(backbone.network).cpu()(values).float().numpy()
+    return Views(plan_views(rows, backbone.shape, views), logits, values.numpy())
 
 
 def _read_known(
@@ -195,13 +167,11 @@ def _read_known(
     return known
 
 
-@torch.inference_mode()
 def compute(
-    network: nn.Module,
+    backbone: Backbone,
     rows: Sequence[ClipRow],
-    views: Sequence[Window],
+    windows: Sequence[Window],
     *,
-    shape: Preprocessing,
     clips: Path,
     runtime: RuntimeParams,
     rough: bool = False,
@@ -209,37 +179,25 @@ def compute(
     """Compute the features of stored videos, float32 (V, D) of each, in their order.
 
     Args:
-        views: the V views of each video, video by video.
+        windows: the V views of each video, video by video.
         rough: for a check: show no progress; a single clip may be rounded otherwise than several.
     """
-    each = len(views) // len(rows)
-    model, device = made_ready(ClipClassifier(network), runtime, pads=not rough)
-    size = views_at_once(shape, device, runtime.batch_size_per_device)
-    reader = ClipReader(
+    each = len(windows) // len(rows)
+    outputs = outputs_of(
+        ClipClassifier(backbone.network),
         rows,
-        folder=clips,
-        num_frames=shape.num_frames,
-        crop_size=shape.crop_size,
-        pin_memory=device.type == "cuda",
+        windows,
+        shape=backbone.shape,
+        clips=clips,
+        runtime=runtime,
+        pads=not rough,
     )
-    threads = reading_threads(device)
-    loader = ClipLoader(reader, in_batches(views, size=size), num_threads=threads)
     hidden = rough or process_rank() > 0  # one process shows its share
     waiting: list[Features] = []
     with ProgressBar("computing features", total=len(rows), hidden=hidden) as bar:
-        for first, batch in zip(range(0, len(views), size), loader, strict=True):
-            shown = _mirror(batch.clips.to(device, non_blocking=True), views[first:])
-            _, features = model(shown)
-            waiting.extend(features.cpu().numpy())
+        for _, features in outputs:
+            waiting.extend(features.numpy())
             while len(waiting) >= each:
                 yield np.stack(waiting[:each])
                 waiting = waiting[each:]
                 bar.advance(1)
-
-
-def _mirror(clips: Tensor, views: Sequence[Window]) -> Tensor:
-    """Exchange left and right in the clips (B, T, H, W, 3) whose views are mirrored."""
-    chosen = [position for position in range(len(clips)) if views[position].mirrored]
-    if chosen:
-        clips[chosen] = clips[chosen].flip(3)
-    return clips

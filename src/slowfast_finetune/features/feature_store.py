@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_finetune.base.files import atomic_path, write_text
-from slowfast_finetune.clips.clip_store import SUFFIX, EntryError
+from slowfast_finetune.clips.clip_store import SETTINGS_NAME, SUFFIX, EntryError, EntryFolder
 from slowfast_finetune.clips.clip_tables import ClipRow
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ FORWARD_VERSION = 2
 FOLDER = "features"
 PROGRAMS = "programs"  # beside it: exported programs without weights, see model/exported_program.py
 CORNER_NAME = "[0-9a-f]{16}"
-SETTINGS_NAME = "settings.json"
 TENSOR = "features"
 
 
@@ -81,15 +80,12 @@ def key_of(row: ClipRow) -> str:
     return f"{row.content_hash}.{row.first_frame}-{row.first_frame + row.num_frames}"
 
 
-class FeatureStore:
+class FeatureStore(EntryFolder):
     """The features of one setting, by the keys of their clips.
 
     Args:
         folder: ``<clip store>/features/<digest>``.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
     @classmethod
     def of(cls, root: Path, settings: FeatureSettings) -> FeatureStore:
@@ -100,10 +96,6 @@ class FeatureStore:
             text = json.dumps({**values, **asdict(settings)}, indent=2)
             write_text(store.folder / SETTINGS_NAME, text + "\n")
         return store
-
-    def path(self, key: str) -> Path:
-        """Where the features of a video lie or will lie."""
-        return self.folder / f"{key}{SUFFIX}"
 
     def keys(self) -> set[str]:
         """The keys of all files, from one listing."""

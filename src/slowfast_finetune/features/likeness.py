@@ -1,7 +1,5 @@
 """Find the features that are nearest to others. Pure."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from slowfast_finetune.features.feature_store import Features

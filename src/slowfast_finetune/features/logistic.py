@@ -1,7 +1,5 @@
 """Multinomial logistic regression on features, and its strength by cross-validation. Pure."""
 
-from __future__ import annotations
-
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -17,7 +15,6 @@ from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.scoring.calibration import Calibration, calibrate
 from slowfast_finetune.scoring.metrics import Floats, Labels, score
-from slowfast_finetune.scoring.novelty import ClassDistances, class_distances_between_folds
 
 NUM_FOLDS = 5
 # Weight λ of ‖W‖²/2 beside the mean cross-entropy; from where nothing is learned to where all is.
@@ -40,8 +37,7 @@ class Head:
 
     def logits(self, features: Features) -> Floats:
         """Logits (…, classes) of features (…, D)."""
-        values: Floats = features @ self.weight.T.astype(np.float32) + self.bias
-        return values
+        return features @ self.weight.T.astype(np.float32) + self.bias
 
 
 @dataclass(frozen=True)
@@ -286,7 +282,6 @@ class Probe:
     best: int  # position of the one that was chosen
     num_folds: int  # of the cross-validation
     calibration: Calibration  # of the logits of videos left out, each shown once, its middle view
-    distances: ClassDistances  # of all videos; the limit is fitted to those left out, by that view
 
 
 def fit_probe(
@@ -319,9 +314,8 @@ def fit_probe(
             balanced=balanced,
         )
     logits = results[best].logits[:, num_views // 2].astype(np.float32)
-    distances = class_distances_between_folds(features[:, num_views // 2], labels, folds)
     found = calibrate(logits, labels)
-    return Probe(head, results, best, int(folds.max()) + 1, found, distances)
+    return Probe(head, results, best, int(folds.max()) + 1, found)
 
 
 def check_features(rows: Sequence[ClipRow], features: Features) -> None:
@@ -341,3 +335,29 @@ def check_features(rows: Sequence[ClipRow], features: Features) -> None:
             f"the features of all {len(rows)} videos are alike, so that no class can be told; are "
             "these the weights of a trained network?"
         )
+
+
+def held_out_probabilities(
+    rows: Sequence[ClipRow], features: Features, *, balanced: bool, seed: int
+) -> tuple[Floats, float]:
+    """Predict every video by a head that has not seen its group.
+
+    Args:
+        features: means over the views, float32 (N, D), of these rows.
+
+    Returns:
+        Probabilities (N, classes), of the labels that occur, ascending; and the penalty of the
+        heads: that with the lowest loss.
+
+    Raises:
+        DataError: as :func:`check_features` and :func:`deal_folds`.
+    """
+    from scipy.special import softmax
+
+    check_features(rows, features[:, None])
+    labels = np.unique([row.label for row in rows], return_inverse=True)[1]
+    folds = deal_folds(rows, seed=seed)
+    results = cross_validate(features[:, None], labels, folds, num_views=1, balanced=balanced)
+    best = best_of(results)
+    probabilities: Floats = softmax(results[best].logits[:, 0], axis=1)
+    return probabilities, results[best].penalty

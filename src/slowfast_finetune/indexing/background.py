@@ -1,7 +1,5 @@
 """A class for what lies between the labelled parts of videos."""
 
-from __future__ import annotations
-
 import hashlib
 from bisect import bisect_right
 from collections import defaultdict

@@ -3,8 +3,6 @@
 A table of labels says what it names; all else has the class of its folder.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,8 +14,7 @@ from slowfast_finetune.base.console import count, printable
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
 from slowfast_finetune.indexing.folder_walk import FolderWalk
-from slowfast_finetune.indexing.label_table import LABELS_FILE, LabelRow, LabelTable
-from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.indexing.label_table import LABELS_FILE, LabelRow, LabelTable, composed
 from slowfast_finetune.indexing.split_folders import check_below_classes, given_splits, split_meant
 
 _LISTS_ARE_NOT_READ = (

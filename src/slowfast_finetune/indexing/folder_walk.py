@@ -1,7 +1,5 @@
 """List the folders of videos, and what is passed over in them and why."""
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections import Counter
@@ -10,8 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.indexing.label_table import LABELS_FILE
-from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.indexing.label_table import LABELS_FILE, composed
 
 # What file servers and operating systems put beside a person's files, in lower case. Those of them
 # that are hidden (.Trash-1000, .AppleDouble, .@__thumb) need no mention.

@@ -1,7 +1,5 @@
 """Which videos belong together: by labels.csv, groups.csv, or a pattern on the path."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +9,7 @@ from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.indexing.discovery import FoundVideo
 from slowfast_finetune.indexing.folder_walk import GROUPS_FILE
-from slowfast_finetune.indexing.label_table import read_cells
-from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.indexing.label_table import composed, read_cells
 
 
 def find_groups(

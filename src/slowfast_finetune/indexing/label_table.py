@@ -7,6 +7,7 @@ import io
 import itertools
 import math
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import read_errors
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
 from slowfast_finetune.base.tables import Table
-from slowfast_finetune.indexing.names import composed
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
 
 LABELS_FILE = "labels.csv"
@@ -237,7 +238,7 @@ def read_cells(
         raise DataError(f"{path}: {fault}")
     found: list[list[str]] = []
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with read_errors(path), path.open(encoding="utf-8-sig") as file:
             text = file.read()
             line_end = "\r\n" if "\r\n" in (file.newlines or "") else "\n"
         stated = _SEPARATOR.match(text)
@@ -257,8 +258,6 @@ def read_cells(
         found.extend(reader)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8; in Excel, save it as 'CSV UTF-8'") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except csv.Error as error:  # in the row after those that were found
         raise DataError(f"{path}: row {len(found) + 1}: {error}; is a quote missing?") from error
     header = [cell.strip().lower() for cell in found[0]]
@@ -378,3 +377,8 @@ def _check_agreement(table: LabelTable, rows: Sequence[tuple[int, LabelRow]]) ->
                     f"{column}: found {now or 'nothing'}, but row {number} has {was or 'nothing'}; "
                     "all parts of a video belong to one",
                 )
+
+
+def composed(text: str) -> str:
+    """Unicode's composed form (NFC); macOS writes é as e and an accent (NFD)."""
+    return unicodedata.normalize("NFC", text)

@@ -1,7 +1,5 @@
 """Whether the test videos are those that the last run was tested on."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

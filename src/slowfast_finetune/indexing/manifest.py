@@ -1,18 +1,17 @@
 """Build the manifest: find, hash, group and split the videos of a folder."""
 
-from __future__ import annotations
-
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from slowfast_finetune.base import store_location
 from slowfast_finetune.base.errors import DataError
-from slowfast_finetune.base.hash_memo import HashMemo
+from slowfast_finetune.base.hash_memo import HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import SPLITS, ManifestRow, Split
-from slowfast_finetune.base.params import DataParams
-from slowfast_finetune.base.store_location import dvc_cache, locate, store_root, written_path
+from slowfast_finetune.base.params import DataParams, ModelParams
 from slowfast_finetune.indexing.background import add_background
 from slowfast_finetune.indexing.discovery import Discovery, FoundVideo, find_videos
 from slowfast_finetune.indexing.folder_walk import FolderWalk
@@ -95,7 +94,7 @@ def manifest_rows(
     label_of = {name: label for label, name in enumerate(class_names)}
     return [
         ManifestRow(
-            video_path=written_path(video.path, project=project),
+            video_path=store_location.written_path(video.path, project=project),
             class_name=video.class_name,
             label=label_of[video.class_name],
             split=split,
@@ -137,7 +136,7 @@ def discover(params: DataParams, *, project: Path, lenient: bool = False) -> tup
 def labels_path(params: DataParams, *, project: Path) -> Path:
     """Where the table of labels is, if there is one."""
     if params.labels:
-        return locate(params.labels, project=project)
+        return store_location.locate(params.labels, project=project)
     return _videos_folder(params, project=project) / LABELS_FILE
 
 
@@ -159,13 +158,13 @@ def every_video(params: DataParams, *, project: Path) -> tuple[Path, list[str]]:
 def _videos_folder(params: DataParams, *, project: Path) -> Path:
     if "://" in params.videos:
         raise DataError(f"data.videos: {params.videos!r} is an address; save the videos as files")
-    return locate(params.videos, project=project)
+    return store_location.locate(params.videos, project=project)
 
 
 def _own_folders(project: Path) -> list[Path]:
     """The clip store and DVC's cache, which hold no videos."""
-    cache = dvc_cache(project)
-    return [store_root(project), *([] if cache is None else [cache])]
+    cache = store_location.dvc_cache(project)
+    return [store_location.store_root(project), *([] if cache is None else [cache])]
 
 
 def describe(manifest: Manifest) -> str:
@@ -179,3 +178,20 @@ def describe(manifest: Manifest) -> str:
         for name in classes
     ]
     return "\n".join([*lines, *manifest.notes])
+
+
+def weights_record(params: ModelParams, *, project: Path, memo: HashMemo | None = None) -> str:
+    """``model.weights`` and the BLAKE2b-128 of that file's bytes, as JSON.
+
+    The hash is null for ``none``, for ``kinetics400`` and for addresses: those are downloaded
+    once, and read from there without a look at the address.
+
+    Raises:
+        WeightsError: no such file.
+        DataError: the file cannot be read.
+    """
+    content_hash = None
+    if params.weights_file is not None:
+        path = store_location.locate_weights_file(params.weights_file, project=project)
+        (content_hash,) = hash_files([path], memo=memo)
+    return json.dumps({"weights": params.weights, "content_hash": content_hash}, indent=2) + "\n"

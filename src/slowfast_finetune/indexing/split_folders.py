@@ -1,7 +1,5 @@
 """Recognise the folders of a split: train/, val/, test/ and common variants of these names."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set

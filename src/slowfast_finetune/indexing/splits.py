@@ -1,7 +1,5 @@
 """Assign videos to train, val and test; videos that belong together stay together."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Which split each found video goes to; corrected labels leave the splits as they were."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,12 +46,8 @@ def _ties(video: FoundVideo, content_hash: str, group: str | None) -> tuple[str,
     ties = () if group is None else (f"group {group}",)
     if video.start is not None:
         ties = (*ties, f"video {video.name}")
-    return ties if _is_empty(video.path) else (*ties, f"content {content_hash}")
-
-
-def _is_empty(path: Path) -> bool:
-    """Empty files are all alike without being the same video; the cache stage refuses them."""
-    return path.stat().st_size == 0
+    # Empty files are all alike without being the same video; the cache stage refuses them.
+    return (*ties, f"content {content_hash}") if video.path.stat().st_size else ties
 
 
 def choose_splits(
@@ -212,7 +206,7 @@ def _honour_duplicates(joined: JoinedVideos, given: dict[str, Split | None]) -> 
     """
     copies: dict[str, dict[str, FoundVideo]] = defaultdict(dict)
     for video, content_hash in zip(joined.videos, joined.hashes, strict=True):
-        if not _is_empty(video.path):
+        if video.path.stat().st_size:
             copies[content_hash].setdefault(video.name, video)
     notes = []
     sets = [[*same.values()] for same in copies.values() if len(same) > 1]

@@ -4,8 +4,6 @@ A model can learn such a property instead of the action: a shortcut (Geirhos et 
 learning in deep neural networks", Nature Machine Intelligence 2, 2020).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from slowfast_finetune.base.manifest_table import case_noun

@@ -1,7 +1,5 @@
 """Check counts: small or missing classes; short, slow, upright or rejected videos. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 

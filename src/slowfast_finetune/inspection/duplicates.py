@@ -1,7 +1,5 @@
 """Find exact and near duplicates of videos. Pure."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement

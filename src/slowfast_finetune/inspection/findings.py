@@ -1,7 +1,5 @@
 """The result of a check: what was found, how severe it is, and which videos it concerns."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -10,8 +8,8 @@ from typing import Any, Literal, get_args
 
 from slowfast_finetune.inspection.readable import template_environment
 
-# problem: the measured accuracy is wrong or training fails; warning: the accuracy may mislead;
-# note: for information.
+# problem: the measured accuracy is wrong, or training or the model fails; warning: the accuracy may
+# mislead; note: for information.
 Level = Literal["problem", "warning", "note"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 # Beginnings of the codes of findings that a person can confirm by looking at the frames.
@@ -27,6 +25,13 @@ class Finding:
     title: str  # what was found, in one line
     detail: str  # what it means and what to do
     video_paths: tuple[str, ...] = ()  # clearest case first; empty if all videos are concerned
+
+    @property
+    def scenes(self) -> dict[str, str]:
+        """Of the finding on scenes: the training video that each test video matches."""
+        if self.code != "seen-scenes":
+            return {}
+        return dict(zip(self.video_paths[::2], self.video_paths[1::2], strict=True))
 
 
 def make_finding(

@@ -1,7 +1,5 @@
 """Detect groups that file names imply, if no video has a group. Pure."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence

@@ -10,8 +10,6 @@ label quality scoring to detect real-world label errors", ICML DataPerf workshop
 ``cleanlab.rank`` computes in the same way; benchmarks/README.md compares it with other orders.
 """
 
-from __future__ import annotations
-
 import itertools
 import sys
 import warnings
@@ -33,7 +31,7 @@ from slowfast_finetune.evaluation.metadata_baseline import (
     folds,
 )
 from slowfast_finetune.features.feature_store import find_stored, read_means
-from slowfast_finetune.features.held_out import held_out_probabilities
+from slowfast_finetune.features.logistic import held_out_probabilities
 from slowfast_finetune.inspection.findings import Finding, make_finding
 from slowfast_finetune.inspection.video_summary import THUMBNAIL_SIDE, VideoSummary, sample
 from slowfast_finetune.scoring.metrics import Floats, Labels, negative_log_likelihood

@@ -1,16 +1,12 @@
 """Format numbers, shares, durations and lists for people."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from slowfast_finetune.base.console import count
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 MISSING = "–"
 
@@ -100,8 +96,6 @@ def shortened(text: str, *, limit: int = 160) -> str:
 @cache
 def template_environment(room: str, *, autoescape: bool) -> Environment:
     """Make the Jinja environment of a room's templates, in which the functions above are known."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     made = Environment(
         loader=PackageLoader("slowfast_finetune", room),
         autoescape=autoescape,

@@ -1,7 +1,5 @@
 """Find test videos whose still background also appears in training videos. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Summarise a video for the checks: its metadata and a few tiny pictures, about 4 KB."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -11,8 +11,6 @@ around them, ``annotations`` one object in place of a list, and files of the cut
 ID_000084_000094.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections import Counter

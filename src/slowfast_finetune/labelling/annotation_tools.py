@@ -1,7 +1,5 @@
 """Exports of programs in which people watch videos and note what happens: BORIS, ELAN, VIA."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from urllib.parse import unquote

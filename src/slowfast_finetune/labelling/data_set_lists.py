@@ -1,7 +1,5 @@
 """Lists of labelled videos as data sets and training programs have them, one video a line."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

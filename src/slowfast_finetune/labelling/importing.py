@@ -1,7 +1,5 @@
 """Turn files of labels of other programs into the rows of a labels.csv."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
@@ -10,13 +8,19 @@ from pathlib import Path
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS
-from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelRow
-from slowfast_finetune.indexing.names import composed
-from slowfast_finetune.labelling.data_set_lists import is_class_list, read_class_names
-from slowfast_finetune.labelling.label_formats import format_of
+from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelRow, composed
+from slowfast_finetune.labelling import annotation_tools as tools
+from slowfast_finetune.labelling import data_set_lists as lists
+from slowfast_finetune.labelling.activitynet import activitynet_json
+from slowfast_finetune.labelling.label_studio import label_studio_json
 from slowfast_finetune.labelling.matching import Matches, VideoNames
 from slowfast_finetune.labelling.source_file import LabelFormat, ListedLabel, Reading, SourceFile
 
+# The paths last: lines of other formats may look like a path and a class.
+FORMATS = (
+    *(lists.labels_csv, lists.kinetics, activitynet_json, lists.ucf101, lists.hmdb51),
+    *(label_studio_json, tools.boris, tools.elan, tools.elan_text, tools.via, lists.paths),
+)
 # A line of one of these may be a line of another, whose class is another.
 LISTS = ("ucf101", "hmdb51", "paths")
 
@@ -40,7 +44,7 @@ def import_labels(
         paths: the files; one such as classInd.txt among them has the names of the classes.
         videos: paths from the videos folder.
         extensions: of videos, in lower case with their dots.
-        format_name: one of label_formats.FORMATS; none: by the content.
+        format_name: one of FORMATS; none: by the content.
         track: takes the labels of this tier, subject, attribute or control alone.
         fps: frames a second, for files that count frames.
         classes: the file with the names of the classes by number.
@@ -53,15 +57,15 @@ def import_labels(
     files = [SourceFile.load(path, reading) for path in paths]
     names = [SourceFile.load(classes, reading)] if classes else []
     if not format_name:
-        names += [file for file in files if is_class_list(file)]
+        names += [file for file in files if lists.is_class_list(file)]
         files = [file for file in files if file not in names]
     if not files or len(names) > 1:
         raise DataError(f"{paths[0]}: expected files of labels, and at most one of class names")
-    reading.class_names = read_class_names(names[0]) if names else None
+    reading.class_names = lists.read_class_names(names[0]) if names else None
     pairs = [(file, format_of(file, format_name)) for file in files]
-    lists = {known.name: (file, known) for file, known in pairs if known.name in LISTS}
-    if len(lists) > 1:
-        shown = ", ".join(f"{file.path} is {known.title}" for file, known in lists.values())
+    alike = {known.name: (file, known) for file, known in pairs if known.name in LISTS}
+    if len(alike) > 1:
+        shown = ", ".join(f"{file.path} is {known.title}" for file, known in alike.values())
         raise DataError(f"{shown}: their classes may differ; read all as one, e.g. --format paths")
     notes = [f"{file.path}: {known.title}" for file, known in pairs]
     listed = [label for file, known in pairs for label in _listed(file, known)]
@@ -193,3 +197,20 @@ def _about(matches: Matches) -> list[str]:
             f"videos or share one, e.g. {name!r}: {', '.join(map(repr, candidates[:3]))}"
         )
     return notes
+
+
+def format_of(file: SourceFile, name: str | None = None) -> LabelFormat:
+    """The format of a file, by its content or as its name says.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    for known in FORMATS:
+        if known.name == name if name else known.recognise(file):
+            return known
+    found = f"--format {name}" if name else repr(file.lines[0][1][:60] if file.lines else "")
+    raise DataError(
+        f"{file.path}: no known format: found {found}, expected one of "
+        f"{', '.join(known.name for known in FORMATS)} (docs/labels.md); --format NAME chooses "
+        "one, and a table of your own needs the columns video and label"
+    )

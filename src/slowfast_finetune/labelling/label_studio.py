@@ -17,8 +17,6 @@ rate, and its export does not say that number; 24 is its default. ``labels`` on 
 video are in seconds.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

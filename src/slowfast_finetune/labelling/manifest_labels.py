@@ -1,7 +1,5 @@
 """The labels of a manifest, as a labels.csv has them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,8 +7,7 @@ from pathlib import Path
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.indexing.label_table import LabelRow, LabelTable
-from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.indexing.label_table import LabelRow, LabelTable, composed
 
 
 def labels_of(

@@ -1,14 +1,12 @@
 """Find the video files that lists and annotation tools name."""
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from slowfast_finetune.indexing.names import composed
+from slowfast_finetune.indexing.label_table import composed
 
 
 @dataclass

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import read_errors
 from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.indexing.label_table import TIME_DIGITS
 from slowfast_finetune.indexing.split_folders import SPLIT_FOLDERS
@@ -72,11 +73,10 @@ class SourceFile:
             DataError: there is no such file, or it is no such text.
         """
         try:
-            data = path.read_bytes()
+            with read_errors(path):
+                data = path.read_bytes()
             wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
             return cls(path, data.decode("utf-16" if wide else "utf-8-sig"), reading)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: is not text in UTF-8; found other bytes") from error
 

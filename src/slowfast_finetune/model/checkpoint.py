@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import pickle
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,21 +16,18 @@ from torch import Tensor, nn
 
 from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.files import write_bytes
-from slowfast_finetune.base.params import ClipParams, EvaluateParams, ModelName, Padding
-from slowfast_finetune.model.loading import UnreadableError, load_plain
+from slowfast_finetune.base.params import ClipParams, ClipShape, EvaluateParams, ModelName, Padding
 from slowfast_finetune.model.slowfast import ALPHA, MEAN, STD, ClipClassifier, build_slowfast
 
 FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(ClipShape):
     """How a clip is made from a video; what the model has been trained on."""
 
-    num_frames: int  # of a clip
     sample_fps: float  # frames taken a second
     short_side: int  # of the scaled frame [px]
-    crop_size: int  # side of the square that is cut out [px]
     padding: Padding  # how a video shorter than a clip is filled
     alpha: int = ALPHA  # fast frames to each slow frame
     mean: float = MEAN  # the model itself normalises, to (x / 255 - mean) / std
@@ -189,3 +188,28 @@ def classifier_from(checkpoint: Checkpoint) -> ClipClassifier:
             f"{len(checkpoint.class_names)} classes"
         ) from error
     return ClipClassifier(network).eval()
+
+
+class UnreadableError(Exception):
+    """The file is not what torch.save writes; the message says in which way."""
+
+
+def load_plain(path: Path) -> Any:
+    """Load tensors and plain values to the CPU.
+
+    Raises:
+        UnreadableError: cut short, of another kind, or carrying code.
+        OSError: it cannot be read at all.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Notices to torch's own developers about the pickle protocol of foreign files.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own text advises to load it unsafely.
+        if "GLOBAL" in str(error):
+            raise UnreadableError("it carries code, which is not run") from error
+        raise UnreadableError("it is not a file of tensors") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise UnreadableError("it is cut short or damaged, or not a file of tensors") from error

@@ -1,7 +1,5 @@
 """Build SlowFast, give it a new head, and turn uint8 clips into its two pathways."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_finetune.base.params import ModelName
-from slowfast_finetune.model.pytorchvideo_import import import_pytorchvideo
+from slowfast_finetune.model.library_imports import import_pytorchvideo
 
 # Of the Kinetics-400 checkpoints: the same for all three channels.
 MEAN = 0.45

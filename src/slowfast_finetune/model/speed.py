@@ -10,8 +10,6 @@ A convolution within single frames is one of images. oneDNN and cuDNN compute th
 than 3D ones, above all backward; the same goes for a stem, once neighbouring frames are channels.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

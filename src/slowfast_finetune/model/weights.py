@@ -1,7 +1,5 @@
 """Pretrained weights: found or downloaded, read without running code, fitted strictly."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import urllib.error
@@ -20,8 +18,7 @@ from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import ModelParams
 from slowfast_finetune.base.store_location import locate_weights_file
 from slowfast_finetune.model import slowfast
-from slowfast_finetune.model.checkpoint import is_list_of_videos
-from slowfast_finetune.model.loading import UnreadableError, load_plain
+from slowfast_finetune.model.checkpoint import UnreadableError, is_list_of_videos, load_plain
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
 HEAD_WEIGHT = "blocks.6.proj.weight"

@@ -1,7 +1,5 @@
 """Contact sheets: frames of a video in one JPEG, as many and as good as a page has bytes for."""
 
-from __future__ import annotations
-
 import base64
 import functools
 import io

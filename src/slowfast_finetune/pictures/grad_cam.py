@@ -5,8 +5,6 @@ gradient of the class's logit with respect to it, with negative values set to 0.
 last stages of the slow and of the fast pathway; captum does the computation.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import warnings
 from dataclasses import dataclass

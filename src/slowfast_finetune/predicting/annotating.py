@@ -1,27 +1,47 @@
 """A copy of a video with what is seen in it, and when: a label above, a timeline below."""
 
-from __future__ import annotations
-
 import bisect
 import colorsys
+import functools
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import av.error
 import numpy as np
+from av.video.reformatter import Colorspace
+from PIL import Image, ImageDraw, ImageFont
+from PIL.ImageFont import FreeTypeFont
 
 from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.base.params import VIDEO_EXTENSIONS
+from slowfast_finetune.clips.workers import outcome_here, run_killable
+from slowfast_finetune.decoding.opening import open_video, video_stream
+from slowfast_finetune.decoding.sampled_frames import every_frame
+from slowfast_finetune.decoding.sampling import DecodeSettings
+from slowfast_finetune.decoding.video_facts import DecodeReport
 from slowfast_finetune.predicting.frame_pipe import Frame
-from slowfast_finetune.predicting.lettering import font_for
 from slowfast_finetune.predicting.prediction import Prediction
 from slowfast_finetune.predicting.prediction_text import named
 from slowfast_finetune.predicting.timeline import Segment
 
+# Where systems keep fonts that know many scripts, the widest first.
+SYSTEM_FONTS = (
+    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/noto-cjk/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/truetype/noto/NotoSans-Regular.ttf",
+    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+    "/usr/share/fonts/TTF/DejaVuSans.ttf",
+    "/System/Library/Fonts/PingFang.ttc",
+    "/Library/Fonts/Arial Unicode.ttf",
+)
+NOWHERE = "\U0010ffff"  # no font has it: what is drawn like it is missing
 CLOCK = Fraction(1, 90_000)  # a tick of the copy's time stamps [s]
 SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "alac"}  # what MP4 holds as it is
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".m4v": "mp4", ".mkv": "matroska"}
@@ -48,6 +68,7 @@ class Annotator:
     def __init__(self, target: Path, *, videos: Sequence[Path]) -> None:
         self._target = target
         self._taken = {video.resolve() for video in videos}
+        self._common = os.path.commonpath([_folder_of(video) for video in videos] or ["/"])
         suffix = target.suffix.lower()
         self._is_file = len(videos) == 1 and suffix in FORMATS
         if self._is_file and target.is_dir():
@@ -62,9 +83,7 @@ class Annotator:
 
     def write(self, result: Prediction) -> str | None:
         """Write the copy of a predicted video; return the reason if it cannot be made."""
-        from slowfast_finetune.clips.workers import outcome_here, run_killable
-
-        target = self._target if self._is_file else self._unused(result.path.stem)
+        target = self._target if self._is_file else self._unused(result.path)
         try:
             # The parent owns the temporary file, so it is removed even if the worker is killed.
             with atomic_path(target) as temporary:
@@ -79,13 +98,18 @@ class Annotator:
             return f"{error.filename or target}: {error.strerror}"
         return None
 
-    def _unused(self, stem: str) -> Path:
-        """A different name for each copy, and never that of an input video."""
-        path, number = self._target / f"{stem}_labelled.mp4", 2
+    def _unused(self, video: Path) -> Path:
+        """A name of its own for each copy, in the video's subfolder; never that of a video."""
+        folder = self._target / Path(_folder_of(video)).relative_to(self._common)
+        path, number = folder / f"{video.stem}_labelled.mp4", 2
         while path.resolve() in self._taken:
-            path, number = self._target / f"{stem}_labelled_{number}.mp4", number + 1
+            path, number = folder / f"{video.stem}_labelled_{number}.mp4", number + 1
         self._taken.add(path.resolve())
         return path
+
+
+def _folder_of(video: Path) -> str:
+    return os.path.dirname(os.path.abspath(video))  # noqa: PTH100, PTH120 - links are not followed
 
 
 def write_copy(job: _CopyJob) -> None:
@@ -98,8 +122,6 @@ def write_copy(job: _CopyJob) -> None:
     Raises:
         VideoError: the video cannot be decoded or the copy cannot be encoded.
     """
-    import av.error
-
     try:
         _encode(job)
     except av.error.FFmpegError as error:
@@ -107,13 +129,6 @@ def write_copy(job: _CopyJob) -> None:
 
 
 def _encode(job: _CopyJob) -> None:
-    import av
-    from av.video.reformatter import Colorspace
-
-    from slowfast_finetune.decoding.decode_settings import DecodeSettings
-    from slowfast_finetune.decoding.opening import open_video
-    from slowfast_finetune.decoding.sampled_frames import every_frame
-
     path = job.prediction.path
     settings = DecodeSettings(sample_fps=1, short_side=None)
     frames = every_frame(path, settings=settings)
@@ -163,9 +178,6 @@ class _Sound:
     """The packets of a source's sound track, copied as the picture proceeds."""
 
     def __init__(self, source: Any, container: Any) -> None:
-        from slowfast_finetune.decoding.opening import video_stream
-        from slowfast_finetune.decoding.video_facts import DecodeReport
-
         tracks = [track for track in source.streams.audio if track.codec_context is not None]
         usable = [track for track in tracks if track.codec_context.name.split("_")[0] in SOUND]
         self._container = container
@@ -195,8 +207,6 @@ class _Sound:
             self._advance()
 
     def _advance(self) -> None:
-        import av.error
-
         try:
             self._next = next((p for p in self._packets if p.size and p.pts is not None), None)
         except (av.error.FFmpegError, OSError):
@@ -208,6 +218,7 @@ class Overlay:
 
     def __init__(self, prediction: Prediction, *, width: int, height: int) -> None:
         self._segments = prediction.segments
+        self._is_unlike = prediction.doubt == "unlike the training videos"
         self._seconds = max(prediction.duration_seconds, 1e-6)
         self._names = list(prediction.probabilities)
         self._size = max(10, round(height / 18))
@@ -241,9 +252,9 @@ class Overlay:
         return bar
 
     def _draw_label(self, segment: Segment) -> Frame:
-        from PIL import Image, ImageDraw
-
         words = f"{self._legible(segment)} {segment.confidence:.2f}"
+        if self._is_unlike:
+            words = f"{named(None)}: unlike the training videos"
         font = font_for(words, self._size)
         image = Image.new("RGB", (1, 1))
         left, top, right, bottom = ImageDraw.Draw(image).textbbox((0, 0), words, font=font)
@@ -272,3 +283,22 @@ class Overlay:
         hue = self._names.index(segment.answer) * 0.618034 % 1
         red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.65, 0.95))
         return red, green, blue
+
+
+@functools.cache
+def font_for(text: str, size: int) -> FreeTypeFont | None:
+    """The font that comes with Pillow, or one of the system's, with all letters of ``text``."""
+    built_in = ImageFont.load_default(size)
+    fonts = [built_in] if isinstance(built_in, FreeTypeFont) else []
+    fonts += [ImageFont.truetype(path, size) for path in SYSTEM_FONTS if Path(path).is_file()]
+    return next((font for font in fonts if _has_all(font, text)), None)
+
+
+def _has_all(font: FreeTypeFont, text: str) -> bool:
+    missing = _shape(font, NOWHERE)
+    return all(letter.isspace() or _shape(font, letter) != missing for letter in set(text))
+
+
+def _shape(font: FreeTypeFont, letter: str) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(letter)
+    return mask.size, bytes(mask)

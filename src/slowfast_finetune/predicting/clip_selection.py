@@ -1,7 +1,5 @@
 """Which clips of a video the model is shown, while its frames are still being decoded."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple

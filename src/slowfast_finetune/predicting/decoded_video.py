@@ -1,14 +1,12 @@
 """A video that is being decoded: a bounded buffer of frames between two threads."""
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from slowfast_finetune.base.errors import VideoError
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 
 # More than the frames of the clips that are computed at once, or nothing would be decoded

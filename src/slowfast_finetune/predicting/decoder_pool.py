@@ -23,7 +23,7 @@ from typing import Any
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.clips.workers import DECODER_MODULE, refusal_of
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding.sampling import DecodeSettings
 from slowfast_finetune.predicting.decoded_video import AHEAD_BYTES, DecodedVideo, VideoClosedError
 from slowfast_finetune.predicting.frame_pipe import FrameReceiver, FrameRun, FrameSender
 

@@ -4,8 +4,6 @@ After a request, messages go one way only, so the two sides never wait for each 
 wait of the receiver is bounded. A frame that is held is one message with a count.
 """
 
-from __future__ import annotations
-
 import json
 import pickle
 import signal

@@ -1,7 +1,5 @@
 """What a person asks to look at: files, folders and patterns as a list of files."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Iterator, Sequence

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_finetune.base.errors import CheckpointError, ParamsError
+from slowfast_finetune.base.errors import CheckpointError
+from slowfast_finetune.base.extras import import_extra
 from slowfast_finetune.base.files import hash_file
 
 SUFFIX = ".int8"
@@ -26,17 +27,11 @@ def import_openvino() -> Any:
     """Import OpenVINO.
 
     Raises:
-        ParamsError: it is not installed.
+        InputError: it is not installed.
     """
     # OpenVINO and NNCF report every import to their makers if they find this module.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        import openvino
-    except ImportError as error:
-        raise ParamsError(
-            "int8 needs openvino, which is not installed: pip install 'slowfast-finetune[int8]'"
-        ) from error
-    return openvino
+    return import_extra("openvino", extra="int8", what="int8")
 
 
 class Int8Network:

@@ -1,7 +1,5 @@
 """What is answered to a video: typed, and free of torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """Answers as text for people, as JSON lines and as CSV for programs."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, NamedTuple
 

@@ -1,11 +1,10 @@
 """Predict videos with a trained checkpoint: ``load_model("models/best.pt").predict("a.mp4")``."""
 
-from __future__ import annotations
-
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,9 +19,13 @@ from slowfast_finetune.base.errors import CheckpointError, ParamsError, VideoErr
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.windows import corners
 from slowfast_finetune.clips.workers import worker_count
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
-from slowfast_finetune.decoding.sampling import exact_rate, instants_before
-from slowfast_finetune.model.checkpoint import Checkpoint, load_checkpoint, view_params
+from slowfast_finetune.decoding.sampling import DecodeSettings, exact_rate, instants_before
+from slowfast_finetune.model.checkpoint import (
+    Checkpoint,
+    classifier_from,
+    load_checkpoint,
+    view_params,
+)
 from slowfast_finetune.model.device import choose_device
 from slowfast_finetune.predicting.clip_selection import (
     ClipPlan,
@@ -35,15 +38,23 @@ from slowfast_finetune.predicting.decoder_pool import DecodeLimits, decode_in_or
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.int8_network import Int8Network
 from slowfast_finetune.predicting.prediction import Doubt, Prediction, RefusedVideo
-from slowfast_finetune.predicting.timeline import Segment, blur, segments_of, smooth, window_spans
+from slowfast_finetune.predicting.timeline import (
+    Probabilities,
+    Segment,
+    blur,
+    segments_of,
+    smooth,
+    window_spans,
+)
 from slowfast_finetune.predicting.timeline_settings import TimelineSettings, read_settings
 from slowfast_finetune.scoring.calibration import probabilities_of
 from slowfast_finetune.scoring.novelty import FAMILIAR, ClassDistances
-from slowfast_finetune.scoring.ready import ready_classifier, views_at_once
+from slowfast_finetune.scoring.ready import made_ready, views_at_once
 
 Logits = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
-Probabilities = npt.NDArray[np.float64]
+# Probabilities (cells, classes) of a video's stretches, and the times between them [s].
+Cells = tuple[Probabilities, list[float]]
 OnClip = Callable[[SelectedClip, Logits], None]
 
 
@@ -76,6 +87,13 @@ class _ScoredVideo:
         """The features of the clips that are averaged (clips, D)."""
         return np.stack([scores.features for scores in self.scores_at(self.clips.averaged)])
 
+    @property
+    def mean_features(self) -> Features:
+        """The mean features (D,): of the views, or of the windows by their number."""
+        weights = None if self.clips.views else [run.length for run in self.clips.timeline]
+        mean = np.average(self.averaged_features.astype(np.float64), axis=0, weights=weights)
+        return mean.astype(np.float32)
+
 
 class ViewFeatures(NamedTuple):
     """What the last layer is given for the views of a video that evaluate averages.
@@ -86,14 +104,6 @@ class ViewFeatures(NamedTuple):
     path: Path
     start_seconds: list[float]  # of each of the V views
     values: Features  # float32 (V, D)
-
-
-class TimelineCells(NamedTuple):
-    """Probabilities (cells, classes) of a video's stretches, and the times between them [s]."""
-
-    path: Path
-    cells: Probabilities
-    edges_seconds: list[float]
 
 
 class Predictor:
@@ -130,7 +140,7 @@ class Predictor:
             self._network, self._device = int8_network, torch.device("cpu")
         else:
             runtime = _runtime(checkpoint, device=device, precision=precision)
-            self._network, self._device = ready_classifier(checkpoint, runtime)
+            self._network, self._device = made_ready(classifier_from(checkpoint), runtime)
         self.class_names = list(checkpoint.class_names)
         self.threshold = checkpoint.threshold
         self.preprocessing = shape = checkpoint.preprocessing
@@ -194,23 +204,32 @@ class Predictor:
             for video in self._scored(streams, plan):
                 yield video.refusal or self._prediction(video, plan, threshold, max_novelty)
 
-    def features(self, path: str | Path) -> ViewFeatures:
+    def features(self, path: str | Path, *, views: tuple[int, int] | None = None) -> ViewFeatures:
         """The features of one video.
+
+        Args:
+            views: clips spread over it, and squares of each; those of evaluate if not given.
 
         Raises:
             VideoError: it cannot be decoded.
         """
-        (result,) = self.features_many([Path(path)])
+        (result,) = self.features_many([Path(path)], views=views)
         if isinstance(result, RefusedVideo):
             raise VideoError(result.reason, f"{result.path}: {result.detail}")
         return result
 
     def features_many(
-        self, paths: Sequence[Path], *, num_workers: int | Literal["auto"] = "auto"
+        self,
+        paths: Sequence[Path],
+        *,
+        views: tuple[int, int] | None = None,
+        num_workers: int | Literal["auto"] = "auto",
     ) -> Generator[ViewFeatures | RefusedVideo]:
         """The features of videos in order, the next ones decoded meanwhile."""
         shape = self.preprocessing
         plan = self._plan(shape.num_frames / shape.sample_fps)
+        if views is not None:
+            plan = replace(plan, temporal_views=views[0], spatial_crops=views[1])
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
             for video in self._scored(streams, plan):
                 if video.refusal is not None:
@@ -221,12 +240,12 @@ class Predictor:
 
     def timeline_cells(
         self, paths: Sequence[Path], *, stride_seconds: float
-    ) -> Iterator[TimelineCells | RefusedVideo]:
+    ) -> Iterator[Cells | RefusedVideo]:
         """What timelines are made of, before smoothing; arguments as of :meth:`predict_many`."""
         plan = self._plan(stride_seconds)
         with contextlib.closing(self._streams(paths, "auto")) as streams:
             for video in self._scored(streams, plan):
-                yield video.refusal or TimelineCells(video.path, *self._cells(video, plan))
+                yield video.refusal or self._cells(video, plan)
 
     def _streams(
         self, paths: Sequence[Path], num_workers: int | Literal["auto"]
@@ -326,11 +345,11 @@ class Predictor:
             sure_enough = threshold
         novelty: float | None = None
         if self.class_distances is not None:
-            mean = video.averaged_features.mean(axis=0, dtype=np.float64).astype(np.float32)
-            novelty = float(self.class_distances.novelty(mean[None])[0])
+            novelty = float(self.class_distances.novelty(video.mean_features[None])[0])
         doubt: Doubt | None = None
         if novelty is not None and novelty > max_novelty:
             doubt = "unlike the training videos"
+            settings = settings.model_copy(update={"threshold": math.inf})  # nor any part of it
         elif confidence < sure_enough:
             doubt = "between classes"
         return Prediction(
@@ -348,7 +367,7 @@ class Predictor:
     def segments(
         self, cells: Probabilities, edges_seconds: Sequence[float], settings: TimelineSettings
     ) -> list[Segment]:
-        """The timeline that settings make of :class:`TimelineCells`."""
+        """The timeline that settings make of ``Cells``."""
         return segments_of(
             blur(cells, edges_seconds, seconds=settings.smoothing_seconds),
             edges_seconds,
@@ -357,7 +376,7 @@ class Predictor:
             shortest_seconds=settings.shortest_seconds,
         )
 
-    def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> tuple[Probabilities, list[float]]:
+    def _cells(self, video: _ScoredVideo, plan: ClipPlan) -> Cells:
         """Probabilities (cells, classes), and the times between which they lie [s]."""
         clips = video.clips
         logits = video.logits_at(run.place for run in clips.timeline)

@@ -1,7 +1,5 @@
 """Pure: from what was answered to windows of a long video to segments with one answer each."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How a timeline is made from a model's answers, and the file beside a checkpoint that says it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
@@ -31,13 +29,17 @@ class TimelineSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
 
     def described(self) -> str:
         """The values that are set, in words."""
-        values = {
-            "a window every {:.2f} s": self.stride_seconds,
-            "smoothed over {:.2f} s": self.smoothing_seconds,
-            "threshold {:.2f}": self.threshold,
-            "shortest part {:.2f} s": self.shortest_seconds,
-        }
-        return ", ".join(text.format(value) for text, value in values.items() if value is not None)
+        values = (
+            ("a window every {:.2f} s", "", self.stride_seconds),
+            ("smoothed over {:.2f} s", "no smoothing", self.smoothing_seconds),
+            ("threshold {:.2f}", "always answered", self.threshold),
+            ("shortest part {:.2f} s", "no shortest part", self.shortest_seconds),
+        )
+        return ", ".join(
+            text.format(value) if value else nothing
+            for text, nothing, value in values
+            if value is not None
+        )
 
     def choice(self) -> str:
         """What was chosen and on what evidence, or why nothing was, on one line."""

@@ -1,13 +1,12 @@
 """Lay out the small charts of the page; charts.html draws them as SVG. Pure."""
 
-from __future__ import annotations
-
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from slowfast_finetune.comparing.crossval_files import CurveRow
-from slowfast_finetune.evaluation.result_tables import ReliabilityRow
+from slowfast_finetune.evaluation.result_tables import ConfusionRow, ReliabilityRow
 from slowfast_finetune.training.history import EpochRow
 
 WIDTH, HEIGHT = 460, 250  # of a chart, which is scaled to its column [px]
@@ -115,3 +114,59 @@ def learning_chart(curve: Sequence[CurveRow]) -> Chart:
 def short(value: float) -> str:
     """Format a value beside an axis: "0.5", "2e-5"."""
     return f"{value:g}".replace("e-0", "e-")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The videos of one class that were predicted as one class."""
+
+    id: str  # positions of the two classes, "0-3"
+    actual: str
+    predicted: str
+    count: int
+    total: int  # videos of the actual class
+
+    @property
+    def share(self) -> float:
+        """Share of the videos of the actual class."""
+        return self.count / self.total
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The confusion matrix; ``rows`` hold a cell for each of ``names``, None without videos."""
+
+    names: Sequence[str]
+    rows: Sequence[Sequence[Cell | None]]
+    num_classes: int
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Cells with videos: the wrong predictions first, each by falling count."""
+        cells = [cell for row in self.rows for cell in row if cell is not None]
+        return sorted(cells, key=lambda cell: (cell.actual == cell.predicted, -cell.count))
+
+
+def make_matrix(
+    confusion: Sequence[ConfusionRow], class_names: Sequence[str], *, max_classes: int
+) -> Matrix:
+    """Make the matrix of all classes, or of those that have most wrong predictions."""
+    counts = {(row.actual, row.predicted): row.count for row in confusion if row.count}
+    totals: Counter[str] = Counter()
+    mistakes: Counter[str] = Counter()
+    for (actual, predicted), number in counts.items():
+        totals[actual] += number
+        if actual != predicted:
+            mistakes.update({actual: number, predicted: number})
+    shown = set(sorted(class_names, key=lambda name: -mistakes[name])[:max_classes])
+    names = [(position, name) for position, name in enumerate(class_names) if name in shown]
+    rows = [
+        [
+            Cell(f"{i}-{j}", actual, predicted, counts[actual, predicted], totals[actual])
+            if (actual, predicted) in counts
+            else None
+            for j, predicted in names
+        ]
+        for i, actual in names
+    ]
+    return Matrix([name for _, name in names], rows, len(class_names))

@@ -1,30 +1,25 @@
 """Explain some predictions by Grad-CAM, in pictures for the page."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+import torch
 
+from slowfast_finetune.base.console import progress
 from slowfast_finetune.base.errors import CheckpointError
 from slowfast_finetune.base.params import RuntimeParams
+from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.pictures.contact_sheets import data_uri, evenly_spaced, tiled_jpeg
+from slowfast_finetune.clips.windows import plan_views
+from slowfast_finetune.model.checkpoint import Checkpoint, classifier_from, load_checkpoint
+from slowfast_finetune.model.device import choose_device
+from slowfast_finetune.pictures import grad_cam
+from slowfast_finetune.pictures.contact_sheets import Frames, data_uri, evenly_spaced, tiled_jpeg
 from slowfast_finetune.report.results import Results, VideoResult
 from slowfast_finetune.report.video_order import to_explain
-
-if TYPE_CHECKING:
-    import torch
-
-    from slowfast_finetune.model.checkpoint import Checkpoint
-
-Frames = npt.NDArray[np.uint8]
 
 MAX_CLIPS = 12  # each takes the time of two predictions
 STRIDE = 32  # of the model's last stage, in pixels of the clip
@@ -54,12 +49,9 @@ def gather_evidence(
         CheckpointError: the checkpoint cannot be used, or lacks a class that was predicted.
         DataError: a clip is missing.
     """
-    from slowfast_finetune.pictures import grad_cam
 
     if not grad_cam.is_installed():
         return Evidence(note=f"Grad-CAM needs captum: {grad_cam.HOW_TO_INSTALL}")
-    from slowfast_finetune.model.checkpoint import load_checkpoint
-    from slowfast_finetune.model.device import choose_device
 
     chosen = to_explain(results.predictions, limit=MAX_CLIPS)
     rows = [results.clip_of[video.row.case] for video in chosen]
@@ -89,18 +81,11 @@ def _heat_maps(
     store: ClipStore,
 ) -> list[Frames]:
     """Lay the heat map over some frames of each video: slow pathway, fast pathway, in turn."""
-    from slowfast_finetune.base.console import progress
-    from slowfast_finetune.clips.clip_reader import ClipReader
-    from slowfast_finetune.clips.windows import plan_views
-    from slowfast_finetune.model.checkpoint import classifier_from
-    from slowfast_finetune.pictures import grad_cam
 
     classifier = classifier_from(checkpoint).to(device)
     shape = checkpoint.preprocessing
-    reader = ClipReader(
-        rows, folder=store.folder, num_frames=shape.num_frames, crop_size=shape.crop_size
-    )
-    windows = plan_views(rows, num_frames=shape.num_frames, crop_size=shape.crop_size)
+    reader = ClipReader(rows, folder=store.folder, shape=shape)
+    windows = plan_views(rows, shape)
     pictures = []
     for window, video in zip(
         progress(windows, total=len(windows), label="explaining"), chosen, strict=True

@@ -4,8 +4,6 @@ Front matter: https://huggingface.co/docs/hub/model-cards; sections after Mitche
 Cards for Model Reporting", arXiv 1810.03993.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import PurePath

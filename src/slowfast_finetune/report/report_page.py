@@ -1,14 +1,11 @@
 """Write metrics/report.html: a run on one self-contained page."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.files import write_text
@@ -25,15 +22,13 @@ from slowfast_finetune.inspection.findings import Finding, worst_first
 from slowfast_finetune.inspection.label_errors import predict_by_features
 from slowfast_finetune.inspection.readable import template_environment
 from slowfast_finetune.inspection.video_summary import summarise_entry
-from slowfast_finetune.pictures.contact_sheets import evenly_spaced, make_sheets
+from slowfast_finetune.pictures.contact_sheets import Frames, evenly_spaced, make_sheets
 from slowfast_finetune.report import charts, run_overview, timeline_strips, video_order
-from slowfast_finetune.report.confusion_matrix import make_matrix
+from slowfast_finetune.report.charts import make_matrix
 from slowfast_finetune.report.evidence import Evidence, gather_evidence
 from slowfast_finetune.report.model_card import model_card
 from slowfast_finetune.report.results import ResultFiles, Results, VideoResult, read_results, tested
 from slowfast_finetune.report.run_findings import check_run
-
-Frames = npt.NDArray[np.uint8]
 
 MAX_BYTES = 10_000_000  # of the whole page
 SHEET_BYTES = 5_500_000  # of all contact sheets
@@ -184,10 +179,9 @@ def stored_frames(store: ClipStore, row: ClipRow, num_frames: int) -> Frames:
 
 def _scene_subsets(results: Results, findings: Sequence[Finding]) -> list[SubsetRow]:
     """Measure the accuracy on scenes seen and not seen in training; empty if none is known."""
-    found = [finding.video_paths for finding in findings if finding.code == "seen-scenes"]
-    if not found:
+    known = {path for finding in findings for path in finding.scenes}
+    if not known:
         return []
-    known = set(found[0][::2])  # each is followed by the training video that it matches
     paths = [video.row.case for video in results.predictions]
     tested = [results.clip_of[path] for path in paths]
     units = units_of([clip.group or clip.content_hash for clip in tested])

@@ -1,7 +1,5 @@
 """Read the results of a run from the files of the stages, and check that they agree."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,12 +12,12 @@ import yaml
 
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.files import read_errors
 from slowfast_finetune.base.manifest_table import case_noun, unit_noun
 from slowfast_finetune.base.tables import RowT, Table
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.comparing.crossval_files import SUMMARY_NAME, CrossvalResults, read_crossval
-from slowfast_finetune.evaluation import result_tables
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow, Predictions
+from slowfast_finetune.evaluation import result_tables as tables
 from slowfast_finetune.scoring.novelty import FAMILIAR
 from slowfast_finetune.timelines import timeline_tables
 from slowfast_finetune.training.history import HISTORY, EpochRow
@@ -32,7 +30,7 @@ TRAINED_WITH = ("clip", "model", "train", "augment")  # sections on which the tr
 class VideoResult:
     """A test video and its prediction; ``probabilities`` are by label."""
 
-    row: PredictionRow
+    row: tables.PredictionRow
     probabilities: tuple[float, ...]
 
     @property
@@ -79,11 +77,11 @@ class Results:
 
     class_names: tuple[str, ...]  # by label
     scores: Scores
-    subsets: Sequence[result_tables.SubsetRow]
+    subsets: Sequence[tables.SubsetRow]
     predictions: Sequence[VideoResult]
-    confusion: Sequence[result_tables.ConfusionRow]
-    classes: Sequence[result_tables.ClassRow]
-    reliability: Sequence[result_tables.ReliabilityRow]
+    confusion: Sequence[tables.ConfusionRow]
+    classes: Sequence[tables.ClassRow]
+    reliability: Sequence[tables.ReliabilityRow]
     history: Sequence[EpochRow]
     summary: Mapping[str, Any]  # metrics/train.json
     clips: Sequence[ClipRow]
@@ -115,10 +113,10 @@ def read_results(files: ResultFiles) -> Results:
     Raises:
         DataError: a file is missing or invalid, has no test video, or is from another run.
     """
-    table = PREDICTIONS.within(files.folder)
-    found = Predictions.of(PREDICTIONS.read(table), source=str(table))
+    table = tables.PREDICTIONS.within(files.folder)
+    found = tables.Predictions.of(tables.PREDICTIONS.read(table), source=str(table))
     probabilities = map(tuple, found.probabilities.tolist())
-    predictions = [*map(VideoResult, PREDICTIONS.rows(found.frame), probabilities)]
+    predictions = [*map(VideoResult, tables.PREDICTIONS.rows(found.frame), probabilities)]
     clips = CLIPS.read_rows(files.clips)
     tested = {clip.case for clip in clips if clip.split == "test"}
     if stray := {video.row.case for video in predictions} - tested:
@@ -126,12 +124,12 @@ def read_results(files: ResultFiles) -> Results:
     counts = files.clips.with_name("relabelled.json")
     results = Results(
         class_names=found.class_names,
-        scores=read_scores(result_tables.SCORES.within(files.folder)),
-        subsets=files.rows(result_tables.SUBSETS),
+        scores=read_scores(tables.SCORES.within(files.folder)),
+        subsets=files.rows(tables.SUBSETS),
         predictions=predictions,
-        confusion=files.rows(result_tables.CONFUSION),
-        classes=files.rows(result_tables.CLASSES),
-        reliability=files.rows(result_tables.RELIABILITY),
+        confusion=files.rows(tables.CONFUSION),
+        classes=files.rows(tables.CLASSES),
+        reliability=files.rows(tables.RELIABILITY),
         history=files.rows(HISTORY),
         summary=_read_json(files.folder / "train.json"),
         clips=clips,
@@ -155,7 +153,7 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
         DataError: naming the table that does not fit.
     """
     num_tested = sum(clip.split == "test" for clip in results.clips)
-    table = PREDICTIONS.within(files.folder)
+    table = tables.PREDICTIONS.within(files.folder)
     if len(results.predictions) != num_tested:
         raise DataError(
             f"{table}: has {len(results.predictions)} videos, {files.clips} has {num_tested} in "
@@ -164,14 +162,14 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
     right = sum(video.is_right for video in results.predictions)
     stated = results.scores["top1_accuracy"].value
     if abs(right / num_tested - stated) > ROUNDING:
-        scores = result_tables.SCORES.within(files.folder)
+        scores = tables.SCORES.within(files.folder)
         raise DataError(
             f"{scores}: top1_accuracy is {stated}, {right} of {num_tested} rows of "
             f"{table} are correct; run `dvc repro`"
         )
     counted = Counter((video.row.actual, video.row.predicted) for video in results.predictions)
     if any(counted[row.actual, row.predicted] != row.count for row in results.confusion):
-        confusion = result_tables.CONFUSION.within(files.folder)
+        confusion = tables.CONFUSION.within(files.folder)
         raise DataError(f"{confusion}: does not count {table}; run `dvc repro`")
     trained = results.run.get("params") or {}
     now = yaml.safe_load(results.params_text)
@@ -183,7 +181,9 @@ def _check_agreement(results: Results, files: ResultFiles) -> None:
             )
 
 
-def _crossval(results: Results, files: ResultFiles, predictions: Predictions) -> dict[str, Any]:
+def _crossval(
+    results: Results, files: ResultFiles, predictions: tables.Predictions
+) -> dict[str, Any]:
     """The fields on `slowfast crossval`, whose files may be missing, or not belong to the run."""
     network = (results.run.get("params") or {}).get("model") or {}
     model = f"{network.get('name')}, {network.get('weights')}"
@@ -193,7 +193,7 @@ def _crossval(results: Results, files: ResultFiles, predictions: Predictions) ->
             return {}
         if found.model != model:  # perhaps of the run's own checkpoint, which knows the videos
             raise DataError(f"{files.folder / SUMMARY_NAME}: is of {found.model}, not of {model}")
-        said = [found.more_videos]
+        said = found.more_videos.splitlines()
         if results.run.get("method") != "probe":
             said.append(found.fine_tuning(predictions))
     except DataError as error:
@@ -207,7 +207,7 @@ def read_scores(path: Path) -> dict[str, Estimate]:
     Raises:
         DataError: the table cannot be read, or lacks the accuracy.
     """
-    rows = result_tables.SCORES.read_rows(path)
+    rows = tables.SCORES.read_rows(path)
     scores = {
         row.score: Estimate(row.value, row.low, row.high) for row in rows if row.value is not None
     }
@@ -231,9 +231,8 @@ def number_of_groups(predictions: Sequence[VideoResult]) -> int:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; run `dvc repro`") from error
+        with read_errors(path, advice="; run `dvc repro`"):
+            return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text: {error}") from error
 

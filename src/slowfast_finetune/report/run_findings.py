@@ -1,7 +1,5 @@
 """Check the predictions and scores of a run. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -69,9 +67,13 @@ def baseline_findings(scores: Scores) -> Iterator[Finding]:
         for name in ("chance", "majority", "metadata")
     }
     majority, metadata = values["majority"], values["metadata"]
+    guessing = max(values["chance"], majority)
+    low = scores["top1_accuracy"].low
     if "majority_baseline" in scores and accuracy <= majority:
         yield make_finding("not-above-majority", "problem", accuracy=accuracy, majority=majority)
-    guessing = max(values["chance"], majority)
+    elif low is not None and low <= guessing >= metadata:
+        texts = {"accuracy": scores["top1_accuracy"], "guessing": guessing}
+        yield make_finding("maybe-guessing", "warning", **texts, is_majority=guessing == majority)
     if metadata <= guessing:
         return  # file properties that predict no more than a guess need not be exceeded
     above = scores.get("above_metadata")
@@ -146,10 +148,20 @@ def confused_classes(
 
 
 def sure_mistakes(predictions: Sequence[VideoResult]) -> Iterator[Finding]:
-    """Report wrong predictions of high confidence."""
-    paths = [v.row.case for v in surest_mistakes(predictions) if v.row.confidence >= SURE]
-    if paths:
-        yield make_finding("sure-mistakes", "warning", paths, number=len(paths), limit=SURE)
+    """Report wrong predictions of high confidence.
+
+    They make labels doubtful in classes of which more than half is predicted correctly.
+    """
+    sure = [video.row for video in surest_mistakes(predictions) if video.row.confidence >= SURE]
+    if not sure:
+        return
+    surplus: Counter[str] = Counter()  # correct predictions less wrong ones
+    for video in predictions:
+        surplus[video.row.actual] += 1 if video.is_right else -1
+    doubtful = sum(surplus[row.actual] > 0 for row in sure)
+    paths = [row.case for row in sure]
+    texts = {"number": len(sure), "limit": SURE, "doubtful": doubtful}
+    yield make_finding("sure-mistakes", "warning", paths, **texts)
 
 
 def miscalibration(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[Finding]:
@@ -175,5 +187,5 @@ def uncertainty(predictions: Sequence[VideoResult], scores: Scores) -> Iterator[
     if known and accuracy.high - accuracy.low > WIDE:  # type: ignore[operator]
         yield make_finding("too-few-videos", "warning", accuracy=accuracy, what=what)
     unit = unit_noun(video.row for video in predictions)
-    if few := few_units(number_of_groups(predictions), unit):
+    if few := few_units(number_of_groups(predictions), unit, of_shares=True):
         yield make_finding("too-few-groups", "warning", few=few)

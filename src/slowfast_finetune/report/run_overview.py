@@ -1,20 +1,17 @@
 """Summarise a run in the sentences, tables and facts that page and model card share. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Template
 
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, case_noun, unit_noun
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.inspection.readable import duration, percent, template_environment
 from slowfast_finetune.report.results import Results, number_of_groups, tested
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 
 @cache
@@ -46,6 +43,12 @@ def sentences(kind: str, results: Results) -> list[str]:
         key=lambda row: row.count * (row.actual != row.predicted),
         default=None,
     )
+    names = texts()["baselines"]
+    baselines = [
+        name
+        for name in ("metadata_baseline", "majority_baseline", "chance_baseline")
+        if name in scores
+    ]
     values = {
         "NONE_OF_THESE": NONE_OF_THESE,
         "results": results,
@@ -57,11 +60,14 @@ def sentences(kind: str, results: Results) -> list[str]:
         "groups": number_of_groups(results.predictions),
         "tested": tested(results.predictions),
         "unit": unit_noun(video.row for video in results.predictions),
-        "baselines": [
-            f"{texts()['baselines'][name]} {percent(scores[name].value)}"
-            for name in ("chance_baseline", "majority_baseline", "metadata_baseline")
-            if name in scores
-        ],
+        "names": names,
+        "baselines": [f"{names[name]} {percent(scores[name].value)}" for name in baselines[::-1]],
+        "highest": max(baselines, key=lambda name: scores[name].value, default=None),
+        # train.json has the loss rounded to other digits than the history and its charts.
+        "kept": next(
+            (row for row in results.history if row.epoch == results.summary.get("best_epoch")),
+            None,
+        ),
         "weakest": weakest,
         "confused": confused.predicted if confused else None,
         "length": duration(sum(clip.duration_seconds for clip in results.clips)),

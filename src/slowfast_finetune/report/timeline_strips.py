@@ -9,16 +9,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import case_name
 from slowfast_finetune.base.store_location import locate
-from slowfast_finetune.decoding.decode_settings import DecodeSettings
+from slowfast_finetune.decoding import sampling
 from slowfast_finetune.decoding.frame_ranges import sampled_ranges
-from slowfast_finetune.decoding.sampling import FrameRange, exact_rate, instants_before
 from slowfast_finetune.decoding.video_facts import DecodeReport
-from slowfast_finetune.pictures.contact_sheets import evenly_spaced
+from slowfast_finetune.pictures.contact_sheets import Frames, evenly_spaced
 from slowfast_finetune.report.charts import ticks
 from slowfast_finetune.timelines.segment_scores import BACKGROUND, disagreements, frame_counts
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, timelines_of
@@ -89,14 +87,14 @@ def hues(class_names: Sequence[str]) -> dict[str, int]:
 
 def frame_reader(
     mistakes: Sequence[Mistake], *, project: Path
-) -> tuple[list[str], Callable[[str, int], npt.NDArray[np.uint8]]]:
+) -> tuple[list[str], Callable[[str, int], Frames]]:
     """Decode frames of mistakes from their videos: which could be had, and a reader of these."""
-    frames: dict[str, npt.NDArray[np.uint8]] = {}
+    frames: dict[str, Frames] = {}
     for mistake in mistakes:
-        fps = exact_rate(NUM_FRAMES / (mistake.end - mistake.start))
-        first = instants_before(Fraction(mistake.start), sample_fps=fps)
-        settings = DecodeSettings(float(fps), SHORT_SIDE)
-        wanted, shown = [FrameRange(first, first + NUM_FRAMES)], []
+        fps = sampling.exact_rate(NUM_FRAMES / (mistake.end - mistake.start))
+        first = sampling.instants_before(Fraction(mistake.start), sample_fps=fps)
+        settings = sampling.DecodeSettings(float(fps), SHORT_SIDE)
+        wanted, shown = [sampling.FrameRange(first, first + NUM_FRAMES)], []
         try:
             for _, frame, count in sampled_ranges(
                 locate(mistake.video_path, project=project),
@@ -110,7 +108,7 @@ def frame_reader(
         if shown:
             frames[mistake.name] = np.stack(shown)
 
-    def read(name: str, count: int) -> npt.NDArray[np.uint8]:
+    def read(name: str, count: int) -> Frames:
         return frames[name][evenly_spaced(len(frames[name]), count)]
 
     return [*frames], read

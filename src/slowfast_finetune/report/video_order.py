@@ -1,7 +1,5 @@
 """Choose and order the test videos that are shown. Pure."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain, zip_longest

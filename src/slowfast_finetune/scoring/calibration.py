@@ -1,7 +1,5 @@
 """Calibrate probabilities, and choose a confidence threshold, on the validation split. Pure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

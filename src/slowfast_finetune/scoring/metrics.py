@@ -4,8 +4,6 @@ Every score is a function of sums over videos. The sums of resampled videos are 
 which makes bootstrap confidence intervals cheap.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 
@@ -89,8 +87,7 @@ def class_scores(sums: Floats) -> dict[str, Floats]:
 def negative_log_likelihood(true: Labels, probabilities: Probabilities) -> Floats:
     """Compute -ln p(true class) of each video (N,) from probabilities (N, classes)."""
     chosen = probabilities[np.arange(len(true)), true]
-    losses: Floats = -np.log(np.maximum(chosen, MIN_PROBABILITY))
-    return losses
+    return -np.log(np.maximum(chosen, MIN_PROBABILITY))
 
 
 def in_top(true: Labels, probabilities: Probabilities, *, k: int) -> Bools:

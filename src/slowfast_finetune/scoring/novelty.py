@@ -111,15 +111,3 @@ def with_limit(found: ClassDistances, distances: Floats) -> ClassDistances:
     """The same with the limit that 95 % of these distances (M,) do not exceed."""
     limit = float(np.quantile(distances, KEPT_SHARE, method="higher"))
     return ClassDistances(found.means, found.axes, max(limit, 1e-6))
-
-
-def class_distances_between_folds(
-    features: Features, labels: Labels, folds: Labels
-) -> ClassDistances:
-    """Fit to all videos (N, D), and the limit to each fold's distances from the other folds."""
-    distances = np.zeros(len(folds))
-    for fold in np.unique(folds):
-        inside = folds == fold
-        others = fit_class_distances(features[~inside], labels[~inside])
-        distances[inside] = others.novelty(features[inside])
-    return with_limit(fit_class_distances(features, labels), distances)

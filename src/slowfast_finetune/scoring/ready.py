@@ -1,14 +1,11 @@
 """Load the network of a checkpoint for inference."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from slowfast_finetune.base.params import RuntimeParams
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, classifier_from
+from slowfast_finetune.base.params import ClipShape, RuntimeParams
 from slowfast_finetune.model.device import Precision, choose_device, choose_precision
 from slowfast_finetune.model.speed import speed_up
 
@@ -16,13 +13,6 @@ _MAX_VIEWS = 8  # per batch on a GPU; without gradients they need little memory
 # Larger batches are no faster on a CPU, and slower at 224 px: per clip of 16 frames, batches of two
 # took 0.83 of the time of batches of eight.
 _CPU_PIXELS = 2 * 16 * 224**2
-
-
-def ready_classifier(
-    checkpoint: Checkpoint, runtime: RuntimeParams
-) -> tuple[nn.Module, torch.device]:
-    """Build the network of a checkpoint, and prepare it with :func:`made_ready`."""
-    return made_ready(classifier_from(checkpoint), runtime)
 
 
 def made_ready(
@@ -87,7 +77,7 @@ class _Ready(nn.Module):
 
 
 def views_at_once(
-    shape: Preprocessing, device: torch.device, wanted: int | Literal["auto"] = "auto"
+    shape: ClipShape, device: torch.device, wanted: int | Literal["auto"] = "auto"
 ) -> int:
     """Return the batch size that is wanted, else that at which inference here is fastest."""
     if wanted != "auto":

@@ -1,7 +1,5 @@
 """Schemas of the server's JSON responses."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field

@@ -1,7 +1,5 @@
 """The HTTP application: ``POST /predict``, ``/health``, ``/metrics``, ``/model`` and the page."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import tempfile

@@ -1,7 +1,5 @@
 """uvicorn's HTTP protocol with limits: number of connections, idle and non-reading clients."""
 
-from __future__ import annotations
-
 import asyncio
 from http import HTTPStatus
 from typing import Any

@@ -1,7 +1,5 @@
 """Grad-CAM of the clip with the highest probability of the answer."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax

@@ -1,7 +1,5 @@
 """ASGI layer around the application: headers, who may send requests, and early refusals."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

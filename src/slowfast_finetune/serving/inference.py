@@ -1,25 +1,24 @@
 """Inference engine of the server: from an uploaded file to the answer."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from slowfast_finetune.base.files import hash_file
+from slowfast_finetune.model.checkpoint import Checkpoint
 from slowfast_finetune.predicting.decoded_video import DecodedVideo
 from slowfast_finetune.predicting.decoder_pool import DecodeLimits, DecoderPool
 from slowfast_finetune.predicting.frame_pipe import FrameRun
 from slowfast_finetune.predicting.prediction import RefusedVideo
 from slowfast_finetune.predicting.predictor import load_model
 from slowfast_finetune.serving.answers import Answer, ModelInfo, SegmentAnswer, Timing
-from slowfast_finetune.serving.card import card_text
 from slowfast_finetune.serving.explaining import Explainer, KeptClips
 from slowfast_finetune.serving.limits import ServeLimits
 from slowfast_finetune.serving.problems import RequestRefusedError
 from slowfast_finetune.serving.uploads import Upload
 
+MAX_CARD_BYTES = 200_000
 AHEAD_BYTES = 16 * 2**20  # of each open video: 64 frames of 256 × 340 px
 
 
@@ -131,3 +130,32 @@ class _Beginning:
             if self.is_truncated:
                 return
             left -= length
+
+
+def card_text(checkpoint_path: Path, checkpoint: Checkpoint) -> str:
+    """The card beside the checkpoint; where there is none, what the checkpoint itself tells."""
+    try:
+        content = checkpoint_path.with_name("README.md").read_bytes()
+    except OSError:
+        return _from_checkpoint(checkpoint)
+    return content[:MAX_CARD_BYTES].decode("utf-8", "replace")
+
+
+def _from_checkpoint(checkpoint: Checkpoint) -> str:
+    shape = checkpoint.preprocessing
+    facts: dict[str, object] = {
+        "classes": ", ".join(checkpoint.class_names),
+        "clip": f"{shape.num_frames} frames at {shape.sample_fps:g} a second, "
+        f"{shape.crop_size} × {shape.crop_size} px of a frame {shape.short_side} px high or wide",
+        "best epoch": checkpoint.epoch,
+        "validation loss": f"{checkpoint.val_loss:.4f}",
+        "threshold": f"{checkpoint.threshold:.3f}",
+        "temperature": f"{checkpoint.temperature:.3f}",
+    }
+    known = {
+        key.replace("_", " "): value
+        for key, value in checkpoint.provenance.items()
+        if isinstance(value, str | int | float)
+    }
+    rows = [f"| {key} | {value} |" for key, value in {**facts, **known}.items()]
+    return "\n".join([f"# {checkpoint.model_name}", "", "| | |", "| --- | --- |", *rows, ""])

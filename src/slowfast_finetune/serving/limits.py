@@ -1,7 +1,5 @@
 """Limits of the server."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

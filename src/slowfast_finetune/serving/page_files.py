@@ -1,7 +1,5 @@
 """Serve the files of a page from memory; a page loads nothing from other servers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import PurePath

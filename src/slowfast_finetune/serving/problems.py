@@ -1,7 +1,5 @@
 """Refusals of requests: one exception, with its HTTP status and what the client is told."""
 
-from __future__ import annotations
-
 from starlette.responses import JSONResponse
 
 from slowfast_finetune.serving.answers import Problem

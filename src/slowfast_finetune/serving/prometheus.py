@@ -1,7 +1,5 @@
 """Counters of the server, in the text format of Prometheus."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 

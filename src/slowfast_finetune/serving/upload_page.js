@@ -29,7 +29,8 @@
   const percent = (value) => `${(value * 100).toFixed(value > 0.9995 || value < 0.0005 ? 0 : 1)}\u202f%`;
   const spoken = (name) => (name === null ? NONE : name.replaceAll("_", " "));
   const colour = (name) => `var(--k${Math.max(0, model.class_names.indexOf(name)) % COLOURS})`;
-  const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : bytes < 1e7 ? 1 : 0)} MB`;
+  const megabytes = (bytes) => bytes < 1e5
+    ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : bytes < 1e7 ? 1 : 0)} MB`;
   const length = (seconds) => (seconds < 120 ? `${+seconds.toFixed(1)} s` : `${+(seconds / 60).toFixed(1)} min`);
 
   // The model and its card

@@ -1,7 +1,5 @@
 """Write the body of a request to a temporary file, and enforce the limits while it arrives."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import shutil

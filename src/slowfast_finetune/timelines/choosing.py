@@ -1,7 +1,5 @@
 """Choose a timeline's parameters on validation videos whose labelled cases are parts."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,8 +41,8 @@ def choose_settings(
     for stride in STRIDES:
         answers = model.timeline_cells(paths, stride_seconds=stride * window)
         read = [
-            (cells, video.stretches(cells.edges_seconds[-1], labels))
-            for video, cells in readable(videos, answers)
+            (cells, edges, video.stretches(edges[-1], labels))
+            for video, (cells, edges) in readable(videos, answers)
         ]
         num_videos = len(read)
         for threshold, smoothing, shortest in itertools.product(thresholds, LENGTHS, LENGTHS):
@@ -55,7 +53,7 @@ def choose_settings(
                 shortest_seconds=round(shortest * window, 6),
             )
             lines = []
-            for (_, cells, edges), true in read:
+            for cells, edges, true in read:
                 parts = stretches_of(model.segments(cells, edges, settings), labels)
                 lines.append(Timeline(true, parts, edges[-1]))
             counts = segment_counts(lines, overlap=OVERLAP).sum(axis=0)

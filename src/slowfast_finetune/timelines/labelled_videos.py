@@ -1,13 +1,11 @@
 """Labelled timelines of videos whose cases are parts, and baselines that need no model."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,12 +13,10 @@ from slowfast_finetune.base.console import printable, say
 from slowfast_finetune.base.errors import VideoError
 from slowfast_finetune.base.manifest_table import ManifestRow
 from slowfast_finetune.base.store_location import locate
+from slowfast_finetune.predicting.prediction import RefusedVideo
+from slowfast_finetune.predicting.timeline import Segment
 from slowfast_finetune.scoring.metrics import Floats
 from slowfast_finetune.timelines.segment_scores import BACKGROUND, Stretch
-
-if TYPE_CHECKING:
-    from slowfast_finetune.predicting.prediction import RefusedVideo
-    from slowfast_finetune.predicting.timeline import Segment
 
 AnswerT = TypeVar("AnswerT")
 POSITIONS = 100  # into so many stretches of equal length the prior of positions divides a video
@@ -74,8 +70,6 @@ def readable(
     videos: Sequence[LabelledVideo], answers: Iterable[AnswerT | RefusedVideo]
 ) -> Iterator[tuple[LabelledVideo, AnswerT]]:
     """Each video with its answer, but for refused ones, which are said."""
-    from slowfast_finetune.predicting.prediction import RefusedVideo
-
     for video, answer in zip(videos, answers, strict=True):
         if isinstance(answer, RefusedVideo):
             say(f"{printable(video.path)}: not used: {answer.reason}: {printable(answer.detail)}")

@@ -1,11 +1,8 @@
 """Measure the timelines that the model gives of test videos whose labelled cases are parts."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,22 +13,12 @@ from slowfast_finetune.base.manifest_table import ManifestRow, unit_noun
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.base.store_location import locate
 from slowfast_finetune.evaluation.resampling import bootstrap_interval, few_units
+from slowfast_finetune.predicting.timeline import Segment
 from slowfast_finetune.scoring.metrics import Floats
+from slowfast_finetune.timelines import labelled_videos as labelled
 from slowfast_finetune.timelines import timeline_tables as tables
-from slowfast_finetune.timelines.labelled_videos import (
-    by_position,
-    filled,
-    labelled_videos,
-    most_frequent,
-    position_prior,
-    readable,
-    stretches_of,
-)
 from slowfast_finetune.timelines.segment_scores import BACKGROUND, Timeline, draws, scores_of
 from slowfast_finetune.timelines.timeline_tables import TimelineRow, TimelineScoreRow
-
-if TYPE_CHECKING:
-    from slowfast_finetune.predicting.timeline import Segment
 
 DIGITS = 4  # decimals of a score
 BASELINES = ("most_frequent", "positions")
@@ -56,7 +43,7 @@ def measure_timelines(
     """
     from slowfast_finetune.predicting.timeline_settings import write_settings
 
-    videos, validation = (labelled_videos(rows, split) for split in ("test", "val"))
+    videos, validation = (labelled.labelled_videos(rows, split) for split in ("test", "val"))
     if not videos:
         _write(results, [], [])
         say("no test video has labelled parts; no timeline is measured")
@@ -83,20 +70,20 @@ def measure_timelines(
     timelines, segments, units = [], [], []
     paths = [locate(video.path, project=project) for video in videos]
     answers = model.predict_many(paths)
-    for video, found in readable(videos, answers):
+    for video, found in labelled.readable(videos, answers):
         seconds = found.duration_seconds
         line = Timeline(
-            video.stretches(seconds, labels), stretches_of(found.segments, labels), seconds
+            video.stretches(seconds, labels), labelled.stretches_of(found.segments, labels), seconds
         )
         segments += segment_rows(video.path, line, names, found.segments)
         timelines.append(line)
         units.append(video.unit)
     if not timelines:
         raise DataError("none of the test videos with labelled parts can be read")
-    training = labelled_videos(rows, "train")
+    training = labelled.labelled_videos(rows, "train")
     if not training:
         say("no training video has labelled parts; the baselines of timelines are empty")
-    prior = position_prior(training, labels, project=project) if training else None
+    prior = labelled.position_prior(training, labels, project=project) if training else None
     scores = score_rows(timelines, prior, units, num_left_out=len(videos) - len(timelines))
     _write(results, segments, scores)
     few = few_units(len({*units}), unit_noun(row for video in videos for row in video.rows))
@@ -109,7 +96,7 @@ def segment_rows(
     """Rows of both timelines of a video, which they fill."""
     rows = []
     for source, stretches in (("true", timeline.true), ("predicted", timeline.predicted)):
-        for label, start, end, _ in filled(stretches, timeline.seconds):
+        for label, start, end, _ in labelled.filled(stretches, timeline.seconds):
             rows.append(
                 TimelineRow(
                     path,
@@ -146,7 +133,7 @@ def score_rows(
     """
     weights = draws(units)
     values = {"model": scores_of(timelines, weights)}
-    for name, make in zip(BASELINES, (most_frequent, by_position), strict=True):
+    for name, make in zip(BASELINES, (labelled.most_frequent, labelled.by_position), strict=True):
         if prior is None:
             values[name] = {score: np.full(len(weights), np.nan) for score in values["model"]}
         else:

@@ -5,8 +5,6 @@ Convolutional Network for Action Segmentation", CVPR 2019; mean average precisio
 Caba Heilbron et al., "ActivityNet", CVPR 2015, as its evaluator computes it.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from functools import partial

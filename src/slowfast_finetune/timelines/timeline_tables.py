@@ -1,7 +1,5 @@
 """The tables about timelines that the stage of that name writes."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple

@@ -4,8 +4,6 @@ Crops are cut where the windows are read (clips/). Nothing here draws on the glo
 clip's colours are seeded by its window, the rest was planned with it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 
@@ -75,7 +73,7 @@ def rand_augment(clips: Tensor, windows: Sequence[Window], augment: AugmentParam
     """
     if augment.rand_augment_ops == 0:
         return clips
-    from slowfast_finetune.model.torchvision_schemas import import_torchvision
+    from slowfast_finetune.model.library_imports import import_torchvision
 
     import_torchvision()
     from torchvision.transforms import v2

@@ -1,12 +1,10 @@
 """Record a training run: a table on the console, a log, metrics/history.csv, TensorBoard."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self, TextIO
 
 from slowfast_finetune.base.console import say
-from slowfast_finetune.base.errors import TrainingError
+from slowfast_finetune.base.extras import import_extra
 from slowfast_finetune.base.tables import SHARE, Table
 
 
@@ -66,7 +64,7 @@ class Recorder:
         leads: False makes one that writes nothing, for all processes but the first.
 
     Raises:
-        TrainingError: TensorBoard is turned on and not installed.
+        InputError: TensorBoard is turned on and not installed.
     """
 
     def __init__(
@@ -121,11 +119,7 @@ class Recorder:
 
 
 def _event_writer(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise TrainingError(
-            "runtime.tensorboard: true needs the package tensorboard: "
-            "pip install 'slowfast-finetune[tensorboard]'"
-        ) from error
+    import_extra("tensorboard", extra="tensorboard", what="runtime.tensorboard: true")
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(folder))

@@ -1,7 +1,5 @@
 """The optimiser, how fast each part learns at each step, and the average of the weights."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Sequence

@@ -17,23 +17,26 @@ from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.clips.windows import ViewPlan, plan_views
 from slowfast_finetune.features.extraction import (
+    Backbone,
     VideoFeatures,
-    ViewPlan,
     compute,
     features_of,
-    views_of,
+    probe_views,
+    view_features,
 )
 from slowfast_finetune.features.feature_store import PROGRAMS
 from slowfast_finetune.features.logistic import Head, Probe, fit_probe
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
-    Preprocessing,
     copied_state,
     save_checkpoint,
+    view_params,
 )
 from slowfast_finetune.model.exported_program import export_program
 from slowfast_finetune.model.slowfast import head_of
+from slowfast_finetune.scoring.views import class_distances_from
 from slowfast_finetune.training.epoch_progress import gather
 from slowfast_finetune.training.history import HISTORY, EpochRow, Recorder
 from slowfast_finetune.training.memory import peak_memory_mb
@@ -83,23 +86,20 @@ def train_probe(
         DataError: a clip is missing, or a class has too few groups.
         TrainingError: the network does not give the logits that the features give.
     """
-    plan = ViewPlan.of_probe(params.train, params.augment)
     without_effect = "; ".join(f"{name}: {', '.join(rest)}" for name, rest in UNUSED.items())
     recorder.note(
         "train.method: probe: only the last layer is fitted, to the features that the others give; "
         f"without effect are {without_effect}"
     )
-    shape = description.preprocessing
+    backbone = Backbone(network, params.model.name, description.preprocessing)
     begun = time.monotonic()
     features = _shared_features(
         rows,
         fabric,
         partial(
             features_of,
-            network=network,
-            model_name=params.model.name,
-            shape=shape,
-            plan=plan,
+            backbone=backbone,
+            views=probe_views(params.train, params.augment),
             clips=clips,
             runtime=params.runtime,
         ),
@@ -118,7 +118,7 @@ def train_probe(
     )
     fit_seconds = time.monotonic() - begun
     put_head(network, probe.head)
-    difference = _check(network, rows, features, probe.head, plan, shape, params, clips)
+    difference = _check(backbone, rows, features, probe.head, params, clips)
     recorder.note(
         f"sanity check: the features are finite and differ; the network gives the logits of stored "
         f"features to within {difference:.1e}"
@@ -128,6 +128,17 @@ def train_probe(
     HISTORY.write(outputs.history, history)
     chosen = history[probe.best]
     best = _checkpoint(description, network, probe, chosen)
+    inside = np.array([row.split == "train" for row in rows])
+    shown = view_features(
+        [row for row in rows if row.split == "val"],
+        checkpoint=best,
+        clips=clips,
+        runtime=params.runtime,
+        views=ViewPlan(**view_params(best)[1].model_dump()),
+    )
+    labels = np.array([row.label for row in rows], np.int64)[inside]
+    middle = features.values[inside, features.unmirrored.shape[1] // 2]
+    best = replace(best, class_distances=class_distances_from(middle, labels, shown).as_plain())
     save_checkpoint(outputs.best_checkpoint, best)
     export_program(best, outputs.best_model, frames=clips.parent / PROGRAMS)
     facts = {
@@ -185,7 +196,6 @@ def _checkpoint(
         val_loss=chosen.val_loss,
         temperature=probe.calibration.temperature,
         threshold=probe.calibration.threshold,
-        class_distances=probe.distances.as_plain(),
     )
 
 
@@ -210,12 +220,10 @@ def _feature_line(features: VideoFeatures, seconds: float) -> str:
 
 
 def _check(
-    network: nn.Module,
+    backbone: Backbone,
     rows: Sequence[ClipRow],
     features: VideoFeatures,
     head: Head,
-    plan: ViewPlan,
-    shape: Preprocessing,
     params: Params,
     clips: Path,
 ) -> float:
@@ -223,11 +231,10 @@ def _check(
 
     Gives the largest difference, as a share of the largest logit.
     """
-    views = views_of(rows[:1], plan, shape=shape)[:1]
-    (fresh,) = compute(
-        network, rows[:1], views, shape=shape, clips=clips, runtime=params.runtime, rough=True
-    )
-    layer = head_of(network)
+    views = probe_views(params.train, params.augment)
+    windows = plan_views(rows[:1], backbone.shape, views)[:1]
+    (fresh,) = compute(backbone, rows[:1], windows, clips=clips, runtime=params.runtime, rough=True)
+    layer = head_of(backbone.network)
     with torch.no_grad():
         found = layer(torch.from_numpy(fresh).to(layer.weight.device)).cpu().numpy()
     expected = head.logits(features.values[:1, 0])

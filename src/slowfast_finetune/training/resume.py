@@ -5,8 +5,6 @@ from it. It is written under a temporary name and renamed, so whenever the run i
 there is whole; it is deleted when the run ends well.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -23,8 +21,7 @@ import torch
 from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.base.files import atomic_path
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.model.checkpoint import Checkpoint
-from slowfast_finetune.model.loading import UnreadableError, load_plain
+from slowfast_finetune.model.checkpoint import Checkpoint, UnreadableError, load_plain
 from slowfast_finetune.training.learner import Learner
 
 FOLDER = ".unfinished"

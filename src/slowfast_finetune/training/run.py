@@ -1,7 +1,5 @@
 """A training run that can be killed: what it writes after each step and epoch."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import time

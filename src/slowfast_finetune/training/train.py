@@ -1,17 +1,15 @@
 """Stage 3 as one call: clips.csv and the clip store → best checkpoint, full model, history."""
 
-from __future__ import annotations
-
 import dataclasses
-import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
@@ -20,7 +18,8 @@ from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing, video_numbers
+from slowfast_finetune.clips.windows import ViewPlan
+from slowfast_finetune.model.checkpoint import Checkpoint, view_params
 from slowfast_finetune.model.device import (
     choose_device,
     choose_precision,
@@ -28,16 +27,15 @@ from slowfast_finetune.model.device import (
     make_fabric,
     process_rank,
 )
-from slowfast_finetune.model.weights import build_pretrained, locate_weights, videos_seen
+from slowfast_finetune.model.weights import build_pretrained, locate_weights
 from slowfast_finetune.scoring.calibration import calibrate
-from slowfast_finetune.scoring.novelty import fit_class_distances, with_limit
-from slowfast_finetune.scoring.views import view_stored
+from slowfast_finetune.scoring.views import class_distances_from, view_stored
 from slowfast_finetune.training.augmentation import check_mirroring
 from slowfast_finetune.training.engine import fit
 from slowfast_finetune.training.history import Recorder
 from slowfast_finetune.training.learner import build_learner, training_criterion
 from slowfast_finetune.training.probe import train_probe
-from slowfast_finetune.training.provenance import provenance
+from slowfast_finetune.training.provenance import description_of
 from slowfast_finetune.training.resume import FOLDER, UnfinishedRun, fingerprint, run_lock
 from slowfast_finetune.training.run import TrainingOutputs, TrainingRun
 from slowfast_finetune.training.training_data import TrainingData
@@ -100,7 +98,7 @@ def train_model(
         torch.manual_seed(params.train.seed)
         network, weights = build_pretrained(params.model, class_names=class_names)
         recorder.note(f"model: {weights}")
-        description = _description(
+        description = description_of(
             rows,
             params=params,
             class_names=class_names,
@@ -129,55 +127,6 @@ def train_model(
                 outputs=outputs,
                 recorder=recorder,
             )
-
-
-def _description(
-    rows: Sequence[ClipRow],
-    *,
-    params: Params,
-    class_names: list[str],
-    weights: str,
-    runs_on: str,
-    project: Path,
-    note: Callable[[str], None],
-) -> Checkpoint:
-    """Describe a run as a checkpoint without weights; warn of test videos that trained the first.
-
-    Args:
-        weights, runs_on: as of :func:`provenance`.
-        note: is told the warning.
-    """
-    trained = [row for row in rows if row.split != "test"]
-    tested = [row for row in rows if row.split == "test"]
-    seen, noun = videos_seen(params.model), case_noun(rows)
-    tested_seen = None if seen is None else int(torch.isin(numbers_of(tested), seen).sum())
-    if tested_seen is None:
-        note(
-            f"warning: if {params.model.weights} was trained on some of the test {noun}s, "
-            "which its file does not say, their accuracy will be too high"
-        )
-    elif tested_seen:
-        note(
-            f"warning: {tested_seen} of the {len(tested)} test {noun}s trained "
-            f"{params.model.weights} or chose its epoch; their accuracy will be too high"
-        )
-    return Checkpoint(
-        model_state={},
-        class_names=class_names,
-        preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
-        params=params.model_dump(mode="json"),
-        epoch=0,
-        val_loss=math.inf,
-        provenance=provenance(
-            trained,
-            seed=params.train.seed,
-            weights=weights,
-            tested_seen=tested_seen,
-            runs_on=runs_on,
-            project=project,
-        ),
-        seen=None if seen is None else torch.cat([numbers_of(trained), seen]).unique(),
-    )
 
 
 def _fine_tune(
@@ -225,32 +174,25 @@ def _fine_tune(
 def calibrated(checkpoint: Checkpoint, data: TrainingData) -> Checkpoint:
     """The checkpoint with temperature, threshold and distances from the classes.
 
-    All are fitted to the validation videos, but the classes to the training videos. Each is shown
-    once, its centre, as evaluate shows it. The process that calls this computes all of them.
+    Temperature, threshold and classes by one centre view of each video; the limit of the distances
+    by the views that predict and evaluate show. The process that calls this computes all of them.
     """
-    views = view_stored(
-        [*data.rows, *data.val_rows],
-        checkpoint=checkpoint,
-        clips=data.folder,
-        runtime=data.params.runtime,
+    view = partial(
+        view_stored, checkpoint=checkpoint, clips=data.folder, runtime=data.params.runtime
     )
+    views = view([*data.rows, *data.val_rows])
+    shown = view(data.val_rows, views=ViewPlan(**view_params(checkpoint)[1].model_dump()))
     train, val = slice(len(data.rows)), slice(len(data.rows), None)
     true = np.array([row.label for row in data.val_rows], dtype=np.int64)
     found = calibrate(views.logits[val], true)
     labels = np.array([row.label for row in data.rows], dtype=np.int64)
-    distances = fit_class_distances(views.features[train], labels)
-    distances = with_limit(distances, distances.novelty(views.features[val]))
+    distances = class_distances_from(views.features[train], labels, shown)
     return dataclasses.replace(
         checkpoint,
         temperature=found.temperature,
         threshold=found.threshold,
         class_distances=distances.as_plain(),
     )
-
-
-def numbers_of(rows: Sequence[ClipRow]) -> Tensor:
-    """The videos of rows as ``Checkpoint.seen`` has them, int64 (N,)."""
-    return video_numbers(row.content_hash for row in rows)
 
 
 def class_names_of(rows: Sequence[ClipRow]) -> list[str]:

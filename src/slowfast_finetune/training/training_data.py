@@ -18,6 +18,7 @@ from slowfast_finetune.clips.windows import (
     plan_training_epoch,
     plan_views,
 )
+from slowfast_finetune.model.checkpoint import Preprocessing
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -52,8 +53,7 @@ class TrainingData:
         plan = plan_training_epoch(
             self.rows,
             self.params.augment,
-            num_frames=self.params.clip.num_frames,
-            crop_size=recipe.crop_size,
+            self._shape,
             batch_size=recipe.batch_size,
             balanced=recipe.class_balance == "sampler",
             seed=recipe.seed,
@@ -70,11 +70,7 @@ class TrainingData:
 
     def validation(self, *, size: int) -> ClipLoader:
         """This device's share of the centre clips of the validation videos."""
-        windows = plan_views(
-            self.val_rows,
-            num_frames=self.params.clip.num_frames,
-            crop_size=self.params.train.crop_size,
-        )
+        windows = plan_views(self.val_rows, self._shape)
         share = windows[self.fabric.global_rank :: self.fabric.world_size]
         return ClipLoader(
             self._reader(self.val_rows), in_batches(share, size=size), num_threads=self._threads
@@ -90,14 +86,13 @@ class TrainingData:
         return self._reader(self.rows)
 
     @property
+    def _shape(self) -> Preprocessing:
+        return Preprocessing.from_params(self.params.clip, crop_size=self.params.train.crop_size)
+
+    @property
     def _threads(self) -> int:
         return reading_threads(self.fabric.device, self.fabric.world_size)
 
     def _reader(self, rows: Sequence[ClipRow]) -> ClipReader:
-        return ClipReader(
-            rows,
-            folder=self.folder,
-            num_frames=self.params.clip.num_frames,
-            crop_size=self.params.train.crop_size,
-            pin_memory=self.fabric.device.type == "cuda",
-        )
+        pin_memory = self.fabric.device.type == "cuda"
+        return ClipReader(rows, folder=self.folder, shape=self._shape, pin_memory=pin_memory)

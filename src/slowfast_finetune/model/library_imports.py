@@ -1,11 +1,13 @@
-"""Import pytorchvideo's models without torchvision."""
-
-from __future__ import annotations
+"""Import pytorchvideo without torchvision, and torchvision without its compiled operators."""
 
 import importlib
 import sys
 from types import ModuleType
 from typing import Any
+
+import torch
+
+BOXES = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 class _NoRoIAlign:
@@ -31,3 +33,25 @@ def import_pytorchvideo(name: str) -> Any:
     finally:
         for name in names:
             del sys.modules[name]
+
+
+def import_torchvision() -> None:
+    """Import torchvision, declaring its operator schemas first where the import needs it.
+
+    A torchvision built for CUDA beside a CPU-only torch fails at import with "operator
+    torchvision::nms does not exist". RandAugment calls no operator, so declaring the two schemas
+    that the import asks for is enough.
+
+    Raises:
+        ImportError: torchvision is not installed.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", BOXES)
+        importlib.import_module("torchvision")
