@@ -160,7 +160,7 @@ def test_without_random_crop_the_centre_is_cut() -> None:
     # Of odd differences the same pixels as in the tests.
     odd = flat(train_plan(make_rows(3, height=33, width=35), random_crop=False))
     assert {(window.top, window.left) for window in odd} == {(0, 1)}
-    (tested,) = plan_views(make_rows(1, height=33, width=35), num_frames=8, crop_size=32)
+    (tested,) = plan_views(make_rows(1, height=33, width=35), ClipShape(8, 32))
     assert (tested.top, tested.left) == (0, 1)
 
 

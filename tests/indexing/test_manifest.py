@@ -23,7 +23,7 @@ from slowfast_finetune.base.hash_memo import hash_files
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.clip_tables import REJECTED, RejectedRow
-from slowfast_finetune.evaluation.predictions_table import PREDICTIONS, PredictionRow
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, PredictionRow
 from slowfast_finetune.indexing.last_tested import changed_test_set
 from slowfast_finetune.indexing.manifest import Manifest, build_manifest, describe
 
