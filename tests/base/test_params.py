@@ -246,6 +246,13 @@ def test_the_projects_files_are_valid(path: Path) -> None:
     load_params(path)
 
 
+def test_both_kinds_of_balance_balance_a_probe(small_params: Callable[..., Params]) -> None:
+    kinds = {"none": False, "weights": True, "sampler": True}
+    assert kinds == {
+        kind: small_params(train={"class_balance": kind}).train.is_balanced for kind in kinds
+    }
+
+
 def test_there_is_a_preset_for_every_pretrained_model() -> None:
     names = {path.stem for path in PRESETS}
     assert {"demo", "slowfast_r50", "slowfast_r101", "slowfast_16x8_r101_50_50"} <= names

@@ -21,13 +21,14 @@ from slowfast_finetune.clips.clip_reader import ClipReader
 from slowfast_finetune.clips.clip_store import ClipStore, EntryError
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.clips.windows import ViewPlan, plan_views
+from slowfast_finetune.features import feature_store
 from slowfast_finetune.features.extraction import (
     Backbone,
     VideoFeatures,
     features_of,
     weights_digest,
 )
-from slowfast_finetune.features.feature_store import FeatureStore, feature_stores
+from slowfast_finetune.features.feature_store import FeatureSettings, FeatureStore, feature_stores
 from slowfast_finetune.features.logistic import fit_path
 from slowfast_finetune.model.checkpoint import Preprocessing
 from slowfast_finetune.model.slowfast import ClipClassifier, build_slowfast, head_of
@@ -167,6 +168,16 @@ def test_other_settings_are_computed_anew(
     compute(rows[:1], clips, network)
     assert compute(rows[:1], clips, network, **changes).num_computed == 1
     assert len(list(feature_stores(clips.parent))) == 2
+
+
+def test_features_by_another_forward_pass_are_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = FeatureSettings(
+        model="slowfast_r50", weights="", clips="", num_frames=8, crop_size=32,
+        precision="32-true", temporal_views=1, spatial_crops=1, mirrored=True,
+    )  # fmt: skip
+    before = settings.digest
+    monkeypatch.setattr(feature_store, "FORWARD_VERSION", feature_store.FORWARD_VERSION + 1)
+    assert settings.digest != before
 
 
 def test_one_changed_number_of_the_weights_is_another_digest(network: torch.nn.Module) -> None:

@@ -18,6 +18,7 @@ from slowfast_finetune.features import logistic
 from slowfast_finetune.features.logistic import (
     PENALTIES,
     Head,
+    best_of,
     cross_validate,
     deal_folds,
     fit_path,
@@ -25,6 +26,7 @@ from slowfast_finetune.features.logistic import (
     held_out_probabilities,
     joined_units,
 )
+from slowfast_finetune.scoring.calibration import calibrate
 
 
 def rows_of(labels: list[int], groups: list[str | None] | None = None) -> list[ClipRow]:
@@ -211,6 +213,28 @@ def test_the_penalty_with_the_lowest_loss_of_videos_left_out_is_chosen() -> None
     again = fit_probe(rows_of(labels.tolist()), noise, num_views=2, balanced=False, seed=0)
     np.testing.assert_array_equal(again.head.weight, probe.head.weight)
     assert again.calibration == probe.calibration
+
+
+def test_penalties_are_tried_until_the_loss_has_risen_twice_in_a_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features, labels = drawn(12, 2)
+    train, losses = [9.0] * 9, [4.0, 3.0, 3.5, 2.0, 2.5, 3.0, 1.0, 1.0, 1.0]
+    told = iter([loss for pair in zip(train, losses, strict=True) for loss in pair])
+    monkeypatch.setattr(logistic, "judge", lambda *_: {"loss": next(told)})
+    folds = np.arange(12) // 2 % 2
+    results = cross_validate(features, labels, folds, num_views=2, balanced=False)
+    assert [result.val["loss"] for result in results] == losses[:6]
+    assert best_of(results) == 3
+
+
+def test_a_probe_is_calibrated_on_the_middle_view_of_videos_left_out() -> None:
+    features, labels = drawn(30, 3, views=3)
+    features[:, 1] += 5 * np.random.default_rng(1).normal(size=(30, 6)).astype(np.float32)
+    probe = fit_probe(rows_of(labels.tolist()), features, num_views=3, balanced=False, seed=0)
+    first, middle, last = np.moveaxis(probe.results[probe.best].logits.astype(np.float32), 1, 0)
+    assert probe.calibration == calibrate(middle, labels)
+    assert probe.calibration not in (calibrate(first, labels), calibrate(last, labels))
 
 
 def test_features_that_tell_nothing_are_refused() -> None:

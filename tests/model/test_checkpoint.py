@@ -224,6 +224,13 @@ def test_weights_that_do_not_fit(checkpoint: Checkpoint) -> None:
         classifier_from(other)
 
 
+def test_a_program_without_weights_is_of_one_number_of_classes(checkpoint: Checkpoint) -> None:
+    more = dataclasses.replace(checkpoint, class_names=[*checkpoint.class_names, "another"])
+    others = dataclasses.replace(checkpoint, class_names=checkpoint.class_names[::-1])
+    digest = exported_program._frame_digest
+    assert digest(more) != digest(checkpoint) == digest(others)
+
+
 @pytest.mark.process
 def test_exported_program_runs_without_this_project(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ import pytest
 from slowfast_finetune.clips.windows import corners
 from slowfast_finetune.decoding.sampling import window_starts
 from slowfast_finetune.model.checkpoint import Preprocessing
+from slowfast_finetune.predicting import clip_selection
 from slowfast_finetune.predicting.clip_selection import (
     ClipPlan,
     SelectedClip,
@@ -102,6 +103,14 @@ def test_a_window_is_shown_as_soon_as_its_frames_are_there(count: int) -> None:
     shown = [(clip.place[0], asked) for clip in select_clips(counted(), plan(), looked)]
     early = [(start, needed) for start, needed in shown if needed < count]
     assert early == [(start, start + 8) for start in range(0, count - 8, 4)]
+
+
+def test_clips_of_a_long_video_are_forgotten() -> None:
+    """Else a stream would need more memory with every window."""
+    selection = clip_selection._Selection(plan(), VideoClips())
+    for number in range(200):
+        list(selection.add(number, numbered(number), 1))
+    assert len(selection._shown) == 1
 
 
 @pytest.mark.parametrize("count", [8, 9, 19, KEPT])

@@ -66,6 +66,7 @@ def test_limit_is_what_nineteen_of_twenty_validation_videos_do_not_exceed() -> N
     found = fit_class_distances(at(0, 0, 0), np.zeros(3, np.int64))
     found = with_limit(found, found.novelty(at(*range(1, 22))))
     assert found.limit == pytest.approx(chord(20), abs=1e-4)
+    assert with_limit(found, np.arange(1.0, 23)).limit == 21, "20 of 22 are less than 95 %"
     assert found.novelty(at(20, 60)) == pytest.approx([1, chord(60) / chord(20)], abs=1e-3)
 
 

@@ -299,6 +299,18 @@ def test_backbone_stands_still_for_its_frozen_epochs(fabric: Any) -> None:
     assert not torch.equal(values[3], values[2])
 
 
+def test_statistics_stand_still_with_the_backbone(fabric: Any) -> None:
+    model, means = TwoBlocks(), []
+    fit(
+        make_learner(fabric, model, epochs=2, frozen_epochs=1, batch_norm="precise"),
+        feed_of=lambda _: feed([0, 1], [1, 1]),
+        val_loader=Batches(coloured([0, 1])),
+        after_epoch=lambda *_: means.append(model.norm.running_mean.tolist()),  # type: ignore[union-attr]
+    )
+    # Then one red clip and three blue ones, of 200 / 255.
+    assert means == [[0, 0, 0], pytest.approx([50 / 255, 0, 150 / 255])]
+
+
 def test_rates_are_those_of_the_schedule_at_every_step(fabric: Any) -> None:
     learner = make_learner(
         fabric, TwoBlocks(), epochs=3, schedule="cosine", warmup_epochs=1, backbone_rate=0.5

@@ -38,9 +38,12 @@ from slowfast_finetune.base.manifest_table import Split
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import CLIPS
+from slowfast_finetune.clips.windows import ViewPlan
 from slowfast_finetune.model.checkpoint import classifier_from, load_checkpoint
 from slowfast_finetune.model.slowfast import build_slowfast
 from slowfast_finetune.scoring.calibration import calibrate
+from slowfast_finetune.scoring.novelty import ClassDistances
+from slowfast_finetune.scoring.views import view_stored
 
 # Everything that is random or has a memory: dropout, momentum, an average of weights, mixing.
 RICH: dict[str, Any] = {
@@ -123,6 +126,18 @@ def test_best_epoch_is_calibrated_on_the_validation_clips(undisturbed: Path) -> 
     assert checkpoint.temperature == pytest.approx(expected.temperature, rel=0.02)
     assert checkpoint.threshold == pytest.approx(expected.threshold, rel=0.02)
     assert checkpoint.temperature != 1.0
+    # Of six validation videos, shown as evaluate shows them, the strangest lies at the limit.
+    distances = ClassDistances.of(checkpoint)
+    assert distances is not None
+    shown = view_stored(
+        rows,
+        checkpoint=checkpoint,
+        clips=store.folder,
+        runtime=params.runtime,
+        views=ViewPlan(**params.evaluate.model_dump()),
+    )
+    assert len(rows) == 6
+    assert max(shown.novelty(distances)) == pytest.approx(1, abs=0.005)
 
 
 def with_lines_after_every_step() -> None:

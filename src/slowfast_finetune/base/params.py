@@ -198,6 +198,11 @@ class TrainParams(_Section):
             )
         return self
 
+    @property
+    def is_balanced(self) -> bool:
+        """Whether heads that are fitted to features weigh all classes alike."""
+        return self.class_balance != "none"
+
 
 class AugmentParams(_Section):
     """``augment:`` — how training clips differ from epoch to epoch."""

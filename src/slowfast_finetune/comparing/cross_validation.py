@@ -150,7 +150,7 @@ def cross_validated(
             [*itertools.compress(rows, inside)],
             features.values[inside],
             num_views=features.unmirrored.shape[1],
-            balanced=params.train.class_balance != "none",
+            balanced=params.train.is_balanced,
             seed=params.train.seed,
         )
         probabilities[~inside] = _probabilities(
@@ -190,7 +190,7 @@ def learning_curve(
                         features.values[used],
                         labels[used],
                         penalties=[found.penalties[fold]],
-                        balanced=params.train.class_balance != "none",
+                        balanced=params.train.is_balanced,
                     )
                 probabilities = _probabilities(head, features.unmirrored[tested], temperature=1.0)
                 right[index, draw, tested] = probabilities.argmax(axis=1) == labels[tested]

@@ -111,7 +111,7 @@ def by_features(
 
     means = mean_features([*rows, *others], params=params, store=store, path=path)
     of_cases, of_others = means[: len(rows)], means[len(rows) :]
-    balanced = params.train.class_balance != "none"
+    balanced = params.train.is_balanced
     labels = labels_of(rows)
     try:
         probabilities, penalty = held_out_probabilities(

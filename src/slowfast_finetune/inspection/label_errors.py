@@ -113,7 +113,7 @@ def _by_features(
     classes, own = np.unique([video.label for video in videos], return_inverse=True)
     if not found or len(classes) < 2:
         return None
-    balanced, seed = params.train.class_balance != "none", params.data.split_seed
+    balanced, seed = params.train.is_balanced, params.data.split_seed
     each = [
         held_out_probabilities(stored, read_means(stored, places), balanced=balanced, seed=seed)[0]
         for places in found

@@ -113,7 +113,7 @@ def train_probe(
         rows,
         features.values,
         num_views=features.unmirrored.shape[1],
-        balanced=params.train.class_balance != "none",
+        balanced=params.train.is_balanced,
         seed=params.train.seed,
     )
     fit_seconds = time.monotonic() - begun
