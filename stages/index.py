@@ -15,6 +15,7 @@ from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import MANIFEST
 from slowfast_finetune.base.params import load_params
 from slowfast_finetune.base.store_location import store_root
+from slowfast_finetune.indexing.last_tested import changed_test_set
 from slowfast_finetune.indexing.manifest import build_manifest, describe, weights_record
 
 
@@ -34,6 +35,8 @@ def main() -> None:
     counts = {"changed": manifest.num_changed, "dropped": manifest.num_dropped}
     write_text(args.relabelled, json.dumps(counts) + "\n")
     say(describe(manifest))
+    if changed := changed_test_set(manifest.rows, project=Path.cwd()):
+        say(changed)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def describe_features(root: Path, *, current: str) -> str:
     return "\n".join([head, *lines]) if lines else ""
 
 
-def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
+def damaged_entries(root: Path) -> Iterator[tuple[Path, EntryError]]:
     """Read all clips and features, and yield those that are not as written, with the reason."""
     readers: list[tuple[Path, Callable[[str], object]]] = [
         (folder, StoredClips(folder).verify) for folder in _folders(root)
@@ -132,7 +132,7 @@ def damaged_entries(root: Path) -> Iterator[tuple[Path, str]]:
         try:
             read(key)
         except EntryError as error:
-            yield path, str(error)
+            yield path, error
 
 
 def find_leftovers(

@@ -65,8 +65,8 @@ def apply_preset(project: Path, name: str, *, videos: Path | None) -> str:
         elif parse_params(text, path=Path(PARAMS)).data.group_pattern is None:
             done.append(
                 f"there is no {GROUPS_FILE} in it and data.group_pattern is not set: if one "
-                "person, camera or recording is in several videos, make one of them, or the "
-                "measured accuracy will be too high"
+                "person, camera or recording is in several videos, write or set one of these to "
+                "make them a group, or the measured accuracy will be too high"
             )
         done[0] += f", pointing at {written}"
     parse_params(text, path=Path(PARAMS))  # before anything is changed

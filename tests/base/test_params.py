@@ -191,6 +191,24 @@ def test_what_is_no_parameter_file(tmp_path: Path, content: bytes, said: str) ->
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("again", "said"),
+    [
+        ("train:\n  epochs: 3\n", r"params\.yaml: train is there twice$"),
+        ("  tensorboard: true\n", r"params\.yaml: runtime\.tensorboard is there twice$"),
+    ],
+)
+def test_a_key_that_is_there_twice(
+    tmp_path: Path, small_params: Callable[..., Params], again: str, said: str
+) -> None:
+    """YAML's reader would take the last one without a word."""
+    text = yaml.safe_dump(small_params().model_dump(mode="json"), sort_keys=False)
+    assert list(yaml.safe_load(text))[-1] == "runtime"
+    (tmp_path / "params.yaml").write_text(text + again)
+    with pytest.raises(ParamsError, match=said):
+        load_params(tmp_path / "params.yaml")
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"params\.yaml: cannot be read: No such file"):
         load_params(tmp_path / "params.yaml")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from in_process import COMMAND, run_here
 from synthetic import (
     make_manifest,
     make_params,
@@ -17,9 +20,9 @@ from synthetic import (
     write_video,
 )
 
-from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.manifest_table import ManifestRow, case_name
-from slowfast_finetune.base.params import ClipShape
+from slowfast_finetune.base.params import ClipParams, ClipShape
 from slowfast_finetune.clip_maintenance import damaged_entries, find_leftovers, remove
 from slowfast_finetune.clips import caching, parts, workers
 from slowfast_finetune.clips.caching import cache_videos, entries_of, restore_entries, summary
@@ -51,10 +54,16 @@ def rows_of(project: Path, name: str, *times: tuple[float | None, float | None])
 class Cache:
     """Caches rows, and counts the videos and entries that are decoded for it."""
 
-    def __init__(self, project: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        project: Path,
+        root: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        clip: ClipParams = PARAMS.clip,
+    ) -> None:
         self.project = project
         self.jobs: list[DecodeJob] = []
-        self.store = ClipStore(root, PARAMS.clip)
+        self.store = ClipStore(root, clip)
         decode_all = workers.decode_all
 
         def counting(jobs: Sequence[DecodeJob], **options: Any) -> Any:
@@ -258,6 +267,25 @@ def test_nothing_is_left_of_a_video_that_fails_on_the_way(
 # Reading
 
 
+def test_a_part_to_the_end_is_padded_from_far_before_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 15 frames are left of the video, and a clip needs 64: 49 from before it, more than the margin.
+    clip = make_params(clip={"num_frames": 64, "max_seconds": 10}).clip
+    rows = rows_of(project, "x/long.mp4", (59.0, None))
+    with monkeypatch.context() as patch:  # a store of a version that kept the margin alone
+        patch.setattr(caching, "needed_range", lambda part, *_, **__: part)
+        Cache(project, tmp_path / "store", patch, clip=clip)(rows)
+    cache = Cache(project, tmp_path / "store", monkeypatch, clip=clip)
+    clips, rejected = cache(rows)
+    assert not rejected
+    assert cache.numbers(clips[0]) == [*range(836, 900)]
+    assert len(cache.jobs) == 1
+    restore_entries(clips, params=PARAMS, store=cache.store, project=project)
+    assert cache(rows) == (clips, [])
+    assert cache.jobs == []
+
+
 def test_windows_lie_in_their_part(cache: Cache) -> None:
     clips, _ = cache(rows_of(cache.project, "x/long.mp4", (20.0, 22.0), (24.0, 24.1)))
     reader = ClipReader(clips, folder=cache.store.folder, shape=ClipShape(8, 32))
@@ -300,6 +328,56 @@ def test_clips_that_are_gone_are_made_again(cache: Cache) -> None:
         reader.gather(plan_views(clips, ClipShape(8, 32)))
 
 
+@pytest.mark.parametrize("how", ["cut short", "unreadable"])
+def test_looking_at_the_store_deletes_nothing(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    rows = rows_of(cache.project, "x/long.mp4", *PARTS)
+    clips, _ = cache(rows)
+    victim = cache.store.path(f"{clips[0].content_hash}/37-128")
+    whole = victim.read_bytes()
+    with monkeypatch.context() as patch:
+        if how == "cut short":
+            victim.write_bytes(whole[:-1000])
+        else:
+            fail_to_open(victim, patch)
+        keys, held = entries_of(rows, cache.store)
+        assert keys[rows[0].case] not in held
+        assert victim.stat().st_size == len(whole) - (1000 if how == "cut short" else 0)
+        kept = victim.stat().st_ino
+        assert cache(rows) == (clips, [])
+        assert [job.ranges for job in cache.jobs] == [(FrameRange(37, 128),)]
+    assert victim.stat().st_ino != kept, "written anew, and then renamed"
+    assert victim.read_bytes()[4096:] == whole[4096:]
+
+
+def fail_to_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk fail to read one file."""
+    real = Path.open
+
+    def fail(self: Path, *args: Any, **options: Any) -> Any:
+        if self == path:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", fail)
+
+
+def test_what_cannot_be_read_now_is_not_removed_as_damaged(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips, _ = cache(rows_of(cache.project, "x/long.mp4", *PARTS))
+    cut, unreadable, _ = sorted((cache.store.folder / clips[0].content_hash).iterdir())
+    cut.write_bytes(cut.read_bytes()[:-1])
+    fail_to_open(unreadable, monkeypatch)
+    verify = run_here(tmp_path, COMMAND, "clips", "verify", "--remove")
+    assert verify.returncode == 1
+    assert f"{unreadable}: cannot be read: Input/output error" in verify.stdout
+    assert "cannot be read, and kept: 1 file" in verify.stderr
+    assert not cut.exists()
+    assert unreadable.exists()
+
+
 def test_the_store_is_looked_after(cache: Cache, tmp_path: Path) -> None:
     rows = rows_of(cache.project, "x/long.mp4", *PARTS)
     cache(rows)
@@ -329,6 +407,41 @@ def test_rows_of_parts_are_written_and_read(cache: Cache, tmp_path: Path) -> Non
 
 
 # Ranges
+
+
+def test_what_is_stored_holds_every_clip() -> None:
+    """On random lists of parts, of videos that end anywhere in them."""
+    rng = np.random.default_rng(0)
+    for _ in range(3000):
+        frames = int(rng.choice([8, 16, 64]))
+        fps = float(rng.choice([4, 8, 29.97]))
+        most = max(float(rng.choice([2, 5, 60])), frames / fps)
+        clip = PARAMS.clip.model_copy(
+            update={"num_frames": frames, "sample_fps": fps, "max_seconds": most}
+        )
+        video_end = math.ceil(rng.uniform(0.2, 30) * fps)
+        times = np.cumsum(rng.uniform(0.001, 8, 4)).round(3).tolist()
+        rows = [
+            ManifestRow("v", "c", 0, "train", None, "h", start, end)
+            for start, end in zip(times[::2], times[1::2], strict=True)
+        ][rng.integers(2) :]
+        if rng.random() < 0.3:
+            rows[-1] = rows[-1]._replace(end_seconds=None)
+        needed = [
+            parts.needed_range(parts.part_range(row, clip), clip, is_open=row.end_seconds is None)
+            for row in rows
+        ]
+        stored = parts.ranges_to_store(needed, clip)
+        for row, need in zip(rows, needed, strict=True):
+            (held,) = (each for each in stored if each.covers(need))
+            end = video_end if video_end < held.end else None
+            try:
+                part = parts.place_clip(row, clip, video_end=end)
+            except VideoError:  # past the end
+                continue
+            assert held.first <= part.first_frame, row
+            # A whole video that is shorter than a clip is padded.
+            assert part.first_frame + part.num_frames <= max(min(held.end, video_end), frames), row
 
 
 def test_a_margin_is_kept_and_ranges_that_touch_are_one() -> None:

@@ -13,6 +13,7 @@ from small_run import write_project
 from synthetic import make_params
 from tiny_model import write_checkpoint
 
+from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.clips.clip_tables import CLIPS, ClipRow
 from slowfast_finetune.comparing.cross_validation import (
     SHARES,
@@ -85,6 +86,25 @@ def test_probabilities_are_those_at_the_temperature_of_the_fold(
     rows, features = drawn_videos(36, spread=4)
     found = cross_validated(rows, features, params=make_params())
     np.testing.assert_allclose(found.probabilities, 1 / 3, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_groups", [2, 3])
+def test_a_class_needs_three_groups(num_groups: int) -> None:
+    """One to test on, and two for the folds by which the penalty is chosen."""
+    rows, features = drawn_videos(60, spread=4)
+    rows = [
+        row._replace(group=f"clapper {index // 3 % num_groups}") if row.label == 0 else row
+        for index, row in enumerate(rows)
+    ]
+    if num_groups == 3:
+        assert len(cross_validated(rows, features, params=make_params()).penalties) == 3
+        return
+    expected = (
+        "^class 'clap' lies in 2 groups alone, and leaving folds out takes 3: add videos of "
+        "another group, or remove the class$"
+    )
+    with pytest.raises(DataError, match=expected):
+        cross_validated(rows, features, params=make_params())
 
 
 def test_weights_that_saw_these_videos_are_named(tmp_path: Path) -> None:

@@ -443,6 +443,11 @@ def test_cut_off_before_the_index(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", steady(30, 30))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert reason(path) == "not_a_video"
+    said = (
+        r"^cannot be opened: cut off, or not a video \(Invalid data found when processing input\)$"
+    )
+    with pytest.raises(VideoError, match=said):
+        decode(path)
 
 
 @pytest.mark.parametrize("with_cover", [False, True])

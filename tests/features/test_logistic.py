@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax
@@ -157,6 +159,33 @@ def test_a_class_in_one_group_is_refused() -> None:
     rows = rows_of([0] * 4 + [1] * 4, [*"abcd", *"eeee"])
     with pytest.raises(DataError, match="class 'b' lies in one group alone"):
         deal_folds(rows, seed=0)
+
+
+@pytest.mark.parametrize("groups_left", [1, 2])
+def test_every_training_part_has_every_class_wherever_there_are_groups_enough(
+    groups_left: int,
+) -> None:
+    """On persons who show some of the classes, few enough for a dealing by shares to fail."""
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        classes = [rng.choice(4, rng.integers(1, 4), replace=False).tolist() for _ in range(6)]
+        shown = [(person, label) for person in range(6) for label in classes[person]]
+        shown *= int(rng.integers(1, 4))
+        labels, groups = np.array([label for _, label in shown]), [f"{p}" for p, _ in shown]
+        people = {label: {p for p, each in shown if each == label} for label in labels}
+        if min(map(len, people.values())) <= groups_left:
+            continue
+        folds = deal_folds(rows_of(labels.tolist(), groups), seed=0, groups_left=groups_left)
+        fold_of = {person: set(folds[np.array(groups) == f"{person}"]) for person, _ in shown}
+        assert all(len(each) == 1 for each in fold_of.values())
+        for fold, label in itertools.product(set(folds), people):
+            assert len([p for p in people[label] if fold_of[p] != {fold}]) >= groups_left
+
+
+def test_a_fold_more_where_two_cannot_do() -> None:
+    # Of three persons in two folds two are together, and one class is theirs alone.
+    rows = rows_of([0, 1, 1, 2, 2, 0], [*"aabbcc"])
+    assert sorted(deal_folds(rows, seed=0)) == [0, 0, 1, 1, 2, 2]
 
 
 def test_each_video_is_judged_by_a_head_that_has_not_seen_it() -> None:

@@ -11,15 +11,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import synthetic
+from in_process import run_here
 from synthetic import touch_videos
 
-from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.errors import DataError, VideoError
 from slowfast_finetune.base.files import hash_file
 from slowfast_finetune.base.hash_memo import hash_files
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow
 from slowfast_finetune.base.params import Params
+from slowfast_finetune.clips.clip_tables import REJECTED, RejectedRow
+from slowfast_finetune.evaluation.result_tables import PREDICTIONS, PredictionRow
+from slowfast_finetune.indexing.last_tested import changed_test_set
 from slowfast_finetune.indexing.manifest import Manifest, build_manifest, describe
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -624,3 +629,59 @@ def test_a_class_missing_from_a_given_split_is_told(tmp_path: Path, videos: Path
     touch_videos(videos, ["test/b/5.mp4"])
     with pytest.raises(DataError, match="class 'b' has no video in val, and folders or labels fix"):
         build(tmp_path)
+
+
+# The test videos of the run before
+
+
+def write_predictions(folder: Path, cases: list[tuple[str, float | None, float | None]]) -> None:
+    prediction = PredictionRow("", None, "a", "a", "a", 1.0, 1.0, 1)
+    PREDICTIONS.write(
+        folder / "metrics/predictions.csv",
+        [
+            prediction._replace(video_path=path, start_seconds=start, end_seconds=end)
+            for path, start, end in cases
+        ],
+        class_names=["a"],
+        class_values=np.ones((len(cases), 1)),
+    )
+
+
+def test_other_test_videos_than_those_of_the_last_run_are_told(tmp_path: Path) -> None:
+    """Seven tests then, of which five are tests now, and five new ones, one of them refused."""
+    times = [(f"{path}.mp4", None, None) for path in "abcde\r"] + [("f\r,.mp4", 1.5, None)]
+    write_predictions(tmp_path, times)
+    row = ManifestRow("", "x", 0, "test", None, "0" * 32)
+    rows = [
+        row._replace(video_path=path, start_seconds=start, end_seconds=end)
+        for path, start, end in times
+    ]
+    train = [row._replace(video_path=f"{number}.mp4", split="train") for number in range(9)]
+    assert changed_test_set([*train, *rows], project=tmp_path) == ""
+    new = [row._replace(video_path=f"new {number}.mp4") for number in range(5)]
+    refused = RejectedRow.of(new[0], VideoError("no_video", "no pictures"))
+    REJECTED.write(tmp_path / "data/rejected.csv", [refused])
+    assert changed_test_set([*train, *rows[:-2], *new], project=tmp_path) == (
+        "WARNING: 4 of 10 test videos are new since metrics/predictions.csv, and 2 of its 7 are "
+        "not tested now: accuracies before and after cannot be compared (`slowfast compare` tells)"
+    )
+    assert changed_test_set([*rows, new[0]], project=tmp_path) == ""
+    for content in (b"", b"\xff", b"path\na\n", b"video_path,start_seconds\na,b\n"):
+        (tmp_path / "metrics/predictions.csv").write_bytes(content)
+        assert changed_test_set(new, project=tmp_path) == ""
+    (tmp_path / "metrics/predictions.csv").unlink()
+    assert changed_test_set(new, project=tmp_path) == ""
+
+
+def test_the_stage_tells_of_other_test_videos_and_writes_the_same(
+    tmp_path: Path, videos: Path
+) -> None:
+    touch_videos(videos, [*names("wave", 10), *names("jump", 10)])
+    synthetic.write_params(tmp_path / "params.yaml", synthetic.make_params())
+    assert "WARNING" not in run_here(tmp_path, "stages/index.py").stdout
+    written = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    write_predictions(tmp_path, [("videos/wave/0.mp4", None, None), ("gone.mp4", None, None)])
+    told = run_here(tmp_path, "stages/index.py").stdout
+    assert told.splitlines()[-1].startswith("WARNING: ")
+    assert "test videos are new since metrics/predictions.csv" in told
+    assert {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()} == written

@@ -120,7 +120,9 @@ def test_groups_are_asked_for_where_there_are_none(project: Path) -> None:
     videos = project / "mine"
     videos.mkdir()
     asked = "there is no groups.csv in it and data.group_pattern is not set: "
-    assert asked in apply_preset(project, "demo", videos=videos)
+    told = apply_preset(project, "demo", videos=videos)
+    assert asked in told
+    assert "make them a group" in told
     (videos / "groups.csv").write_text("video_path,group\n")
     told = apply_preset(project, "demo", videos=videos)
     assert "groups are those of mine/groups.csv" in told

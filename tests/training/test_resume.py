@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -14,13 +15,17 @@ import torch
 import yaml
 from cpu_fabric import cpu_fabric
 from pipeline_imports import PACKAGE, PROJECT, SOURCE
+from synthetic import make_params, make_rows
 from toy_learner import Batches, coloured, feed, make_learner
 
+from slowfast_finetune.clips.clip_tables import ClipRow
+from slowfast_finetune.model.checkpoint import Checkpoint, Preprocessing
 from slowfast_finetune.training import run
 from slowfast_finetune.training.engine import fit
 from slowfast_finetune.training.epoch_progress import EpochProgress, TrainingProgress
 from slowfast_finetune.training.history import EpochRow
-from slowfast_finetune.training.resume import CODE, UnfinishedRun, digest_of_code
+from slowfast_finetune.training.provenance import data_digest
+from slowfast_finetune.training.resume import CODE, UnfinishedRun, digest_of_code, fingerprint
 
 
 def test_code_of_a_run_is_what_the_train_stage_depends_on() -> None:
@@ -88,6 +93,41 @@ def test_a_change_of_anything_else_keeps_it(package: Path, name: str) -> None:
     before = digest_of_code(package)
     edit(name)(package)
     assert digest_of_code(package) == before
+
+
+def test_what_a_run_is_known_by() -> None:
+    """Everything that its weights depend on; the order of the clips, too, but not their names."""
+    rows = [row._replace(content_hash=f"{i:032x}") for i, row in enumerate(make_rows(3))]
+    learner = make_learner(cpu_fabric())
+
+    def known_by(rows: list[ClipRow] = rows, commit: str = "a", **sections: Any) -> str:
+        described = description(rows, commit=commit, **sections)
+        return fingerprint(learner, described, rows, batch_size_per_device=2)
+
+    changed = [
+        known_by(clip={"sample_fps": 10}),
+        known_by(model={"dropout_rate": 0.1}),
+        known_by(train={"learning_rate": 1.0}),
+        known_by(augment={"max_zoom": 1.5}),
+        known_by(rows[:2]),
+        known_by(rows[::-1]),
+    ]
+    assert len({known_by(), *changed}) == 1 + len(changed)
+    renamed = [row._replace(video_path=f"z/{row.video_path}") for row in rows]
+    assert known_by() == known_by(renamed, evaluate={"temporal_views": 2}, commit="b")
+
+
+def description(rows: list[ClipRow], *, commit: str, **sections: Any) -> Checkpoint:
+    params = make_params(**sections)
+    return Checkpoint(
+        model_state={},
+        class_names=["jump"],
+        preprocessing=Preprocessing.from_params(params.clip, crop_size=params.train.crop_size),
+        params=params.model_dump(mode="json"),
+        epoch=0,
+        val_loss=math.inf,
+        provenance={"data_digest": data_digest(rows), "git_commit": commit},
+    )
 
 
 def test_a_state_of_another_fingerprint_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -302,8 +302,11 @@ def parse_params(text: str, *, path: Path) -> Params:
     """
     try:
         values = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if twice := _keys_given_twice(root):
+        raise ParamsError(f"{path}: {twice[0]} is there twice")
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: found {type(values).__name__}, expected sections data: … etc.")
     try:
@@ -311,6 +314,17 @@ def parse_params(text: str, *, path: Path) -> Params:
     except pydantic.ValidationError as error:
         faults = "; ".join(_describe(fault) for fault in error.errors())
         raise ParamsError(f"{path}: {faults}") from error
+
+
+def _keys_given_twice(node: yaml.Node | None, above: str = "") -> list[str]:
+    """The keys that YAML would read twice, and take the last."""
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    names = [f"{above}{key.value}" for key, _ in node.value]
+    twice = [name for position, name in enumerate(names) if name in names[:position]]
+    for name, (_, value) in zip(names, node.value, strict=True):
+        twice += _keys_given_twice(value, f"{name}.")
+    return twice
 
 
 def _describe(fault: Any) -> str:

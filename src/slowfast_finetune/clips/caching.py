@@ -111,23 +111,18 @@ def entries_of(
 ) -> tuple[dict[str, str], dict[str, EntryInfo]]:
     """The key of the entry of each case, and the sound entries of them that the store holds.
 
-    A part may lie in an entry that was made for others. Damaged entries of parts are deleted.
+    A part may lie in an entry that was made for others. A damaged one of these has to be replaced:
+    a reader would find it.
     """
     keys = {row.case: row.content_hash for row in rows if row.start_seconds is None}
-    held = held_entries(store, keys.values())
     missing: dict[str, list[tuple[str, FrameRange]]] = defaultdict(list)
     for row in rows:
         if row.start_seconds is None:
             continue
-        needed = needed_range(part_range(row, store.params), store.params)
-        while (found := store.find(row.content_hash, needed)) and (
-            key := range_key(row.content_hash, found)
-        ) not in held:
-            held |= held_entries(store, [key])
-            if key not in held:
-                store.path(key).unlink(missing_ok=True)
-        if found:
-            keys[row.case] = key
+        part, is_open = part_range(row, store.params), row.end_seconds is None
+        needed = needed_range(part, store.params, is_open=is_open)
+        if found := store.find(row.content_hash, needed):
+            keys[row.case] = range_key(row.content_hash, found)
         else:
             missing[row.content_hash].append((row.case, needed))
     for content_hash, cases in missing.items():
@@ -135,7 +130,7 @@ def entries_of(
         for case, needed in cases:
             made = next(each for each in ranges if each.covers(needed))
             keys[case] = range_key(content_hash, made)
-    return keys, held
+    return keys, held_entries(store, set(keys.values()))
 
 
 def _jobs(

@@ -41,10 +41,15 @@ def part_range(row: HasTimes, clip: ClipParams) -> FrameRange:
     return FrameRange(first, max(end, first + 1))
 
 
-def needed_range(part: FrameRange, clip: ClipParams) -> FrameRange:
-    """What has to be stored of a part: it, and what may pad it if it is shorter than a clip."""
+def needed_range(part: FrameRange, clip: ClipParams, *, is_open: bool) -> FrameRange:
+    """What has to be stored of a part: it, and what may pad it if it is shorter than a clip.
+
+    Args:
+        is_open: the part has no end of its own, so that the video may end anywhere in it.
+    """
     # If the video ends before the part does, more may be taken from before it.
-    shortest = part.end - part.first - math.ceil(PAST_END_SECONDS * exact_rate(clip.sample_fps))
+    past_end = math.ceil(PAST_END_SECONDS * exact_rate(clip.sample_fps))
+    shortest = 1 if is_open else part.end - part.first - past_end
     around = max(0, clip.num_frames - shortest)
     return FrameRange(max(0, part.first - around), part.end + around)
 

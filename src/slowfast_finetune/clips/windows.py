@@ -116,13 +116,15 @@ def _random_window(
     time, vertical, horizontal, mirror, zoom = rng.random(5).tolist()
     draw = int(rng.integers(2**62))
     side = round(shape.crop_size / (1 + zoom * (augment.max_zoom - 1)))
-    if not augment.random_crop:
-        vertical = horizontal = 0.5
+    top, left = (row.height - side) // 2, (row.width - side) // 2
+    if augment.random_crop:
+        top = int(vertical * (row.height - side + 1))
+        left = int(horizontal * (row.width - side + 1))
     return Window(
         clip=clip,
         start=int(time * (row.num_frames - shape.num_frames + 1)),
-        top=int(vertical * (row.height - side + 1)),
-        left=int(horizontal * (row.width - side + 1)),
+        top=top,
+        left=left,
         side=side,
         mirrored=mirror < augment.horizontal_flip,
         draw=draw,

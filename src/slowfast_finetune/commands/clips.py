@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="read every clip and compare checksums; exit code 1 if any is damaged",
         description="Read every clip and its features and compare checksums. Damaged ones are "
         "listed; the exit code is then 1. With --remove they are deleted, and made again when next "
-        "needed.",
+        "needed; what cannot be read is kept, for it may be sound.",
     )
     verify.add_argument("--remove", action="store_true", help="delete the damaged clips")
     verify.set_defaults(action=_verify)
@@ -59,11 +59,15 @@ def _status(_: argparse.Namespace) -> None:
 def _verify(args: argparse.Namespace) -> None:
     from slowfast_finetune.clip_maintenance import damaged_entries
 
-    damaged = list(damaged_entries(store_root(Path.cwd())))
-    for path, reason in damaged:
-        say(reason)
-        if args.remove:
+    damaged, kept = list(damaged_entries(store_root(Path.cwd()))), []
+    for path, error in damaged:
+        say(str(error))
+        if isinstance(error.__cause__, OSError):  # it may be sound, and readable the next time
+            kept.append(path)
+        elif args.remove:
             path.unlink(missing_ok=True)
+    if kept and args.remove:
+        raise DataError(f"cannot be read, and kept: {count(len(kept), 'file')}")
     if damaged and not args.remove:
         raise DataError(
             f"damaged or of another format: {count(len(damaged), 'file')}; --remove deletes such"

@@ -136,7 +136,8 @@ def cross_validated(
         DataError: a class lies in too few groups.
     """
     num_folds, seed = params.data.num_folds, params.data.split_seed
-    folds = logistic.deal_folds(rows, num_folds=num_folds, seed=seed)
+    # Each training part is dealt to folds once more.
+    folds = logistic.deal_folds(rows, num_folds=num_folds, seed=seed, groups_left=2)
     labels = np.array([row.label for row in rows], np.int64)
     probabilities = np.zeros((len(rows), int(labels.max()) + 1))
     thresholds, penalties = [], []

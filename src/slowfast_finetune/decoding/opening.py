@@ -51,7 +51,10 @@ def open_video(path: Path, container_format: str | None = None) -> av.container.
         raise VideoError("not_a_video", detail) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        detail = f"cannot be opened: {' '.join(detail.split())}"
+        detail = " ".join(detail.split())
+        if isinstance(error, av.error.InvalidDataError):  # an MP4's index comes at its end
+            detail = f"cut off, or not a video ({detail})"
+        detail = f"cannot be opened: {detail}"
         raise VideoError("not_a_video", detail) from error
 
 

@@ -38,7 +38,11 @@ def cache_bytes(videos: Sequence[VideoSummary], clip: ClipParams) -> int:
             sizes.append(max(whole.num_sampled, padded) * whole.frame_bytes)
         starts = [part_range(part, clip).first for part in parts]
         needed = [
-            needed_range(FrameRange(first, first + part.num_sampled), clip)
+            needed_range(
+                FrameRange(first, first + part.num_sampled),
+                clip,
+                is_open=part.end_seconds is None,
+            )
             for first, part in zip(starts, parts, strict=True)
         ]
         sizes += [

@@ -215,37 +215,62 @@ def joined_units(rows: Sequence[ClipRow]) -> Labels:
     return np.array([numbers[joined[video]] for video in range(len(rows))], np.int64)
 
 
-def deal_folds(rows: Sequence[ClipRow], *, num_folds: int = NUM_FOLDS, seed: int) -> Labels:
+def deal_folds(
+    rows: Sequence[ClipRow], *, num_folds: int = NUM_FOLDS, seed: int, groups_left: int = 1
+) -> Labels:
     """Deal videos to folds (N,): groups whole, classes even, each class in every training part.
 
-    There are as many folds as the class with the fewest groups has groups, at most ``num_folds``.
+    There are as many folds as the class with the fewest groups has groups, at most ``num_folds``;
+    more where no other deal is found.
+
+    Args:
+        groups_left: so many groups of each class every training part has at least.
 
     Raises:
-        DataError: a class lies in one group alone, or every deal leaves a training part without it.
+        DataError: a class lies in no more groups than that.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     labels = np.array([row.label for row in rows], np.int64)
     units = joined_units(rows)
     names = {row.label: row.class_name for row in rows}
-    groups = {label: len(np.unique(units[labels == label])) for label in names}
-    rarest = min(groups, key=lambda label: (groups[label], label))
-    if groups[rarest] < 2:
+    units_of = {label: np.unique(units[labels == label]) for label in names}
+    rarest = min(names, key=lambda label: (len(units_of[label]), label))
+    fewest = len(units_of[rarest])
+    if fewest <= groups_left:
+        lies = f"{fewest} groups" if fewest > 1 else "one group"
         raise DataError(
-            f"class {names[rarest]!r} lies in one group alone, so that no fold can be left out: "
-            "add videos of another group, or remove the class"
+            f"class {names[rarest]!r} lies in {lies} alone, and leaving folds out takes "
+            f"{groups_left + 1}: add videos of another group, or remove the class"
         )
-    folds = np.zeros(len(rows), np.int64)
-    dealer = StratifiedGroupKFold(min(num_folds, groups[rarest]), shuffle=True, random_state=seed)
+    fold_of = np.zeros(units.max() + 1, np.int64)
+    dealer = StratifiedGroupKFold(min(num_folds, fewest), shuffle=True, random_state=seed)
     for number, (_, left_out) in enumerate(dealer.split(labels, labels, units)):
-        folds[left_out] = number
-    for number in range(int(folds.max()) + 1):
-        if lacking := sorted(names.keys() - set(labels[folds != number].tolist())):
-            raise DataError(
-                f"class {names[lacking[0]]!r} lies in {groups[lacking[0]]} groups, all of which "
-                "fell into one fold: add videos of other groups"
-            )
-    return folds
+        fold_of[units[left_out]] = number
+
+    def lacking(fold_of: Labels) -> list[int]:
+        """The class of each group that is missing from a training part."""
+        counts = {label: np.bincount(fold_of[units_of[label]]) for label in sorted(names)}
+        return [
+            label
+            for label, held in counts.items()
+            for number in (held - (held.sum() - groups_left)).tolist()
+            for _ in range(number)
+        ]
+
+    # The smallest group moves that helps most: to a new fold, where none helps in the others, as it
+    # always does there.
+    sizes = np.bincount(units)
+    while missing := lacking(fold_of):
+        moves = []
+        for unit in units_of[missing[0]]:
+            for fold in range(fold_of.max() + 2):
+                moved = fold_of.copy()
+                moved[unit] = fold
+                if (number := len(lacking(moved))) < len(missing):
+                    moves.append(((fold > fold_of.max(), number, sizes[unit]), moved))
+        fold_of = min(moves, key=lambda move: move[0])[1]
+    return fold_of[units]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -20,6 +20,7 @@ import torch
 
 from slowfast_finetune.base.errors import TrainingError
 from slowfast_finetune.base.files import atomic_path
+from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.model.checkpoint import Checkpoint, UnreadableError, load_plain
 from slowfast_finetune.training.learner import Learner
 
@@ -31,14 +32,27 @@ CODE = ("__init__.py", "base", "decoding", "clips", "model", "scoring", "feature
 _NO_CODE = ("__pycache__", "*~", ".*")
 
 
-def fingerprint(learner: Learner, description: Checkpoint, *, batch_size_per_device: int) -> str:
-    """A digest of all that decides a run's result: settings, clips, code and initial weights."""
+def fingerprint(
+    learner: Learner,
+    description: Checkpoint,
+    rows: Sequence[ClipRow],
+    *,
+    batch_size_per_device: int,
+) -> str:
+    """A digest of all that decides a run's result: settings, clips, code and initial weights.
+
+    Args:
+        rows: training and validation videos, in the order that the steps of an epoch follow from.
+    """
     settings = {
         "params": {key: description.params[key] for key in ("clip", "model", "train", "augment")},
         "made_from": {
             key: value for key, value in description.provenance.items() if key != "git_commit"
         },
         "classes": description.class_names,
+        "order": [
+            (row.content_hash, row.label, row.start_seconds, row.end_seconds) for row in rows
+        ],
         "batch_size_per_device": batch_size_per_device,
         "compiled": learner.compiled is not learner.classifier,
     }

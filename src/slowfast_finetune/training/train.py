@@ -154,7 +154,7 @@ def _fine_tune(
     size = try_a_step(learner, data, recorder.note)
     unfinished = UnfinishedRun(
         outputs.best_checkpoint.parent / FOLDER,
-        fingerprint(learner, description, batch_size_per_device=size),
+        fingerprint(learner, description, [*data.rows, *data.val_rows], batch_size_per_device=size),
     )
     minutes = params.runtime.save_minutes
     run = TrainingRun(learner, description, outputs, recorder, unfinished, minutes)

@@ -1,0 +1,52 @@
+"""Whether the test videos are those that the last run was tested on."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_finetune.base.manifest_table import ManifestRow, case_name, case_noun
+
+LAST_TESTED = "metrics/predictions.csv"
+ENDS = ("start", "end")
+
+
+def changed_test_set(rows: Sequence[ManifestRow], *, project: Path) -> str:
+    """Say how the test videos differ from those of the last run; empty if they do not.
+
+    The tables of later stages lie there until these run again. DVC need not know that they are
+    read: nothing is written that depends on them.
+    """
+    tested = _cases(project / LAST_TESTED)
+    refused = _cases(project / "data/rejected.csv")  # of them there are no predictions
+    now = {row.case for row in rows if row.split == "test"}
+    new, gone = now - tested - refused, tested - now
+    if not tested or not (new or gone):
+        return ""
+    noun = case_noun(rows)
+    return (
+        f"WARNING: {len(new)} of {len(now)} test {noun}s are new since {LAST_TESTED}, and "
+        f"{len(gone)} of its {len(tested)} are not tested now: accuracies before and after cannot "
+        "be compared (`slowfast compare` tells)"
+    )
+
+
+def _cases(table: Path) -> set[str]:
+    """The names of the cases of a table, none if it cannot be read."""
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            return {
+                case_name(
+                    row["video_path"],
+                    _time(row.get("start_seconds")),
+                    _time(row.get("end_seconds")),
+                )
+                for row in csv.DictReader(file)
+            }
+    except (OSError, ValueError, KeyError, csv.Error):
+        return set()
+
+
+def _time(cell: str | None) -> float | None:
+    return float(cell) if cell else None
