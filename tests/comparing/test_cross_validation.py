@@ -72,6 +72,22 @@ def test_every_video_is_tested_once_by_a_probe_of_other_groups() -> None:
     assert np.mean([(fold.actual == fold.predicted).mean() for fold in folds]) > 0.8
 
 
+def test_probabilities_are_those_at_the_temperature_of_the_fold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A very high one leaves nothing to choose between the three classes."""
+    fit = logistic.fit_probe
+
+    def fitted(*args: Any, **options: Any) -> Any:
+        calibration = Calibration(temperature=1e9)
+        return dataclasses.replace(fit(*args, **options), calibration=calibration)
+
+    monkeypatch.setattr(logistic, "fit_probe", fitted)
+    rows, features = drawn_videos(36, spread=4)
+    found = cross_validated(rows, features, params=make_params())
+    np.testing.assert_allclose(found.probabilities, 1 / 3, atol=1e-6)
+
+
 @pytest.mark.parametrize("num_groups", [2, 3])
 def test_a_class_needs_three_groups(num_groups: int) -> None:
     """One to test on, and two for the folds by which the penalty is chosen."""
@@ -89,22 +105,6 @@ def test_a_class_needs_three_groups(num_groups: int) -> None:
     )
     with pytest.raises(DataError, match=expected):
         cross_validated(rows, features, params=make_params())
-
-
-def test_probabilities_are_those_at_the_temperature_of_the_fold(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A very high one leaves nothing to choose between the three classes."""
-    fit = logistic.fit_probe
-
-    def fitted(*args: Any, **options: Any) -> Any:
-        calibration = Calibration(temperature=1e9)
-        return dataclasses.replace(fit(*args, **options), calibration=calibration)
-
-    monkeypatch.setattr(logistic, "fit_probe", fitted)
-    rows, features = drawn_videos(36, spread=4)
-    found = cross_validated(rows, features, params=make_params())
-    np.testing.assert_allclose(found.probabilities, 1 / 3, atol=1e-6)
 
 
 def test_weights_that_saw_these_videos_are_named(tmp_path: Path) -> None:
