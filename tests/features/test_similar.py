@@ -67,21 +67,21 @@ def test_the_command_lists_the_nearest_or_says_what_makes_features(
     found = features_of(
         rows[1:],
         Backbone.of(checkpoint),
-        views=ViewPlan(2, mirrored=True),
+        views=ViewPlan(3, mirrored=True),
         clips=clips,
         runtime=PARAMS.runtime,
     )
     places = find_stored(rows, tmp_path / "store")[extractor_of(checkpoint)]
     assert sorted(places) == [*range(1, len(rows))]
     means = read_means(rows, places)
-    np.testing.assert_allclose(means, found.values[:, :2].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(means, found.values[:, :3].mean(axis=1), rtol=1e-6)
 
     capsys.readouterr()
     cli.main()
     note, *lines = capsys.readouterr().out.splitlines()
     assert note.startswith("23 of 24 videos have stored features")
     # The views of the stored features, not the one that evaluate is told to show.
-    given = load_model(path).features("given.mp4", views=(2, 1)).values.mean(axis=0)
+    given = load_model(path).features("given.mp4", views=(3, 1)).values.mean(axis=0)
     cosines = means @ given / np.linalg.norm(means, axis=1) / np.linalg.norm(given)
     first, second, third = np.argsort(-cosines)[:3].tolist()
     assert lines == [

@@ -666,6 +666,7 @@ def test_other_test_videos_than_those_of_the_last_run_are_told(tmp_path: Path) -
         "not tested now: accuracies before and after cannot be compared (`slowfast compare` tells)"
     )
     assert changed_test_set([*rows, new[0]], project=tmp_path) == ""
+    assert changed_test_set([*rows[:0], *new], project=tmp_path) == "", "another fold, or set"
     for content in (b"", b"\xff", b"path\na\n", b"video_path,start_seconds\na,b\n"):
         (tmp_path / "metrics/predictions.csv").write_bytes(content)
         assert changed_test_set(new, project=tmp_path) == ""
@@ -680,7 +681,10 @@ def test_the_stage_tells_of_other_test_videos_and_writes_the_same(
     synthetic.write_params(tmp_path / "params.yaml", synthetic.make_params())
     assert "WARNING" not in run_here(tmp_path, "stages/index.py").stdout
     written = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
-    write_predictions(tmp_path, [("videos/wave/0.mp4", None, None), ("gone.mp4", None, None)])
+    tested = [
+        row for row in MANIFEST.read_rows(tmp_path / "data/manifest.csv") if row.split == "test"
+    ]
+    write_predictions(tmp_path, [(tested[0].video_path, None, None), ("gone.mp4", None, None)])
     told = run_here(tmp_path, "stages/index.py").stdout
     assert told.splitlines()[-1].startswith("WARNING: ")
     assert "test videos are new since metrics/predictions.csv" in told

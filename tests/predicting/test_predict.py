@@ -7,6 +7,7 @@ import functools
 import io
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -34,10 +35,10 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.commands import predict as predict_command
 from slowfast_finetune.evaluation import evaluate
-from slowfast_finetune.model.checkpoint import load_checkpoint
+from slowfast_finetune.model.checkpoint import Preprocessing, load_checkpoint
 from slowfast_finetune.predicting import decoder_pool, predictor
 from slowfast_finetune.predicting.annotating import Annotator
-from slowfast_finetune.predicting.clip_selection import VideoClips, WindowRun
+from slowfast_finetune.predicting.clip_selection import ClipPlan, Place, VideoClips, WindowRun
 from slowfast_finetune.predicting.inputs import find_inputs
 from slowfast_finetune.predicting.prediction_text import (
     SegmentRow,
@@ -47,7 +48,7 @@ from slowfast_finetune.predicting.prediction_text import (
     clock,
     csv_header,
 )
-from slowfast_finetune.predicting.predictor import Predictor, _ClipScores, _ScoredVideo
+from slowfast_finetune.predicting.predictor import MOST_FEATURES, Predictor, _ScoredVideo
 from slowfast_finetune.predicting.webcam import camera_index, watch
 from slowfast_finetune.scoring import views as stored_views
 
@@ -448,6 +449,14 @@ def run(*words: object, monkeypatch: pytest.MonkeyPatch) -> int:
     return 0
 
 
+def untold(checkpoint: Path) -> str:
+    """What is said of a checkpoint without class distances."""
+    return (
+        f"{checkpoint} was trained by an older version, and cannot tell videos unlike the "
+        "training videos; train again\n"
+    )
+
+
 @pytest.mark.process
 def test_the_command_answers_the_rest_and_ends_with_1(
     videos: Path,
@@ -463,11 +472,11 @@ def test_the_command_answers_the_rest_and_ends_with_1(
     lines = [json.loads(line) for line in said.out.splitlines()]
     assert len(lines) == len(LENGTHS) + 2
     assert [bool(line.get("refused")) for line in lines] == [True, *[False] * len(LENGTHS), True]
-    assert said.err == f"error: 2 of {len(lines)} could not be read\n"
+    assert said.err == f"{untold(checkpoint)}error: 2 of {len(lines)} could not be read\n"
 
     assert run(videos, "--checkpoint", checkpoint, monkeypatch=monkeypatch) == 0
     said = capsys.readouterr()
-    assert said.err == ""
+    assert said.err == untold(checkpoint)
     assert sum(not line.startswith(" ") for line in said.out.splitlines()) == len(LENGTHS)
 
 
@@ -495,6 +504,31 @@ def test_answers_never_replace_a_video(
     words = [video, "--checkpoint", checkpoint, "--out", videos / "wave/../wave/long.mp4"]
     assert run(*words, monkeypatch=monkeypatch) == 1
     assert video.read_bytes() == before
+
+
+def test_two_runs_with_one_output_do_not_meet(tmp_path: Path) -> None:
+    out = tmp_path / "answers"
+    (tmp_path / "answers.partial").write_text("of an earlier run")
+    with predict_command._output(out) as write:
+        write("one")
+        with predict_command._output(out) as write_other:
+            write_other("other")
+        assert out.read_text() == "other\n"
+        write("two")
+    assert out.read_text() == "one\ntwo\n"
+    assert (tmp_path / "answers.partial").read_text() == "of an earlier run"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_pipe_is_written_to_as_it_is(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    (tmp_path / "link").symlink_to(f"/proc/self/fd/{writing}")
+    with predict_command._output(tmp_path / "link") as write:
+        write("one")
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        assert file.read() == "one\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
 @pytest.mark.process
@@ -590,7 +624,7 @@ def test_a_copy_that_cannot_be_written_costs_no_answer(
     said = capsys.readouterr()
     rows = {row["path"]: row for row in csv.DictReader(io.StringIO(said.out))}
     assert rows[str(videos / "wave/long.mp4")]["label"] in CLASS_NAMES
-    assert said.err == (
+    assert said.err == untold(checkpoint) + (
         f"error: {videos}/wave/long.mp4: no copy was written: no\\ncodec\n"
         f"error: 1 of {len(rows)} copies could not be written\n"
     )
@@ -720,17 +754,37 @@ def test_an_empty_name_and_an_address_are_refused_in_words(word: str, expected: 
     assert expected in found.detail
 
 
+def plan_of(**changes: int) -> ClipPlan:
+    shape = Preprocessing(num_frames=8, crop_size=32, sample_fps=15, short_side=32, padding="loop")
+    values = {"temporal_views": 5, "spatial_crops": 1, "kept_frames": 10, "stride": 8} | changes
+    return ClipPlan(shape=shape, **values)
+
+
+def scored(num_frames: int, values: dict[Place, float], *, longest: float = 10) -> _ScoredVideo:
+    video = _ScoredVideo(Path("a.mp4"), longest, VideoClips(num_frames))
+    for place, value in values.items():
+        video.add(place, np.zeros(2, np.float32), np.array([value], np.float32))
+    return video
+
+
 def test_features_of_a_long_video_are_averaged_over_time() -> None:
-    """A window that stands for nine of its like counts nine times; views count alike."""
-    places = [(0, 0, 0), (72, 0, 0)]
-    scores = {
-        place: _ClipScores(np.zeros(2, np.float32), np.array([value], np.float32))
-        for place, value in zip(places, (1.0, 11.0), strict=True)
-    }
-    long = VideoClips(timeline=[WindowRun(places[0], 9), WindowRun(places[1], 1)])
-    assert _ScoredVideo(Path("a.mp4"), long, scores).mean_features == [2.0]
-    viewed = replace(long, views=places)
-    assert _ScoredVideo(Path("a.mp4"), viewed, scores).mean_features == [6.0]
+    """Windows from 0, 16, 32, 48 and 64, four of them in the first run; views count alike."""
+    places = [(0, 0, 0), (64, 0, 0)]
+    video = scored(72, dict(zip(places, (1.0, 11.0), strict=True)))
+    video.clips.timeline = [WindowRun(places[0], 8), WindowRun(places[1], 1)]
+    assert video.mean_features(plan_of()) == [3.0]
+    video.clips.views = places
+    assert video.mean_features(plan_of()) == [6.0]
+
+
+def test_few_features_of_a_long_video_are_kept_and_evenly() -> None:
+    values = {(8 * number, 0, 0): float(number) for number in range(5001)}
+    long = scored(5001 * 8, values)
+    long.clips.timeline = [WindowRun(place, 1) for place in values]
+    assert len(long.features) <= MOST_FEATURES
+    assert len(long.logits) == 5001
+    assert long.mean_features(plan_of()) == pytest.approx(2500, abs=8)
+    assert len(scored(5001 * 8, values, longest=math.inf).features) == 5001
 
 
 @pytest.mark.process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from slowfast_finetune.evaluation.evaluate import view_videos
 from slowfast_finetune.features.feature_store import FeatureStore, feature_stores
 from slowfast_finetune.features.logistic import PENALTIES
 from slowfast_finetune.model.checkpoint import load_checkpoint
+from slowfast_finetune.scoring.novelty import ClassDistances, directions_of
 from slowfast_finetune.scoring.views import view_stored
 from slowfast_finetune.training.history import HISTORY
 from slowfast_finetune.training.probe import UNUSED
@@ -30,11 +32,9 @@ from slowfast_finetune.training.probe import UNUSED
 PROBE = {"method": "probe", "probe_views": 2}
 
 
-def write_probe(folder: Path, *, runtime: dict[str, Any] | None = None) -> Params:
+def write_probe(folder: Path, **sections: dict[str, Any]) -> Params:
     write_checkpoint(folder / "weights.pt", make_params(), class_names=("a", "b"))
-    return write_project(
-        folder, model={"weights": "weights.pt"}, train=PROBE, runtime=runtime or {}
-    )
+    return write_project(folder, model={"weights": "weights.pt"}, train=PROBE, **sections)
 
 
 @pytest.mark.process
@@ -71,6 +71,33 @@ def test_a_probe_is_fitted_and_fitted_again_from_stored_features(tmp_path: Path)
     for key in store.keys():  # noqa: SIM118 - no mapping
         store.write(key, store.read(key) + np.float32(0.5))
     assert "the network's logits differ by" in refused(tmp_path)
+
+
+@pytest.mark.process
+def test_strangeness_is_fitted_to_training_videos_and_to_what_evaluate_shows_of_the_others(
+    tmp_path: Path,
+) -> None:
+    params = write_probe(tmp_path, evaluate={"temporal_views": 3})
+    train(tmp_path)
+    checkpoint = load_checkpoint(tmp_path / "models" / "best.pt")
+    distances = ClassDistances.of(checkpoint)
+    assert distances is not None
+    rows = CLIPS.read_rows(tmp_path / "data" / "clips.csv")
+    view = partial(
+        view_stored,
+        checkpoint=checkpoint,
+        clips=ClipStore(tmp_path / "store", params.clip).folder,
+        runtime=params.runtime,
+    )
+    # Of 6 videos 95 % are all: the strangest lies at the limit.
+    shown = view([row for row in rows if row.split == "val"], views=ViewPlan(3, 1))
+    assert shown.novelty(distances).max() == pytest.approx(1, abs=5e-3)
+    # Of two starts the second is the middle one.
+    trained = [row for row in rows if row.split == "train"]
+    later = directions_of(view(trained, views=ViewPlan(2)).features[1::2])
+    labels = np.array([row.label for row in trained])
+    means = [later[labels == label].mean(axis=0) for label in range(3)]
+    np.testing.assert_allclose(distances.means, means, atol=2e-3)
 
 
 def largest_store(folder: Path) -> FeatureStore:

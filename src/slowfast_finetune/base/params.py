@@ -321,14 +321,15 @@ def parse_params(text: str, *, path: Path) -> Params:
         raise ParamsError(f"{path}: {faults}") from error
 
 
-def _keys_given_twice(node: yaml.Node | None, above: str = "") -> list[str]:
-    """The keys that YAML would read twice, and take the last."""
+def _keys_given_twice(node: yaml.Node | None, section: str = "") -> list[str]:
+    """The sections, or the keys of a section, that YAML would read twice, and take the last."""
     if not isinstance(node, yaml.MappingNode):
         return []
-    names = [f"{above}{key.value}" for key, _ in node.value]
+    names = [f"{section}{key.value}" for key, _ in node.value]
     twice = [name for position, name in enumerate(names) if name in names[:position]]
-    for name, (_, value) in zip(names, node.value, strict=True):
-        twice += _keys_given_twice(value, f"{name}.")
+    if not section:
+        for name, (_, value) in zip(names, node.value, strict=True):
+            twice += _keys_given_twice(value, f"{name}.")
     return twice
 
 

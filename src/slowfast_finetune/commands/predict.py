@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from slowfast_finetune.base.console import ProgressBar, printable, say
 from slowfast_finetune.base.errors import DataError
@@ -102,6 +103,13 @@ def _load(args: argparse.Namespace) -> Predictor:
     if model.timeline_note:
         # Not among the answers, which may be read by a program.
         print(model.timeline_note, file=sys.stderr, flush=True)
+    if model.class_distances is None:
+        print(
+            f"{args.checkpoint} was trained by an older version, and cannot tell videos unlike "
+            "the training videos; train again",
+            file=sys.stderr,
+            flush=True,
+        )
     return model
 
 
@@ -160,21 +168,39 @@ def _output(out: Path | None) -> Iterator[Write]:
     if out is None:
         yield say
         return
-    out = out.resolve()  # the target of a link, not the link itself
-    whole = not out.exists() or out.is_file()  # a device or a named pipe is written to as it is
-    place = out.with_name(f"{out.name}.partial") if whole else out
-    place.parent.mkdir(parents=True, exist_ok=True)
+    if out.exists() and not out.is_file():  # a device or a named pipe is written to as it is
+        with out.open("w", encoding="utf-8", newline="") as device:
+            yield lambda line: print(line, file=device)
+        return
+    target = out.resolve()  # of a link, not the link itself
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial, file = _new_file(target.with_name(f"{target.name}.partial"), named=out)
     try:
-        with place.open("w", encoding="utf-8", newline="", buffering=1) as file:
+        with file:
             yield lambda line: print(line, file=file)
     except BaseException as error:
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(out)  # a full disk fails without one
-        if whole and place.is_file():
-            if place.stat().st_size:
-                _complain(f"stopped early; the answers so far are in {place}")
-            else:
-                place.unlink()
+        if partial.stat().st_size:
+            _complain(f"stopped early; the answers so far are in {partial}")
+        else:
+            partial.unlink()
         raise
-    if whole:
-        place.replace(out)
+    partial.replace(target)
+
+
+def _new_file(path: Path, *, named: Path) -> tuple[Path, TextIO]:
+    """Open a file that was not there, line by line: at the path, or with a number added to it.
+
+    What another run writes there, or has left, stays. An error names ``named``.
+    """
+    for number in itertools.count(1):
+        place = path if number == 1 else path.with_name(f"{path.name}.{number}")
+        try:
+            return place, place.open("x", encoding="utf-8", newline="", buffering=1)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            error.filename = str(named)
+            raise
+    raise AssertionError("unreachable")

@@ -6,6 +6,7 @@ store has of the checkpoint's features.
 """
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from slowfast_finetune.base.console import printable, say
@@ -46,8 +47,8 @@ def run(args: argparse.Namespace) -> None:
         )
     kept, features = sorted(places), read_means(rows, places)
     # As most of the stored ones were made: other views would lie elsewhere.
-    _, settings = places[kept[0]]
-    views = settings.temporal_views, settings.spatial_crops
+    plans = Counter((each.temporal_views, each.spatial_crops) for _, each in places.values())
+    ((views, _),) = plans.most_common(1)
     given = model.features(args.video, views=views).values
     positions, cosines = nearest(given.mean(axis=0, keepdims=True), features, k=args.k)
     for position, cosine in zip(positions[0].tolist(), cosines[0].tolist(), strict=True):

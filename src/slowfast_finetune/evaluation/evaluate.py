@@ -53,8 +53,9 @@ def evaluate_checkpoint(
     shown, own = checkpoint.params.get("evaluate"), params.evaluate.model_dump()
     if shown not in (None, own):
         say(
-            f"note: predict and serve show evaluate: {shown}, as params.yaml was in training; "
-            f"this measures with {own}"
+            f"note: predict and serve show evaluate: {shown}, as params.yaml was in training, to "
+            "which the limit of novelty was fitted, too; train again to change them; this "
+            f"measures with {own}"
         )
     restore_entries(test_rows, params=params, store=store, project=project)
     views = view_videos(test_rows, checkpoint=checkpoint, params=params, store=store)

@@ -117,8 +117,8 @@ class PredictionRow(NamedTuple):
     end_seconds: columns.EndSeconds = None
     novelty: Annotated[
         float | None,
-        "distance to the k-th nearest training video, mean of the views, over the checkpoint's "
-        "`limit`; none: not measured",
+        "distance of the mean features of the views from the nearest class of the training videos, "
+        "over the checkpoint's `limit`; none: not measured",
     ] = None
 
     @property

@@ -11,8 +11,9 @@ ENDS = ("start", "end")
 
 
 def changed_test_set(rows: Sequence[ManifestRow], *, project: Path) -> str:
-    """Say how the test videos differ from those of the last run; empty if they do not.
+    """Say how the test videos differ from those of the last run.
 
+    Empty if they do not, or if none is the same, as for the next fold or another set of videos.
     The tables of later stages lie there until these run again. DVC need not know that they are
     read: nothing is written that depends on them.
     """
@@ -20,7 +21,7 @@ def changed_test_set(rows: Sequence[ManifestRow], *, project: Path) -> str:
     refused = _cases(project / "data/rejected.csv")  # of them there are no predictions
     now = {row.case for row in rows if row.split == "test"}
     new, gone = now - tested - refused, tested - now
-    if not tested or not (new or gone):
+    if not tested & now or not (new or gone):
         return ""
     noun = case_noun(rows)
     return (

@@ -1,5 +1,6 @@
 """Predict videos with a trained checkpoint: ``load_model("models/best.pt").predict("a.mp4")``."""
 
+import bisect
 import contextlib
 import math
 from collections import deque
@@ -19,7 +20,12 @@ from slowfast_finetune.base.errors import CheckpointError, ParamsError, VideoErr
 from slowfast_finetune.base.params import RuntimeParams
 from slowfast_finetune.clips.windows import corners
 from slowfast_finetune.clips.workers import worker_count
-from slowfast_finetune.decoding.sampling import DecodeSettings, exact_rate, instants_before
+from slowfast_finetune.decoding.sampling import (
+    DecodeSettings,
+    exact_rate,
+    instants_before,
+    window_starts,
+)
 from slowfast_finetune.model.checkpoint import (
     Checkpoint,
     classifier_from,
@@ -58,40 +64,66 @@ Cells = tuple[Probabilities, list[float]]
 OnClip = Callable[[SelectedClip, Logits], None]
 
 
-class _ClipScores(NamedTuple):
-    """What the model gives for a clip."""
-
-    logits: Logits  # (classes,)
-    features: Features  # (D,)
+MOST_FEATURES = 1000  # kept of a video that is longer than the clip store keeps: 9 MB of R50
 
 
 @dataclass
 class _ScoredVideo:
-    """A video, its clips, and the scores of those that were shown."""
+    """A video, its clips, and what the model gives for those that were shown, by their places."""
 
     path: Path
+    longest: float  # a video of more frames gives windows alone; features of all are not kept
     clips: VideoClips = field(default_factory=VideoClips)
-    scores: dict[Place, _ClipScores] = field(default_factory=dict)
+    logits: dict[Place, Logits] = field(default_factory=dict)  # each (classes,)
+    features: dict[Place, Features] = field(default_factory=dict)  # each (D,)
     refusal: RefusedVideo | None = None
 
-    def scores_at(self, places: Iterable[Place]) -> list[_ClipScores]:
-        """The scores of clips, also of those that hold the frames of one that was shown."""
-        return [self.scores[self.clips.shown_as.get(place, place)] for place in places]
+    def add(self, place: Place, logits: Logits, features: Features) -> None:
+        """Keep what the model gives; too many features of a long video are thinned by half."""
+        self.logits[place], self.features[place] = logits, features
+        if len(self.features) > MOST_FEATURES and self.clips.num_frames > self.longest:
+            for other in [*self.features][1::2]:
+                del self.features[other]
+
+    def shown(self, places: Iterable[Place]) -> list[Place]:
+        """The places that were shown, for some of which hold the same frames as an earlier one."""
+        return [self.clips.shown_as.get(place, place) for place in places]
 
     def logits_at(self, places: Iterable[Place]) -> Logits:
         """The logits of clips (clips, classes)."""
-        return np.stack([scores.logits for scores in self.scores_at(places)])
+        return np.stack([self.logits[place] for place in self.shown(places)])
 
-    @property
-    def averaged_features(self) -> Features:
-        """The features of the clips that are averaged (clips, D)."""
-        return np.stack([scores.features for scores in self.scores_at(self.clips.averaged)])
+    def features_at(self, places: Iterable[Place]) -> Features:
+        """The features of clips (clips, D); where they are not kept, those of the nearest."""
+        kept = [*self.features]
+        return np.stack(
+            [
+                self.features[
+                    place
+                    if place in self.features
+                    else min(kept, key=lambda other: abs(other[0] - place[0]))
+                ]
+                for place in self.shown(places)
+            ]
+        )
 
-    @property
-    def mean_features(self) -> Features:
-        """The mean features (D,): of the views, or of the windows by their number."""
-        weights = None if self.clips.views else [run.length for run in self.clips.timeline]
-        mean = np.average(self.averaged_features.astype(np.float64), axis=0, weights=weights)
+    def mean_features(self, plan: ClipPlan) -> Features:
+        """The mean features (D,) of the views; of a long video of as many windows, spread over it.
+
+        The distance from the classes depends on how many are averaged: its limit is fitted to the
+        views.
+        """
+        places = self.clips.views
+        if not places:
+            begins = [run.place[0] for run in self.clips.timeline]
+            spread = window_starts(
+                self.clips.num_frames,
+                window=plan.shape.num_frames,
+                views=plan.temporal_views * plan.spatial_crops,
+            )
+            runs = [bisect.bisect_right(begins, start) - 1 for start in spread]
+            places = [self.clips.timeline[run].place for run in runs]
+        mean: Features = self.features_at(places).mean(axis=0, dtype=np.float64)
         return mean.astype(np.float32)
 
 
@@ -231,12 +263,12 @@ class Predictor:
         if views is not None:
             plan = replace(plan, temporal_views=views[0], spatial_crops=views[1])
         with contextlib.closing(self._streams(paths, num_workers)) as streams:
-            for video in self._scored(streams, plan):
+            for video in self._scored(streams, plan, keeps_all=True):
                 if video.refusal is not None:
                     yield video.refusal
                     continue
                 starts = [start / shape.sample_fps for start, _, _ in video.clips.averaged]
-                yield ViewFeatures(video.path, starts, video.averaged_features)
+                yield ViewFeatures(video.path, starts, video.features_at(video.clips.averaged))
 
     def timeline_cells(
         self, paths: Sequence[Path], *, stride_seconds: float
@@ -279,12 +311,18 @@ class Predictor:
         streams: Iterable[tuple[Path, Iterable[FrameRun]]],
         plan: ClipPlan,
         on_clip: OnClip | None = None,
+        *,
+        keeps_all: bool = False,
     ) -> Iterator[_ScoredVideo]:
-        """Videos of which every clip has been shown to the model, in order."""
+        """Videos of which every clip has been shown to the model, in order.
+
+        Args:
+            keeps_all: the features of every window of long videos, too.
+        """
         batch: list[tuple[_ScoredVideo, SelectedClip]] = []
         ended: deque[_ScoredVideo] = deque()
         for path, runs in streams:
-            video = _ScoredVideo(path)
+            video = _ScoredVideo(path, math.inf if keeps_all else plan.kept_frames)
             try:
                 for clip in select_clips(runs, plan, video.clips):
                     batch.append((video, clip))
@@ -308,7 +346,8 @@ class Predictor:
             return
         logits, features = self.logits_and_features(np.stack([clip.clip for _, clip in batch]))
         for number, (video, clip) in enumerate(batch):
-            video.scores[clip.place] = _ClipScores(logits[number], features[number])
+            # Copies: a view would hold the features of the whole batch.
+            video.add(clip.place, logits[number], features[number].copy())
             if on_clip is not None:
                 on_clip(clip, logits[number])
         batch.clear()
@@ -345,7 +384,7 @@ class Predictor:
             sure_enough = threshold
         novelty: float | None = None
         if self.class_distances is not None:
-            novelty = float(self.class_distances.novelty(video.mean_features[None])[0])
+            novelty = float(self.class_distances.novelty(video.mean_features(plan)[None])[0])
         doubt: Doubt | None = None
         if novelty is not None and novelty > max_novelty:
             doubt = "unlike the training videos"

@@ -46,9 +46,10 @@ class ClassDistances:
     def novelty(self, features: Features) -> Floats:
         """Distances from the nearest class, as multiples of the limit (M,), of features (M, D)."""
         directions = directions_of(features)
+        along, means_along = directions @ self.axes.T, self.means @ self.axes.T
         squares = [
-            np.square(off).sum(axis=1) - np.square(off @ self.axes.T).sum(axis=1)
-            for off in (directions - mean for mean in self.means)
+            np.square(directions - mean).sum(axis=1) - np.square(along - mean_along).sum(axis=1)
+            for mean, mean_along in zip(self.means, means_along, strict=True)
         ]
         distances: Floats = np.sqrt(np.maximum(np.min(squares, axis=0), 0.0))
         return distances.astype(np.float64) / self.limit
