@@ -7,6 +7,7 @@ from pathlib import Path
 
 from slowfast_finetune.base.console import count, progress, say
 from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import ManifestRow, case_noun
 from slowfast_finetune.base.params import CacheParams, Params
@@ -141,9 +142,7 @@ def _jobs(
     project: Path,
 ) -> list[DecodeJob]:
     """The jobs that make entries, in the order of the rows: one a video, if it has few parts."""
-    wanted: dict[str, list[FrameRange | None]] = defaultdict(list)
-    for key in keys:
-        wanted[key.partition("/")[0]].append(range_of(key))
+    wanted = grouped(keys, key=lambda key: key.partition("/")[0])
     # Copies of a video share an entry, made from one that is still there.
     videos: dict[str, Path] = {}
     for row in rows:
@@ -157,8 +156,8 @@ def _jobs(
     hashed_as = memo.fingerprints({path: key for key, path in videos.items()}) if videos else {}
     jobs = []
     for content_hash, video in videos.items():
-        ranges = sorted(each for each in wanted[content_hash] if each is not None)
-        chunks: list[list[FrameRange]] = [[]] if None in wanted[content_hash] else []
+        ranges = sorted(each for key in wanted[content_hash] if (each := range_of(key)))
+        chunks: list[list[FrameRange]] = [[]] if content_hash in wanted[content_hash] else []
         chunks += [ranges[i : i + MAX_RANGES] for i in range(0, len(ranges), MAX_RANGES)]
         jobs += [
             DecodeJob(
@@ -251,9 +250,7 @@ def summary(clips: Sequence[ClipRow], rejected: Sequence[RejectedRow]) -> str:
         (sum(row.truncated for row in clips), "longer than clip.max_seconds, used up to there"),
     ]
     lines += [f"{count} {text}" for count, text in marks if count]
-    by_reason: dict[str, list[RejectedRow]] = defaultdict(list)
-    for row in rejected:
-        by_reason[row.reason].append(row)
+    by_reason = grouped(rejected, key=lambda row: row.reason)
     for reason, rows in sorted(by_reason.items(), key=lambda pair: -len(pair[1])):
         lines.append(f"{len(rows)} refused, {reason}: e.g. {rows[0].case}: {rows[0].detail}")
     return "\n".join(lines)
