@@ -18,14 +18,8 @@ from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import ViewPlan, plan_views
-from slowfast_finetune.features.extraction import (
-    Backbone,
-    VideoFeatures,
-    compute,
-    features_of,
-    probe_views,
-    view_features,
-)
+from slowfast_finetune.features import extraction
+from slowfast_finetune.features.extraction import Backbone, VideoFeatures
 from slowfast_finetune.features.feature_store import PROGRAMS
 from slowfast_finetune.features.logistic import Head, Probe, fit_probe
 from slowfast_finetune.model.checkpoint import (
@@ -97,9 +91,9 @@ def train_probe(
         rows,
         fabric,
         partial(
-            features_of,
+            extraction.features_of,
             backbone=backbone,
-            views=probe_views(params.train, params.augment),
+            views=extraction.probe_views(params.train, params.augment),
             clips=clips,
             runtime=params.runtime,
         ),
@@ -129,7 +123,7 @@ def train_probe(
     chosen = history[probe.best]
     best = _checkpoint(description, network, probe, chosen)
     inside = np.array([row.split == "train" for row in rows])
-    shown = view_features(
+    shown = extraction.view_features(
         [row for row in rows if row.split == "val"],
         checkpoint=best,
         clips=clips,
@@ -231,9 +225,11 @@ def _check(
 
     Gives the largest difference, as a share of the largest logit.
     """
-    views = probe_views(params.train, params.augment)
+    views = extraction.probe_views(params.train, params.augment)
     windows = plan_views(rows[:1], backbone.shape, views)[:1]
-    (fresh,) = compute(backbone, rows[:1], windows, clips=clips, runtime=params.runtime, rough=True)
+    (fresh,) = extraction.compute(
+        backbone, rows[:1], windows, clips=clips, runtime=params.runtime, rough=True
+    )
     layer = head_of(backbone.network)
     with torch.no_grad():
         found = layer(torch.from_numpy(fresh).to(layer.weight.device)).cpu().numpy()
