@@ -48,8 +48,18 @@ def cache_videos(
     results = decode_all(jobs, runtime=params.runtime)
     for entries in progress(results, total=len(jobs), label="decoding"):
         outcomes |= entries
-    found = [outcomes[keys[row.case]] for row in manifest]
-    return _tables(manifest, found, params.cache, store)
+    clips: list[ClipRow] = []
+    rejected: list[RejectedRow] = []
+    for row in manifest:
+        outcome = outcomes[keys[row.case]]
+        try:
+            if isinstance(outcome, VideoError):
+                raise outcome
+            _check_limits(outcome.facts, params.cache)
+            clips.append(clip_row(row, outcome, store))
+        except VideoError as error:
+            rejected.append(RejectedRow.of(row, error))
+    return clips, rejected
 
 
 def restore_entries(
@@ -180,25 +190,6 @@ def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, E
         with suppress(EntryError):
             held[content_hash] = store.info(content_hash)
     return held
-
-
-def _tables(
-    manifest: Sequence[ManifestRow],
-    outcomes: Sequence[EntryInfo | VideoError],
-    cache: CacheParams,
-    store: ClipStore,
-) -> tuple[list[ClipRow], list[RejectedRow]]:
-    clips: list[ClipRow] = []
-    rejected: list[RejectedRow] = []
-    for row, outcome in zip(manifest, outcomes, strict=True):
-        try:
-            if isinstance(outcome, VideoError):
-                raise outcome
-            _check_limits(outcome.facts, cache)
-            clips.append(clip_row(row, outcome, store))
-        except VideoError as error:
-            rejected.append(RejectedRow.of(row, error))
-    return clips, rejected
 
 
 def _check_limits(facts: VideoFacts, cache: CacheParams) -> None:

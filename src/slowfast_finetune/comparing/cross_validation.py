@@ -185,13 +185,12 @@ def learning_curve(
             order = rng.permutation(np.unique(units[training]))
             for index, share in enumerate(SHARES):
                 used = training[np.isin(units[training], _drawn(order, units, labels, share))]
-                with logistic.fitting():
-                    (head,) = logistic.fit_path(
-                        features.values[used],
-                        labels[used],
-                        penalties=[found.penalties[fold]],
-                        balanced=params.train.class_balance != "none",
-                    )
+                head = logistic.fit_head(
+                    features.values[used],
+                    labels[used],
+                    penalty=found.penalties[fold],
+                    balanced=params.train.class_balance != "none",
+                )
                 probabilities = _probabilities(head, features.unmirrored[tested], temperature=1.0)
                 right[index, draw, tested] = probabilities.argmax(axis=1) == labels[tested]
                 sizes[index, draw, fold] = len(used)

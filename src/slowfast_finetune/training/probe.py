@@ -121,7 +121,14 @@ def train_probe(
     recorder.note(_table(probe, history))
     HISTORY.write(outputs.history, history)
     chosen = history[probe.best]
-    best = _checkpoint(description, network, probe, chosen)
+    best = replace(
+        description,
+        model_state=copied_state(network),
+        epoch=chosen.epoch,
+        val_loss=chosen.val_loss,
+        temperature=probe.calibration.temperature,
+        threshold=probe.calibration.threshold,
+    )
     inside = np.array([row.split == "train" for row in rows])
     shown = extraction.view_features(
         [row for row in rows if row.split == "val"],
@@ -178,19 +185,6 @@ def _shared_features(
         return None
     found = features_of_rows(rows)
     return replace(found, num_computed=computed + found.num_computed)
-
-
-def _checkpoint(
-    description: Checkpoint, network: nn.Module, probe: Probe, chosen: EpochRow
-) -> Checkpoint:
-    return replace(
-        description,
-        model_state=copied_state(network),
-        epoch=chosen.epoch,
-        val_loss=chosen.val_loss,
-        temperature=probe.calibration.temperature,
-        threshold=probe.calibration.threshold,
-    )
 
 
 def put_head(network: nn.Module, head: Head) -> None:
