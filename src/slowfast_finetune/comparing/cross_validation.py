@@ -204,8 +204,7 @@ def learning_curve(
 
 def _drawn(order: Labels, units: Labels, labels: Labels, share: float) -> Labels:
     """The first units of an order, and of each class that these lack the first one that has it."""
-    count = max(1, math.ceil(share * len(order)))
-    chosen = list(order[:count])
+    chosen = list(order[: max(1, math.ceil(share * len(order)))])
     for label in np.unique(labels[np.isin(units, order)]):
         has = np.unique(units[labels == label])
         if not np.isin(chosen, has).any():
