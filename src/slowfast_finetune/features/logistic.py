@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -143,43 +142,34 @@ def cross_validate(
         folds: the fold (N,) in which each video is left out, see :func:`deal_folds`.
         num_views: the first so many views are judged: those that are not mirrored.
     """
-    judged = partial(_judge_each, features, labels, folds, num_views=num_views, balanced=balanced)
+    trained = [folds != fold for fold in range(int(folds.max()) + 1)]
+    shown = features[:, :num_views]
+
+    def judged(penalties: Sequence[float]) -> list[PenaltyResult]:
+        """Judge these penalties, in their order."""
+        paths = [
+            fit_path(features[inside], labels[inside], penalties=penalties, balanced=balanced)
+            for inside in trained
+        ]
+        results: list[PenaltyResult] = []
+        with fitting(), ThreadPoolExecutor(len(paths)) as pool:
+            for penalty in penalties:
+                each = list(pool.map(lambda path: next(path).logits(shown), paths))
+                left_out, seen = np.zeros_like(each[0]), []
+                for logits, inside in zip(each, trained, strict=True):
+                    left_out[~inside] = logits[~inside]
+                    seen.append((logits[inside], labels[inside]))
+                train = judge(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
+                results.append(PenaltyResult(penalty, train, judge(left_out, labels), left_out))
+                losses = [result.val["loss"] for result in results[-3:]]
+                if len(losses) == 3 and losses[0] < losses[1] < losses[2]:
+                    break
+        return results
+
     if len(labels) < MANY_VIDEOS:
         return judged(PENALTIES)
     results = judged(WEAKER)
     return results if best_of(results) > 0 else [*judged(STRONGER), *results]
-
-
-def _judge_each(
-    features: Features,
-    labels: Labels,
-    folds: Labels,
-    penalties: Sequence[float],
-    *,
-    num_views: int,
-    balanced: bool,
-) -> list[PenaltyResult]:
-    """Judge these penalties, in their order, as :func:`cross_validate` does."""
-    trained = [folds != fold for fold in range(int(folds.max()) + 1)]
-    paths = [
-        fit_path(features[inside], labels[inside], penalties=penalties, balanced=balanced)
-        for inside in trained
-    ]
-    judged = features[:, :num_views]
-    results: list[PenaltyResult] = []
-    with fitting(), ThreadPoolExecutor(len(paths)) as pool:
-        for penalty in penalties:
-            each = list(pool.map(lambda path: next(path).logits(judged), paths))
-            left_out, seen = np.zeros_like(each[0]), []
-            for logits, inside in zip(each, trained, strict=True):
-                left_out[~inside] = logits[~inside]
-                seen.append((logits[inside], labels[inside]))
-            train = judge(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
-            results.append(PenaltyResult(penalty, train, judge(left_out, labels), left_out))
-            losses = [result.val["loss"] for result in results[-3:]]
-            if len(losses) == 3 and losses[0] < losses[1] < losses[2]:
-                break
-    return results
 
 
 def judge(logits: Floats, labels: Labels) -> dict[str, float]:

@@ -87,17 +87,14 @@ def train_probe(
     )
     backbone = Backbone(network, params.model.name, description.preprocessing)
     begun = time.monotonic()
-    features = _shared_features(
-        rows,
-        fabric,
-        partial(
-            extraction.features_of,
-            backbone=backbone,
-            views=extraction.probe_views(params.train, params.augment),
-            clips=clips,
-            runtime=params.runtime,
-        ),
+    computed = partial(
+        extraction.features_of,
+        backbone=backbone,
+        views=extraction.probe_views(params.train, params.augment),
+        clips=clips,
+        runtime=params.runtime,
     )
+    features = _shared_features(rows, fabric, computed)
     if features is None:
         return
     feature_seconds = time.monotonic() - begun
