@@ -18,7 +18,6 @@ from slowfast_finetune.base.tables import RowT, Table
 from slowfast_finetune.clips.clip_tables import CLIPS, REJECTED, ClipRow, RejectedRow
 from slowfast_finetune.comparing.crossval_files import SUMMARY_NAME, CrossvalResults, read_crossval
 from slowfast_finetune.evaluation import result_tables as tables
-from slowfast_finetune.predicting.timeline_settings import settings_path
 from slowfast_finetune.scoring.novelty import FAMILIAR
 from slowfast_finetune.timelines import timeline_tables
 from slowfast_finetune.training.history import HISTORY, EpochRow
@@ -138,7 +137,9 @@ def read_results(files: ResultFiles) -> Results:
         params_text=_read_text(files.params),
         timelines=files.rows(timeline_tables.TIMELINES),
         timeline_scores=files.rows(timeline_tables.TIMELINE_SCORES),
-        timeline_settings=_read_json(settings_path(files.checkpoint)),
+        timeline_settings=_read_json(
+            files.checkpoint.with_name(f"{files.checkpoint.stem}_timeline.json")
+        ),
         relabelled=_read_json(counts) if counts.is_file() else {},
     )
     _check_agreement(results, files)
