@@ -27,15 +27,7 @@ def main() -> None:
     restore_entries(rows, params=params, store=store, project=project)
     rows = [row for row in rows if row.split == "train"]
     shape = ClipShape(params.clip.num_frames, params.train.crop_size)
-    steps = plan_training_epoch(
-        rows,
-        params.augment,
-        shape,
-        batch_size=params.train.batch_size,
-        balanced=False,
-        seed=0,
-        epoch=1,
-    )
+    steps = plan_training_epoch(rows, params.train, params.augment, shape, epoch=1)
     reader = ClipReader(rows, folder=store.folder, shape=shape)
     loader = ClipLoader(reader, [step.windows for step in steps], num_threads=1)
     read = {}

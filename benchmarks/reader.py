@@ -137,18 +137,12 @@ def _copying(cached: Cached, crop_size: int, *, rounds: int) -> dict[str, Any]:
 
 
 def _plan(rows: Sequence[ClipRow], crop_size: int, *, epochs: int) -> list[Sequence[Window]]:
+    params = demo_params(augment={"max_zoom": 1.0}, train={"batch_size": BATCH})
+    shape = ClipShape(NUM_FRAMES, crop_size)
     return [
         step.windows
         for epoch in range(-(-epochs // len(rows)))
-        for step in plan_training_epoch(
-            rows,
-            demo_params(augment={"max_zoom": 1.0}).augment,
-            ClipShape(NUM_FRAMES, crop_size),
-            batch_size=BATCH,
-            balanced=False,
-            seed=0,
-            epoch=epoch,
-        )
+        for step in plan_training_epoch(rows, params.train, params.augment, shape, epoch=epoch)
     ]
 
 

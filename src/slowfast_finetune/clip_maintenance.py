@@ -48,8 +48,7 @@ def _corner(folder: Path) -> Corner:
     with suppress(EntryError):
         settings = store.settings()
     with suppress(EntryError):
-        found = [store.info(key) for key in entries.values()]
-        raw = sum(info.raw_bytes for info in found)
+        raw = sum(store.info(key).raw_bytes for key in entries.values())
     return Corner(folder.name, settings, len(entries), size_of(entries), raw)
 
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from synthetic import make_rows, write_entry
-from toy_learner import augment
+from synthetic import make_params, make_rows, write_entry
 
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.params import ClipShape, Params
@@ -146,15 +145,8 @@ def test_what_was_used_last_stays_open(
 
 
 def plan_of(rows: Sequence[ClipRow], batch_size: int = 2) -> list[Sequence[Window]]:
-    steps = plan_training_epoch(
-        rows,
-        augment(),
-        ClipShape(8, 32),
-        batch_size=batch_size,
-        balanced=False,
-        seed=0,
-        epoch=0,
-    )
+    params = make_params(train={"batch_size": batch_size})
+    steps = plan_training_epoch(rows, params.train, params.augment, ClipShape(8, 32), epoch=0)
     return [step.windows for step in steps]
 
 

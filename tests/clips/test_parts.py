@@ -290,16 +290,9 @@ def test_windows_lie_in_their_part(cache: Cache) -> None:
     clips, _ = cache(rows_of(cache.project, "x/long.mp4", (20.0, 22.0), (24.0, 24.1)))
     reader = ClipReader(clips, folder=cache.store.folder, shape=ClipShape(8, 32))
     seen = {0: set[int](), 1: set[int]()}
+    shape = ClipShape(8, 32)
     for epoch in range(60):
-        (step,) = plan_training_epoch(
-            clips,
-            PARAMS.augment,
-            ClipShape(8, 32),
-            batch_size=8,
-            balanced=False,
-            seed=0,
-            epoch=epoch,
-        )
+        (step,) = plan_training_epoch(clips, PARAMS.train, PARAMS.augment, shape, epoch=epoch)
         for window in step.windows:
             seen[window.clip].add(window.start + clips[window.clip].first_frame)
     assert min(seen[0]) == 300  # 20 s

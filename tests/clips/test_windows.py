@@ -6,8 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from synthetic import make_rows
-from toy_learner import augment
+from synthetic import make_params, make_rows
 
 from slowfast_finetune.base.params import ClipShape
 from slowfast_finetune.clips.clip_tables import ClipRow
@@ -27,14 +26,10 @@ AUGMENT = ("random_crop", "max_zoom", "horizontal_flip", "mixup_alpha", "cutmix_
 
 def train_plan(rows: list[ClipRow], **changes: Any) -> list[Step]:
     looks = {name: changes.pop(name) for name in AUGMENT if name in changes}
-    settings: dict[str, Any] = {
-        "shape": ClipShape(8, changes.pop("crop_size", 32)),
-        "batch_size": 4,
-        "balanced": False,
-        "seed": 0,
-        "epoch": 0,
-    }
-    return plan_training_epoch(rows, augment(**looks), **{**settings, **changes})
+    shape = ClipShape(8, changes.pop("crop_size", 32))
+    epoch = changes.pop("epoch", 0)
+    params = make_params(augment=looks, train=changes)
+    return plan_training_epoch(rows, params.train, params.augment, shape, epoch=epoch)
 
 
 def flat(plan: list[Step]) -> list[Window]:
@@ -201,7 +196,7 @@ def test_balanced_epochs_show_every_class_alike() -> None:
     rows = imbalanced_rows()
     seen = Counter[int]()
     for epoch in range(60):
-        windows = flat(train_plan(rows, balanced=True, epoch=epoch))
+        windows = flat(train_plan(rows, class_balance="sampler", epoch=epoch))
         assert len(windows) == len(rows)
         by_class = Counter(rows[window.clip].label for window in windows)
         assert sorted(by_class.values()) == [4, 5, 5], "14 clips, 3 classes"
@@ -215,7 +210,7 @@ def test_balanced_epochs_show_every_class_alike() -> None:
 
 
 def test_balanced_epochs_of_balanced_clips_show_each_once() -> None:
-    windows = flat(train_plan(make_rows(12), balanced=True))
+    windows = flat(train_plan(make_rows(12), class_balance="sampler"))
     assert sorted(window.clip for window in windows) == list(range(12))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from slowfast_finetune.base.console import count, progress, say
 from slowfast_finetune.base.errors import DataError, VideoError, frame_too_large
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo
 from slowfast_finetune.base.manifest_table import ManifestRow, case_noun
 from slowfast_finetune.base.params import CacheParams, Params
@@ -47,8 +48,18 @@ def cache_videos(
     results = decode_all(jobs, runtime=params.runtime)
     for entries in progress(results, total=len(jobs), label="decoding"):
         outcomes |= entries
-    found = [outcomes[keys[row.case]] for row in manifest]
-    return _tables(manifest, found, params.cache, store)
+    clips: list[ClipRow] = []
+    rejected: list[RejectedRow] = []
+    for row in manifest:
+        outcome = outcomes[keys[row.case]]
+        try:
+            if isinstance(outcome, VideoError):
+                raise outcome
+            _check_limits(outcome.facts, params.cache)
+            clips.append(clip_row(row, outcome, store))
+        except VideoError as error:
+            rejected.append(RejectedRow.of(row, error))
+    return clips, rejected
 
 
 def restore_entries(
@@ -141,9 +152,7 @@ def _jobs(
     project: Path,
 ) -> list[DecodeJob]:
     """The jobs that make entries, in the order of the rows: one a video, if it has few parts."""
-    wanted: dict[str, list[FrameRange | None]] = defaultdict(list)
-    for key in keys:
-        wanted[key.partition("/")[0]].append(range_of(key))
+    wanted = grouped(keys, key=lambda key: key.partition("/")[0])
     # Copies of a video share an entry, made from one that is still there.
     videos: dict[str, Path] = {}
     for row in rows:
@@ -157,8 +166,8 @@ def _jobs(
     hashed_as = memo.fingerprints({path: key for key, path in videos.items()}) if videos else {}
     jobs = []
     for content_hash, video in videos.items():
-        ranges = sorted(each for each in wanted[content_hash] if each is not None)
-        chunks: list[list[FrameRange]] = [[]] if None in wanted[content_hash] else []
+        ranges = sorted(each for key in wanted[content_hash] if (each := range_of(key)))
+        chunks: list[list[FrameRange]] = [[]] if content_hash in wanted[content_hash] else []
         chunks += [ranges[i : i + MAX_RANGES] for i in range(0, len(ranges), MAX_RANGES)]
         jobs += [
             DecodeJob(
@@ -181,25 +190,6 @@ def held_entries(store: ClipStore, content_hashes: Iterable[str]) -> dict[str, E
         with suppress(EntryError):
             held[content_hash] = store.info(content_hash)
     return held
-
-
-def _tables(
-    manifest: Sequence[ManifestRow],
-    outcomes: Sequence[EntryInfo | VideoError],
-    cache: CacheParams,
-    store: ClipStore,
-) -> tuple[list[ClipRow], list[RejectedRow]]:
-    clips: list[ClipRow] = []
-    rejected: list[RejectedRow] = []
-    for row, outcome in zip(manifest, outcomes, strict=True):
-        try:
-            if isinstance(outcome, VideoError):
-                raise outcome
-            _check_limits(outcome.facts, cache)
-            clips.append(clip_row(row, outcome, store))
-        except VideoError as error:
-            rejected.append(RejectedRow.of(row, error))
-    return clips, rejected
 
 
 def _check_limits(facts: VideoFacts, cache: CacheParams) -> None:
@@ -251,9 +241,7 @@ def summary(clips: Sequence[ClipRow], rejected: Sequence[RejectedRow]) -> str:
         (sum(row.truncated for row in clips), "longer than clip.max_seconds, used up to there"),
     ]
     lines += [f"{count} {text}" for count, text in marks if count]
-    by_reason: dict[str, list[RejectedRow]] = defaultdict(list)
-    for row in rejected:
-        by_reason[row.reason].append(row)
+    by_reason = grouped(rejected, key=lambda row: row.reason)
     for reason, rows in sorted(by_reason.items(), key=lambda pair: -len(pair[1])):
         lines.append(f"{len(rows)} refused, {reason}: e.g. {rows[0].case}: {rows[0].detail}")
     return "\n".join(lines)

@@ -32,15 +32,9 @@ import pydantic
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.base.files import read_errors, write_text
 from slowfast_finetune.base.params import ClipParams
+from slowfast_finetune.clips import stored_frames
 from slowfast_finetune.clips.clip_tables import ClipRow
-from slowfast_finetune.clips.stored_frames import (
-    HEADER_BYTES,
-    Frames,
-    StoredFrames,
-    encode_jpeg,
-    open_frames,
-    read_header,
-)
+from slowfast_finetune.clips.stored_frames import HEADER_BYTES, Frames
 from slowfast_finetune.decoding.sampling import FrameRange
 from slowfast_finetune.decoding.video_facts import VideoFacts
 
@@ -108,7 +102,7 @@ def stored_size(frame: Frames, clip: ClipParams) -> int:
     """What a frame takes in the store under these settings [bytes]."""
     if clip.encoding == "raw":
         return frame.nbytes
-    return len(encode_jpeg(frame, quality=clip.jpeg_quality))
+    return len(stored_frames.encode_jpeg(frame, quality=clip.jpeg_quality))
 
 
 class EntryFolder:
@@ -149,7 +143,7 @@ class StoredClips(EntryFolder):
         found = [FrameRange(*map(int, m.groups())) for n in names if (m := _RANGE.fullmatch(n))]
         return min((held for held in found if held.covers(needed)), default=None)
 
-    def clip(self, row: ClipRow) -> StoredFrames:
+    def clip(self, row: ClipRow) -> stored_frames.StoredFrames:
         """Map the frames of a case's clip, (num_frames, H, W, 3), wherever they are stored.
 
         Raises:
@@ -205,7 +199,7 @@ class StoredClips(EntryFolder):
                         sizes[entry.name.removesuffix(SUFFIX)] = entry.stat().st_size
         return sizes
 
-    def frames(self, key: str) -> StoredFrames:
+    def frames(self, key: str) -> stored_frames.StoredFrames:
         """Map an entry's frames, read-only; they are read from disk when touched.
 
         Raises:
@@ -213,7 +207,7 @@ class StoredClips(EntryFolder):
         """
         path = self.path(key)
         try:
-            return open_frames(path)
+            return stored_frames.open_frames(path)
         except (OSError, ValueError) as error:
             raise EntryError(f"{path}: cannot be mapped: {error}") from error
 
@@ -316,7 +310,7 @@ class EntryWriter:
         elif self._last is not None and np.array_equal(frame, self._last):
             self._spans.append(self._spans[-1])
         else:
-            data = encode_jpeg(frame, quality=self._jpeg_quality)
+            data = stored_frames.encode_jpeg(frame, quality=self._jpeg_quality)
             self._spans.append((self._num_bytes, len(data)))
             self._write(data)
             self._last = frame
@@ -384,7 +378,7 @@ def _format_header(info: EntryInfo, key: str, tensors: dict[str, tuple[str, list
 
 def _parse_header(data: bytes) -> tuple[EntryInfo, str]:
     """What an entry says of itself, and its key."""
-    header = read_header(data)
+    header = stored_frames.read_header(data)
     metadata = header.pop("__metadata__")
     version = metadata["format_version"]
     if version != str(FORMAT_VERSION):

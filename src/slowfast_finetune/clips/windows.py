@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slowfast_finetune.base.params import AugmentParams, ClipShape
+from slowfast_finetune.base.params import AugmentParams, ClipShape, TrainParams
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.decoding.sampling import window_starts
 
@@ -72,21 +72,20 @@ class MicroBatch:
 
 def plan_training_epoch(
     rows: Sequence[ClipRow],
+    recipe: TrainParams,
     augment: AugmentParams,
     shape: ClipShape,
     *,
-    batch_size: int,
-    balanced: bool,
-    seed: int,
     epoch: int,
 ) -> list[Step]:
     """One window of every video, in random order, in steps: what an epoch trains on.
 
-    Depends on the arguments alone. With ``balanced`` an epoch has as many windows, but the same
-    number of every class. A last step of a single clip joins the one before it: its batch-norm
-    statistics would be those of one video.
+    Depends on the arguments alone: of the recipe, on batch size, class balance and seed. With the
+    sampler an epoch has as many windows, but the same number of every class. A last step of a
+    single clip joins the one before it: its batch-norm statistics would be those of one video.
     """
-    rng = np.random.default_rng([seed, epoch])
+    batch_size, balanced = recipe.batch_size, recipe.class_balance == "sampler"
+    rng = np.random.default_rng([recipe.seed, epoch])
     order = _balanced_order(rows, rng) if balanced else rng.permutation(len(rows)).tolist()
     windows = [_random_window(clip, rows[clip], rng, augment, shape) for clip in order]
     parts = in_batches(windows, size=batch_size)

@@ -9,13 +9,8 @@ import numpy as np
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
 from slowfast_finetune.comparing.sources import check_same_classes
-from slowfast_finetune.evaluation.resampling import (
-    COVERAGE,
-    NORMAL_QUANTILE,
-    bootstrap_interval,
-    few_units,
-    resampled,
-)
+from slowfast_finetune.evaluation import resampling
+from slowfast_finetune.evaluation.resampling import COVERAGE, NORMAL_QUANTILE
 from slowfast_finetune.evaluation.result_tables import Predictions, cases_of
 from slowfast_finetune.scoring.metrics import Floats, Labels, label_sums, scores_of_sums
 from slowfast_finetune.timelines.segment_scores import Timeline, draws, scores_of
@@ -155,7 +150,7 @@ def differences(
         drawn = b[name] - of_a
         if not np.isnan(drawn[0]):
             one, other, gain = (float(each[0]) for each in (of_a, b[name], drawn))
-            low, high = bootstrap_interval(drawn[1:], num_units=num_units)
+            low, high = resampling.bootstrap_interval(drawn[1:], num_units=num_units)
             known = (None, None) if math.isnan(low) else (low, high)
             found.append(Difference(name, one, other, gain, *known))
     return tuple(found)
@@ -167,7 +162,7 @@ def _scores(run: Predictions, units: Labels) -> dict[str, Floats]:
     Classes without videos are left out. The resamples are the same for any run.
     """
     by_unit = _unit_sums(run, units)
-    sums = np.vstack([by_unit.sum(axis=0), resampled(by_unit, count=NUM_RESAMPLES)])
+    sums = np.vstack([by_unit.sum(axis=0), resampling.resampled(by_unit, count=NUM_RESAMPLES)])
     labels, losses = sums[:, :-1], sums[:, -1]
     num_videos = labels[:, : labels.shape[1] // 3].sum(axis=1)
     scores = scores_of_sums(labels)
@@ -239,7 +234,7 @@ def describe(comparison: Comparison, *, a: str, b: str) -> str:
     unit = comparison.unit_noun
     by = f" in {count(comparison.num_units, unit)}, resampled by {unit}" if grouped else ""
     cases = f"{comparison.noun}s"
-    few = few_units(comparison.num_units, unit)
+    few = resampling.few_units(comparison.num_units, unit)
     lines += [
         "",
         f"{comparison.num_videos} {cases}{by}; only A correct: {comparison.only_a}, only B "
@@ -304,5 +299,5 @@ def describe_timelines(found: TimelineComparison) -> str:
     said = f"timelines of {found.num_videos} videos, resampled by {unit}"
     if found.num_left_out:
         said += f"; {found.num_left_out} more have none in A or B, or other labels there"
-    few = few_units(found.num_units, unit)
+    few = resampling.few_units(found.num_units, unit)
     return "\n".join(["", *table_of(found.differences), "", said, *([few] if few else [])])

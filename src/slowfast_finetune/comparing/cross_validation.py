@@ -185,13 +185,12 @@ def learning_curve(
             order = rng.permutation(np.unique(units[training]))
             for index, share in enumerate(SHARES):
                 used = training[np.isin(units[training], _drawn(order, units, labels, share))]
-                with logistic.fitting():
-                    (head,) = logistic.fit_path(
-                        features.values[used],
-                        labels[used],
-                        penalties=[found.penalties[fold]],
-                        balanced=params.train.is_balanced,
-                    )
+                head = logistic.fit_head(
+                    features.values[used],
+                    labels[used],
+                    penalty=found.penalties[fold],
+                    balanced=params.train.is_balanced,
+                )
                 probabilities = _probabilities(head, features.unmirrored[tested], temperature=1.0)
                 right[index, draw, tested] = probabilities.argmax(axis=1) == labels[tested]
                 sizes[index, draw, fold] = len(used)
@@ -205,8 +204,7 @@ def learning_curve(
 
 def _drawn(order: Labels, units: Labels, labels: Labels, share: float) -> Labels:
     """The first units of an order, and of each class that these lack the first one that has it."""
-    count = max(1, math.ceil(share * len(order)))
-    chosen = list(order[:count])
+    chosen = list(order[: max(1, math.ceil(share * len(order)))])
     for label in np.unique(labels[np.isin(units, order)]):
         has = np.unique(units[labels == label])
         if not np.isin(chosen, has).any():

@@ -95,8 +95,7 @@ def stated_aspect(stream: av.VideoStream) -> Fraction:
 
 def plausible_aspect(aspect: Fraction, frame: av.VideoFrame) -> Fraction | None:
     """Width of a pixel by its height; None where what the file says cannot be true."""
-    width = frame.width * aspect
-    ratio = width / frame.height
+    ratio = frame.width * aspect / frame.height
     is_strip = not 1 / MAX_ASPECT_RATIO <= ratio <= MAX_ASPECT_RATIO
     if not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT or (is_strip and aspect != 1):
         return None

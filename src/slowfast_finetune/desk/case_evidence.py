@@ -14,7 +14,7 @@ from slowfast_finetune.clips.clip_store import ClipStore
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.features.feature_store import Features
 from slowfast_finetune.features.likeness import nearest
-from slowfast_finetune.features.logistic import fit_path, fitting, held_out_probabilities
+from slowfast_finetune.features.logistic import fit_head, held_out_probabilities
 from slowfast_finetune.inspection.duplicates import exact_copies, near_copies
 from slowfast_finetune.inspection.label_errors import cross_predict
 from slowfast_finetune.inspection.video_summary import VideoSummary, summarise_entry
@@ -122,8 +122,7 @@ def by_features(
         probabilities, penalty = np.full((len(rows), len(class_names)), np.nan), 1.0
     unlabelled = None
     if others:
-        with fitting():
-            (head,) = fit_path(of_cases[:, None], labels, penalties=[penalty], balanced=balanced)
+        head = fit_head(of_cases[:, None], labels, penalty=penalty, balanced=balanced)
         predicted: Floats = softmax(head.logits(of_others), axis=1)
         like = _neighbours(rows, *nearest(of_others, of_cases, k=NUM_NEIGHBOURS))
         unlabelled = Unlabelled(others, of_others, predicted, like)

@@ -16,24 +16,15 @@ from filelock import FileLock
 
 from slowfast_finetune.base.errors import DataError, InputError
 from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.hash_memo import Fingerprint, fingerprint
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
-from slowfast_finetune.indexing.label_table import (
-    DECISION_COLUMNS,
-    TEST_WORD,
-    TIME_DIGITS,
-    Cells,
-    LabelTable,
-    ListedRow,
-    Span,
-    composed,
-    read_cells,
-    read_labels,
-)
+from slowfast_finetune.indexing import label_table
+from slowfast_finetune.indexing.label_table import Span
 
 # Words that the column `reason` may hold after the reason a case was shown for.
-TEST, BLIND, SPLIT, UNDO = TEST_WORD, "blind", "split", "undo"
-_ADDED_COLUMNS = ("start", "end", *DECISION_COLUMNS)
+TEST, BLIND, SPLIT, UNDO = label_table.TEST_WORD, "blind", "split", "undo"
+_ADDED_COLUMNS = ("start", "end", *label_table.DECISION_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -87,7 +78,7 @@ class DecisionTable:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read_at: Fingerprint | None = None
-        self._table = LabelTable(path)
+        self._table = label_table.LabelTable(path)
         self._entries: list[Decision] = []
         self._by_video: dict[str, list[Decision]] = {}
         self._read()
@@ -103,11 +94,11 @@ class DecisionTable:
             stamp = None
         if stamp == self._read_at:
             return
-        self._table = read_labels(self.path) if stamp else LabelTable(self.path)
+        self._table = (
+            label_table.read_labels(self.path) if stamp else label_table.LabelTable(self.path)
+        )
         self._entries = _decisions(self._table.listed)
-        self._by_video = {}
-        for entry in self._entries:
-            self._by_video.setdefault(entry.span.video, []).append(entry)
+        self._by_video = grouped(self._entries, key=lambda entry: entry.span.video)
         self._read_at = stamp
 
     @property
@@ -211,11 +202,11 @@ class DecisionTable:
             expected=latest,
         )
 
-    def _prepared(self) -> Cells:
+    def _prepared(self) -> label_table.Cells:
         """The table, with the columns of decisions; called under the lock."""
         if not self.path.exists():
             write_text(self.path, ",".join(("video", "label", *_ADDED_COLUMNS)) + "\n")
-        cells = read_cells(self.path)
+        cells = label_table.read_cells(self.path)
         missing = [name for name in _ADDED_COLUMNS if name not in cells.header]
         if not missing:
             return cells
@@ -223,7 +214,7 @@ class DecisionTable:
         text = [next(lines) for _ in range(cells.header_lines)]
         text[-1] = cells.separator.join((text[-1].rstrip("\r\n"), *missing)) + cells.line_end
         write_text(self.path, "".join((*text, *lines)))
-        return read_cells(self.path)
+        return label_table.read_cells(self.path)
 
     def _shared_cells(self, video: str, split: str | None) -> dict[str, str]:
         """The split and the group that the table has for a video."""
@@ -233,7 +224,7 @@ class DecisionTable:
             return {"split": of_video[-1].split or "", "group": of_video[-1].group or ""}
         return {"split": split} if split and any(row.split for row in rows) else {}
 
-    def _append(self, cells: Cells, rows: Iterable[Sequence[str]]) -> None:
+    def _append(self, cells: label_table.Cells, rows: Iterable[Sequence[str]]) -> None:
         text = io.StringIO(newline="")
         csv.writer(text, delimiter=cells.separator, lineterminator=cells.line_end).writerows(rows)
         data = (cells.missing_end + text.getvalue()).encode()
@@ -257,7 +248,7 @@ def checked_label(label: str) -> str:
     Raises:
         InputError: it cannot be the name of a class.
     """
-    name = composed(label).strip()
+    name = label_table.composed(label).strip()
     if not name or not name.isprintable():
         raise InputError(f"a label is some text on one line, found {label!r}")
     if name == NONE_OF_THESE:
@@ -280,7 +271,7 @@ def decider() -> str:
         return str(os.getuid())
 
 
-def _decisions(listed: Iterable[ListedRow]) -> list[Decision]:
+def _decisions(listed: Iterable[label_table.ListedRow]) -> list[Decision]:
     """The rows of a table; consecutive decisions of one moment and video are one."""
     found = []
     for _, rows in groupby(listed, lambda each: (each.decided_at or each.number, each.row.video)):
@@ -303,5 +294,5 @@ def _decisions(listed: Iterable[ListedRow]) -> list[Decision]:
 def _time_cell(time: float | None, separator: str) -> str:
     if time is None:
         return ""
-    text = f"{time:.{TIME_DIGITS}f}".rstrip("0").rstrip(".")
+    text = f"{time:.{label_table.TIME_DIGITS}f}".rstrip("0").rstrip(".")
     return text.replace(".", ",") if separator == ";" else text

@@ -1,10 +1,9 @@
 """The HTTP application of the label desk, for this machine alone."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import Body, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from slowfast_finetune.base.errors import InputError
@@ -19,12 +18,6 @@ DESK_PAGE = {
     "theme.js": ["serving/theme.js"],
     "script.js": ["desk/desk_page.js"],
 }
-
-
-class Undo(BaseModel):
-    """Which decision is taken back."""
-
-    key: str
 
 
 def create_desk_app(desk: LabelDesk, *, token: str, blind: bool, names: frozenset[str]) -> ASGIApp:
@@ -65,8 +58,8 @@ def create_desk_app(desk: LabelDesk, *, token: str, blind: bool, names: frozense
         return {"made": desk.decide(choice), **desk.progress()}
 
     @app.post(f"/{token}/undo")
-    def undo(chosen: Undo) -> dict[str, Any]:
-        desk.undo(chosen.key)
+    def undo(key: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
+        desk.undo(key)
         return desk.progress()
 
     @app.get(f"/{token}/loop")

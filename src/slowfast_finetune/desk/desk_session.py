@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from slowfast_finetune.base.errors import InputError
 from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.manifest_table import MANIFEST, Split, case_name
 from slowfast_finetune.base.params import Params, load_params, parse_params
 from slowfast_finetune.base.store_location import locate, written_path
@@ -131,9 +132,7 @@ class LabelDesk:
 
     def _decided(self, items: Sequence[_Item], standing: Sequence[Decision]) -> dict[str, Any]:
         """The latest row about each case by its name, and whether the case is to be asked still."""
-        by_video: dict[str, list[Decision]] = {}
-        for decision in standing:
-            by_video.setdefault(decision.span.video, []).append(decision)
+        by_video = grouped(standing, key=lambda decision: decision.span.video)
         decided = {}
         for item in items:
             latest = self.table.latest(item.span)

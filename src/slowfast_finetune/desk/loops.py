@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from slowfast_finetune.base.errors import VideoError
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.base.store_location import locate, store_root
 from slowfast_finetune.clips.clip_store import EntryError, StoredClips
@@ -52,9 +53,7 @@ class LoopMaker:
 
     def __init__(self, project: Path, params: Params, rows: Sequence[ClipRow]) -> None:
         self._project, self._params = project, params
-        self._rows: dict[str, list[ClipRow]] = {}
-        for row in rows:
-            self._rows.setdefault(row.video_path, []).append(row)
+        self._rows = grouped(rows, key=lambda row: row.video_path)
 
     def loop(
         self, video_path: str, start: float | None, end: float | None, *, short_side: int

@@ -1,11 +1,11 @@
 """Compute the size of the clip store and estimate the duration of an epoch. Pure."""
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.params import ClipParams, Params
 from slowfast_finetune.clips.parts import needed_range, part_range, ranges_to_store
 from slowfast_finetune.clips.stored_frames import HEADER_BYTES
@@ -28,23 +28,16 @@ def cache_bytes(videos: Sequence[VideoSummary], clip: ClipParams) -> int:
     """
     padded = clip.num_frames if clip.encoding == "raw" else 0
     sizes: list[float] = []
-    by_content: dict[str, list[VideoSummary]] = defaultdict(list)
-    for video in videos:
-        by_content[video.content_hash].append(video)
-    for cases in by_content.values():
+    for cases in grouped(videos, key=lambda video: video.content_hash).values():
         parts = [video for video in cases if video.start_seconds is not None]
         if len(parts) < len(cases):
             whole = next(video for video in cases if video.start_seconds is None)
             sizes.append(max(whole.num_sampled, padded) * whole.frame_bytes)
-        starts = [part_range(part, clip).first for part in parts]
-        needed = [
-            needed_range(
-                FrameRange(first, first + part.num_sampled),
-                clip,
-                is_open=part.end_seconds is None,
-            )
-            for first, part in zip(starts, parts, strict=True)
-        ]
+        needed = []
+        for part in parts:
+            first = part_range(part, clip).first
+            frames = FrameRange(first, first + part.num_sampled)
+            needed.append(needed_range(frames, clip, is_open=part.end_seconds is None))
         sizes += [
             (held.end - held.first) * parts[0].frame_bytes for held in ranges_to_store(needed, clip)
         ]

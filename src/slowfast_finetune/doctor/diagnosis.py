@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.hash_memo import MEMO_NAME, HashMemo, hash_files
 from slowfast_finetune.base.manifest_table import MANIFEST, ManifestRow, Split
 from slowfast_finetune.base.params import DataParams, Params
@@ -202,14 +203,12 @@ def _unsplit(
 
 def _choose_sheets(rows: Sequence[ManifestRow]) -> dict[str, list[str]]:
     """Choose evenly spaced videos of each class for its contact sheet."""
-    paths: dict[str, list[str]] = {}
-    for row in rows:
-        paths.setdefault(row.class_name, []).append(row.case)
+    of_class = grouped(rows, key=lambda row: row.class_name)
     least, most = STRIPS_PER_CLASS
-    wanted = min(most, max(least, MAX_STRIPS // len(paths)))
+    wanted = min(most, max(least, MAX_STRIPS // len(of_class)))
     return {
-        name: [found[i] for i in middle_indices(len(found), min(wanted, len(found)))]
-        for name, found in sorted(paths.items())
+        name: [found[i].case for i in middle_indices(len(found), min(wanted, len(found)))]
+        for name, found in sorted(of_class.items())
     }
 
 
@@ -238,12 +237,11 @@ def class_facts(
     videos: Sequence[VideoSummary], rejected: Sequence[RejectedRow], *, num_frames: int
 ) -> list[ClassFacts]:
     """Compute the statistics of each class, by name; a clip has ``num_frames``."""
-    of_class: dict[str, list[VideoSummary]] = {video.class_name: [] for video in rejected}
-    for video in videos:
-        of_class.setdefault(video.class_name, []).append(video)
+    of_class = grouped(videos, key=lambda video: video.class_name)
     num_rejected = Counter(video.class_name for video in rejected)
     facts = []
-    for name, own in sorted(of_class.items()):
+    for name in sorted({*of_class, *num_rejected}):
+        own = of_class.get(name, [])
         splits = Counter(video.split for video in own)
         seconds = [video.facts.duration_seconds for video in own] or [0.0]
         facts.append(

@@ -198,13 +198,10 @@ def accuracy_of_subsets(
     rows = []
     for name, chosen in subsets.items():
         if chosen.any() and not chosen.all():
-            ends = resampling.interval_of_part(
-                right[chosen], units[chosen], correlation=correlation
-            )
-            rows.append(
-                tables.SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends)
-            )
-    return [_rounded(row) for row in rows]
+            ends = interval_of_part(right[chosen], units[chosen], correlation=correlation)
+            row = tables.SubsetRow(name, int(chosen.sum()), float(right[chosen].mean()), *ends)
+            rows.append(_rounded(row))
+    return rows
 
 
 def class_rows(outcome: Outcome, class_names: Sequence[str]) -> list[tables.ClassRow]:

@@ -1,12 +1,11 @@
 """Multinomial logistic regression on features, and its strength by cross-validation. Pure."""
 
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -108,6 +107,13 @@ def fit_path(
         yield Head(weight / spread, bias - (weight / spread) @ mean)
 
 
+def fit_head(features: Features, labels: Labels, *, penalty: float, balanced: bool) -> Head:
+    """Fit a head of one penalty; as :func:`fit_path`."""
+    with fitting():
+        (head,) = fit_path(features, labels, penalties=[penalty], balanced=balanced)
+    return head
+
+
 @contextmanager
 def fitting() -> Iterator[None]:
     """Let each fit compute in one thread, and stop at the last step without a warning.
@@ -136,51 +142,34 @@ def cross_validate(
         folds: the fold (N,) in which each video is left out, see :func:`deal_folds`.
         num_views: the first so many views are judged: those that are not mirrored.
     """
-    judged = partial(_judge_each, features, labels, folds, num_views=num_views, balanced=balanced)
+    trained = [folds != fold for fold in range(int(folds.max()) + 1)]
+    shown = features[:, :num_views]
+
+    def judged(penalties: Sequence[float]) -> list[PenaltyResult]:
+        """Judge these penalties, in their order."""
+        paths = [
+            fit_path(features[inside], labels[inside], penalties=penalties, balanced=balanced)
+            for inside in trained
+        ]
+        results: list[PenaltyResult] = []
+        with fitting(), ThreadPoolExecutor(len(paths)) as pool:
+            for penalty in penalties:
+                each = list(pool.map(lambda path: next(path).logits(shown), paths))
+                left_out, seen = np.zeros_like(each[0]), []
+                for logits, inside in zip(each, trained, strict=True):
+                    left_out[~inside] = logits[~inside]
+                    seen.append((logits[inside], labels[inside]))
+                train = judge(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
+                results.append(PenaltyResult(penalty, train, judge(left_out, labels), left_out))
+                losses = [result.val["loss"] for result in results[-3:]]
+                if len(losses) == 3 and losses[0] < losses[1] < losses[2]:
+                    break
+        return results
+
     if len(labels) < MANY_VIDEOS:
         return judged(PENALTIES)
     results = judged(WEAKER)
     return results if best_of(results) > 0 else [*judged(STRONGER), *results]
-
-
-def _judge_each(
-    features: Features,
-    labels: Labels,
-    folds: Labels,
-    penalties: Sequence[float],
-    *,
-    num_views: int,
-    balanced: bool,
-) -> list[PenaltyResult]:
-    """Judge these penalties, in their order, as :func:`cross_validate` does."""
-    trained = [folds != fold for fold in range(int(folds.max()) + 1)]
-    paths = [
-        fit_path(
-            features[inside],
-            labels[inside],
-            penalties=penalties,
-            balanced=balanced,
-        )
-        for inside in trained
-    ]
-    judged = features[:, :num_views]
-    results: list[PenaltyResult] = []
-    with fitting(), ThreadPoolExecutor(len(paths)) as pool:
-        for penalty in penalties:
-            each = list(pool.map(lambda path: next(path).logits(judged), paths))
-            left_out = np.zeros_like(each[0])
-            for logits, inside in zip(each, trained, strict=True):
-                left_out[~inside] = logits[~inside]
-            seen = [
-                (logits[inside], labels[inside])
-                for logits, inside in zip(each, trained, strict=True)
-            ]
-            train = judge(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
-            results.append(PenaltyResult(penalty, train, judge(left_out, labels), left_out))
-            losses = [result.val["loss"] for result in results[-3:]]
-            if len(losses) == 3 and losses[0] < losses[1] < losses[2]:
-                break
-    return results
 
 
 def judge(logits: Floats, labels: Labels) -> dict[str, float]:
@@ -205,14 +194,13 @@ def joined_units(rows: Sequence[ClipRow]) -> Labels:
     """Number (N,) what must not be torn apart: videos of one group, and copies of one content."""
     from scipy.cluster.hierarchy import DisjointSet
 
-    joined = DisjointSet(range(len(rows)))
-    first: dict[str, int] = {}  # video of each content and group
-    for video, row in enumerate(rows):
-        joined.merge(video, first.setdefault(f"content {row.content_hash}", video))
+    joined = DisjointSet(row.content_hash for row in rows)
+    for row in rows:
         if row.group:
-            joined.merge(video, first.setdefault(f"group {row.group}", video))
-    numbers: dict[int, int] = defaultdict(lambda: len(numbers))
-    return np.array([numbers[joined[video]] for video in range(len(rows))], np.int64)
+            joined.add(f"group {row.group}")
+            joined.merge(row.content_hash, f"group {row.group}")
+    numbers: dict[str, int] = defaultdict(lambda: len(numbers))
+    return np.array([numbers[joined[row.content_hash]] for row in rows], np.int64)
 
 
 def deal_folds(
@@ -248,26 +236,23 @@ def deal_folds(
     for number, (_, left_out) in enumerate(dealer.split(labels, labels, units)):
         fold_of[units[left_out]] = number
 
-    def lacking(fold_of: Labels) -> list[int]:
-        """The class of each group that is missing from a training part."""
-        counts = {label: np.bincount(fold_of[units_of[label]]) for label in sorted(names)}
-        return [
-            label
-            for label, held in counts.items()
-            for number in (held - (held.sum() - groups_left)).tolist()
-            for _ in range(number)
-        ]
+    def lacking(fold_of: Labels) -> Counter[int]:
+        """How many groups of each class are missing from training parts."""
+        held = {label: np.bincount(fold_of[own]) for label, own in units_of.items()}
+        return +Counter(
+            {label: int((n - n.sum() + groups_left).clip(0).sum()) for label, n in held.items()}
+        )
 
     # The smallest group moves that helps most: to a new fold, where none helps in the others, as it
     # always does there.
     sizes = np.bincount(units)
     while missing := lacking(fold_of):
         moves = []
-        for unit in units_of[missing[0]]:
+        for unit in units_of[min(missing)]:
             for fold in range(fold_of.max() + 2):
                 moved = fold_of.copy()
                 moved[unit] = fold
-                if (number := len(lacking(moved))) < len(missing):
+                if (number := lacking(moved).total()) < missing.total():
                     moves.append(((fold > fold_of.max(), number, sizes[unit]), moved))
         fold_of = min(moves, key=lambda move: move[0])[1]
     return fold_of[units]
@@ -306,13 +291,7 @@ def fit_probe(
     folds = deal_folds(rows, num_folds=num_folds, seed=seed)
     results = cross_validate(features, labels, folds, num_views=num_views, balanced=balanced)
     best = best_of(results)
-    with fitting():
-        (head,) = fit_path(
-            features,
-            labels,
-            penalties=[results[best].penalty],
-            balanced=balanced,
-        )
+    head = fit_head(features, labels, penalty=results[best].penalty, balanced=balanced)
     logits = results[best].logits[:, num_views // 2].astype(np.float32)
     found = calibrate(logits, labels)
     return Probe(head, results, best, int(folds.max()) + 1, found)

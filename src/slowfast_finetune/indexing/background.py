@@ -2,12 +2,12 @@
 
 import hashlib
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE
 from slowfast_finetune.indexing.discovery import FoundVideo, in_order
 from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelRow
@@ -33,10 +33,7 @@ def add_background(
     Raises:
         DataError: there are no labelled parts.
     """
-    parts: dict[str, list[FoundVideo]] = defaultdict(list)
-    for video in videos:
-        if video.start is not None:
-            parts[video.name].append(video)
+    parts = grouped((v for v in videos if v.start is not None), key=lambda part: part.name)
     if not parts:
         raise DataError(
             f"data.background: {class_name!r} is what lies between labelled parts of videos, and "

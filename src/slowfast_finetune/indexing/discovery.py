@@ -12,6 +12,7 @@ from pathlib import Path
 
 from slowfast_finetune.base.console import count, printable
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, Split
 from slowfast_finetune.indexing.folder_walk import FolderWalk
 from slowfast_finetune.indexing.label_table import LABELS_FILE, LabelRow, LabelTable, composed
@@ -366,9 +367,9 @@ def _unlike_spellings(videos: Sequence[FoundVideo], spellings: dict[str, set[str
         for name, found in spellings.items()
         if len(found) > 1
     ]
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(spellings):
-        alike[re.sub(r"[\s_-]+", " ", name.casefold()).strip()].append(name)
+    alike = grouped(
+        sorted(spellings), key=lambda name: re.sub(r"[\s_-]+", " ", name.casefold()).strip()
+    )
     for names in (names for names in alike.values() if len(names) > 1):
         shown = " and ".join(repr(name) for name in names)
         given = {

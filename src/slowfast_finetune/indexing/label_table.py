@@ -303,10 +303,7 @@ def label_row(cells: dict[str, str], *, decimal_comma: bool) -> LabelRow:
     start, end = (_time(cells.get(name, ""), name, decimal_comma) for name in ("start", "end"))
     if end is not None and end <= (start or 0.0):
         raise ValueError(f"ends at {end:g} s, not after its start at {start or 0:g} s")
-    if end is not None:
-        start = start or 0.0
-    elif not start:
-        start = None  # from the start to the end: all of it
+    start = start or (None if end is None else 0.0)  # from the start to the end: all of it
     return LabelRow(
         video=composed(cells["video"]).replace("\\", "/").removeprefix("./"),
         label=label,

@@ -7,7 +7,7 @@ from pathlib import Path
 from slowfast_finetune.base.manifest_table import ManifestRow, case_name, case_noun
 
 LAST_TESTED = "metrics/predictions.csv"
-ENDS = ("start", "end")
+TIMES = ("start_seconds", "end_seconds")
 
 
 def changed_test_set(rows: Sequence[ManifestRow], *, project: Path) -> str:
@@ -36,11 +36,7 @@ def _cases(table: Path) -> set[str]:
     try:
         with table.open(encoding="utf-8", newline="") as file:
             return {
-                case_name(
-                    row["video_path"],
-                    _time(row.get("start_seconds")),
-                    _time(row.get("end_seconds")),
-                )
+                case_name(row["video_path"], *(_time(row.get(name)) for name in TIMES))
                 for row in csv.DictReader(file)
             }
     except (OSError, ValueError, KeyError, csv.Error):

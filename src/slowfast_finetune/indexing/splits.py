@@ -1,12 +1,13 @@
 """Assign videos to train, val and test; videos that belong together stay together."""
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.manifest_table import SPLITS, Split
 
 PartT = TypeVar("PartT", Split, int)  # what units are dealt to: splits, or folds by number
@@ -157,10 +158,8 @@ def _units(items: Sequence[Item]) -> list[Unit]:
     for item in items:
         for tie in item.ties:
             parent[root(f"tie {tie}")] = root(f"key {item.key}")
-    units: dict[str, Unit] = defaultdict(list)
-    for item in sorted(items, key=lambda item: item.key):
-        units[root(f"key {item.key}")].append(item)
-    return list(units.values())
+    by_key = sorted(items, key=lambda item: item.key)
+    return list(grouped(by_key, key=lambda item: root(f"key {item.key}")).values())
 
 
 def _deal(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.manifest_table import SPLITS, case_name, case_noun
 from slowfast_finetune.base.params import ClipParams, Params
 from slowfast_finetune.clips.clip_tables import RejectedRow
@@ -145,10 +146,8 @@ def _too_slow(videos: Sequence[VideoSummary], clip: ClipParams) -> Iterator[Find
 
 def _unlabelled(videos: Sequence[VideoSummary], *, background: str | None) -> Iterator[Finding]:
     """Report time before and between the labelled parts of videos; how it ends is not known."""
-    parts_of: dict[str, list[VideoSummary]] = {}
-    for video in videos:
-        if video.end_seconds is not None:
-            parts_of.setdefault(video.video_path, []).append(video)
+    ended = (video for video in videos if video.end_seconds is not None)
+    parts_of = grouped(ended, key=lambda part: part.video_path)
     gaps, labelled = [], 0.0
     for path, parts in parts_of.items():
         end = 0.0

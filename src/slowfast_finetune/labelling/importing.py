@@ -1,12 +1,13 @@
 """Turn files of labels of other programs into the rows of a labels.csv."""
 
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from slowfast_finetune.base.console import count
 from slowfast_finetune.base.errors import DataError
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS
 from slowfast_finetune.indexing.label_table import TIME_DIGITS, LabelRow, composed
 from slowfast_finetune.labelling import annotation_tools as tools
@@ -104,21 +105,20 @@ def _rows(listed: Sequence[ListedLabel], videos: VideoNames) -> tuple[list[Label
         for label in listed
     ]
     matches = videos.match({label.video: label.also for label in listed})
-    by_video: dict[str, list[tuple[ListedLabel, LabelRow]]] = defaultdict(list)
-    for label in listed:
-        if video := matches.found.get(label.video):
-            by_video[video].append((label, _row(label, video)))
-    if not by_video:
+    pairs = [
+        (label, _row(label, video)) for label in listed if (video := matches.found.get(label.video))
+    ]
+    if not pairs:
         example = f", e.g. {listed[0].video!r}" if listed else ""
         raise DataError(f"none of the {len(listed)} labels is of a video in the folder{example}")
-    _check_splits([pair for labels in by_video.values() for pair in labels])
+    _check_splits(pairs)
     rows = []
-    for _, labels in sorted(by_video.items()):
+    for _, labels in sorted(grouped(pairs, key=lambda pair: pair[1].video).items()):
         labels.sort(key=lambda pair: (pair[1].start or 0.0, pair[1].end or 0.0))
         kept = [next(same) for _, same in itertools.groupby(labels, key=lambda pair: pair[1])]
         _check_parts(kept)
         rows += [row for _, row in kept]
-    repeated = sum(map(len, by_video.values())) - len(rows)
+    repeated = len(pairs) - len(rows)
     notes = [_summary(rows)]
     notes += [f"left out: {repeated} repeated labels"] if repeated else []
     return rows, notes + _about(matches)

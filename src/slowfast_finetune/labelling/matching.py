@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.indexing.label_table import composed
 
 
@@ -29,9 +30,7 @@ class VideoNames:
 
     def __init__(self, videos: Iterable[str], extensions: Sequence[str]) -> None:
         self._extensions = tuple(extensions)
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for video in sorted(videos):
-            self._by_stem[self._parts(video)[-1]].append(video)
+        self._by_stem = grouped(sorted(videos), key=lambda video: self._parts(video)[-1])
 
     def _parts(self, name: str) -> tuple[str, ...]:
         """Folders and the name without the extension of a video."""

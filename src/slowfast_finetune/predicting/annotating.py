@@ -130,8 +130,7 @@ def write_copy(job: _CopyJob) -> None:
 
 def _encode(job: _CopyJob) -> None:
     path = job.prediction.path
-    settings = DecodeSettings(sample_fps=1, short_side=None)
-    frames = every_frame(path, settings=settings)
+    frames = every_frame(path, settings=DecodeSettings(sample_fps=1, short_side=None))
     first = next(frames)
     height, width = (side - side % 2 or side for side in first[0].shape[:2])
     overlay = Overlay(job.prediction, width=width, height=height)
@@ -199,8 +198,7 @@ class _Sound:
             if time is not None and heard > time:
                 return
             if heard >= 0:
-                shift = round(self._start / packet.time_base)
-                packet.pts -= shift
+                packet.pts -= round(self._start / packet.time_base)
                 packet.dts = packet.pts
                 packet.stream = self._stream
                 self._container.mux(packet)

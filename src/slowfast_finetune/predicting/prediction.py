@@ -31,8 +31,7 @@ class Prediction:
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """The most probable classes, surest first."""
-        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        return ranked[:count]
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:count]
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,7 @@ def doubted(result: Prediction) -> str:
 
 def clock(seconds: float) -> str:
     """A time as ``01:02.3``, with hours where there are any."""
-    tenths = round(seconds * 10)
-    minutes, tenths = divmod(tenths, 600)
+    minutes, tenths = divmod(round(seconds * 10), 600)
     hours, minutes = divmod(minutes, 60)
     ahead = f"{hours}:" if hours else ""
     return f"{ahead}{minutes:02}:{tenths // 10:02}.{tenths % 10}"

@@ -103,14 +103,13 @@ def segments_of(
     """
     labels = np.where(cells.max(axis=1) >= threshold, cells.argmax(axis=1), -1)
     starts = np.flatnonzero(np.diff(labels, prepend=-2)).tolist()
-    edges = np.asarray(edges_seconds, dtype=np.float64)
     runs = [
         _Run(int(labels[start]), start, end)
         for start, end in itertools.pairwise([*starts, len(cells)])
     ]
-    lengths = np.diff(edges)
+    lengths = np.diff(edges_seconds)
     segments = []
-    for label, start, end in _without_short(runs, edges.tolist(), shortest_seconds):
+    for label, start, end in _without_short(runs, edges_seconds, shortest_seconds):
         inside = cells[start:end]
         sure = inside.max(axis=1) if label == -1 else inside[:, label]
         segments.append(
@@ -134,7 +133,6 @@ class _Run(NamedTuple):
 
 def _without_short(runs: list[_Run], edges: Sequence[float], shortest: float) -> list[_Run]:
     """Runs none of which is shorter than ``shortest`` seconds, unless it is the only one."""
-    runs = list(runs)
     lengths = [edges[run.end] - edges[run.start] for run in runs]
     while len(runs) > 1 and min(lengths) < shortest:
         short = lengths.index(min(lengths))

@@ -55,8 +55,7 @@ class Chart:
 
 def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
     """Return round numbers that cover ``low`` to ``high``, 1, 2 or 5 times a power of ten apart."""
-    span = (high - low) or abs(high) or 1.0
-    raw = span / about
+    raw = ((high - low) or abs(high) or 1.0) / about
     power = 10 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -1,6 +1,6 @@
 """Write metrics/report.html: a run on one self-contained page."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from slowfast_finetune.base.console import say
 from slowfast_finetune.base.files import write_text
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.manifest_table import SPLITS, case_noun, unit_noun
 from slowfast_finetune.base.params import Params
 from slowfast_finetune.clips.caching import restore_entries
@@ -124,12 +125,10 @@ def _context(
     background = run_params.get("data", {}).get("background")
     unit, groups = unit_noun(results.clips), {row.video_path: row.group for row in results.clips}
     timeline_units = {groups.get(strip.video_path) or strip.video_path for strip in strips}
-    by_cell: dict[tuple[str, str], list[VideoResult]] = defaultdict(list)
-    for video in reversed(uncertain):
-        by_cell[video.row.actual, video.row.predicted].append(video)
+    surest = reversed(uncertain)
     return {
         "SPLITS": SPLITS,
-        "by_cell": by_cell,
+        "by_cell": grouped(surest, key=lambda video: (video.row.actual, video.row.predicted)),
         "chosen": results.timeline_settings,
         "charts": charts.training_curves(results.history),
         "classes": sorted(results.classes, key=lambda r: 2.0 if r.recall is None else r.recall),

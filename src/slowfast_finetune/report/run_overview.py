@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Template
 
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.base.manifest_table import NONE_OF_THESE, SPLITS, case_noun, unit_noun
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.inspection.readable import duration, percent, template_environment
@@ -77,12 +78,10 @@ def sentences(kind: str, results: Results) -> list[str]:
 
 def data_table(results: Results) -> list[dict[str, Any]]:
     """Count the videos of each class, of the split, and unusual ones; the last row is the sum."""
-    clips_of: dict[str, list[ClipRow]] = defaultdict(list)
-    for clip in results.clips:
-        clips_of[clip.class_name].append(clip)
+    clips_of = grouped(results.clips, key=lambda clip: clip.class_name)
     rejected = Counter(row.class_name for row in results.rejected)
     names = [*results.class_names, *sorted({*clips_of, *rejected} - {*results.class_names})]
-    rows = [(name, clips_of[name], rejected[name]) for name in names]
+    rows = [(name, clips_of.get(name, []), rejected[name]) for name in names]
     return [_data_row(*row) for row in (*rows, ("all", results.clips, rejected.total()))]
 
 

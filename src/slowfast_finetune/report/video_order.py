@@ -1,9 +1,9 @@
 """Choose and order the test videos that are shown. Pure."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain, zip_longest
 
+from slowfast_finetune.base.grouping import grouped
 from slowfast_finetune.report.results import VideoResult
 
 BARS = 4  # classes whose probabilities are shown
@@ -34,10 +34,8 @@ def most_informative(predictions: Sequence[VideoResult]) -> list[VideoResult]:
     First the wrong predictions, by falling confidence; then the correct ones, one of each class in
     turn, by rising confidence within the class.
     """
-    correct: dict[str, list[VideoResult]] = defaultdict(list)
-    for video in least_certain(predictions):
-        if video.is_right:
-            correct[video.row.actual].append(video)
+    right = (video for video in least_certain(predictions) if video.is_right)
+    correct = grouped(right, key=lambda video: video.row.actual)
     in_turn = chain.from_iterable(zip_longest(*(correct[name] for name in sorted(correct))))
     return surest_mistakes(predictions) + [video for video in in_turn if video is not None]
 

@@ -94,20 +94,18 @@ def segment_rows(
     path: str, timeline: Timeline, class_names: Sequence[str], found: Sequence[Segment]
 ) -> list[TimelineRow]:
     """Rows of both timelines of a video, which they fill."""
-    rows = []
-    for source, stretches in (("true", timeline.true), ("predicted", timeline.predicted)):
-        for label, start, end, _ in labelled.filled(stretches, timeline.seconds):
-            rows.append(
-                TimelineRow(
-                    path,
-                    source,  # type: ignore[arg-type]  # of a tuple mypy keeps no literals
-                    round(start, 3),
-                    round(end, 3),
-                    None if label == BACKGROUND else class_names[label],
-                    _confidence(found, start, end) if source == "predicted" else None,
-                )
-            )
-    return rows
+    return [
+        TimelineRow(
+            path,
+            source,  # type: ignore[arg-type]  # of a tuple mypy keeps no literals
+            round(start, 3),
+            round(end, 3),
+            None if label == BACKGROUND else class_names[label],
+            _confidence(found, start, end) if source == "predicted" else None,
+        )
+        for source, stretches in (("true", timeline.true), ("predicted", timeline.predicted))
+        for label, start, end, _ in labelled.filled(stretches, timeline.seconds)
+    ]
 
 
 def _confidence(found: Sequence[Segment], start: float, end: float) -> float | None:

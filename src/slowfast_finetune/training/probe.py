@@ -18,14 +18,8 @@ from slowfast_finetune.base.manifest_table import case_noun
 from slowfast_finetune.base.params import AugmentParams, Params, TrainParams
 from slowfast_finetune.clips.clip_tables import ClipRow
 from slowfast_finetune.clips.windows import ViewPlan, plan_views
-from slowfast_finetune.features.extraction import (
-    Backbone,
-    VideoFeatures,
-    compute,
-    features_of,
-    probe_views,
-    view_features,
-)
+from slowfast_finetune.features import extraction
+from slowfast_finetune.features.extraction import Backbone, VideoFeatures
 from slowfast_finetune.features.feature_store import PROGRAMS
 from slowfast_finetune.features.logistic import Head, Probe, fit_probe
 from slowfast_finetune.model.checkpoint import (
@@ -93,17 +87,14 @@ def train_probe(
     )
     backbone = Backbone(network, params.model.name, description.preprocessing)
     begun = time.monotonic()
-    features = _shared_features(
-        rows,
-        fabric,
-        partial(
-            features_of,
-            backbone=backbone,
-            views=probe_views(params.train, params.augment),
-            clips=clips,
-            runtime=params.runtime,
-        ),
+    computed = partial(
+        extraction.features_of,
+        backbone=backbone,
+        views=extraction.probe_views(params.train, params.augment),
+        clips=clips,
+        runtime=params.runtime,
     )
+    features = _shared_features(rows, fabric, computed)
     if features is None:
         return
     feature_seconds = time.monotonic() - begun
@@ -127,9 +118,16 @@ def train_probe(
     recorder.note(_table(probe, history))
     HISTORY.write(outputs.history, history)
     chosen = history[probe.best]
-    best = _checkpoint(description, network, probe, chosen)
+    best = replace(
+        description,
+        model_state=copied_state(network),
+        epoch=chosen.epoch,
+        val_loss=chosen.val_loss,
+        temperature=probe.calibration.temperature,
+        threshold=probe.calibration.threshold,
+    )
     inside = np.array([row.split == "train" for row in rows])
-    shown = view_features(
+    shown = extraction.view_features(
         [row for row in rows if row.split == "val"],
         checkpoint=best,
         clips=clips,
@@ -186,19 +184,6 @@ def _shared_features(
     return replace(found, num_computed=computed + found.num_computed)
 
 
-def _checkpoint(
-    description: Checkpoint, network: nn.Module, probe: Probe, chosen: EpochRow
-) -> Checkpoint:
-    return replace(
-        description,
-        model_state=copied_state(network),
-        epoch=chosen.epoch,
-        val_loss=chosen.val_loss,
-        temperature=probe.calibration.temperature,
-        threshold=probe.calibration.threshold,
-    )
-
-
 def put_head(network: nn.Module, head: Head) -> None:
     """Replace the weights of the last layer, whose size must be that of the head."""
     layer = head_of(network)
@@ -231,9 +216,11 @@ def _check(
 
     Gives the largest difference, as a share of the largest logit.
     """
-    views = probe_views(params.train, params.augment)
+    views = extraction.probe_views(params.train, params.augment)
     windows = plan_views(rows[:1], backbone.shape, views)[:1]
-    (fresh,) = compute(backbone, rows[:1], windows, clips=clips, runtime=params.runtime, rough=True)
+    (fresh,) = extraction.compute(
+        backbone, rows[:1], windows, clips=clips, runtime=params.runtime, rough=True
+    )
     layer = head_of(backbone.network)
     with torch.no_grad():
         found = layer(torch.from_numpy(fresh).to(layer.weight.device)).cpu().numpy()

@@ -49,16 +49,8 @@ class TrainingData:
 
     def feed(self, epoch: int, *, size: int) -> EpochFeed:
         """What an epoch trains on, at most ``size`` clips at once."""
-        recipe = self.params.train
-        plan = plan_training_epoch(
-            self.rows,
-            self.params.augment,
-            self._shape,
-            batch_size=recipe.batch_size,
-            balanced=recipe.class_balance == "sampler",
-            seed=recipe.seed,
-            epoch=epoch,
-        )
+        recipe, augment = self.params.train, self.params.augment
+        plan = plan_training_epoch(self.rows, recipe, augment, self._shape, epoch=epoch)
         rank, num_devices = self.fabric.global_rank, self.fabric.world_size
         steps = [deal_out(step, rank=rank, num_devices=num_devices, size=size) for step in plan]
         return EpochFeed(steps, self._load, lambda clip: self.rows[clip].case)
