@@ -55,9 +55,10 @@ def _read_onnx_metadata(path: Path) -> dict[str, Any]:
     onnx = import_extra("onnx", extra="onnx", what="ONNX")
     from google.protobuf.message import DecodeError
 
+    with read_errors(path, ExportError):
+        content = path.read_bytes()
     try:
-        with read_errors(path, ExportError):
-            model = onnx.load_from_string(path.read_bytes())
+        model = onnx.load_from_string(content)
     except (DecodeError, ValueError) as error:
         raise ExportError(f"{path}: is no ONNX file, or is cut short or damaged") from error
     texts = {entry.key: entry.value for entry in model.metadata_props}
