@@ -30,6 +30,7 @@ from slowfast_finetune.model.checkpoint import (
 )
 from slowfast_finetune.model.exported_program import export_program
 from slowfast_finetune.model.slowfast import head_of
+from slowfast_finetune.scoring.novelty import ClassDistances
 from slowfast_finetune.scoring.views import class_distances_from
 from slowfast_finetune.training.epoch_progress import gather
 from slowfast_finetune.training.history import HISTORY, EpochRow, Recorder
@@ -126,17 +127,8 @@ def train_probe(
         temperature=probe.calibration.temperature,
         threshold=probe.calibration.threshold,
     )
-    inside = np.array([row.split == "train" for row in rows])
-    shown = extraction.view_features(
-        [row for row in rows if row.split == "val"],
-        checkpoint=best,
-        clips=clips,
-        runtime=params.runtime,
-        views=ViewPlan(**view_params(best)[1].model_dump()),
-    )
-    labels = np.array([row.label for row in rows], np.int64)[inside]
-    middle = features.values[inside, features.unmirrored.shape[1] // 2]
-    best = replace(best, class_distances=class_distances_from(middle, labels, shown).as_plain())
+    distances = _class_distances(best, rows, features, params, clips)
+    best = replace(best, class_distances=distances.as_plain())
     save_checkpoint(outputs.best_checkpoint, best)
     export_program(best, outputs.best_model, frames=clips.parent / PROGRAMS)
     facts = {
@@ -162,6 +154,31 @@ def train_probe(
         f"{best.temperature:.2f}, threshold {best.threshold:.2f}; wrote {outputs.best_checkpoint}, "
         f"{outputs.best_model}"
     )
+
+
+def _class_distances(
+    checkpoint: Checkpoint,
+    rows: Sequence[ClipRow],
+    features: VideoFeatures,
+    params: Params,
+    clips: Path,
+) -> ClassDistances:
+    """Fit the classes to the middle view of each training video, the limit to validation videos.
+
+    These are shown the views that the checkpoint names for evaluate; what the feature store lacks
+    of them is computed.
+    """
+    inside = np.array([row.split == "train" for row in rows])
+    shown = extraction.view_features(
+        [row for row in rows if row.split == "val"],
+        checkpoint=checkpoint,
+        clips=clips,
+        runtime=params.runtime,
+        views=ViewPlan(**view_params(checkpoint)[1].model_dump()),
+    )
+    labels = np.array([row.label for row in rows], np.int64)[inside]
+    middle = features.values[inside, features.unmirrored.shape[1] // 2]
+    return class_distances_from(middle, labels, shown)
 
 
 def _shared_features(
