@@ -191,9 +191,12 @@ def test_other_views_than_predict_shows_are_named(
     run([*rows, *train], store, params, tmp_path, checkpoint=trained)
     assert "note: " not in capsys.readouterr().out
     run([*rows, *train], store, other, tmp_path, checkpoint=trained)
-    said = capsys.readouterr().out
-    assert f"note: predict and serve show evaluate: {own}, as params.yaml was in training" in said
-    assert f"measures with {other.evaluate.model_dump()}" in said
+    assert (
+        "note: this measures with evaluate.temporal_views: 4, evaluate.spatial_crops: 3; predict "
+        "and serve, and the limit of novelty, go by what params.yaml had in training, "
+        f"evaluate.temporal_views: {own['temporal_views']}, "
+        f"evaluate.spatial_crops: {own['spatial_crops']}; train again to change that"
+    ) in capsys.readouterr().out
 
 
 def test_probabilities_can_be_recomputed_from_the_views(

@@ -1,7 +1,7 @@
 """Evaluate the best checkpoint on the test split, and write the tables of results."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,8 @@ def evaluate_checkpoint(
     shown, own = checkpoint.params.get("evaluate"), params.evaluate.model_dump()
     if shown not in (None, own):
         say(
-            f"note: predict and serve show evaluate: {shown}, as params.yaml was in training, to "
-            "which the limit of novelty was fitted, too; train again to change them; this "
-            f"measures with {own}"
+            f"note: this measures with {_named(own)}; predict and serve, and the limit of novelty, "
+            f"go by what params.yaml had in training, {_named(shown)}; train again to change that"
         )
     restore_entries(test_rows, params=params, store=store, project=project)
     views = view_videos(test_rows, checkpoint=checkpoint, params=params, store=store)
@@ -68,6 +67,10 @@ def evaluate_checkpoint(
         None if distances is None else views.novelty(distances),
     )
     _write(outcome, views, checkpoint.class_names, results)
+
+
+def _named(views: Mapping[str, int]) -> str:
+    return ", ".join(f"evaluate.{name}: {value}" for name, value in views.items())
 
 
 def _check_classes(rows: Sequence[ClipRow], checkpoint: Checkpoint, path: Path) -> None:
